@@ -1,0 +1,1 @@
+"""From a store of results to tables: pandas only, no torch, no Ray."""

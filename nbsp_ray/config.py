@@ -1,0 +1,155 @@
+"""Every setting there is: one frozen schema with type, range, default and source.
+
+A sweep file says only what differs from the benchmark's defaults. `nbsp_ray.sweepfile` reads the
+files; this module must not know of files, of torch or of Ray. The same models are the content of a
+phase's key, so a field belongs either to what changes numbers (`Sac`, `Learning`, `Evaluation`,
+`MethodOptions`) or to what does not (`Resources`).
+"""
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+Rate = Annotated[float, Field(ge=0, le=1)]
+Count = Annotated[int, Field(ge=1)]
+SkillNeurons = Annotated[int, Field(ge=0)] | Rate
+"""A count per network (an integer: `1` is one neuron) or a fraction of its hidden neurons (`1.0` is all)."""
+
+
+class Settings(BaseModel):
+    """Frozen, and closed: an unknown key is an error, a wrong type is not converted."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, use_attribute_docstrings=True)
+
+
+class Sac(Settings):
+    """Soft Actor-Critic; the defaults are Table 2's for Meta-World."""
+
+    hidden: tuple[Count, ...] = Field((256, 256), min_length=1)
+    """Units of each hidden fully connected layer, the same for the actor and each Q (Appendix C.3: "three fully
+    connected layers" counts the output layer)."""
+    gamma: Rate = 0.99
+    """Discount factor (Table 2)."""
+    buffer_size: Count = 1_000_000
+    """Transitions the replay buffer holds (Table 2)."""
+    learning_starts: int = Field(10_000, ge=0)
+    """Env steps of uniformly random actions, and the env step of the first update (Table 2, "initial collect")."""
+    batch_size: Count = 256
+    """Transitions per update (Table 2)."""
+    updates_per_env_step: float = Field(1.0, gt=0, le=64)
+    """Updates of the critics per env step; 0.25 is one update every four env steps. The literal reading of Table 2's
+    "replay ratio 2" is `updates_per_env_step: 2` with `policy_frequency: 1`."""
+    policy_frequency: Count = 2
+    """Every n-th update trains the actor and alpha, n times on its batch (CleanRL's delayed policy update)."""
+    actor_lr: float = Field(3e-4, gt=0, le=1)
+    """Adam's learning rate of the actor (Table 2)."""
+    critic_lr: float = Field(1e-3, gt=0, le=1)
+    """Adam's learning rate of both Q networks (Table 2)."""
+    alpha_lr: float = Field(1e-3, gt=0, le=1)
+    """Adam's learning rate of log_alpha (CleanRL: that of the critics)."""
+    adam_eps: float = Field(1e-8, gt=0, le=1)
+    """Adam's epsilon."""
+    tau: float = Field(0.005, gt=0, le=1)
+    """Share of the new weights in each target update (Table 2, "target smoothing coefficient")."""
+    target_period: Count = 1
+    """Updates between two target updates (Table 2, "target network update period")."""
+    autotune: bool = True
+    """Learn alpha; if false it stays at `alpha` (Table 2 names both; CleanRL ignores alpha when autotuning)."""
+    alpha: float = Field(0.2, gt=0)
+    """Entropy coefficient, used only if `autotune` is false (Table 2)."""
+    target_entropy_scale: float = Field(1.0, ge=0)
+    """Target entropy: -scale x dim(A) for continuous actions, scale x log(number of actions) for discrete ones."""
+
+
+class Learning(Settings):
+    """How long one phase learns, and how it is watched."""
+
+    env_steps: Count = 1_000_000
+    """The most env steps of the phase (Table 2, "training environment steps")."""
+    stop: Literal["stable", "stable_training", "fixed"] = "stable"
+    """`stable`: stop once `stop_evaluations` evaluations of the frozen policy in a row reach `stop_threshold`;
+    `stable_training`: the same with the last `eval_episodes` training episodes; `fixed`: run all `env_steps`."""
+    stop_threshold: Rate = 0.9
+    """Success rate that counts as mastered (Table 2, "stable threshold")."""
+    stop_evaluations: Count = 3
+    """Evaluations in a row that must reach `stop_threshold`."""
+    eval_every: Count = 5_000
+    """Env steps between two evaluations; they fall on the next end of an episode."""
+    eval_episodes: Count = 10
+    """Episodes per task of each evaluation during learning (Table 2, "average ... success rate 10")."""
+
+
+class Evaluation(Settings):
+    """The final evaluation; that of a first phase also supplies the steps on which neurons are scored."""
+
+    episodes: Count = 200
+    """Episodes per task and mode: 200 x 500 steps are Table 2's 10^5 testing environment steps."""
+    deterministic: bool = True
+    """Evaluate the policy's mean action too, as a second column (the paper's agents act as in training)."""
+    goals: Literal["train", "heldout"] = "train"
+    """Meta-World: the 50 goals of training, or 50 others."""
+
+
+class MethodOptions(Settings):
+    """What the methods may be told; each method reads only what it has use for."""
+
+    replay_interval: Count = 10
+    """Every n-th update takes its whole batch from the first task (Table 2, k of Algorithm 1)."""
+    mask_strength: Rate = 1.0
+    """1 freezes the selected neurons (Eq. 5); s in (0, 1) scales their update by 1 - s."""
+    score: Literal["paper", "balanced", "dormant"] = "paper"
+    """`paper`: Eq. 4; `balanced`: balanced accuracy in its place; `dormant`: the least active neurons first."""
+    random_among: Literal["active", "all"] = "active"
+    """Neurons that `random_nbsp` draws from: those that are not constant on the scoring steps, or all."""
+    reset_log_alpha: bool = False
+    """Start the second task with log_alpha = 0 instead of keeping it."""
+
+
+class Resources(Settings):
+    """What a trial asks of the cluster. Changes no number but rounding, and is in no key."""
+
+    cpus: Count = 1
+    """CPUs and torch threads per trial. One is fastest: two threads serve two trials better than one."""
+    gpus: float = Field(0.0, ge=0)
+    """GPUs per trial; 0.25 packs four trials on one (Ray packs by count, it does not fence memory)."""
+    memory_gb: float | None = Field(None, gt=0)
+    """Memory per trial in GiB that Ray reserves; None: do not reserve."""
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    """`auto`: cuda if the trial has a GPU, else cpu."""
+    checkpoint_minutes: float = Field(5.0, gt=0)
+    """At most so many minutes of work are lost to a kill -9."""
+
+
+class Sweep(Settings):
+    """All trials of one figure or table: pairs x methods x seeds x skill-neuron counts."""
+
+    title: str = ""
+    """One line: what the sweep shows, and which figure or table of the paper it is."""
+    benchmark: str
+    """`nbsp-ray explain benchmark` lists them."""
+    pairs: tuple[tuple[str, str], ...] = Field(min_length=1)
+    """(first task, second task), in the order in which they are learnt."""
+    methods: tuple[str, ...] = Field(min_length=1)
+    """`nbsp-ray explain methods` lists them."""
+    seeds: tuple[Annotated[int, Field(ge=0)], ...] = Field((0, 1, 2, 3, 4), min_length=1)
+    """Seeds, as a list or as a range: `0-4`."""
+    skill_neurons: tuple[SkillNeurons, ...] = Field((0.2,), min_length=1)
+    """Neurons to select per network: a fraction of its hidden neurons (0.2), a count (102), or a list of them.
+    Methods that select none ignore it."""
+    sac: Sac = Sac()
+    first: Learning = Learning()
+    """The first phase."""
+    second: Learning = Learning()
+    """The second phase."""
+    evaluation: Evaluation = Evaluation()
+    method: MethodOptions = MethodOptions()
+    resources: Resources = Resources()
+
+    @model_validator(mode="after")
+    def _no_duplicates(self) -> "Sweep":
+        for name in ("pairs", "methods", "seeds", "skill_neurons"):
+            values = [repr(value) for value in getattr(self, name)]
+            repeated = sorted({value for value in values if values.count(value) > 1})
+            if repeated:
+                raise ValueError(f"{name} lists {', '.join(repeated)} twice")
+        return self

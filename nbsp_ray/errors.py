@@ -1,0 +1,44 @@
+"""The errors a user can cause or must know of, as one tree.
+
+    NbspError                 exit code 2; its text is the whole message: what, where, the way out
+    +-- ConfigError           a setting, a sweep file or a command line that cannot be right
+    +-- StoreError            the results root: unwritable, of another version, damaged
+    |   +-- CorruptCheckpointError one checkpoint cannot be read; the one before it is tried
+    +-- PhaseError            a phase cannot go on (a phase that it needs is missing, ...)
+    +-- ClusterError          Ray is not there, or cannot ever give what a trial asks for
+
+Everything else that is raised is a bug of ours and keeps its traceback.
+"""
+
+from collections.abc import Iterable
+from difflib import get_close_matches
+
+
+class NbspError(Exception):
+    """Base of all errors whose text is meant for the user."""
+
+
+class ConfigError(NbspError):
+    """A sweep file, an override or an argument is wrong."""
+
+
+class StoreError(NbspError):
+    """The results root cannot be used as it is."""
+
+
+class CorruptCheckpointError(StoreError):
+    """A checkpoint is truncated or altered; an older one may be whole."""
+
+
+class PhaseError(NbspError):
+    """A phase cannot be started or continued."""
+
+
+class ClusterError(NbspError):
+    """Ray cannot be reached, or can never place the trials asked for."""
+
+
+def did_you_mean(word: str, known: Iterable[str]) -> str:
+    """`" (did you mean 'gamma'?)"`, or `""` when nothing known is near `word`."""
+    near = get_close_matches(word, list(known), n=1, cutoff=0.6)
+    return f" (did you mean {near[0]!r}?)" if near else ""

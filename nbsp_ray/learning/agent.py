@@ -1,0 +1,111 @@
+"""The agent: SAC's state with a way to act, to learn from a batch, and to be saved."""
+
+from collections.abc import Mapping
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from nbsp_ray.benchmarks import Action, Observation, Spaces
+from nbsp_ray.config import Sac
+from nbsp_ray.learning.networks import Layout, NumpyMlp, activations, forward
+from nbsp_ray.learning.replay import Replay
+from nbsp_ray.learning.sac import Losses, Restraint, SacState, Shape, build_update, track_targets
+
+NETWORKS = {"actor": ("actor", 0), "q1": ("critic", 0), "q2": ("critic", 1)}
+"""Each network's part and its place among the members of that part's stack."""
+
+
+class Agent:
+    """One lane of SAC on one device."""
+
+    def __init__(self, sac: Sac, spaces: Spaces, device: torch.device, generator: np.random.Generator) -> None:
+        self.sac, self.spaces, self.device = sac, spaces, device
+        self.shape = Shape.of(sac, spaces)
+        self.updates = 0
+        self.past_batches = {"actor": 0, "critic": 0}
+        self.actor_updates = 0
+        actor = self.shape.actor.initial(1, generator)
+        critic = self.shape.critic.initial(2, generator)
+        log_alpha = 0.0 if sac.autotune else float(np.log(sac.alpha))
+        self.state = SacState(
+            actor=self._stack(actor),
+            critic=self._stack(critic),
+            target=self._stack(critic),
+            log_alpha=torch.full((1,), log_alpha, device=device),
+        )
+        self.restrain({})
+
+    def _stack(self, parameters: npt.NDArray[np.float32]) -> torch.Tensor:
+        return torch.tensor(parameters, device=self.device).unsqueeze(0)
+
+    def restrain(self, restraints: Mapping[str, Restraint]) -> None:
+        """Build the update anew with a method's restraints on the parts `actor` and `critic`."""
+        self._update = build_update(self.sac, self.shape, restraints)
+
+    def layout(self, network: str) -> Layout:
+        """The layout of `actor`, `q1` or `q2`."""
+        return self.shape.actor if network == "actor" else self.shape.critic
+
+    def policy(self) -> "Policy":
+        """The policy as it is now and as it will be: it shares the actor's memory where it can."""
+        return Policy(self)
+
+    def learn(self, replay: Replay, generator: torch.Generator, *, past: Replay | None = None) -> Losses:
+        """Update number `self.updates` on a batch of `past` if given, else of `replay` (Algorithm 1, lines 8 to 15)."""
+        batch = (past or replay).sample(self.sac.batch_size, generator)
+        with_actor = self.updates % self.sac.policy_frequency == 0
+        shape = (1 + self.sac.policy_frequency, 1, self.sac.batch_size, self.spaces.actions)
+        noise = torch.randn(shape, generator=generator, device=generator.device).to(self.device)
+        losses = self._update(self.state, batch, noise, with_actor)
+        self.updates += 1
+        self.actor_updates += with_actor
+        if past is not None:
+            self.past_batches["critic"] += 1
+            self.past_batches["actor"] += with_actor
+        if self.updates % self.sac.target_period == 0:
+            track_targets(self.state, self.sac.tau)
+        return losses
+
+    @torch.no_grad()
+    def neuron_activations(self, network: str, observations: Observation, actions: Action) -> npt.NDArray[np.float32]:
+        """Activations (B, N) of a network's hidden neurons; a Q network sees (s, a), the actor s alone."""
+        part, member = NETWORKS[network]
+        inputs = observations if part == "actor" else np.concatenate([observations, actions], axis=1)
+        stack = getattr(self.state, part)[:, member : member + 1]
+        batch = torch.from_numpy(np.ascontiguousarray(inputs)).to(self.device)[None, None]
+        return activations(self.layout(network), stack, batch)[0, 0].cpu().numpy()
+
+    def arrays(self) -> dict[str, npt.NDArray[np.generic]]:
+        """Copies of all tensors by name, on the host."""
+        return {name: tensor.cpu().numpy().copy() for name, tensor in self.state.tensors().items()}
+
+    def restore(self, arrays: Mapping[str, npt.NDArray[np.generic]], *, weights_only: bool = False) -> None:
+        """Put back what `arrays()` gave; `weights_only` leaves the optimizers alone."""
+        for name, tensor in self.state.tensors().items():
+            if not (weights_only and "." in name):
+                tensor.copy_(torch.from_numpy(np.asarray(arrays[name])))
+
+
+class Policy:
+    """Acts on one observation at a time: tanh(mean + std noise), or tanh(mean)."""
+
+    def __init__(self, agent: Agent) -> None:
+        self._agent = agent
+        self._actions = agent.spaces.actions
+        on_host = agent.device.type == "cpu"
+        self._mlp = NumpyMlp(agent.shape.actor, agent.state.actor[0, 0].numpy()) if on_host else None
+
+    def __call__(self, observation: Observation, noise: npt.NDArray[np.float32] | None) -> Action:
+        """An action in (-1, 1)^A; `noise` is standard normal (A,), None for the mean action."""
+        output = self._mlp(observation) if self._mlp else self._on_device(observation)
+        mean = output[: self._actions]
+        if noise is None:
+            return np.tanh(mean)
+        log_std = -5 + 3.5 * (np.tanh(output[self._actions :]) + 1)
+        return np.tanh(mean + np.exp(log_std) * noise)
+
+    @torch.no_grad()
+    def _on_device(self, observation: Observation) -> npt.NDArray[np.float32]:
+        batch = torch.from_numpy(observation).to(self._agent.device)[None, None, None]
+        return forward(self._agent.shape.actor, self._agent.state.actor, batch)[0, 0, 0].cpu().numpy()

@@ -1,0 +1,118 @@
+"""The replay buffer: one packed float32 row per transition, one gather per batch.
+
+A row is observation | action | next observation | reward | terminated, so that (s, a), the input of a critic, is one
+slice of it. At Meta-World's sizes a row has 84 floats, and 10^6 of them 0.34 GB, of which the operating system hands
+out only what was written.
+"""
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from nbsp_ray.benchmarks import Action, Observation, Spaces
+
+
+@dataclass(frozen=True)
+class Batch:
+    """B transitions for each of L lanes, as views of packed rows (L, B, width)."""
+
+    rows: Tensor
+    spaces: Spaces
+
+    @property
+    def observations(self) -> Tensor:
+        """s, (L, B, O)."""
+        return self.rows[..., : self.spaces.observations]
+
+    @property
+    def observations_actions(self) -> Tensor:
+        """(s, a), (L, B, O + A)."""
+        return self.rows[..., : self.spaces.observations + self.spaces.actions]
+
+    @property
+    def next_observations(self) -> Tensor:
+        """s', (L, B, O)."""
+        start = self.spaces.observations + self.spaces.actions
+        return self.rows[..., start : start + self.spaces.observations]
+
+    @property
+    def rewards(self) -> Tensor:
+        """r, (L, B)."""
+        return self.rows[..., -2]
+
+    @property
+    def terminated(self) -> Tensor:
+        """1 where the episode ended in the task's own sense (not by the time limit), (L, B)."""
+        return self.rows[..., -1]
+
+
+def row_width(spaces: Spaces) -> int:
+    """Floats of one packed row."""
+    return 2 * spaces.observations + spaces.actions + 2
+
+
+class Replay:
+    """A ring of the last `capacity` transitions."""
+
+    def __init__(self, spaces: Spaces, capacity: int, device: torch.device | None = None) -> None:
+        self.spaces = spaces
+        self.capacity = capacity
+        self.device = device or torch.device("cpu")
+        self.added = 0
+        self._rows = torch.empty((capacity, row_width(spaces)), dtype=torch.float32, device=self.device)
+
+    @classmethod
+    def of(cls, spaces: Spaces, rows: npt.NDArray[np.float32], device: torch.device | None = None) -> "Replay":
+        """A full buffer that holds `rows` (n, width), without a copy where the device is the CPU."""
+        if rows.ndim != 2 or rows.shape[1] != row_width(spaces) or not len(rows):
+            raise ValueError(f"rows of shape {rows.shape}, where (n > 0, {row_width(spaces)}) is needed")
+        self = cls.__new__(cls)
+        self.spaces, self.capacity, self.added = spaces, len(rows), len(rows)
+        self.device = device or torch.device("cpu")
+        self._rows = torch.from_numpy(rows).to(self.device)
+        return self
+
+    def __len__(self) -> int:
+        return min(self.added, self.capacity)
+
+    @cached_property
+    def _host_rows(self) -> npt.NDArray[np.float32]:
+        return self._rows.numpy()
+
+    def add(
+        self, observation: Observation, action: Action, reward: float, following: Observation, terminated: bool
+    ) -> None:
+        """Store one transition; the oldest gives way when the buffer is full."""
+        row = np.concatenate([observation, action, following, (reward, terminated)], dtype=np.float32)
+        if self.device.type == "cpu":
+            self._host_rows[self.added % self.capacity] = row
+        else:
+            self._rows[self.added % self.capacity] = torch.from_numpy(row)
+        self.added += 1
+
+    def sample(self, batch_size: int, generator: torch.Generator) -> Batch:
+        """`batch_size` transitions, uniformly and with replacement, as one lane."""
+        chosen = torch.randint(len(self), (batch_size,), generator=generator, device=generator.device)
+        return Batch(self._rows.index_select(0, chosen.to(self.device)).unsqueeze(0), self.spaces)
+
+    def rows(self, start: int, end: int) -> npt.NDArray[np.float32]:
+        """Rows number `start` to `end` of all ever added, (end - start, width); they must still be in the ring."""
+        if not max(0, self.added - self.capacity) <= start <= end <= self.added:
+            raise IndexError(f"rows {start} to {end} are not among the last {len(self)} of {self.added}")
+        chosen = torch.arange(start, end, device=self.device) % self.capacity
+        return self._rows.index_select(0, chosen).cpu().numpy()
+
+    def restore(self, start: int, rows: npt.NDArray[np.float32]) -> None:
+        """Put back `rows` that were number `start`, start + 1, ... of all ever added."""
+        chosen = torch.arange(start, start + len(rows), device=self.device) % self.capacity
+        self._rows[chosen] = torch.from_numpy(rows).to(self.device)
+        self.added = start + len(rows)
+
+    def subset(self, count: int, generator: np.random.Generator) -> npt.NDArray[np.float32]:
+        """`count` distinct transitions (or all, if there are fewer), in random order."""
+        chosen = generator.permutation(len(self))[:count]
+        return self._rows.index_select(0, torch.from_numpy(chosen).to(self.device)).cpu().numpy()

@@ -1,0 +1,190 @@
+"""Methods: a table of rows, each a short list of ingredients.
+
+An ingredient is one thing that a method changes while a later task is learnt: it replays, it freezes, it penalises.
+It is data (frozen, JSON), because it enters the key of a phase, and has four hooks, all of which do nothing unless
+overridden. SAC does not know that methods exist, and an ingredient does not know how SAC learns.
+
+A method is added by one file in this folder with a tuple `METHODS`. The files are read by `plan`, so they import torch
+inside the hooks only.
+"""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import cache
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import numpy as np
+import numpy.typing as npt
+
+from nbsp_ray.config import MethodOptions, Settings
+from nbsp_ray.errors import ConfigError, did_you_mean
+
+if TYPE_CHECKING:
+    import torch
+
+    from nbsp_ray.learning.agent import Agent
+    from nbsp_ray.learning.replay import Replay
+    from nbsp_ray.learning.sac import Restraint
+
+Arrays = Mapping[str, npt.NDArray[Any]]
+NETWORKS = ("actor", "q1", "q2")
+PARTS: Mapping[str, tuple[str, ...]] = {"actor": ("actor",), "critic": ("q1", "q2")}
+"""The networks of each part, in the order of their stack."""
+
+
+@dataclass(frozen=True)
+class Past:
+    """All that a phase may know of the phases before it."""
+
+    agent: Agent
+    """As the phase finds it: the weights that the phase before left."""
+    replay: Replay
+    """D_pre: the whole buffer of the phase before."""
+    rollouts: Arrays | None
+    """The final evaluation of the phase before, step by step: `observations` (T, O), `actions` (T, A), `success` (T,);
+    there only if an ingredient `needs_rollouts`."""
+    generator: np.random.Generator
+    """A stream for random choices of the method alone."""
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """What an ingredient made of the past, once, between two phases."""
+
+    arrays: Arrays = field(default_factory=dict[str, npt.NDArray[Any]])
+    """Kept in the checkpoint, so that a resumed phase goes on with the very same."""
+    report: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    """JSON for the phase's result."""
+
+
+class Ingredient(Settings):
+    """One thing a method changes; subclass it, set `kind`, override what is needed."""
+
+    kind: str
+    """Its name in the key; a `Literal` with that default in every subclass."""
+
+    needs_rollouts: ClassVar[bool] = False
+    """It reads the steps of the previous phase's final evaluation."""
+    needs_method: ClassVar[str | None] = None
+    """It reads the phase that this method trains on the same task after the same past."""
+
+    def prepare(self, past: Past) -> Prepared:
+        """Once, before the first update: compute what is needed of the past."""
+        return Prepared()
+
+    def replays(self, update: int) -> bool:
+        """Whether update number 0, 1, ... takes its batch from D_pre."""
+        return False
+
+    def restraints(self, arrays: Arrays, agent: Agent) -> Mapping[str, Restraint]:
+        """What it does to the learning of `actor` and `critic`, from the arrays that `prepare` made."""
+        return {}
+
+    def finish(self, arrays: Arrays, past: Past, agent: Agent) -> Mapping[str, Any]:
+        """Once, after the last update: JSON for the phase's result. `past.agent` is as it was before the first."""
+        return {}
+
+
+Counts = Mapping[str, int]
+"""Skill neurons of each network: `actor`, `q1`, `q2`."""
+
+
+@dataclass(frozen=True)
+class Method:
+    """One row of the table."""
+
+    name: str
+    summary: str
+    """One line for `nbsp-ray explain methods`."""
+    ingredients: Callable[[MethodOptions, Counts], tuple[Ingredient, ...]]
+    selects_neurons: bool = False
+    """Whether the number of skill neurons means anything to it; else one trial serves all counts."""
+    in_paper: bool = True
+
+
+@cache
+def _modules() -> tuple[Any, ...]:
+    names = [module.name for module in pkgutil.iter_modules(__path__) if not module.name.startswith("_")]
+    return tuple(importlib.import_module(f"{__name__}.{name}") for name in names)
+
+
+@cache
+def methods() -> dict[str, Method]:
+    """All methods by name: every row of `METHODS` in the modules of this folder."""
+    return {method.name: method for module in _modules() for method in getattr(module, "METHODS", ())}
+
+
+def get_method(name: str) -> Method:
+    """The method of that name.
+
+    Raises:
+        ConfigError: there is none.
+    """
+    known = methods()
+    if name not in known:
+        raise ConfigError(f"no method {name!r}{did_you_mean(name, known)}; there are {', '.join(sorted(known))}")
+    return known[name]
+
+
+@cache
+def _kinds() -> dict[str, type[Ingredient]]:
+    found = [value for module in _modules() for value in vars(module).values()]
+    classes = [value for value in found if isinstance(value, type) and issubclass(value, Ingredient)]
+    return {cls.model_fields["kind"].default: cls for cls in classes if cls is not Ingredient}
+
+
+def read_ingredient(data: Mapping[str, Any]) -> Ingredient:
+    """The ingredient that `model_dump` gave as `data`."""
+    return _kinds()[data["kind"]].model_validate(data)
+
+
+class Influence:
+    """All ingredients of a method at work in one phase."""
+
+    def __init__(self, ingredients: tuple[Ingredient, ...]) -> None:
+        self.ingredients = ingredients
+        self.arrays: dict[str, npt.NDArray[Any]] = {}
+        self.report: dict[str, Any] = {}
+
+    def prepare(self, past: Past) -> None:
+        """Let every ingredient read the past."""
+        for ingredient in self.ingredients:
+            prepared = ingredient.prepare(past)
+            self.arrays |= {f"{ingredient.kind}.{name}": array for name, array in prepared.arrays.items()}
+            self.report |= prepared.report
+
+    def _own(self, ingredient: Ingredient) -> Arrays:
+        prefix = f"{ingredient.kind}."
+        return {name.removeprefix(prefix): a for name, a in self.arrays.items() if name.startswith(prefix)}
+
+    def replays(self, update: int) -> bool:
+        """Whether any ingredient wants this update's batch from D_pre (Eq. 6)."""
+        return any(ingredient.replays(update) for ingredient in self.ingredients)
+
+    def restraints(self, agent: Agent) -> dict[str, Restraint]:
+        """The ingredients' restraints together: scales multiply, penalties add."""
+        from nbsp_ray.learning.sac import Restraint
+
+        together: dict[str, Restraint] = {}
+        for ingredient in self.ingredients:
+            for part, one in ingredient.restraints(self._own(ingredient), agent).items():
+                other = together.get(part, Restraint())
+                together[part] = Restraint(
+                    _product(one.update_scale, other.update_scale), other.penalties + one.penalties
+                )
+        return together
+
+    def finish(self, past: Past, agent: Agent) -> None:
+        """Let every ingredient add to the report after the last update."""
+        for ingredient in self.ingredients:
+            self.report |= ingredient.finish(self._own(ingredient), past, agent)
+
+
+def _product(one: torch.Tensor | None, other: torch.Tensor | None) -> torch.Tensor | None:
+    if one is None or other is None:
+        return one if other is None else other
+    return one * other

@@ -1,0 +1,89 @@
+"""RL skill neurons: how well a neuron's activation tells good steps from others (Eq. 1-4), and which are chosen.
+
+Pure NumPy on streams of activations: two passes (means, then counts), O(neurons) memory.
+"""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+Floats = npt.NDArray[np.floating]
+Bools = npt.NDArray[np.bool_]
+Ints = npt.NDArray[np.int64]
+Stream = Callable[[], Iterable[Floats]]
+"""Gives the activations anew at each call: blocks (B, N) that are (T, N) together, in the order of the T steps."""
+
+
+@dataclass(frozen=True)
+class Agreement:
+    """How N neurons behave over T scoring steps."""
+
+    mean: Floats
+    """a_bar (N,): Eq. 1."""
+    constant: Bools
+    """Neurons whose activation is exactly the same at all steps (N,); dead ones among them."""
+    accuracy: Floats
+    """Acc (N,): Eq. 3."""
+    balanced: Floats
+    """Mean of the hit rates on good and on other steps (N,)."""
+    good_share: float
+    """p, the share of steps with q(t) > q_bar; 0 or 1 if q is constant, and then the scores mean nothing."""
+
+    @property
+    def defined(self) -> bool:
+        """Whether q varied at all."""
+        return 0 < self.good_share < 1
+
+
+def measure(stream: Stream, q: npt.NDArray[np.generic]) -> Agreement:
+    """Compare activations with the evaluation criterion q (T,), both against their means (Eq. 1-3)."""
+    criterion = q.astype(np.float64)
+    good = criterion > criterion.mean()
+    total, low, high, steps = np.zeros(1), np.array([np.inf]), np.array([-np.inf]), 0
+    for block in stream():
+        total = total + block.sum(axis=0, dtype=np.float64)
+        low, high = np.minimum(low, block.min(axis=0)), np.maximum(high, block.max(axis=0))
+        steps += len(block)
+    if steps != len(good):
+        raise ValueError(f"{steps} steps of activations, but {len(good)} of the criterion")
+    mean = total / steps
+    hits_good, hits_other, start = np.zeros_like(mean), np.zeros_like(mean), 0
+    for block in stream():
+        active = block > mean
+        now = good[start : start + len(block)]
+        hits_good += active[now].sum(axis=0)
+        hits_other += (~active[~now]).sum(axis=0)
+        start += len(block)
+    return Agreement(
+        mean=mean,
+        constant=low == high,
+        accuracy=(hits_good + hits_other) / steps,
+        balanced=(hits_good / max(1, good.sum()) + hits_other / max(1, (~good).sum())) / 2,
+        good_share=float(good.mean()),
+    )
+
+
+def score(accuracy: Floats) -> Floats:
+    """max(Acc, 1 - Acc): a neuron that is silent on good steps knows as much as one that fires (Eq. 4)."""
+    return np.maximum(accuracy, 1 - accuracy)
+
+
+def rank_by_score(scores: Floats, constant: Bools) -> Ints:
+    """All neurons, best first; ties in (layer, index) order; constant neurons behind all others, in that order.
+
+    A dead neuron's Acc is 1 - p, which would put it ahead of informative ones wherever p is far from 1/2.
+    """
+    return np.lexsort((-scores, constant))
+
+
+def rank_by_dormancy(mean_activation: Floats, constant: Bools, layer: Ints) -> Ints:
+    """All neurons, the least active first: constant ones, then by mean activation over that of their layer."""
+    layer_mean = (np.bincount(layer, mean_activation) / np.bincount(layer))[layer]
+    return np.lexsort((mean_activation / np.where(layer_mean > 0, layer_mean, 1), ~constant))
+
+
+def rank_at_random(constant: Bools, among: str, generator: np.random.Generator) -> Ints:
+    """All neurons in random order; unless `among` is `all`, constant ones behind all others."""
+    return np.lexsort((generator.permutation(len(constant)), constant & (among != "all")))

@@ -1,0 +1,192 @@
+"""Freezing neurons (Eq. 5): NBSP, its two halves, and the controls that differ only in which neurons they freeze."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+from pydantic import Field
+
+from nbsp_ray.config import MethodOptions
+from nbsp_ray.methods import PARTS, Arrays, Counts, Ingredient, Method, Past, Prepared
+from nbsp_ray.methods._scores import Agreement, measure, rank_at_random, rank_by_dormancy, rank_by_score, score
+from nbsp_ray.methods.replay import PastReplay
+
+if TYPE_CHECKING:
+    from nbsp_ray.learning.agent import Agent
+    from nbsp_ray.learning.sac import Restraint
+
+BLOCK = 4096
+"""Scoring steps per forward pass."""
+DRIFT_STATES = 2048
+"""First-task states on which the drift of frozen neurons is measured."""
+
+
+class NeuronMask(Ingredient):
+    """Selected neurons keep their incoming weights and bias; output layers, targets and log_alpha are free.
+
+    Selection: all hidden neurons of one network compete, the first `counts[network]` of the ranking are taken.
+    """
+
+    kind: Literal["mask"] = "mask"
+    select: Literal["skill", "random"]
+    score: Literal["paper", "balanced", "dormant"] | None = None
+    among: Literal["active", "all"] | None = None
+    strength: float = Field(ge=0, le=1)
+    counts: Mapping[str, Annotated[int, Field(ge=0)]]
+
+    needs_rollouts = True
+
+    def prepare(self, past: Past) -> Prepared:
+        """Score the neurons of each network on the rollouts, and choose."""
+        if past.rollouts is None:
+            raise ValueError("a neuron mask needs the rollouts of the phase before")
+        arrays: dict[str, npt.NDArray[Any]] = {}
+        report: dict[str, Any] = {}
+        undefined = False
+        for network, count in self.counts.items():
+            agreement = _measure(past, network)
+            fallback = self.select == "skill" and self.score != "dormant" and not agreement.defined
+            undefined |= fallback
+            layer = past.agent.layout(network).layer_of_neurons()
+            chosen = self._rank(agreement, layer, past.generator, at_random=fallback)[:count]
+            frozen = np.zeros(len(layer), dtype=np.bool_)
+            frozen[chosen] = True
+            arrays[f"{network}.frozen"] = frozen
+            arrays[f"{network}.score"] = score(agreement.accuracy)
+            report[network] = _describe(past.agent, network, frozen, agreement)
+        good_share = agreement.good_share if self.counts else None
+        return Prepared(arrays, {"neurons": report, "good_share": good_share, "score_undefined": undefined})
+
+    def _rank(
+        self, agreement: Agreement, layer: npt.NDArray[np.int64], generator: np.random.Generator, *, at_random: bool
+    ) -> npt.NDArray[np.int64]:
+        if self.select == "random" or at_random:
+            return rank_at_random(agreement.constant, self.among or "active", generator)
+        if self.score == "dormant":
+            return rank_by_dormancy(agreement.mean, agreement.constant, layer)
+        values = agreement.balanced if self.score == "balanced" else agreement.accuracy
+        return rank_by_score(score(values), agreement.constant)
+
+    def restraints(self, arrays: Arrays, agent: Agent) -> Mapping[str, Restraint]:
+        """0 (or 1 - strength) on the rows of frozen neurons, 1 elsewhere: Eq. 5, on the update."""
+        import torch
+
+        from nbsp_ray.learning.sac import Restraint
+
+        restraints: dict[str, Restraint] = {}
+        for part, networks in PARTS.items():
+            if not any(network in self.counts for network in networks):
+                continue
+            free = [np.zeros(agent.layout(n).neurons, dtype=np.bool_) for n in networks]
+            frozen = np.stack([arrays.get(f"{n}.frozen", none) for n, none in zip(networks, free, strict=True)])
+            scale = agent.layout(networks[0]).spread(
+                np.where(frozen, 1 - self.strength, 1).astype(np.float32), output=1
+            )
+            restraints[part] = Restraint(update_scale=torch.from_numpy(scale).unsqueeze(0).to(agent.device))
+        return restraints
+
+    def finish(self, arrays: Arrays, past: Past, agent: Agent) -> Mapping[str, Any]:
+        """How far the frozen neurons' activations moved on first-task states, per layer.
+
+        Relative change |after - before| / |before| in the Frobenius norm. It is 0 in the first layer; in the next a
+        frozen neuron still sees other inputs.
+        """
+        assert past.rollouts is not None
+        chosen = past.generator.permutation(len(past.rollouts["observations"]))[:DRIFT_STATES]
+        states = past.rollouts["observations"][chosen], past.rollouts["actions"][chosen]
+        drift: dict[str, list[float | None]] = {}
+        for network in self.counts:
+            before = past.agent.neuron_activations(network, *states)
+            after = agent.neuron_activations(network, *states)
+            frozen, layer = arrays[f"{network}.frozen"], agent.layout(network).layer_of_neurons()
+            drift[network] = [
+                _relative_change(before[:, frozen & (layer == number)], after[:, frozen & (layer == number)])
+                for number in range(layer.max() + 1)
+            ]
+        return {"drift": drift}
+
+
+def _measure(past: Past, network: str) -> Agreement:
+    rollouts = past.rollouts
+    assert rollouts is not None
+
+    def stream() -> Iterator[npt.NDArray[np.floating]]:
+        for start in range(0, len(rollouts["success"]), BLOCK):
+            block = slice(start, start + BLOCK)
+            yield past.agent.neuron_activations(network, rollouts["observations"][block], rollouts["actions"][block])
+
+    return measure(stream, rollouts["success"])
+
+
+def _describe(agent: Agent, network: str, frozen: npt.NDArray[np.bool_], agreement: Agreement) -> dict[str, Any]:
+    layout = agent.layout(network)
+    layer = layout.layer_of_neurons()
+    scores = score(agreement.accuracy)[frozen]
+    return {
+        "selected": int(frozen.sum()),
+        "selected_per_layer": np.bincount(layer[frozen], minlength=len(layout.hidden)).tolist(),
+        "selected_constant": int((frozen & agreement.constant).sum()),
+        "constant_per_layer": np.bincount(layer[agreement.constant], minlength=len(layout.hidden)).tolist(),
+        "frozen_parameters": float(layout.spread(frozen.astype(np.float32), output=0).mean()),
+        "score_lowest": float(scores.min()) if len(scores) else None,
+        "score_highest": float(scores.max()) if len(scores) else None,
+    }
+
+
+def _relative_change(before: npt.NDArray[np.float32], after: npt.NDArray[np.float32]) -> float | None:
+    size = float(np.linalg.norm(before))
+    return float(np.linalg.norm(after - before)) / size if size > 0 else None
+
+
+def _mask(
+    options: MethodOptions, counts: Counts, *parts: str, select: Literal["skill", "random"] = "skill"
+) -> tuple[Ingredient, ...]:
+    """A mask on the networks of `parts`; none at all if it would freeze nothing."""
+    wanted = {network: counts[network] for part in parts for network in PARTS[part]}
+    if not any(wanted.values()) or options.mask_strength == 0:
+        return ()
+    how = {"score": options.score} if select == "skill" else {"among": options.random_among}
+    return (NeuronMask(select=select, strength=options.mask_strength, counts=wanted, **how),)
+
+
+def _replay(options: MethodOptions) -> tuple[Ingredient, ...]:
+    return (PastReplay(interval=options.replay_interval),)
+
+
+METHODS = (
+    Method(
+        "nbsp",
+        "replay, and freeze the skill neurons of actor and critics (Algorithm 1)",
+        lambda options, counts: _replay(options) + _mask(options, counts, "actor", "critic"),
+        selects_neurons=True,
+    ),
+    Method(
+        "nbsp_actor",
+        "NBSP with the actor's skill neurons frozen only (Section 4.3)",
+        lambda options, counts: _replay(options) + _mask(options, counts, "actor"),
+        selects_neurons=True,
+    ),
+    Method(
+        "nbsp_critic",
+        "NBSP with the critics' skill neurons frozen only (Section 4.3)",
+        lambda options, counts: _replay(options) + _mask(options, counts, "critic"),
+        selects_neurons=True,
+    ),
+    Method(
+        "mask_only",
+        "freeze the skill neurons, replay nothing",
+        lambda options, counts: _mask(options, counts, "actor", "critic"),
+        selects_neurons=True,
+        in_paper=False,
+    ),
+    Method(
+        "random_nbsp",
+        "NBSP with as many neurons chosen at random",
+        lambda options, counts: _replay(options) + _mask(options, counts, "actor", "critic", select="random"),
+        selects_neurons=True,
+        in_paper=False,
+    ),
+)

@@ -1,0 +1,32 @@
+"""Experience replay of the first task (Eq. 6), and the methods that need nothing more."""
+
+from typing import Literal
+
+from pydantic import Field
+
+from nbsp_ray.methods import Ingredient, Method
+
+
+class PastReplay(Ingredient):
+    """Every `interval`-th update takes its whole batch from D_pre.
+
+    The counter is that of the gradient steps of the phase, from 0, the same that delays the actor: so the actor sees
+    D_pre too (in 20 % of its updates at interval 10; the critics in 10 %). Counted from an odd offset it never would.
+    """
+
+    kind: Literal["replay"] = "replay"
+    interval: int = Field(ge=1)
+
+    def replays(self, update: int) -> bool:
+        """R(t) of Eq. 6."""
+        return update % self.interval == 0
+
+
+METHODS = (
+    Method("base", "no help: learn the second task with plain SAC", lambda options, counts: ()),
+    Method(
+        "replay_only",
+        "every 10th batch comes from the first task's buffer (Eq. 6)",
+        lambda options, counts: (PastReplay(interval=options.replay_interval),),
+    ),
+)

@@ -1,0 +1,276 @@
+"""From sweeps to a plan: the trials, and the phases they share, as a graph with a content key for each phase.
+
+The key of a phase is a digest of everything that changes its numbers and of nothing else, so that "the same phase" is
+a fact and not a convention: a first phase serves every method, a sweep that overlaps another runs only what is new,
+and running again is running what is left. This module starts nothing and knows neither torch nor Ray.
+"""
+
+import hashlib
+import json
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from pydantic import Field
+
+from nbsp_ray.benchmarks import Benchmark, get_benchmark
+from nbsp_ray.config import Learning, Resources, Sac, Settings, SkillNeurons, Sweep
+from nbsp_ray.errors import ConfigError
+from nbsp_ray.methods import NETWORKS, Counts, Ingredient, Method, get_method
+
+ALGORITHM_VERSION = 1
+"""Raise it by hand when the same settings give other numbers than before; older results are then run anew."""
+
+LATER_SETTINGS: Mapping[str, Any] = {}
+"""Settings added after results were stored, as `{"sac.name": value}`: left out of a key while they have the value that
+means the old behaviour, so that older results stay valid."""
+
+
+class EvaluationSpec(Settings):
+    """One final evaluation of one task by one phase's agent: a record of its own beside the phase."""
+
+    task: str
+    episodes: int
+    mode: Literal["rollouts", "stochastic", "deterministic"]
+    """`rollouts` is the stochastic policy with every step kept; the others stop an episode at success."""
+    goals: Literal["train", "heldout"] = "train"
+
+    @property
+    def id(self) -> str:
+        """Its name within the phase."""
+        return f"{self.task}.{self.mode}.{self.episodes}.{self.goals}"
+
+
+class PhaseSpec(Settings):
+    """Everything that changes the numbers of one phase: learning one task, perhaps after others."""
+
+    algorithm_version: int = ALGORITHM_VERSION
+    benchmark: str
+    revision: str
+    task: str
+    earlier_tasks: tuple[str, ...] = ()
+    """Tasks learnt before, oldest first; evaluated at each evaluation too."""
+    seed: int
+    sac: Sac
+    learning: Learning
+    ingredients: tuple[dict[str, Any], ...] = ()
+    reset_log_alpha: bool = False
+    previous: str | None = None
+    """Key of the phase whose weights this one starts from."""
+    auxiliary: dict[str, str] = Field(default_factory=dict)
+    """Keys of other phases that an ingredient reads, by the method that trains them."""
+    rollouts: EvaluationSpec | None = None
+    """The record of the previous phase that the ingredients read."""
+
+    @property
+    def index(self) -> int:
+        """0 for a first phase, 1 for a second, ..."""
+        return len(self.earlier_tasks)
+
+    @property
+    def needs(self) -> tuple[str, ...]:
+        """Keys that must be done before this phase can start."""
+        return tuple(key for key in (self.previous, *self.auxiliary.values()) if key)
+
+    def key(self) -> str:
+        """The first 20 hex digits of SHA-256 over the canonical JSON of this spec."""
+        return hashlib.sha256(canonical(_without_later_settings(self.model_dump(mode="json")))).hexdigest()[:20]
+
+
+def canonical(data: Any) -> bytes:
+    """JSON with sorted keys, no spaces, and no number that JSON lacks."""
+    return json.dumps(data, sort_keys=True, separators=(",", ":"), allow_nan=False, ensure_ascii=True).encode()
+
+
+def _without_later_settings(data: dict[str, Any]) -> dict[str, Any]:
+    for path, old in LATER_SETTINGS.items():
+        *parents, name = path.split(".")
+        inner = data
+        for parent in parents:
+            inner = inner[parent]
+        if inner[name] == old:
+            del inner[name]
+    return data
+
+
+@dataclass
+class PlannedPhase:
+    """A phase, and what this plan wants of it."""
+
+    key: str
+    spec: PhaseSpec
+    resources: Resources
+    evaluations: dict[str, EvaluationSpec] = field(default_factory=dict[str, EvaluationSpec])
+    """Records wanted, by id."""
+    label: str = ""
+    """For people: `metaworld drawer-open > drawer-close, nbsp, seed 0`."""
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One cell of a sweep: its phases in order, the first of them shared with other trials."""
+
+    benchmark: str
+    tasks: tuple[str, ...]
+    method: str
+    seed: int
+    skill_neurons: SkillNeurons | None
+    """As it stands in the sweep; None for methods that select none."""
+    phases: tuple[str, ...]
+    """Keys, one per task."""
+    episodes: int
+    """Of each final evaluation."""
+    goals: Literal["train", "heldout"]
+
+    @property
+    def label(self) -> str:
+        """For people."""
+        neurons = "" if self.skill_neurons is None else f" {self.skill_neurons}"
+        return f"{' > '.join(self.tasks)}, {self.method}{neurons}, seed {self.seed}"
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Phases by key, each after those it needs; and the trials that use them."""
+
+    name: str
+    title: str
+    phases: Mapping[str, PlannedPhase]
+    trials: tuple[Trial, ...]
+
+    def dependants(self) -> dict[str, list[str]]:
+        """The phases that need each phase directly."""
+        found: dict[str, list[str]] = {key: [] for key in self.phases}
+        for key, phase in self.phases.items():
+            for need in phase.spec.needs:
+                found[need].append(key)
+        return found
+
+    def env_steps(self, keys: Sequence[str] | None = None) -> int:
+        """The most env steps that learning the given phases (default: all) can take."""
+        return sum(self.phases[key].spec.learning.env_steps for key in (self.phases if keys is None else keys))
+
+
+def resolve_counts(skill_neurons: SkillNeurons, layers: Sequence[int]) -> Counts:
+    """Neurons to select in each network: an integer is a count, a float a fraction, floor(fraction x neurons + 1/2).
+
+    Raises:
+        ConfigError: more neurons than a network has.
+    """
+    neurons = sum(layers)
+    count = skill_neurons if isinstance(skill_neurons, int) else math.floor(skill_neurons * neurons + 0.5)
+    if count > neurons:
+        raise ConfigError(
+            f"skill_neurons: {count} is more than the {neurons} hidden neurons of each network "
+            f"({' + '.join(map(str, layers))}); give a count up to {neurons}, or a fraction such as 0.2"
+        )
+    return dict.fromkeys(NETWORKS, count)
+
+
+def make_plan(name: str, sweeps: Sequence[Sweep]) -> Plan:
+    """All trials of `sweeps` and their phases, each once.
+
+    Raises:
+        ConfigError: an unknown benchmark, task or method, a pair that one network cannot serve, too many neurons.
+    """
+    phases: dict[str, PlannedPhase] = {}
+    trials: dict[tuple[str, tuple[str, ...]], Trial] = {}
+    for sweep in sweeps:
+        for trial in _Builder(sweep, phases).trials():
+            trials.setdefault((trial.method, trial.phases), trial)
+    return Plan(name, sweeps[0].title if len(sweeps) == 1 else "", phases, tuple(trials.values()))
+
+
+class _Builder:
+    """Builds the phases of one sweep into a graph that other sweeps share."""
+
+    def __init__(self, sweep: Sweep, phases: dict[str, PlannedPhase]) -> None:
+        self.sweep = sweep
+        self.phases = phases
+        self.benchmark: Benchmark = get_benchmark(sweep.benchmark)
+        for pair in sweep.pairs:
+            self.benchmark.check_sequence(pair)
+        self.methods = [get_method(name) for name in sweep.methods]
+        self.counts = [
+            (value, resolve_counts(value, self.benchmark.layers(sweep.sac))) for value in sweep.skill_neurons
+        ]
+
+    def trials(self) -> Iterator[Trial]:
+        for tasks in self.sweep.pairs:
+            for method in self.methods:
+                axis = self.counts if method.selects_neurons else [(None, dict.fromkeys(NETWORKS, 0))]
+                for skill_neurons, counts in axis:
+                    for seed in self.sweep.seeds:
+                        yield Trial(
+                            self.sweep.benchmark,
+                            tasks,
+                            method.name,
+                            seed,
+                            skill_neurons,
+                            self._chain(tasks, method, counts, seed),
+                            self.sweep.evaluation.episodes,
+                            self.sweep.evaluation.goals,
+                        )
+
+    def _chain(self, tasks: tuple[str, ...], method: Method, counts: Counts, seed: int) -> tuple[str, ...]:
+        """Plan the phases of one trial; the keys, first task first."""
+        ingredients = method.ingredients(self.sweep.method, counts)
+        keys: list[str] = []
+        for index in range(len(tasks)):
+            keys.append(self._phase(tasks, index, seed, ingredients, tuple(keys), method.name))
+        return tuple(keys)
+
+    def _phase(
+        self,
+        tasks: tuple[str, ...],
+        index: int,
+        seed: int,
+        ingredients: tuple[Ingredient, ...],
+        before: tuple[str, ...],
+        method: str,
+    ) -> str:
+        sweep, first = self.sweep, index == 0
+        active = () if first else ingredients
+        auxiliary: dict[str, str] = Field(default_factory=dict)
+        for needed in sorted({ingredient.needs_method for ingredient in active if ingredient.needs_method}):
+            helper = get_method(needed).ingredients(sweep.method, dict.fromkeys(NETWORKS, 0))
+            auxiliary[needed] = self._phase(tasks, index, seed, helper, before, needed)
+        reads_rollouts = any(ingredient.needs_rollouts for ingredient in active)
+        spec = PhaseSpec(
+            benchmark=sweep.benchmark,
+            revision=self.benchmark.revision,
+            task=tasks[index],
+            earlier_tasks=tasks[:index],
+            seed=seed,
+            sac=sweep.sac,
+            learning=sweep.first if first else sweep.second,
+            ingredients=tuple(ingredient.model_dump(mode="json") for ingredient in active),
+            reset_log_alpha=not first and sweep.method.reset_log_alpha,
+            previous=before[-1] if before else None,
+            auxiliary=auxiliary,
+            rollouts=self._evaluation(tasks[index - 1], "rollouts") if reads_rollouts else None,
+        )
+        what = f"{tasks[0]}, first phase" if first else f"{' > '.join(tasks[: index + 1])}, {method}"
+        phase = self.phases.setdefault(
+            spec.key(), PlannedPhase(spec.key(), spec, sweep.resources, label=f"{what}, seed {seed}")
+        )
+        for record in self._records(tasks[: index + 1]):
+            phase.evaluations.setdefault(record.id, record)
+        return phase.key
+
+    def _records(self, tasks: tuple[str, ...]) -> Iterator[EvaluationSpec]:
+        """The final evaluations of the last of `tasks`: that of a first phase keeps its steps, for scoring."""
+        first = len(tasks) == 1
+        if first:
+            yield self._evaluation(tasks[0], "rollouts")
+        for task in tasks:
+            if not first or self.sweep.evaluation.goals == "heldout":
+                yield self._evaluation(task, "stochastic")
+            if self.sweep.evaluation.deterministic:
+                yield self._evaluation(task, "deterministic")
+
+    def _evaluation(self, task: str, mode: Literal["rollouts", "stochastic", "deterministic"]) -> EvaluationSpec:
+        wanted = self.sweep.evaluation
+        goals = "train" if mode == "rollouts" else wanted.goals
+        return EvaluationSpec(task=task, episodes=wanted.episodes, mode=mode, goals=goals)

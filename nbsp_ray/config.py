@@ -6,13 +6,19 @@ phase's key, so a field belongs either to what changes numbers (`Sac`, `Learning
 `MethodOptions`) or to what does not (`Resources`).
 """
 
+from collections import Counter
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
 
 Rate = Annotated[float, Field(ge=0, le=1)]
 Count = Annotated[int, Field(ge=1)]
-SkillNeurons = Annotated[int, Field(ge=0)] | Rate
+Seed = Annotated[int, Field(ge=0, le=4_000_000_000)]
+"""Below 2^32, with room for the held-out goals' offset: Meta-World seeds NumPy's old generator with it."""
+SkillNeurons = (
+    Annotated[int, Field(ge=0, title="a count per network")]
+    | Annotated[float, Field(ge=0, le=1, title="a fraction of its hidden neurons")]
+)
 """A count per network (an integer: `1` is one neuron) or a fraction of its hidden neurons (`1.0` is all)."""
 
 
@@ -126,13 +132,14 @@ class Sweep(Settings):
     title: str = ""
     """One line: what the sweep shows, and which figure or table of the paper it is."""
     benchmark: str
-    """`nbsp-ray explain benchmark` lists them."""
+    """The family of tasks; `nbsp-ray explain benchmark` lists them."""
     pairs: tuple[tuple[str, str], ...] = Field(min_length=1)
-    """(first task, second task), in the order in which they are learnt."""
+    """Two tasks in the order in which they are learnt, `drawer-open:drawer-close`, or a list of such pairs; `paper`
+    stands for the pairs that the paper compares methods on, and so does a file that names none."""
     methods: tuple[str, ...] = Field(min_length=1)
-    """`nbsp-ray explain methods` lists them."""
-    seeds: tuple[Annotated[int, Field(ge=0)], ...] = Field((0, 1, 2, 3, 4), min_length=1)
-    """Seeds, as a list or as a range: `0-4`."""
+    """How the second task is learnt; `nbsp-ray explain methods` lists them."""
+    seeds: tuple[Seed, ...] = Field((0, 1, 2, 3, 4), min_length=1)
+    """A list, a range such as `0-4`, or both: `0-4,7`. `3` is seed 3 alone."""
     skill_neurons: tuple[SkillNeurons, ...] = Field((0.2,), min_length=1)
     """Neurons to select per network: a fraction of its hidden neurons (0.2), a count (102), or a list of them.
     Methods that select none ignore it."""
@@ -145,11 +152,11 @@ class Sweep(Settings):
     method: MethodOptions = MethodOptions()
     resources: Resources = Resources()
 
-    @model_validator(mode="after")
-    def _no_duplicates(self) -> "Sweep":
-        for name in ("pairs", "methods", "seeds", "skill_neurons"):
-            values = [repr(value) for value in getattr(self, name)]
-            repeated = sorted({value for value in values if values.count(value) > 1})
-            if repeated:
-                raise ValueError(f"{name} lists {', '.join(repeated)} twice")
-        return self
+    @field_validator("pairs", "methods", "seeds", "skill_neurons")
+    @classmethod
+    def _no_duplicates(cls, values: tuple[object, ...], info: ValidationInfo) -> tuple[object, ...]:
+        texts = [" > ".join(value) if isinstance(value, tuple) else str(value) for value in values]
+        repeated = [text for text, times in Counter(texts).items() if times > 1]
+        if repeated:
+            raise ValueError(f"{info.field_name} lists {', '.join(repeated)} twice")
+        return values

@@ -232,7 +232,7 @@ class _Builder:
     ) -> str:
         sweep, first = self.sweep, index == 0
         active = () if first else ingredients
-        auxiliary: dict[str, str] = Field(default_factory=dict)
+        auxiliary: dict[str, str] = {}
         for needed in sorted({ingredient.needs_method for ingredient in active if ingredient.needs_method}):
             helper = get_method(needed).ingredients(sweep.method, dict.fromkeys(NETWORKS, 0))
             auxiliary[needed] = self._phase(tasks, index, seed, helper, before, needed)

@@ -2,6 +2,8 @@
 
     <root>/store.json                           the format, so that an incompatible version stops at the door
     <root>/sweeps/<name>.json                   how a sweep was last run
+    <root>/speeds.json                          speeds measured here, for prices
+    <root>/reports/<name>/...                   what `report` wrote
     <root>/phases/<key>/spec.json               what the phase is
                        /result.json             written last: the phase is done if and only if it is there
                        /manifest.json           where, when and with what it was made
@@ -175,6 +177,15 @@ class Store:
     def sweeps(self) -> list[str]:
         """Names of all sweeps ever run here."""
         return [name.removesuffix(".json") for name in self.files.names("sweeps")]
+
+    def speeds(self) -> dict[str, float]:
+        """Env steps per second measured here, by kind of phase."""
+        data = self.files.read("speeds.json")
+        return {} if data is None else {str(kind): float(speed) for kind, speed in json.loads(data).items()}
+
+    def write_speed(self, kind: str, env_steps_per_second: float) -> None:
+        """Remember a measured speed."""
+        self.files.write("speeds.json", _json({**self.speeds(), kind: env_steps_per_second}))
 
     def report_folder(self, name: str) -> Path:
         """Where the report of a sweep goes."""

@@ -68,6 +68,8 @@ class Benchmark(ABC):
     """The pairs that the paper compares methods on."""
     defaults: Mapping[str, Any]
     """Settings that differ from the schema's defaults, nested as in a sweep file."""
+    horizon: int
+    """Env steps of the longest episode."""
     revision: str
     """Whatever of the simulator and its rewards changes numbers; part of every key."""
 

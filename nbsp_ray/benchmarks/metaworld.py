@@ -79,6 +79,7 @@ class MetaWorld(Benchmark):
         ("window-close", "window-open"),
     )
     defaults: Mapping[str, Any] = {}
+    horizon = MetaWorldEnv.horizon
     revision = "metaworld 3.1.1, mujoco 3.3.0, -v3 tasks, reward v2"
 
     @cache  # noqa: B019 - one instance lives as long as the process

@@ -61,6 +61,7 @@ class Toy(Benchmark):
         "second": {"env_steps": 2_000, "eval_every": 250, "stop": "fixed"},
         "evaluation": {"episodes": 40},
     }
+    horizon = ToyEnv.horizon
     revision = "1"
 
     def spaces(self) -> Mapping[str, Spaces]:

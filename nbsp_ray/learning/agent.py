@@ -1,6 +1,7 @@
 """The agent: SAC's state with a way to act, to learn from a batch, and to be saved."""
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
@@ -16,15 +17,39 @@ NETWORKS = {"actor": ("actor", 0), "q1": ("critic", 0), "q2": ("critic", 1)}
 """Each network's part and its place among the members of that part's stack."""
 
 
+@dataclass
+class UpdateCounts:
+    """Updates of one phase, and how many of them had their batch from D_pre."""
+
+    critic: int = 0
+    """Gradient steps of the critics: the counter n of the phase, to which replay and the actor's delay are tied."""
+    actor: int = 0
+    """Those in which the actor and alpha took part."""
+    critic_past: int = 0
+    actor_past: int = 0
+
+    def count(self, *, with_actor: bool, from_past: bool) -> None:
+        """One more."""
+        self.critic += 1
+        self.actor += with_actor
+        self.critic_past += from_past
+        self.actor_past += with_actor and from_past
+
+    def past_share(self) -> dict[str, float]:
+        """Share of each part's batches that came from D_pre."""
+        return {
+            "actor": self.actor_past / max(1, self.actor),
+            "critic": self.critic_past / max(1, self.critic),
+        }
+
+
 class Agent:
     """One lane of SAC on one device."""
 
     def __init__(self, sac: Sac, spaces: Spaces, device: torch.device, generator: np.random.Generator) -> None:
         self.sac, self.spaces, self.device = sac, spaces, device
         self.shape = Shape.of(sac, spaces)
-        self.updates = 0
-        self.past_batches = {"actor": 0, "critic": 0}
-        self.actor_updates = 0
+        self.updates = UpdateCounts()
         actor = self.shape.actor.initial(1, generator)
         critic = self.shape.critic.initial(2, generator)
         log_alpha = 0.0 if sac.autotune else float(np.log(sac.alpha))
@@ -52,18 +77,14 @@ class Agent:
         return Policy(self)
 
     def learn(self, replay: Replay, generator: torch.Generator, *, past: Replay | None = None) -> Losses:
-        """Update number `self.updates` on a batch of `past` if given, else of `replay` (Algorithm 1, lines 8 to 15)."""
-        batch = (past or replay).sample(self.sac.batch_size, generator)
-        with_actor = self.updates % self.sac.policy_frequency == 0
+        """The next update, on a batch of `past` if given, else of `replay` (Algorithm 1, lines 8 to 15)."""
+        batch = (replay if past is None else past).sample(self.sac.batch_size, generator)
+        with_actor = self.updates.critic % self.sac.policy_frequency == 0
         shape = (1 + self.sac.policy_frequency, 1, self.sac.batch_size, self.spaces.actions)
         noise = torch.randn(shape, generator=generator, device=generator.device).to(self.device)
         losses = self._update(self.state, batch, noise, with_actor)
-        self.updates += 1
-        self.actor_updates += with_actor
-        if past is not None:
-            self.past_batches["critic"] += 1
-            self.past_batches["actor"] += with_actor
-        if self.updates % self.sac.target_period == 0:
+        self.updates.count(with_actor=with_actor, from_past=past is not None)
+        if self.updates.critic % self.sac.target_period == 0:
             track_targets(self.state, self.sac.tau)
         return losses
 

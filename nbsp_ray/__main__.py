@@ -1,0 +1,5 @@
+"""`python -m nbsp_ray` is `nbsp-ray`."""
+
+from nbsp_ray.cli import main
+
+main()

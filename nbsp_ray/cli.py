@@ -1,0 +1,278 @@
+"""The command line: the verbs, and nothing else. Whatever is slow to import is imported inside the verb.
+
+Exit codes: 0 all done, 1 some phases failed, 2 bad usage, 3 not finished (run the same command again).
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from nbsp_ray.errors import NbspError
+
+if TYPE_CHECKING:
+    from nbsp_ray.plan import Plan
+    from nbsp_ray.store import Store
+    from nbsp_ray.sweepfile import LoadedSweep
+
+app = typer.Typer(
+    name="nbsp-ray",
+    help="Sweeps of two-phase continual reinforcement learning trials: plan them, run them, tabulate them.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+
+DONE, FAILED, USAGE, UNFINISHED = 0, 1, 2, 3
+
+
+def _complete_sweep(begun: str) -> list[str]:
+    from nbsp_ray.sweepfile import sweep_names
+
+    return [name for name in sweep_names() if name.startswith(begun)]
+
+
+Sweep = Annotated[
+    str, typer.Argument(help="A file of tune_configs by its name, or a path to one.", autocompletion=_complete_sweep)
+]
+Overrides = Annotated[
+    list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="Settings to change: seeds=0-1 sac.gamma=0.98")
+]
+Root = Annotated[
+    Path, typer.Option("--root", envvar="NBSP_RAY_ROOT", help="The results root: all that is written goes there.")
+]
+AsJson = Annotated[bool, typer.Option("--json", help="JSON for scripts.")]
+DEFAULT_ROOT = Path("results")
+
+
+def main() -> None:
+    """Entry point: an `NbspError` is one clear message and exit code 2."""
+    try:
+        app()
+    except NbspError as error:
+        sys.stderr.write(f"{error}\n")
+        sys.exit(USAGE)
+    except KeyboardInterrupt:
+        sys.stderr.write("stopped\n")
+        sys.exit(UNFINISHED)
+    except BrokenPipeError:
+        sys.stderr.close()
+        sys.exit(USAGE)
+
+
+def _planned(sweep: str, overrides: list[str] | None) -> tuple[LoadedSweep, Plan]:
+    from nbsp_ray.plan import make_plan
+    from nbsp_ray.sweepfile import load_sweep
+
+    loaded = load_sweep(sweep, overrides or [])
+    return loaded, make_plan(loaded.name, loaded.sweeps)
+
+
+def _print_json(data: Any) -> None:
+    sys.stdout.write(json.dumps(data, indent=1) + "\n")
+
+
+@app.command()
+def plan(
+    sweep: Sweep,
+    overrides: Overrides = None,
+    root: Root = DEFAULT_ROOT,
+    as_json: AsJson = False,
+    measure: Annotated[bool, typer.Option(help="Time a few hundred env steps here first (about 10 s).")] = False,
+) -> None:
+    """List and price a sweep; start nothing."""
+    from nbsp_ray.listing import plan_json, print_plan
+    from nbsp_ray.pricing import price, speed_kind
+    from nbsp_ray.status import sweep_status
+    from nbsp_ray.store import Store
+
+    loaded, planned = _planned(sweep, overrides)
+    store = Store(root, create=measure)
+    if measure:
+        from nbsp_ray.learning.measure import measure_speed
+
+        for kind, phase in {speed_kind(phase): phase for phase in planned.phases.values()}.items():
+            store.write_speed(kind, measure_speed(phase.spec, phase.resources))
+    status = sweep_status(planned, store)
+    cost = price(planned, store, status.left)
+    if as_json:
+        _print_json(plan_json(planned, status, cost))
+    else:
+        print_plan(planned, status, cost, command=_command("run", loaded, root), title=loaded.title)
+
+
+@app.command()
+def run(
+    sweep: Sweep,
+    overrides: Overrides = None,
+    root: Root = DEFAULT_ROOT,
+    address: Annotated[
+        str | None, typer.Option(help="A running Ray cluster (`auto`, or host:port); else one is started here.")
+    ] = None,
+    cpus: Annotated[int | None, typer.Option(min=1, help="CPUs of the local cluster; default: all.")] = None,
+    autoscaling: Annotated[
+        bool, typer.Option(help="The cluster grows on demand: do not refuse what no node can give yet.")
+    ] = False,
+) -> None:
+    """Run what is left of a sweep; the same command again goes on."""
+    from nbsp_ray.orchestration.launch import run_plan
+    from nbsp_ray.store import Store
+
+    loaded, planned = _planned(sweep, overrides)
+    store = Store(root, create=True)
+    store.write_sweep(loaded.name, {"title": loaded.title, "overrides": list(loaded.overrides)})
+    outcome = run_plan(planned, store, address=address, cpus=cpus, autoscaling=autoscaling)
+    _report(planned, store, loaded)
+    again = _command("run", loaded, root)
+    if outcome.failed or outcome.blocked:
+        _say(f"{outcome.failed} phases failed and {outcome.blocked} wait for them; `{again}` tries them again")
+        raise typer.Exit(FAILED)
+    if outcome.left:
+        _say(f"Not finished, {outcome.left} phases are left, and all done so far is kept: `{again}` goes on")
+        raise typer.Exit(UNFINISHED)
+
+
+@app.command()
+def status(
+    sweep: Sweep,
+    overrides: Overrides = None,
+    root: Root = DEFAULT_ROOT,
+    watch: Annotated[bool, typer.Option(help="Draw it anew every few seconds.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Show how far a sweep is; reads the results root only, so it works from anywhere and after a crash."""
+    from nbsp_ray.console import print_status, watch_status
+    from nbsp_ray.status import sweep_status
+    from nbsp_ray.store import Store
+
+    loaded, planned = _planned(sweep, overrides)
+    store = Store(root)
+    if watch:
+        watch_status(planned, store)
+        return
+    now = sweep_status(planned, store)
+    if as_json:
+        _print_json(now.to_json())
+    else:
+        print_status(now)
+        _hint_at_last_overrides(store, loaded, nothing_done=not now.done)
+    raise typer.Exit(FAILED if now.failed else UNFINISHED if now.left else DONE)
+
+
+@app.command(name="try")
+def try_(
+    sweep: Sweep,
+    overrides: Overrides = None,
+    root: Root = DEFAULT_ROOT,
+) -> None:
+    """Run the first trial of a sweep in this process, without Ray: a debugger works."""
+    loaded, planned = _planned(sweep, overrides)
+    trial = planned.trials[0]
+    if len(planned.trials) > 1:
+        _say(f"Trial 1 of {len(planned.trials)}: {trial.label}. Others: methods=..., seeds=..., pairs=...")
+    from nbsp_ray.local import run_trial
+    from nbsp_ray.store import Store
+
+    store = Store(root, create=True)
+    finished = run_trial(planned, trial, store, lambda label, progress: _say(_progress_line(label, progress)))
+    if not finished:
+        _say("Saved; the same command goes on from here")
+        raise typer.Exit(UNFINISHED)
+    _report(planned, store, loaded, write=False)
+
+
+@app.command()
+def report(sweep: Sweep, overrides: Overrides = None, root: Root = DEFAULT_ROOT) -> None:
+    """Write tables (Markdown, CSV) and tidy data of what there is, done or half done."""
+    from nbsp_ray.store import Store
+
+    loaded, planned = _planned(sweep, overrides)
+    store = Store(root)
+    _hint_at_last_overrides(store, loaded, nothing_done=not any(store.phase(key).done() for key in planned.phases))
+    _report(planned, store, loaded)
+
+
+@app.command()
+def explain(
+    key: Annotated[str | None, typer.Argument(help="A setting (sac.tau), a method, a benchmark, a sweep.")] = None,
+    as_json: AsJson = False,
+    schema: Annotated[bool, typer.Option(help="The JSON schema of sweep files, for editors.")] = False,
+) -> None:
+    """Say what a setting, a method, a benchmark or a sweep is: type, range, default, source, uses."""
+    from nbsp_ray import explain as explaining
+
+    if schema:
+        _print_json(explaining.json_schema())
+        return
+    explanation = explaining.explain(key or "")
+    if as_json:
+        _print_json(explanation.to_json())
+    else:
+        sys.stdout.write(f"{explanation}\n")
+
+
+@app.command()
+def doctor(root: Root = DEFAULT_ROOT, as_json: AsJson = False) -> None:
+    """Look at what of this machine matters, and say what to do about it."""
+    from dataclasses import asdict
+
+    from nbsp_ray.doctor import examine
+    from nbsp_ray.listing import print_checks
+
+    checks = examine(root.expanduser().absolute())
+    if as_json:
+        _print_json([asdict(check) for check in checks])
+    else:
+        print_checks(checks)
+    if any(check.state == "bad" for check in checks):
+        raise typer.Exit(FAILED)
+
+
+def _report(planned: Plan, store: Store, loaded: LoadedSweep, *, write: bool = True) -> None:
+    """Print the table of what there is, and write the report."""
+    import analysis
+    from nbsp_ray.listing import print_results
+
+    results = analysis.load(store.root, planned)
+    if not results.any_done:
+        _say("No trial is finished yet, so there is no table")
+        return
+    print_results(results, title=loaded.title or loaded.name)
+    if write:
+        folder = store.report_folder(loaded.name)
+        analysis.write_report(results, folder, name=loaded.name, title=loaded.title or loaded.name)
+        _say(f"Report: {_short(folder / 'report.md')}")
+
+
+def _command(verb: str, loaded: LoadedSweep, root: Path) -> str:
+    where = [] if root == DEFAULT_ROOT else [f"--root {root}"]
+    return " ".join(["nbsp-ray", verb, loaded.name, *loaded.overrides, *where])
+
+
+def _hint_at_last_overrides(store: Store, loaded: LoadedSweep, *, nothing_done: bool) -> None:
+    """Settings given on the command line make other phases: say so if the ones asked for are not there."""
+    last = store.read_sweep(loaded.name)
+    if nothing_done and last and last["overrides"] and last["overrides"] != list(loaded.overrides):
+        _say(f"Nothing is done with these settings; {loaded.name} was last run with: {' '.join(last['overrides'])}")
+
+
+def _progress_line(label: str, progress: Any) -> str:
+    speed = f", {progress.env_steps_per_second:.0f} env steps/s" if progress.env_steps_per_second else ""
+    success = "" if progress.success is None else f", success {progress.success:.2f}"
+    return f"{label}: {progress.stage}, {progress.env_steps:,} of {progress.budget:,} env steps{success}{speed}"
+
+
+def _short(path: Path) -> Path:
+    return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
+
+
+def _say(text: str) -> None:
+    sys.stderr.write(f"{text}\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,153 @@
+"""What of this machine matters to a sweep: looked at, judged, and what to do about it."""
+
+import importlib.util
+import os
+import platform
+import shutil
+import sys
+import tempfile
+import uuid
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+from typing import Literal
+
+
+@dataclass(frozen=True)
+class Check:
+    """One thing looked at."""
+
+    name: str
+    state: Literal["ok", "note", "bad"]
+    found: str
+    advice: str = ""
+
+
+def examine(root: Path) -> list[Check]:
+    """All checks; one that breaks is itself a finding."""
+    checks: list[Callable[[], Iterator[Check]]] = [
+        _versions,
+        _cpu,
+        _gpu,
+        _rendering,
+        lambda: _disk(root),
+        lambda: _atomic_files(root),
+        _ray,
+    ]
+    found: list[Check] = []
+    for check in checks:
+        try:
+            found.extend(check())
+        except Exception as error:  # whatever is wrong with the machine must not hide the other findings
+            found.append(Check("check", "bad", f"{type(error).__name__}: {error}", "report this with the text above"))
+    return found
+
+
+def _versions() -> Iterator[Check]:
+    names = ("nbsp-ray", "torch", "numpy", "ray", "gymnasium", "metaworld", "mujoco")
+    versions = {name: metadata.version(name) for name in names}
+    python = f"Python {platform.python_version()}"
+    yield Check("versions", "ok", ", ".join([python, *(f"{name} {version}" for name, version in versions.items())]))
+
+
+def _cpu() -> Iterator[Check]:
+    import psutil
+
+    cores = os.cpu_count() or 1
+    usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else cores
+    memory = psutil.virtual_memory()
+    text = f"{usable} of {cores} usable, {memory.total / 2**30:.0f} GiB memory, {memory.available / 2**30:.0f} free"
+    yield Check("CPU", "ok", text + f"; {platform.processor() or platform.machine()}")
+    need = 1.2 * usable
+    if memory.available / 2**30 < need:
+        yield Check(
+            "memory", "note", f"{memory.available / 2**30:.1f} GiB free for {usable} trials side by side",
+            f"a Meta-World trial can hold 1.2 GiB: set resources.memory_gb=1.2, or free {need:.0f} GiB",
+        )  # fmt: skip
+    load = os.getloadavg()[0]
+    if load > 0.5 * usable:
+        yield Check("load", "note", f"{load:.1f} processes are busy already", "speeds and ETAs will be off")
+    for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS"):
+        if os.environ.get(name, "1") != "1":
+            yield Check(
+                "threads", "note", f"{name}={os.environ[name]}",
+                "it wins over resources.cpus in Ray's workers; unset it, one thread per trial is fastest",
+            )  # fmt: skip
+
+
+def _gpu() -> Iterator[Check]:
+    import torch
+
+    if not torch.cuda.is_available():
+        built = torch.version.cuda
+        why = f"torch is built for CUDA {built}, but sees no device" if built else "torch is a CPU build"
+        yield Check("GPU", "note", f"none ({why})", "not needed: Meta-World runs on CPUs; keep resources.gpus=0")
+        return
+    for number in range(torch.cuda.device_count()):
+        free, total = torch.cuda.mem_get_info(number)
+        name = torch.cuda.get_device_name(number)
+        yield Check("GPU", "ok", f"{name}, {free / 2**30:.0f} of {total / 2**30:.0f} GiB free")
+
+
+def _rendering() -> Iterator[Check]:
+    backend = os.environ.get("MUJOCO_GL", "not set")
+    egl = any(Path(folder).glob("libEGL.so*") for folder in ("/usr/lib/x86_64-linux-gnu", "/usr/lib64", "/usr/lib"))
+    found = f"MUJOCO_GL {backend}, libEGL {'found' if egl else 'not found'}"
+    advice = "" if egl else "only films need it: install libegl1 and set MUJOCO_GL=egl"
+    yield Check("rendering", "ok" if egl else "note", found, advice)
+    if importlib.util.find_spec("metaworld") is None:
+        yield Check("Meta-World", "bad", "not installed", "install nbsp-ray with its dependencies: make setup")
+
+
+def _existing(path: Path) -> Path:
+    return next(folder for folder in (path, *path.parents) if folder.exists())
+
+
+def _disk(root: Path) -> Iterator[Check]:
+    usage = shutil.disk_usage(_existing(root))
+    free = usage.free / 1e9
+    state: Literal["ok", "note"] = "ok" if free > 20 else "note"
+    advice = "" if free > 20 else "`nbsp-ray plan` says what a sweep needs; --root names another disk"
+    yield Check("disk", state, f"{free:.0f} GB free at {root}", advice)
+
+
+def _atomic_files(root: Path) -> Iterator[Check]:
+    """The store rests on one promise of the file system: a renamed file is seen whole, at once."""
+    try:
+        with tempfile.TemporaryDirectory(dir=_existing(root), prefix=".nbsp-doctor-") as folder:
+            one, other = Path(folder, uuid.uuid4().hex), Path(folder, "named")
+            with one.open("wb") as file:
+                file.write(b"whole")
+                file.flush()
+                os.fsync(file.fileno())
+            one.replace(other)
+            whole = other.read_bytes() == b"whole"
+    except OSError as error:
+        yield Check("results root", "bad", f"{root}: {error.strerror}", "name a folder you may write in: --root FOLDER")
+        return
+    yield Check(
+        "results root", "ok" if whole else "bad", f"{root}: writable, renames are {'' if whole else 'not '}atomic"
+    )
+    stale = [path for path in _existing(root).glob(".nbsp-doctor-*") if path.is_dir()]
+    if stale:
+        yield Check("results root", "note", f"{len(stale)} folders of an interrupted doctor", "they can be removed")
+
+
+def _ray() -> Iterator[Check]:
+    import ray
+
+    yield Check("Ray", "ok", f"{ray.__version__} imports; a local cluster is started by `run`")
+    current = Path(tempfile.gettempdir(), "ray", "ray_current_cluster")
+    if current.exists():
+        yield Check(
+            "Ray", "note", f"a cluster runs here, or left its mark: {current.read_text().strip()}",
+            "`run` starts its own unless you name one with --address",
+        )  # fmt: skip
+    auth = os.environ.get("RAY_AUTH_MODE", "not set")
+    yield Check(
+        "Ray network", "note", f"RAY_AUTH_MODE {auth}; Ray listens on all interfaces, even of a local cluster",
+        "use trusted networks only; on a cluster set RAY_AUTH_MODE=token on every node",
+    )  # fmt: skip
+    if sys.platform != "linux":
+        yield Check("system", "note", sys.platform, "tested on Linux only")

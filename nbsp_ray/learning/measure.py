@@ -1,0 +1,41 @@
+"""Times a few hundred env steps of learning, for `plan --measure`."""
+
+import time
+
+import torch
+
+from nbsp_ray.benchmarks import get_benchmark
+from nbsp_ray.config import Resources
+from nbsp_ray.learning.agent import Agent
+from nbsp_ray.learning.phase import Phase, learn
+from nbsp_ray.learning.replay import Replay
+from nbsp_ray.learning.run import find_device
+from nbsp_ray.learning.seeding import Stream, generator
+from nbsp_ray.methods import Influence
+from nbsp_ray.plan import PhaseSpec
+
+
+def measure_speed(spec: PhaseSpec, resources: Resources, env_steps: int = 500) -> float:
+    """Env steps per second of learning here, evaluations left out; about ten seconds."""
+    torch.set_num_threads(resources.cpus)
+    device, benchmark = find_device(resources), get_benchmark(spec.benchmark)
+    spaces = benchmark.task_spaces(spec.task)
+    warm_up = spec.sac.batch_size + benchmark.horizon
+    sac = spec.sac.model_copy(update={"learning_starts": spec.sac.batch_size})
+    endless = spec.learning.model_copy(update={"env_steps": 10**9, "eval_every": 10**9, "eval_episodes": 1})
+    phase = Phase(
+        spec=spec.model_copy(update={"sac": sac, "learning": endless, "ingredients": ()}),
+        agent=Agent(sac, spaces, device, generator(0, 0, Stream.NETWORKS)),
+        replay=Replay(spaces, warm_up + env_steps + benchmark.horizon, device),
+        past_replay=None,
+        influence=Influence(()),
+        env=benchmark.make_env(spec.task, 0),
+        evaluation_envs={spec.task: benchmark.make_env(spec.task, 0)},
+    )
+    began = before = 0.0
+    for _ in learn(phase):
+        if not before and phase.env_steps >= warm_up:
+            began, before = time.monotonic(), phase.env_steps
+        elif before and phase.env_steps >= before + env_steps:
+            break
+    return (phase.env_steps - before) / (time.monotonic() - began)

@@ -1,0 +1,158 @@
+"""The loop: how one task is learnt. Everything else in this package serves these lines.
+
+A phase is a function of its spec and of its past; who launched it, where it is stored and how it is shown are not its
+business. Between two episodes its whole state is in `Phase`, and no generator has a state to save: what is random in
+an episode is a function of the episode's number.
+"""
+
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+
+from nbsp_ray.benchmarks import Env
+from nbsp_ray.errors import PhaseError
+from nbsp_ray.learning.agent import Agent
+from nbsp_ray.learning.evaluation import EpisodePlan, play_all, success_rate
+from nbsp_ray.learning.replay import Replay
+from nbsp_ray.learning.sac import Losses
+from nbsp_ray.learning.seeding import Stream, generator, torch_seed
+from nbsp_ray.methods import Influence
+from nbsp_ray.plan import PhaseSpec
+
+
+@dataclass
+class Phase:
+    """A phase between two episodes."""
+
+    spec: PhaseSpec
+    agent: Agent
+    replay: Replay
+    """D, the buffer of this phase's own transitions."""
+    past_replay: Replay | None
+    """D_pre, if a method replays it."""
+    influence: Influence
+    env: Env
+    evaluation_envs: Mapping[str, Env]
+    """An environment of their own for the evaluations of each task: earlier ones, then this phase's."""
+    env_steps: int = 0
+    episode: int = 0
+    mastered: int = 0
+    """Evaluations in a row that reached the threshold."""
+    curve: list[dict[str, Any]] = field(default_factory=list[dict[str, Any]])
+
+    @property
+    def stop_reason(self) -> str | None:
+        """Why learning is over: `stable`, `budget`; None while it is not."""
+        learning = self.spec.learning
+        if learning.stop != "fixed" and self.mastered >= learning.stop_evaluations:
+            return "stable"
+        return "budget" if self.env_steps >= learning.env_steps else None
+
+    @property
+    def evaluation_due(self) -> bool:
+        """Whether `eval_every` env steps have begun since the last evaluation, or the budget is spent."""
+        every, done = self.spec.learning.eval_every, self.last_evaluation
+        return self.env_steps // every > done // every or (self.stop_reason == "budget" and done < self.env_steps)
+
+    @property
+    def last_evaluation(self) -> int:
+        """Env steps of the last evaluation."""
+        return next((int(row["env_steps"]) for row in reversed(self.curve) if row["kind"] == "evaluation"), 0)
+
+
+def learn(phase: Phase) -> Iterator[None]:
+    """Learn a task with SAC under a method's influence (Algorithm 1); yields between episodes, when it may be saved."""
+    spec, sac, agent, env = phase.spec, phase.spec.sac, phase.agent, phase.env
+    policy, updates_chance, losses = agent.policy(), torch.Generator(), None
+    if not phase.curve:
+        evaluate(phase, losses)
+    while phase.stop_reason is None:
+        chance = generator(spec.seed, spec.index, Stream.TRAINING, phase.episode)
+        updates_chance.manual_seed(torch_seed(spec.seed, spec.index, Stream.UPDATES, phase.episode))
+        observation = env.reset(int(chance.integers(env.variations)), chance)
+        success, env_return, over = False, 0.0, False
+        while not over:
+            if phase.env_steps < sac.learning_starts:
+                action = chance.uniform(-1, 1, agent.spaces.actions).astype(np.float32)
+            else:
+                action = policy(observation, chance.standard_normal(agent.spaces.actions, dtype=np.float32))
+            step = env.step(action)
+            # Easy to overlook: a time limit is not the end of the return, so only `terminated` is stored.
+            phase.replay.add(observation, action, step.reward, step.observation, step.terminated)
+            observation = step.observation
+            phase.env_steps += 1
+            while agent.updates.critic < updates_due(phase):
+                past = phase.past_replay if phase.influence.replays(agent.updates.critic) else None
+                losses = agent.learn(phase.replay, updates_chance, past=past)
+            success, env_return = success or step.success, env_return + step.reward
+            over = step.terminated or step.truncated or phase.env_steps >= spec.learning.env_steps
+        _check_finite(phase, {"env_return": env_return})
+        phase.curve.append(
+            {"kind": "training", "env_steps": phase.env_steps, "episode": phase.episode, "task": spec.task}
+            | {"success": int(success), "env_return": env_return}
+        )
+        phase.episode += 1
+        if phase.evaluation_due:
+            evaluate(phase, losses)
+        yield
+
+
+def updates_due(phase: Phase) -> int:
+    """Updates that should have been made by now: none before `learning_starts` env steps, the first right then."""
+    sac = phase.spec.sac
+    env_steps = phase.env_steps - max(1, sac.learning_starts) + 1
+    # Rounded first, as 30 x 0.1 is a little more than 3.
+    return math.ceil(round(env_steps * sac.updates_per_env_step, 6))
+
+
+def evaluate(phase: Phase, losses: Losses | None) -> None:
+    """Play a few episodes of each task so far with the frozen policy, and see whether this phase's is mastered.
+
+    Raises:
+        PhaseError: learning has diverged.
+    """
+    spec, learning = phase.spec, phase.spec.learning
+    policy = phase.agent.policy()
+    for task, env in phase.evaluation_envs.items():
+        chances = [
+            generator(spec.seed, spec.index, Stream.EVALUATION, phase.env_steps, number)
+            for number in range(learning.eval_episodes)
+        ]
+        plans = [EpisodePlan(int(chance.integers(env.variations)), chance) for chance in chances]
+        episodes = play_all(policy, env, plans, actions=phase.agent.spaces.actions, stop_at_success=True)
+        row = {"kind": "evaluation", "env_steps": phase.env_steps, "updates": phase.agent.updates.critic, "task": task}
+        row |= {"success": success_rate(episodes), "episodes": len(episodes)}
+        phase.curve.append(row | (_numbers(losses, phase) if task == spec.task else {}))
+    own = _last_training(phase) if learning.stop == "stable_training" else phase.curve[-1]["success"]
+    # What an agent can do before its first update is not what this phase has taught it.
+    reached = own is not None and own >= learning.stop_threshold and phase.agent.updates.critic > 0
+    phase.mastered = phase.mastered + 1 if reached else 0
+
+
+def _last_training(phase: Phase) -> float | None:
+    rows = [row["success"] for row in phase.curve if row["kind"] == "training"]
+    wanted = phase.spec.learning.eval_episodes
+    return float(np.mean(rows[-wanted:])) if len(rows) >= wanted else None
+
+
+def _numbers(losses: Losses | None, phase: Phase) -> dict[str, float]:
+    numbers = {name: float(getattr(phase.agent.state, name).abs().amax()) for name in ("actor", "critic")}
+    _check_finite(phase, {f"largest {name} weight": number for name, number in numbers.items()})
+    if losses is None:
+        return {}
+    values = {"critic_loss": losses.critic, "actor_loss": losses.actor, "alpha": losses.alpha}
+    found = {name: float(value.mean()) for name, value in values.items() if value is not None}
+    _check_finite(phase, found)
+    return found
+
+
+def _check_finite(phase: Phase, numbers: Mapping[str, float]) -> None:
+    if not all(math.isfinite(number) for number in numbers.values()):
+        raise PhaseError(
+            f"learning has diverged at {phase.env_steps} env steps: {dict(numbers)}; "
+            "lower sac.critic_lr and sac.actor_lr, and run again"
+        )

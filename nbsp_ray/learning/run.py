@@ -1,0 +1,412 @@
+"""One phase from start to commit: open or resume, learn, hand over to the store, evaluate.
+
+`PhaseRun` is what a Ray worker, `nbsp-ray try` and the tests drive alike, by small helpings of time; it does not know
+which of them it is. It always stands between two episodes when `advance` returns, so that it can be saved there.
+"""
+
+import hashlib
+import logging
+import os
+import platform
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from functools import cache
+from importlib import metadata
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from nbsp_ray.benchmarks import get_benchmark
+from nbsp_ray.config import Resources
+from nbsp_ray.errors import ConfigError, CorruptCheckpointError, PhaseError
+from nbsp_ray.learning.agent import Agent, UpdateCounts
+from nbsp_ray.learning.evaluation import EpisodePlan, Rollouts, play
+from nbsp_ray.learning.phase import Phase, learn
+from nbsp_ray.learning.replay import Replay
+from nbsp_ray.learning.seeding import Stream, generator
+from nbsp_ray.methods import Influence, Past, read_ingredient
+from nbsp_ray.plan import EvaluationSpec, PhaseSpec
+from nbsp_ray.store import Attempt, Checkpoint, Store, StoredCheckpoint
+
+log = logging.getLogger(__name__)
+PROGRESS_SECONDS = 2.0
+SAMPLE_TRANSITIONS = 2_560
+"""Transitions that a later phase keeps of its buffer, for Fisher and importance (10 x 256)."""
+METHOD = "method/"
+"""Prefix of a method's arrays in a checkpoint."""
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far a phase is."""
+
+    stage: Literal["learning", "evaluating", "done"]
+    env_steps: int
+    budget: int
+    updates: int
+    success: float | None
+    """The last evaluation of the phase's own task."""
+    env_steps_per_second: float | None
+
+    @property
+    def done(self) -> bool:
+        """Whether the result and all wanted evaluations are stored."""
+        return self.stage == "done"
+
+
+class PhaseRun:
+    """A phase at work.
+
+    Raises:
+        ConfigError: the device asked for is not there.
+        PhaseError: a phase that this one needs is not in the store.
+    """
+
+    def __init__(
+        self, store: Store, spec: PhaseSpec, evaluations: Sequence[EvaluationSpec], resources: Resources
+    ) -> None:
+        self.store, self.spec, self.resources = store, spec, resources
+        self.folder = store.phase(spec.key())
+        self.device = find_device(resources)
+        torch.set_num_threads(resources.cpus)
+        self._evaluations = evaluations
+        self._benchmark = get_benchmark(spec.benchmark)
+        self._spaces = self._benchmark.task_spaces(spec.task)
+        self._phase: Phase | None = None
+        self._attempt: Attempt | None = None
+        self._stage: Literal["learning", "evaluating", "done"] = "learning"
+        self._seconds = 0.0
+        self._saved_at = self._told_at = time.monotonic()
+        self._started = time.time()
+        self._speed: float | None = None
+        self._notes: list[str] = []
+        self._work = self._steps()
+
+    def advance(self, seconds: float) -> Progress:
+        """Work for about `seconds`: at least one episode, and then to the end of the episode under way."""
+        end = time.monotonic() + seconds
+        for _ in self._work:
+            now = time.monotonic()
+            if self._phase and now - self._saved_at > 60 * self.resources.checkpoint_minutes:
+                self.save()
+            if now - self._told_at > PROGRESS_SECONDS:
+                self._tell()
+            if now >= end:
+                break
+        self._tell()
+        return self.progress()
+
+    def progress(self) -> Progress:
+        """How far it is now."""
+        phase = self._phase
+        rows = phase.curve if phase else []
+        own = [row["success"] for row in rows if row["kind"] == "evaluation" and row["task"] == self.spec.task]
+        return Progress(
+            stage=self._stage,
+            env_steps=phase.env_steps if phase else 0,
+            budget=self.spec.learning.env_steps,
+            updates=phase.agent.updates.critic if phase else 0,
+            success=own[-1] if own else None,
+            env_steps_per_second=self._speed,
+        )
+
+    def save(self) -> None:
+        """Write a checkpoint of where it stands; costs what was added since the last one."""
+        phase, attempt = self._phase, self._attempt
+        if phase is None or attempt is None or self._stage != "learning" or self.folder.done():
+            return
+        try:
+            self._save(phase, attempt)
+        except OSError:
+            # Another process may have committed just now, and removed what is no longer needed.
+            if not self.folder.done():
+                raise
+        self._saved_at = time.monotonic()
+
+    def _save(self, phase: Phase, attempt: Attempt) -> None:
+        prepared = {METHOD + name: array for name, array in phase.influence.arrays.items()}
+        attempt.save(
+            env_steps=phase.env_steps,
+            counters={
+                "env_steps": phase.env_steps,
+                "episode": phase.episode,
+                "mastered": phase.mastered,
+                "updates": asdict(phase.agent.updates),
+                "seconds": self._seconds,
+                "report": phase.influence.report,
+                "notes": self._notes,
+                "threads": torch.get_num_threads(),
+            },
+            curve=phase.curve,
+            tensors=phase.agent.arrays() | prepared,
+            added=phase.replay.added,
+            capacity=phase.replay.capacity,
+            rows=phase.replay.rows,
+        )
+
+    def _tell(self) -> None:
+        progress = self.progress()
+        if progress.done:
+            return
+        who = {"host": socket.gethostname(), "pid": os.getpid()}
+        self.folder.write_progress(asdict(progress) | who)
+        self._told_at = time.monotonic()
+
+    def _steps(self) -> Iterator[None]:
+        """All the work, with a pause wherever it may be saved or stopped."""
+        if not self.folder.done():
+            self._phase = phase = self._open()
+            yield from self._learn(phase)
+            if not self.folder.done():
+                self._commit(phase)
+        self._stage = "evaluating"
+        for record in self._evaluations:
+            if not self.folder.has_evaluation(record.id):
+                yield from self._evaluate(record)
+        self._stage = "done"
+        self.folder.clean()
+
+    def _learn(self, phase: Phase) -> Iterator[None]:
+        began, before = time.monotonic(), phase.env_steps
+        for _ in learn(phase):
+            now = time.monotonic()
+            self._seconds += now - began
+            speed = (phase.env_steps - before) / max(now - began, 1e-9)
+            self._speed = speed if self._speed is None else 0.9 * self._speed + 0.1 * speed
+            began, before = now, phase.env_steps
+            yield
+            began = time.monotonic()
+            if self.folder.done():
+                log.warning("phase %s was committed by another process; its result is used", self.folder.key)
+                return
+
+    # Opening
+
+    def _open(self) -> Phase:
+        """The phase as the furthest whole checkpoint has it, or at its beginning."""
+        spec = self.spec
+        self.folder.write_spec(spec.model_dump(mode="json"))
+        self._attempt = self.folder.attempt()
+        found = self._checkpoint()
+        influence = Influence(tuple(read_ingredient(data) for data in spec.ingredients))
+        agent = self._initial_agent()
+        if found is None:
+            if influence.ingredients:
+                influence.prepare(self._past(Stream.RANDOM_NEURONS))
+        else:
+            influence.arrays = {
+                name.removeprefix(METHOD): array for name, array in found.tensors.items() if name.startswith(METHOD)
+            }
+            influence.report = dict(found.counters["report"])
+        agent.restrain(influence.restraints(agent))
+        tasks = (*spec.earlier_tasks, spec.task)
+        phase = Phase(
+            spec=spec,
+            agent=agent,
+            replay=Replay(self._spaces, min(spec.sac.buffer_size, spec.learning.env_steps), self.device),
+            past_replay=self._past_replay() if influence.ingredients else None,
+            influence=influence,
+            env=self._benchmark.make_env(spec.task, spec.seed),
+            evaluation_envs={task: self._benchmark.make_env(task, spec.seed) for task in tasks},
+        )
+        if found is not None:
+            self._resume(phase, found)
+        return phase
+
+    def _checkpoint(self) -> Checkpoint | None:
+        for stored in self.folder.checkpoints():
+            try:
+                checkpoint = stored.read()
+            except CorruptCheckpointError as error:
+                self._note(f"{error}: going on from the checkpoint before it, or from the start if there is none")
+                continue
+            self._adopt(stored)
+            return checkpoint
+        return None
+
+    def _adopt(self, stored: StoredCheckpoint) -> None:
+        assert self._attempt is not None
+        self._attempt.adopt(stored)
+
+    def _note(self, note: str) -> None:
+        log.warning("phase %s: %s", self.folder.key, note)
+        self._notes.append(note)
+
+    def _resume(self, phase: Phase, checkpoint: Checkpoint) -> None:
+        counters = checkpoint.counters
+        phase.agent.restore(checkpoint.tensors)
+        phase.agent.updates = UpdateCounts(**counters["updates"])
+        phase.env_steps, phase.episode = counters["env_steps"], counters["episode"]
+        phase.mastered, phase.curve = counters["mastered"], list(checkpoint.curve)
+        for start, rows in checkpoint.rows:
+            phase.replay.restore(start, rows)
+        self._seconds = counters["seconds"]
+        self._notes = [*counters["notes"], *self._notes]
+        if counters["threads"] != torch.get_num_threads():
+            self._note(f"threads changed from {counters['threads']} to {torch.get_num_threads()}: sums round otherwise")
+
+    def _initial_agent(self) -> Agent:
+        """New networks for a first phase; for a later one those of the phase before, with new optimizers."""
+        spec = self.spec
+        agent = Agent(spec.sac, self._spaces, self.device, generator(spec.seed, 0, Stream.NETWORKS))
+        if spec.previous is not None:
+            weights = self._needed(spec.previous, "agent", self.store.phase(spec.previous).agent())
+            agent.restore(weights, weights_only=True)
+            if spec.reset_log_alpha:
+                agent.state.log_alpha.zero_()
+        return agent
+
+    def _needed(self, key: str, what: str, found: Any) -> Any:
+        if found is None:
+            raise PhaseError(
+                f"the {what} of phase {key} is missing from {self.store.phase(key).path}, and phase {self.folder.key} "
+                "needs it; remove that folder and run the sweep again: it trains what is missing"
+            )
+        return found
+
+    def _past_replay(self) -> Replay:
+        previous = self.spec.previous
+        assert previous is not None
+        rows: npt.NDArray[np.float32] = self._needed(previous, "replay buffer", self.store.phase(previous).replay())
+        return Replay.of(self._spaces, rows, self.device)
+
+    def _past(self, stream: Stream) -> Past:
+        """All that the method may know; its generator is `stream`'s."""
+        spec, rollouts = self.spec, None
+        if spec.rollouts is not None:
+            assert spec.previous is not None
+            rollouts = self.store.phase(spec.previous).rollouts(spec.rollouts.id)
+            rollouts = self._needed(spec.previous, f"evaluation {spec.rollouts.id}", rollouts)
+        return Past(
+            agent=self._initial_agent(),
+            replay=self._past_replay(),
+            rollouts=rollouts,
+            generator=generator(spec.seed, spec.index, stream),
+        )
+
+    # Ending
+
+    def _commit(self, phase: Phase) -> None:
+        spec, first = self.spec, self.spec.index == 0
+        if phase.influence.ingredients:
+            phase.influence.finish(self._past(Stream.DRIFT), phase.agent)
+        agent = phase.agent.arrays()
+        result = {
+            "key": self.folder.key,
+            "task": spec.task,
+            "env_steps": phase.env_steps,
+            "updates": phase.agent.updates.critic,
+            "stop_reason": phase.stop_reason,
+            "seconds": self._seconds,
+            "env_steps_per_second": phase.env_steps / max(self._seconds, 1e-9),
+            "replay_share": phase.agent.updates.past_share(),
+            "buffer_transitions": len(phase.replay),
+            **phase.influence.report,
+            "notes": self._notes,
+            "digest": digest(agent),
+        }
+        chance = generator(spec.seed, spec.index, Stream.SAMPLE)
+        self.folder.commit(
+            result=result,
+            manifest=self._manifest(),
+            curve=phase.curve,
+            agent=agent,
+            prepared=phase.influence.arrays,
+            replay=phase.replay.rows(phase.replay.added - len(phase.replay), phase.replay.added) if first else None,
+            sample=None if first else phase.replay.subset(SAMPLE_TRANSITIONS, chance),
+        )
+
+    def _manifest(self) -> dict[str, Any]:
+        return {
+            "started": self._started,
+            "finished": time.time(),
+            "host": socket.gethostname(),
+            "platform": platform.platform(),
+            "processor": platform.processor() or platform.machine(),
+            "device": torch.cuda.get_device_name() if self.device.type == "cuda" else "cpu",
+            "threads": torch.get_num_threads(),
+            "command": sys.argv,
+            "git_commit": git_commit(),
+            "versions": {"python": platform.python_version()}
+            | {name: metadata.version(name) for name in ("nbsp-ray", "torch", "numpy", "ray", "metaworld", "mujoco")},
+        }
+
+    def _evaluate(self, record: EvaluationSpec) -> Iterator[None]:
+        """Play one final evaluation, pausing between episodes, and store it."""
+        spec = self.spec
+        agent = Agent(spec.sac, self._spaces, self.device, generator(spec.seed, 0, Stream.NETWORKS))
+        agent.restore(self._needed(self.folder.key, "agent", self.folder.agent()))
+        env = self._benchmark.make_env(record.task, spec.seed, heldout=record.goals == "heldout")
+        policy, episodes = agent.policy(), []
+        rollouts = Rollouts() if record.mode == "rollouts" else None
+        for number in range(record.episodes):
+            chance = generator(spec.seed, spec.index, Stream.FINAL, number)
+            episodes.append(
+                play(
+                    policy,
+                    env,
+                    EpisodePlan(number % env.variations, chance),
+                    actions=self._spaces.actions,
+                    deterministic=record.mode == "deterministic",
+                    stop_at_success=rollouts is None,
+                    rollouts=rollouts,
+                )
+            )
+            yield
+        data = record.model_dump() | {
+            "success": [int(episode.success) for episode in episodes],
+            "env_return": [episode.env_return for episode in episodes],
+            "success_rate": float(np.mean([episode.success for episode in episodes])),
+        }
+        self.folder.write_evaluation(record.id, data, rollouts.arrays() if rollouts else None)
+
+
+def find_device(resources: Resources) -> torch.device:
+    """The device that `resources.device` means here.
+
+    Raises:
+        ConfigError: cuda is asked for and not there.
+    """
+    wanted = resources.device
+    if wanted == "auto":
+        wanted = "cuda" if resources.gpus > 0 else "cpu"
+    if wanted == "cuda" and not torch.cuda.is_available():
+        raise ConfigError(
+            "resources ask for a GPU, and torch sees none here: set resources.gpus=0 and resources.device=cpu, "
+            "or install a CUDA build of torch on a machine with a GPU (`nbsp-ray doctor` shows what there is)"
+        )
+    return torch.device(wanted)
+
+
+def digest(arrays: Mapping[str, npt.NDArray[Any]]) -> str:
+    """SHA-256 over names, shapes and bytes of all arrays: equal if and only if the agents are, bit for bit."""
+    sha = hashlib.sha256()
+    for name in sorted(arrays):
+        sha.update(f"{name}{arrays[name].shape}{arrays[name].dtype}".encode())
+        sha.update(np.ascontiguousarray(arrays[name]).tobytes())
+    return sha.hexdigest()
+
+
+@cache
+def git_commit() -> str | None:
+    """The commit of the checkout that this package runs from, with `+changes` if it is altered; None outside one."""
+    folder = Path(__file__).parent
+    try:
+        commit = subprocess.run(
+            ["git", "describe", "--always", "--abbrev=40", "--dirty=+changes", "--exclude=*"],
+            cwd=folder,
+            capture_output=True,
+            text=True,
+            timeout=10,
+            check=True,
+        )
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return commit.stdout.strip()

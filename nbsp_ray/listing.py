@@ -1,0 +1,123 @@
+"""What the verbs print: plans, checks and results, as tables for people and as JSON for scripts."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from analysis import Results
+    from nbsp_ray.doctor import Check
+    from nbsp_ray.plan import Plan, Trial
+    from nbsp_ray.pricing import Price
+    from nbsp_ray.status import SweepStatus
+
+SPEED_SOURCES: Mapping[str, str] = {
+    "finished phases": "at the speed of the phases finished here",
+    "measured": "at the speed that --measure found here",
+    "reference": "at the speed of another machine; --measure times this one",
+}
+
+
+def plan_json(plan: Plan, status: SweepStatus, cost: Price) -> dict[str, Any]:
+    """Counts of trials, phases and env steps (the most they can take), and the cost of what is left."""
+    first = sum(phase.spec.index == 0 for phase in plan.phases.values())
+    return {
+        "sweep": plan.name,
+        "trials": len(plan.trials),
+        "phases": {
+            "first": first,
+            "second": len(plan.phases) - first,
+            "done": len(status.done),
+            "failed": len(status.failed),
+            "blocked": len(status.blocked),
+            "left": len(status.left),
+        },
+        "env_steps": plan.env_steps(),
+        "env_steps_left": plan.env_steps(status.left),
+        "cost": {
+            "cpu_hours": round(cost.cpu_hours, 3),
+            "hours_here": round(cost.hours, 3),
+            "side_by_side": cost.side_by_side,
+            "speed_source": cost.speed_source,
+            "disk_gb": round(cost.disk_gb, 3),
+            "peak_disk_gb": round(cost.peak_disk_gb, 3),
+        },
+    }
+
+
+def print_plan(plan: Plan, status: SweepStatus, cost: Price, *, command: str, title: str) -> None:
+    """The front door: what there is to do, what it costs, and how to start it."""
+    console = Console(highlight=False)
+    counts = plan_json(plan, status, cost)
+    phases = counts["phases"]
+    console.print(f"[bold]{plan.name}[/]  {title}")
+    console.print(
+        f"  {len(plan.trials)} trials: {phases['first']} first and {phases['second']} later phases, "
+        f"at most {_millions(plan.env_steps())} env steps"
+    )
+    waiting = f", {phases['failed']} failed, {phases['blocked']} blocked" if phases["failed"] else ""
+    console.print(f"  {phases['done']} phases done{waiting}, {phases['left']} left")
+    if status.left:
+        console.print(
+            f"  at most {_duration(cost.hours)} with {cost.side_by_side} side by side "
+            f"({cost.cpu_hours:.1f} CPU hours), {SPEED_SOURCES[cost.speed_source]}"
+        )
+    console.print(f"  disk {cost.disk_gb:.1f} GB, {cost.peak_disk_gb:.1f} GB while running")
+    console.print(_cells(plan.trials, set(status.done)))
+    console.print(f"Nothing was started. Run it:  {command}" if status.left else "All of it is done.")
+
+
+def _cells(trials: Sequence[Trial], done: set[str]) -> Table:
+    """Trials done of all, per pair and method."""
+    columns = list(dict.fromkeys(trial.method for trial in trials))
+    table = Table(box=None, padding=(0, 2), header_style="bold")
+    table.add_column("trials done")
+    for method in columns:
+        table.add_column(method, justify="right")
+    for tasks in dict.fromkeys(trial.tasks for trial in trials):
+        row: list[str] = []
+        for method in columns:
+            cell = [trial for trial in trials if trial.tasks == tasks and trial.method == method]
+            ready = sum(all(key in done for key in trial.phases) for trial in cell)
+            row.append(f"{ready} of {len(cell)}" if cell else "-")
+        table.add_row(" > ".join(tasks), *row)
+    return table
+
+
+def print_checks(checks: Sequence[Check]) -> None:
+    """What `doctor` found, one line a check, its advice under it."""
+    console = Console(highlight=False)
+    colours = {"ok": "green", "note": "yellow", "bad": "red"}
+    for check in checks:
+        mark = Text(f"{check.state:>4}  ", style=colours[check.state])
+        console.print(mark + Text(f"{check.name}: ", style="bold") + Text(check.found), soft_wrap=True)
+        if check.advice:
+            console.print(Text(f"      {check.advice}"), soft_wrap=True)
+
+
+def print_results(results: Results, *, title: str) -> None:
+    """The table of a sweep, and what must be said under it."""
+    from analysis.console import console_table
+
+    table, notes = console_table(results, title=title)
+    console = Console(highlight=False, width=None if sys.stdout.isatty() else 120)
+    console.print(table)
+    for note in notes:
+        console.print(f"  {note}", soft_wrap=True)
+
+
+def _millions(count: int) -> str:
+    return f"{count / 1e6:.1f} M" if count >= 1_000_000 else f"{count:,}"
+
+
+def _duration(hours: float) -> str:
+    if hours < 1:
+        return f"{max(1, round(hours * 60))} min"
+    return f"{hours:.1f} h" if hours < 48 else f"{hours / 24:.1f} days"

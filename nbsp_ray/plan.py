@@ -175,10 +175,10 @@ def make_plan(name: str, sweeps: Sequence[Sweep]) -> Plan:
         ConfigError: an unknown benchmark, task or method, a pair that one network cannot serve, too many neurons.
     """
     phases: dict[str, PlannedPhase] = {}
-    trials: dict[tuple[str, tuple[str, ...]], Trial] = {}
+    trials: dict[tuple[object, ...], Trial] = {}
     for sweep in sweeps:
         for trial in _Builder(sweep, phases).trials():
-            trials.setdefault((trial.method, trial.phases), trial)
+            trials.setdefault((trial.method, trial.phases, trial.episodes, trial.goals), trial)
     return Plan(name, sweeps[0].title if len(sweeps) == 1 else "", phases, tuple(trials.values()))
 
 

@@ -1,0 +1,85 @@
+"""What is measured on one trial: pure functions of arrays (method.md, section 7).
+
+Success is a rate in [0, 1], time is env steps since the phase began, shapes: E episodes, T evaluations. A metric that
+is not defined is NaN. Nothing here knows of stores, plans or frames.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+Floats = npt.NDArray[np.float64]
+
+LEARNT = 0.5
+"""A first task with a lower individual success rate counts as not learnt."""
+ROLLING_EPISODES = 10
+"""Training episodes in a point of the training curve (Table 2, "average environment steps of success rate")."""
+RETENTION_EVALUATIONS = 5
+"""Evaluations of the first task that retention is the mean of."""
+
+
+def success_rate(success: Sequence[float] | Floats) -> float:
+    """Share of successful episodes, R = 1/|E| sum_e r(e) (Eq. 7). `success`: 0 or 1 per episode (E,)."""
+    return float(np.mean(success)) if len(success) else np.nan
+
+
+def rolling_success(success: Floats, window: int = ROLLING_EPISODES) -> Floats:
+    """Mean success of each episode and the `window` - 1 before it (E,); NaN before there are `window`."""
+    rolled = np.full(len(success), np.nan)
+    if len(success) >= window:
+        rolled[window - 1 :] = np.lib.stride_tricks.sliding_window_view(success, window).mean(axis=1)
+    return rolled
+
+
+def area_under_curve(env_steps: Floats, success: Floats, budget: float) -> float:
+    """Mean height of an evaluation curve over [0, budget], in [0, 1].
+
+    Trapezoids between evaluations; the last value is carried forward to the budget; an evaluation beyond the budget
+    counts up to it.
+
+    Args:
+        env_steps: Increasing (T,), the first 0.
+        success: Success rates (T,).
+        budget: Env steps > 0.
+
+    Returns:
+        The area divided by the budget; NaN if there is no evaluation at 0.
+    """
+    if not len(env_steps) or env_steps[0] != 0:
+        return np.nan
+    inside = env_steps < budget
+    x = np.append(env_steps[inside], budget)
+    y = np.append(success[inside], np.interp(budget, env_steps, success))
+    return float(np.trapezoid(y, x) / budget)
+
+
+def carried_share(env_steps: Floats, budget: float) -> float:
+    """Share of [0, budget] after the last evaluation, where `area_under_curve` carries its value forward."""
+    return max(0.0, 1 - float(env_steps[-1]) / budget) if len(env_steps) else np.nan
+
+
+def env_steps_to_threshold(env_steps: Floats, success: Floats, threshold: float = 0.9, in_a_row: int = 3) -> float:
+    """Env steps of the first of `in_a_row` successive evaluations that all reach `threshold`.
+
+    NaN if there are none: censored, the task may be mastered later than the curve goes.
+    """
+    if len(success) < in_a_row:
+        return np.nan
+    reached = np.lib.stride_tricks.sliding_window_view(success >= threshold, in_a_row).all(axis=1)
+    return float(env_steps[int(reached.argmax())]) if reached.any() else np.nan
+
+
+def forgetting(individual: float, sequential: float) -> float:
+    """What the first task lost while later ones were learnt: individual - sequential, in [-1, 1]."""
+    return individual - sequential
+
+
+def retention(success: Floats, last: int = RETENTION_EVALUATIONS) -> float:
+    """Mean of the last few evaluations of the first task (T,); of fewer if there are fewer, NaN if there is none."""
+    return float(success[-last:].mean()) if len(success) else np.nan
+
+
+def forward_transfer(auc: float, auc_scratch: float) -> float:
+    """(AUC - AUC_scratch) / (1 - AUC_scratch), at most 1; NaN where learning from scratch left no room."""
+    return (auc - auc_scratch) / (1 - auc_scratch) if auc_scratch != 1 else np.nan

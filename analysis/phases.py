@@ -1,0 +1,98 @@
+"""One phase as the store has it: how far it is, its curve, its final evaluations, and the metrics of its curve.
+
+Nothing here fails for what is not there yet: it is missing, or NaN. Only a damaged file is an error, which names the
+file and the mend.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, Literal
+
+import numpy as np
+import pandas as pd
+
+from analysis import metrics
+from analysis.columns import CURVE_ROW, frame
+from nbsp_ray.plan import EvaluationSpec, PlannedPhase
+from nbsp_ray.store import PhaseFolder
+
+Status = Literal["done", "failed", "partial", "missing"]
+STATUSES: tuple[Status, ...] = ("done", "failed", "partial", "missing")
+
+
+def together(statuses: Iterable[Status]) -> Status:
+    """The status of what consists of parts: done if all are, missing if all are, failed if any is."""
+    found = set(statuses)
+    if len(found) == 1:
+        return found.pop()
+    return "failed" if "failed" in found else "partial"
+
+
+@dataclass(frozen=True)
+class PhaseData:
+    """A planned phase and its folder, each file read once."""
+
+    planned: PlannedPhase
+    folder: PhaseFolder
+
+    @cached_property
+    def result(self) -> Mapping[str, Any]:
+        """The result; empty while the phase is not done."""
+        return self.folder.result() or {}
+
+    def status(self, records: Iterable[EvaluationSpec]) -> Status:
+        """`done` if it has learnt to its end and the final evaluations `records` are there."""
+        if self.result and all(self.folder.has_evaluation(record.id) for record in records):
+            return "done"
+        if self.folder.failures():
+            return "failed"
+        begun = bool(self.result) or len(self.curve) > 0 or self.folder.progress() is not None
+        return "partial" if begun else "missing"
+
+    @cached_property
+    def curve(self) -> pd.DataFrame:
+        """Rows of the curve so far, with the columns `CURVE_ROW`."""
+        curve = frame(self.folder.curve(), CURVE_ROW)
+        training = curve["kind"] == "training"
+        success = curve.loc[training, "success"].to_numpy(dtype=np.float64)
+        curve.loc[training, "success_last_10"] = metrics.rolling_success(success)
+        return curve
+
+    def evaluations(self, task: str, *, after_first_update: bool = False) -> tuple[metrics.Floats, metrics.Floats]:
+        """Env steps (T,) and success rates (T,) of the evaluations of `task` during the phase.
+
+        Before its first update the agent is still the one that the phase before left.
+        """
+        wanted = (self.curve["kind"] == "evaluation") & (self.curve["task"] == task)
+        if after_first_update:
+            wanted &= (self.curve["updates"] > 0).fillna(False).astype(bool)
+        rows = self.curve[wanted]
+        return rows["env_steps"].to_numpy(dtype=np.float64), rows["success"].to_numpy(dtype=np.float64)
+
+    @property
+    def curve_truncated(self) -> bool:
+        """Whether the phase is done and its curve lacks its end, which is an evaluation at the last env step."""
+        env_steps, _ = self.evaluations(self.planned.spec.task)
+        return bool(self.result) and (not len(env_steps) or env_steps[-1] < self.result["env_steps"])
+
+    @property
+    def has_whole_curve(self) -> bool:
+        """Whether metrics of the curve mean anything yet."""
+        return bool(self.result) and not self.curve_truncated
+
+    @cached_property
+    def auc(self) -> float:
+        """Mean height of the evaluation curve of the phase's own task over [0, budget]; NaN until it is whole."""
+        spec = self.planned.spec
+        if not self.has_whole_curve:
+            return np.nan
+        return metrics.area_under_curve(*self.evaluations(spec.task), budget=spec.learning.env_steps)
+
+    def final(self, task: str, mode: str, episodes: int, goals: str) -> tuple[float, int | None]:
+        """Success rate of a final evaluation and its number of episodes; NaN and None if it is not there."""
+        wanted = {"task": task, "mode": mode, "episodes": episodes, "goals": goals}
+        for record in self.planned.evaluations.values():
+            if record.model_dump() == wanted and (found := self.folder.evaluation(record.id)) is not None:
+                return metrics.success_rate(found["success"]), len(found["success"])
+        return np.nan, None

@@ -1,0 +1,31 @@
+from pathlib import Path
+
+import pytest
+from synthetic_store import NBSP_REPORT, find, learn_first, learn_second, plan_of
+
+from nbsp_ray.plan import Plan
+from nbsp_ray.store import Store
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    """An empty results root."""
+    return Store(tmp_path / "results", create=True)
+
+
+@pytest.fixture
+def plan() -> Plan:
+    """Base and nbsp, two seeds."""
+    return plan_of()
+
+
+@pytest.fixture
+def full(store: Store, plan: Plan) -> Store:
+    """All four trials of `plan` done. Successes of 10 before, after, second: base 9 1 10, 3 0 5; nbsp 9 8 9, 3 3 2."""
+    for seed, individual in ((0, 9), (1, 3)):
+        learn_first(store, plan, find(plan, "base", seed), individual)
+    learn_second(store, plan, find(plan, "base", 0), 1, 10)
+    learn_second(store, plan, find(plan, "base", 1), 0, 5, curve=(0, 0, 0, 0, 0.8))
+    learn_second(store, plan, find(plan, "nbsp", 0), 8, 9, **NBSP_REPORT)
+    learn_second(store, plan, find(plan, "nbsp", 1), 3, 2, curve=(0, 1, 1, 1), stop_reason="stable", **NBSP_REPORT)
+    return store

@@ -1,0 +1,19 @@
+import subprocess
+import sys
+
+import pytest
+
+import analysis
+
+MODULES = ["analysis", "analysis.report", "analysis.console", "analysis.tables", "analysis.statistics"]
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_neither_torch_nor_ray_is_imported(module):
+    code = f"import sys, {module}; print(*sorted({{'torch', 'ray', 'metaworld', 'matplotlib'}} & set(sys.modules)))"
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert found.stdout.strip() == ""
+
+
+def test_exported_names():
+    assert analysis.__all__ == ["Results", "load", "write_report"]

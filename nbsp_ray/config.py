@@ -107,6 +107,17 @@ class MethodOptions(Settings):
     """`paper`: Eq. 4; `balanced`: balanced accuracy in its place; `dormant`: the least active neurons first."""
     random_among: Literal["active", "all"] = "active"
     """Neurons that `random_nbsp` draws from: those that are not constant on the scoring steps, or all."""
+    ewc_coef: float = Field(10_000.0, ge=0)
+    """EWC's coefficient of sum_i F_i (w_i - w*_i)^2, without a factor 1/2 (Kirkpatrick's lambda is twice it). The
+    default is Continual World's, for other rewards, and is not tuned here: `tuning_ewc` is the sweep that would."""
+    ancl_coef: float = Field(10_000.0, ge=0)
+    """ANCL's coefficient at the first task's weights; not tuned here: `tuning_ancl` is the sweep that would."""
+    ancl_aux_coef: float | None = Field(None, ge=0)
+    """ANCL's coefficient at the auxiliary network's weights; None: `ancl_coef` / 1000 (the authors' ratio)."""
+    anchor_parts: Literal["actor", "actor_critic"] = "actor"
+    """What EWC and ANCL regularise (Continual World: the actor)."""
+    low_lr: float = Field(0.1, gt=0, le=1)
+    """What `low_lr` multiplies every update of actor and critics by."""
     reset_log_alpha: bool = False
     """Start the second task with log_alpha = 0 instead of keeping it."""
 

@@ -8,7 +8,7 @@ knows layers and neurons, not losses.
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import pairwise
 
@@ -88,14 +88,29 @@ class Layout:
         return np.repeat(np.arange(len(self.hidden)), self.hidden)
 
 
-def forward(layout: Layout, stack: Tensor, inputs: Tensor, hidden_out: list[Tensor] | None = None) -> Tensor:
+@dataclass
+class Trace:
+    """What a forward pass went through, for gradients at the neurons; each entry is (L, M, B, width) of a layer."""
+
+    inputs: list[Tensor] = field(default_factory=list[Tensor])
+    """What each layer read: the inputs, then the activations of each hidden layer after the ReLU."""
+    sums: list[Tensor] = field(default_factory=list[Tensor])
+    """What each layer gave before the ReLU; the last is the output."""
+
+    @property
+    def activations(self) -> list[Tensor]:
+        """Of each hidden layer."""
+        return self.inputs[1:]
+
+
+def forward(layout: Layout, stack: Tensor, inputs: Tensor, trace: Trace | None = None) -> Tensor:
     """Outputs (L, M, B, outputs) of a stack (L, M, P) on inputs (L, 1 or M, B, inputs); ReLU after hidden layers.
 
     Args:
         layout: Where the weights lie.
         stack: Parameters (L, M, P).
         inputs: One batch for all members (L, 1, B, I), or one for each (L, M, B, I).
-        hidden_out: If given, the activations (L, M, B, width) of each hidden layer, after the ReLU, are added to it.
+        trace: If given, every layer is noted in it, and the result hangs on what was noted.
     """
     lanes, members, _ = stack.shape
     batch = inputs.shape[2]
@@ -103,19 +118,23 @@ def forward(layout: Layout, stack: Tensor, inputs: Tensor, hidden_out: list[Tens
     weights = layout.unpack(stack)
     last = len(layout.hidden)
     for number, (weight, bias) in enumerate(zip(weights[::2], weights[1::2], strict=True)):
+        if trace is not None:
+            trace.inputs.append(x.unflatten(0, (lanes, members)))
+            x = trace.inputs[-1].flatten(0, 1)
         x = torch.baddbmm(bias.flatten(0, 1).unsqueeze(1), x, weight.flatten(0, 1).transpose(1, 2))
+        if trace is not None:
+            trace.sums.append(x.unflatten(0, (lanes, members)))
+            x = trace.sums[-1].flatten(0, 1)
         if number < last:
             x = torch.relu(x)
-            if hidden_out is not None:
-                hidden_out.append(x.unflatten(0, (lanes, members)))
     return x.view(lanes, members, batch, layout.outputs)
 
 
 def activations(layout: Layout, stack: Tensor, inputs: Tensor) -> Tensor:
     """Activations (L, M, B, N) of all hidden neurons, after the ReLU, numbered as in `Layout`."""
-    hidden: list[Tensor] = []
-    forward(layout, stack, inputs, hidden)
-    return torch.cat(hidden, dim=-1)
+    trace = Trace()
+    forward(layout, stack, inputs, trace)
+    return torch.cat(trace.activations, dim=-1)
 
 
 class NumpyMlp:

@@ -67,14 +67,14 @@ class Phase:
 def learn(phase: Phase) -> Iterator[None]:
     """Learn a task with SAC under a method's influence (Algorithm 1); yields between episodes, when it may be saved."""
     spec, sac, agent, env = phase.spec, phase.spec.sac, phase.agent, phase.env
-    policy, updates_chance, losses = agent.policy(), torch.Generator(), None
+    policy, updates_chance = agent.policy(), torch.Generator()
     if not phase.curve:
-        evaluate(phase, losses)
+        evaluate(phase, None)
     while phase.stop_reason is None:
         chance = generator(spec.seed, spec.index, Stream.TRAINING, phase.episode)
         updates_chance.manual_seed(torch_seed(spec.seed, spec.index, Stream.UPDATES, phase.episode))
         observation = env.reset(int(chance.integers(env.variations)), chance)
-        success, env_return, over = False, 0.0, False
+        success, env_return, over, losses = False, 0.0, False, None
         while not over:
             if phase.env_steps < sac.learning_starts:
                 action = chance.uniform(-1, 1, agent.spaces.actions).astype(np.float32)

@@ -99,6 +99,10 @@ class Replay:
         chosen = torch.randint(len(self), (batch_size,), generator=generator, device=generator.device)
         return Batch(self._rows.index_select(0, chosen.to(self.device)).unsqueeze(0), self.spaces)
 
+    def all(self) -> Batch:
+        """Every transition, as one lane."""
+        return Batch(self._rows[: len(self)].unsqueeze(0), self.spaces)
+
     def rows(self, start: int, end: int) -> npt.NDArray[np.float32]:
         """Rows number `start` to `end` of all ever added, (end - start, width); they must still be in the ring."""
         if not max(0, self.added - self.capacity) <= start <= end <= self.added:

@@ -31,7 +31,7 @@ from nbsp_ray.learning.evaluation import EpisodePlan, Rollouts, play
 from nbsp_ray.learning.phase import Phase, learn
 from nbsp_ray.learning.replay import Replay
 from nbsp_ray.learning.seeding import Stream, generator
-from nbsp_ray.methods import Influence, Past, read_ingredient
+from nbsp_ray.methods import Auxiliary, Influence, Past, read_ingredient
 from nbsp_ray.plan import EvaluationSpec, PhaseSpec
 from nbsp_ray.store import Attempt, Checkpoint, Store, StoredCheckpoint
 
@@ -288,8 +288,16 @@ class PhaseRun:
             agent=self._initial_agent(),
             replay=self._past_replay(),
             rollouts=rollouts,
+            auxiliary={method: self._auxiliary(key) for method, key in spec.auxiliary.items()},
             generator=generator(spec.seed, spec.index, stream),
         )
+
+    def _auxiliary(self, key: str) -> Auxiliary:
+        folder = self.store.phase(key)
+        agent = self._initial_agent()
+        agent.restore(self._needed(key, "agent", folder.agent()), weights_only=True)
+        sample = Replay.of(self._spaces, self._needed(key, "sample of transitions", folder.sample()), self.device)
+        return Auxiliary(agent, sample, self._needed(key, "result", folder.result())["env_steps"])
 
     # Ending
 

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from nbsp_ray.benchmarks import Spaces
 from nbsp_ray.config import Sac
-from nbsp_ray.learning.networks import Layout, forward
+from nbsp_ray.learning.networks import Layout, Trace, forward
 from nbsp_ray.learning.replay import Batch
 
 ADAM_BETAS = (0.9, 0.999)
@@ -109,30 +109,36 @@ class Shape:
         )
 
 
-def distribution(shape: Shape, actor: Tensor, observations: Tensor) -> tuple[Tensor, Tensor]:
+def distribution(
+    shape: Shape, actor: Tensor, observations: Tensor, trace: Trace | None = None
+) -> tuple[Tensor, Tensor]:
     """Mean and log_std (L, B, A) of the Gaussian before tanh, on observations (L, B, O).
 
     log_std = -5 + 3.5 (tanh(raw) + 1) lies in [-5, 2] (CleanRL).
     """
-    mean, raw = forward(shape.actor, actor, observations.unsqueeze(1)).squeeze(1).chunk(2, dim=-1)
+    mean, raw = forward(shape.actor, actor, observations.unsqueeze(1), trace).squeeze(1).chunk(2, dim=-1)
     return mean, -5 + 3.5 * (torch.tanh(raw) + 1)
 
 
-def sample_action(shape: Shape, actor: Tensor, observations: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:
+def sample_action(
+    shape: Shape, actor: Tensor, observations: Tensor, noise: Tensor, trace: Trace | None = None
+) -> tuple[Tensor, Tensor]:
     """Actions (L, B, A) = tanh(mean + std noise) and their log-probabilities (L, B)."""
-    mean, log_std = distribution(shape, actor, observations)
+    mean, log_std = distribution(shape, actor, observations, trace)
     action = torch.tanh(mean + log_std.exp() * noise)
     gaussian = -0.5 * noise.square() - log_std - 0.5 * math.log(2 * math.pi)
     return action, (gaussian - torch.log(1 - action.square() + 1e-6)).sum(-1)
 
 
-def q_values(shape: Shape, critic: Tensor, observations_actions: Tensor) -> Tensor:
+def q_values(shape: Shape, critic: Tensor, observations_actions: Tensor, trace: Trace | None = None) -> Tensor:
     """Q_1 and Q_2, (L, 2, B), on (s, a) of shape (L, B, O + A)."""
-    return forward(shape.critic, critic, observations_actions.unsqueeze(1)).squeeze(-1)
+    return forward(shape.critic, critic, observations_actions.unsqueeze(1), trace).squeeze(-1)
 
 
-def critic_loss(shape: Shape, state: SacState, critic: Tensor, batch: Batch, noise: Tensor) -> Tensor:
-    """Sum over both Q of the batch mean of (Q(s, a) - y)^2, (L,): lines 11 and 12 of Algorithm 1.
+def critic_losses(
+    shape: Shape, state: SacState, critic: Tensor, batch: Batch, noise: Tensor, trace: Trace | None = None
+) -> Tensor:
+    """(Q(s, a) - y)^2 of both Q and every sample, (L, 2, B): lines 11 and 12 of Algorithm 1.
 
     y = r + gamma (1 - terminated) (min_j Q'_j(s', a') - alpha log pi(a'|s')); a time limit bootstraps.
     """
@@ -141,15 +147,27 @@ def critic_loss(shape: Shape, state: SacState, critic: Tensor, batch: Batch, noi
         q_next = q_values(shape, state.target, torch.cat([batch.next_observations, following], -1)).amin(1)
         value = q_next - state.log_alpha.exp().unsqueeze(-1) * log_pi
         y = batch.rewards + shape.gamma * (1 - batch.terminated) * value
-    errors = q_values(shape, critic, batch.observations_actions) - y.unsqueeze(1)
-    return errors.square().mean(-1).sum(-1)
+    return (q_values(shape, critic, batch.observations_actions, trace) - y.unsqueeze(1)).square()
+
+
+def critic_loss(shape: Shape, state: SacState, critic: Tensor, batch: Batch, noise: Tensor) -> Tensor:
+    """The loss of both Q, (L,): the sum of their batch means."""
+    return critic_losses(shape, state, critic, batch, noise).mean(-1).sum(-1)
+
+
+def actor_losses(
+    shape: Shape, state: SacState, actor: Tensor, batch: Batch, noise: Tensor, trace: Trace | None = None
+) -> tuple[Tensor, Tensor]:
+    """alpha log pi(a|s) - min_j Q_j(s, a) of every sample, and log pi, both (L, B): line 13 of Algorithm 1."""
+    action, log_pi = sample_action(shape, actor, batch.observations, noise, trace)
+    q = q_values(shape, state.critic, torch.cat([batch.observations, action], -1)).amin(1)
+    return state.log_alpha.exp().unsqueeze(-1) * log_pi - q, log_pi
 
 
 def actor_loss(shape: Shape, state: SacState, actor: Tensor, batch: Batch, noise: Tensor) -> tuple[Tensor, Tensor]:
-    """Batch mean of alpha log pi(a|s) - min_j Q_j(s, a), (L,), and log pi (L, B): line 13 of Algorithm 1."""
-    action, log_pi = sample_action(shape, actor, batch.observations, noise)
-    q = q_values(shape, state.critic, torch.cat([batch.observations, action], -1)).amin(1)
-    return (state.log_alpha.exp().unsqueeze(-1) * log_pi - q).mean(-1), log_pi
+    """The actor's loss, (L,), a batch mean; and log pi (L, B)."""
+    losses, log_pi = actor_losses(shape, state, actor, batch, noise)
+    return losses.mean(-1), log_pi
 
 
 def alpha_gradient(shape: Shape, log_alpha: Tensor, log_pi: Tensor) -> Tensor:

@@ -37,6 +37,18 @@ PARTS: Mapping[str, tuple[str, ...]] = {"actor": ("actor",), "critic": ("q1", "q
 
 
 @dataclass(frozen=True)
+class Auxiliary:
+    """A phase that another method trained on the same task after the same past."""
+
+    agent: Agent
+    """As that phase left it."""
+    sample: Replay
+    """Transitions drawn from its buffer."""
+    env_steps: int
+    """What it cost."""
+
+
+@dataclass(frozen=True)
 class Past:
     """All that a phase may know of the phases before it."""
 
@@ -47,6 +59,8 @@ class Past:
     rollouts: Arrays | None
     """The final evaluation of the phase before, step by step: `observations` (T, O), `actions` (T, A), `success` (T,);
     there only if an ingredient `needs_rollouts`."""
+    auxiliary: Mapping[str, Auxiliary]
+    """By method: the phases that an ingredient `needs_method` of."""
     generator: np.random.Generator
     """A stream for random choices of the method alone."""
 

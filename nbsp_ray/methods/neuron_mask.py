@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from nbsp_ray.learning.agent import Agent
     from nbsp_ray.learning.sac import Restraint
 
+Select = Literal["skill", "random", "important"]
 BLOCK = 4096
 """Scoring steps per forward pass."""
 DRIFT_STATES = 2048
@@ -31,7 +32,7 @@ class NeuronMask(Ingredient):
     """
 
     kind: Literal["mask"] = "mask"
-    select: Literal["skill", "random"]
+    select: Select
     score: Literal["paper", "balanced", "dormant"] | None = None
     among: Literal["active", "all"] | None = None
     strength: float = Field(ge=0, le=1)
@@ -46,24 +47,34 @@ class NeuronMask(Ingredient):
         arrays: dict[str, npt.NDArray[Any]] = {}
         report: dict[str, Any] = {}
         undefined = False
+        importance = _importance(past) if self.select == "important" else {}
         for network, count in self.counts.items():
             agreement = _measure(past, network)
-            fallback = self.select == "skill" and self.score != "dormant" and not agreement.defined
-            undefined |= fallback
+            undefined |= self._undefined(agreement)
             layer = past.agent.layout(network).layer_of_neurons()
-            chosen = self._rank(agreement, layer, past.generator, at_random=fallback)[:count]
+            ranking = self._rank(agreement, layer, importance.get(network), past.generator)
             frozen = np.zeros(len(layer), dtype=np.bool_)
-            frozen[chosen] = True
+            frozen[ranking[:count]] = True
             arrays[f"{network}.frozen"] = frozen
             arrays[f"{network}.score"] = score(agreement.accuracy)
             report[network] = _describe(past.agent, network, frozen, agreement)
         good_share = agreement.good_share if self.counts else None
         return Prepared(arrays, {"neurons": report, "good_share": good_share, "score_undefined": undefined})
 
+    def _undefined(self, agreement: Agreement) -> bool:
+        """Whether the score is asked for and means nothing, so that neurons are drawn at random instead."""
+        return self.select == "skill" and self.score != "dormant" and not agreement.defined
+
     def _rank(
-        self, agreement: Agreement, layer: npt.NDArray[np.int64], generator: np.random.Generator, *, at_random: bool
+        self,
+        agreement: Agreement,
+        layer: npt.NDArray[np.int64],
+        importance: npt.NDArray[np.float64] | None,
+        generator: np.random.Generator,
     ) -> npt.NDArray[np.int64]:
-        if self.select == "random" or at_random:
+        if importance is not None:
+            return rank_by_score(importance, agreement.constant)
+        if self.select == "random" or self._undefined(agreement):
             return rank_at_random(agreement.constant, self.among or "active", generator)
         if self.score == "dormant":
             return rank_by_dormancy(agreement.mean, agreement.constant, layer)
@@ -109,6 +120,16 @@ class NeuronMask(Ingredient):
         return {"drift": drift}
 
 
+def _importance(past: Past) -> Mapping[str, npt.NDArray[np.float64]]:
+    import torch
+
+    from nbsp_ray.learning.importance import taylor_importance
+
+    chance = torch.Generator()
+    chance.manual_seed(int(past.generator.integers(2**63)))
+    return taylor_importance(past.agent, past.replay, chance)
+
+
 def _measure(past: Past, network: str) -> Agreement:
     rollouts = past.rollouts
     assert rollouts is not None
@@ -141,15 +162,15 @@ def _relative_change(before: npt.NDArray[np.float32], after: npt.NDArray[np.floa
     return float(np.linalg.norm(after - before)) / size if size > 0 else None
 
 
-def _mask(
-    options: MethodOptions, counts: Counts, *parts: str, select: Literal["skill", "random"] = "skill"
-) -> tuple[Ingredient, ...]:
+def _mask(options: MethodOptions, counts: Counts, *parts: str, select: Select = "skill") -> tuple[Ingredient, ...]:
     """A mask on the networks of `parts`; none at all if it would freeze nothing."""
     wanted = {network: counts[network] for part in parts for network in PARTS[part]}
     if not any(wanted.values()) or options.mask_strength == 0:
         return ()
-    how = {"score": options.score} if select == "skill" else {"among": options.random_among}
-    return (NeuronMask(select=select, strength=options.mask_strength, counts=wanted, **how),)
+    score = options.score if select == "skill" else None
+    among = options.random_among if select == "random" else None
+    mask = NeuronMask(select=select, score=score, among=among, strength=options.mask_strength, counts=wanted)
+    return (mask,)
 
 
 def _replay(options: MethodOptions) -> tuple[Ingredient, ...]:
@@ -173,6 +194,12 @@ METHODS = (
         "nbsp_critic",
         "NBSP with the critics' skill neurons frozen only (Section 4.3)",
         lambda options, counts: _replay(options) + _mask(options, counts, "critic"),
+        selects_neurons=True,
+    ),
+    Method(
+        "importance_nbsp",
+        "NBSP with the neurons that matter to the loss (Taylor importance) in place of skill neurons",
+        lambda options, counts: _replay(options) + _mask(options, counts, "actor", "critic", select="important"),
         selects_neurons=True,
     ),
     Method(

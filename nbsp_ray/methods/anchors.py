@@ -1,0 +1,105 @@
+"""Quadratic penalties that hold weights near where they were good: EWC, and ANCL with its second anchor."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
+
+import numpy.typing as npt
+from pydantic import Field
+
+from nbsp_ray.config import MethodOptions
+from nbsp_ray.methods import Arrays, Counts, Ingredient, Method, Past, Prepared
+
+if TYPE_CHECKING:
+    import numpy as np
+    import torch
+
+    from nbsp_ray.learning.agent import Agent
+    from nbsp_ray.learning.replay import Replay
+    from nbsp_ray.learning.sac import Restraint
+
+TRANSITIONS = 2_560
+"""Transitions that the Fisher information is a mean over: 10 batches of 256 (Continual World)."""
+Parts = tuple[Literal["actor", "critic"], ...]
+
+
+class Anchor(Ingredient):
+    """coef * sum_i F_i (w_i - w*_i)^2, heads included, added to the loss of each part; no factor 1/2."""
+
+    kind: str = "anchor"
+    coef: float = Field(ge=0)
+    parts: Parts
+
+    def prepare(self, past: Past) -> Prepared:
+        """Anchor at the weights that the phase before left, weighed by what they mean for its transitions."""
+        from nbsp_ray.learning.replay import Replay
+
+        rows = past.replay.subset(TRANSITIONS, past.generator)
+        return Prepared(_anchor(past.agent, Replay.of(past.replay.spaces, rows, past.replay.device), self.parts))
+
+    def restraints(self, arrays: Arrays, agent: Agent) -> Mapping[str, Restraint]:
+        """The penalty of each part."""
+        import torch
+
+        from nbsp_ray.learning.sac import Restraint
+
+        def stack(name: str) -> torch.Tensor:
+            return torch.from_numpy(arrays[name]).to(agent.device)
+
+        return {
+            part: Restraint(penalties=(_penalty(self.coef, stack(f"{part}.fisher"), stack(f"{part}.weights")),))
+            for part in self.parts
+        }
+
+
+class AuxiliaryAnchor(Anchor):
+    """The same at an auxiliary network: the one that plain SAC makes of the same past on the same task."""
+
+    kind: str = "auxiliary_anchor"
+
+    needs_method: ClassVar[str | None] = "base"
+
+    def prepare(self, past: Past) -> Prepared:
+        """Anchor at the auxiliary network, on transitions of its own."""
+        auxiliary = past.auxiliary["base"]
+        return Prepared(
+            _anchor(auxiliary.agent, auxiliary.sample, self.parts), {"auxiliary_env_steps": auxiliary.env_steps}
+        )
+
+
+def _anchor(agent: Agent, sample: Replay, parts: Parts) -> dict[str, npt.NDArray[Any]]:
+    from nbsp_ray.learning.importance import actor_fisher, critic_fisher
+
+    fisher = {"actor": actor_fisher, "critic": critic_fisher}
+    arrays: dict[str, npt.NDArray[np.float32]] = {}
+    for part in parts:
+        arrays[f"{part}.weights"] = getattr(agent.state, part).cpu().numpy().copy()
+        arrays[f"{part}.fisher"] = fisher[part](agent, sample.all()).cpu().numpy()
+    return arrays
+
+
+def _penalty(coef: float, fisher: torch.Tensor, weights: torch.Tensor) -> Callable[[torch.Tensor], torch.Tensor]:
+    return lambda stack: coef * (fisher * (stack - weights).square()).sum((-2, -1))
+
+
+def _parts(options: MethodOptions) -> Parts:
+    return ("actor", "critic") if options.anchor_parts == "actor_critic" else ("actor",)
+
+
+def _ewc(options: MethodOptions, counts: Counts) -> tuple[Ingredient, ...]:
+    return (Anchor(coef=options.ewc_coef, parts=_parts(options)),) if options.ewc_coef else ()
+
+
+def _ancl(options: MethodOptions, counts: Counts) -> tuple[Ingredient, ...]:
+    """Both anchors; one whose coefficient is 0 does nothing, and is left out."""
+    first, parts = options.ancl_coef, _parts(options)
+    second = first / 1_000 if options.ancl_aux_coef is None else options.ancl_aux_coef
+    anchors: tuple[Ingredient, ...] = (Anchor(coef=first, parts=parts),) if first else ()
+    return anchors + ((AuxiliaryAnchor(coef=second, parts=parts),) if second else ())
+
+
+METHODS = (
+    Method("ewc", "a penalty holds weights that mattered to the first task (Kirkpatrick et al. 2017)", _ewc),
+    Method("ancl", "EWC, and a weaker penalty towards a network trained freely (Kim et al. 2023)", _ancl),
+)

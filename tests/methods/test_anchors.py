@@ -1,0 +1,80 @@
+"""EWC and ANCL: the penalty by hand, what they anchor at, and what they plan."""
+
+import json
+from collections.abc import Sequence
+
+import numpy as np
+import pytest
+import torch
+
+from nbsp_ray.benchmarks import Spaces, get_benchmark
+from nbsp_ray.config import MethodOptions, Sac, Sweep
+from nbsp_ray.learning.agent import Agent
+from nbsp_ray.methods import Influence, get_method
+from nbsp_ray.methods.anchors import Anchor
+from nbsp_ray.plan import Plan, make_plan
+
+
+def plan(methods: Sequence[str], **options: float) -> Plan:
+    toy = json.dumps({"benchmark": "toy", "pairs": [["reach", "avoid"]], "methods": methods, "seeds": [0],
+                      "method": options} | dict(get_benchmark("toy").defaults))  # fmt: skip
+    return make_plan("anchors", [Sweep.model_validate_json(toy)])
+
+
+def test_the_penalty_and_its_gradient_by_hand() -> None:
+    agent = Agent(Sac(hidden=(1,)), Spaces(1, 1), torch.device("cpu"), np.random.default_rng(0))
+    assert agent.shape.actor.parameters == 2 + 4
+    agent.state.actor[:] = torch.tensor([1.0, 2.0, 0.0, -1.0, 0.5, 0.0])
+    arrays = {
+        "actor.weights": np.array([[[0.0, 2.0, 1.0, -1.0, 0.0, 0.0]]], np.float32),
+        "actor.fisher": np.array([[[3.0, 9.0, 0.5, 9.0, 2.0, 1e-5]]], np.float32),
+    }
+    restraint = Anchor(coef=10.0, parts=("actor",)).restraints(arrays, agent)["actor"]
+    leaf = agent.state.actor.clone().requires_grad_()
+    (penalty,) = (term(leaf) for term in restraint.penalties)
+    # 10 * (3 * 1^2 + 0.5 * 1^2 + 2 * 0.5^2) = 10 * 4; no factor 1/2.
+    torch.testing.assert_close(penalty, torch.tensor([40.0]))
+    (gradient,) = torch.autograd.grad(penalty.sum(), leaf)
+    torch.testing.assert_close(gradient[0, 0], torch.tensor([60.0, 0.0, -10.0, 0.0, 20.0, 0.0]))
+
+
+def test_the_coefficient_zero_is_base() -> None:
+    counts = {"actor": 0, "q1": 0, "q2": 0}
+    for method in ("ewc", "ancl"):
+        assert get_method(method).ingredients(MethodOptions(ewc_coef=0, ancl_coef=0), counts) == ()
+    phases = plan(["base", "ewc", "ancl"], ewc_coef=0, ancl_coef=0)
+    assert len(phases.phases) == 2
+    assert len(phases.trials) == 3
+
+
+def test_ancl_plans_one_base_phase_where_it_is_missing_and_none_where_it_is_there() -> None:
+    alone, base = plan(["ancl"]), plan(["base"])
+    assert len(alone.phases) == 3
+    assert set(base.phases) < set(alone.phases)
+    assert set(plan(["base", "ancl"]).phases) == set(alone.phases)
+    key = alone.trials[0].phases[-1]
+    assert alone.phases[key].spec.auxiliary == {"base": base.trials[0].phases[-1]}
+    assert list(alone.phases)[-1] == key
+
+
+@pytest.mark.parametrize(("coef", "aux", "expected"), [(1e4, None, [1e4, 10.0]), (0, 5.0, [5.0]), (7.0, 0, [7.0])])
+def test_ancl_is_two_anchors(coef: float, aux: float | None, expected: list[float]) -> None:
+    options = MethodOptions(ancl_coef=coef, ancl_aux_coef=aux)
+    anchors = get_method("ancl").ingredients(options, {"actor": 0, "q1": 0, "q2": 0})
+    assert [anchor.coef for anchor in anchors if isinstance(anchor, Anchor)] == pytest.approx(expected)
+
+
+def test_both_parts_can_be_anchored() -> None:
+    (anchor,) = get_method("ewc").ingredients(MethodOptions(anchor_parts="actor_critic"), {})
+    agent = Agent(Sac(hidden=(2,)), Spaces(1, 1), torch.device("cpu"), np.random.default_rng(0))
+    arrays = {}
+    for part in ("actor", "critic"):
+        stack = getattr(agent.state, part).numpy()
+        arrays |= {f"anchor.{part}.weights": stack.copy(), f"anchor.{part}.fisher": np.ones_like(stack)}
+    influence = Influence((anchor,))
+    influence.arrays = arrays
+    restraints = influence.restraints(agent)
+    assert set(restraints) == {"actor", "critic"}
+    assert float(restraints["critic"].penalties[0](agent.state.critic + 1)) == pytest.approx(
+        1e4 * agent.state.critic.numel()
+    )

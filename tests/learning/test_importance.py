@@ -82,7 +82,7 @@ def test_the_fisher_is_the_curvature_of_the_divergence(agent: Agent, replay: Rep
         return torch.distributions.Normal(mean, (-5 + 3.5 * (torch.tanh(raw) + 1)).exp())
 
     divergence = torch.distributions.kl_divergence(gaussian(network), gaussian(moved)).sum(-1).mean()
-    assert float(divergence) == pytest.approx(0.5 * float(fisher[index]) * step**2, rel=0.02)
+    assert divergence.detach().item() == pytest.approx(0.5 * fisher[index].item() * step**2, rel=0.02)
 
 
 def test_critic_fisher_is_the_mean_squared_gradient_of_each_q(agent: Agent, replay: Replay) -> None:
@@ -111,7 +111,7 @@ def losses(
     agent: Agent, name: str, batch: Batch, noise: torch.Tensor, layer: int, neuron: int, scale: float
 ) -> torch.Tensor:
     """Each sample's SAC loss of one network (method: section 2), with one of its neurons scaled."""
-    alpha = float(agent.state.log_alpha.exp())
+    alpha = agent.state.log_alpha.exp().item()
     nets = {network: plain_network(agent, network) for network in NETWORKS}
     rows = batch.rows[0].double()
     s, sa, following, reward, over = rows[:, :3], rows[:, :5], rows[:, 5:8], rows[:, 8], rows[:, 9]
@@ -154,7 +154,7 @@ def test_importance_is_the_effect_of_scaling_a_neuron(agent: Agent, replay: Repl
         for neuron in range(width):
             for batch, noise in drawn:
                 up, down = (losses(agent, name, batch, noise, layer, neuron, 1 + sign * step) for sign in (1, -1))
-                effects[neuron] += float(((up - down) / (2 * step)).abs().sum())
+                effects[neuron] += ((up - down) / (2 * step)).abs().sum().item()
         expected.append(effects / np.sqrt(np.mean(effects**2)))
     np.testing.assert_allclose(found, np.concatenate(expected), rtol=5e-3, atol=1e-4)
 

@@ -1,0 +1,213 @@
+"""The schema of `nbsp_ray.config` as words, for messages, `explain` and editors.
+
+Type, range, default and help stand once, in the models; this module only puts them another way. Knows no files.
+"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from difflib import get_close_matches
+from functools import cache
+from typing import Any
+
+from nbsp_ray.config import Sweep
+
+Node = Mapping[str, Any]
+"""One node of a JSON schema."""
+
+AXES = ("pairs", "methods", "seeds", "skill_neurons")
+"""The settings whose product is the trials."""
+PAPER = "paper"
+"""`pairs: paper` stands for the pairs that the paper compares methods on; so does no `pairs` at all."""
+MISSING = object()
+"""The default of a setting that a sweep must give."""
+
+
+@dataclass(frozen=True)
+class Setting:
+    """One value that a sweep may give."""
+
+    path: str
+    """As on the command line: `sac.tau`."""
+    node: Node
+    default: Any
+    """As in a sweep file, or `MISSING`."""
+    doc: str
+
+    @property
+    def name(self) -> str:
+        """As in a sweep file, within its section."""
+        return self.path.rpartition(".")[2]
+
+    @property
+    def is_list(self) -> bool:
+        """Whether it holds any number of values."""
+        return "items" in self.node
+
+    @property
+    def words(self) -> str:
+        """Type and range for people."""
+        if self.path == "pairs":
+            return "pairs first:second, or `paper`"
+        return words(self.node)
+
+    @property
+    def item_words(self) -> str:
+        """Type and range of one value of a list."""
+        return words(self.node["items"] if self.is_list else self.node)
+
+
+@dataclass(frozen=True)
+class Section:
+    """Settings that belong together."""
+
+    path: str
+    doc: str
+
+
+@cache
+def _schema() -> dict[str, Any]:
+    schema = Sweep.model_json_schema()
+    for model in (schema, *schema["$defs"].values()):
+        model.pop("title", None)
+        model["description"] = " ".join(model["description"].split())
+        for node in model["properties"].values():
+            node.pop("title", None)
+            if "description" in node:
+                node["description"] = " ".join(node["description"].split())
+    return schema
+
+
+def _reference(node: Node) -> Node | None:
+    return _schema()["$defs"][node["$ref"].rpartition("/")[2]] if "$ref" in node else None
+
+
+@cache
+def sections() -> dict[str, Section]:
+    """All sections, in the order of the schema."""
+    found: dict[str, Section] = {}
+    for name, node in _schema()["properties"].items():
+        if model := _reference(node):
+            found[name] = Section(
+                name, " ".join(text for text in (node.get("description"), model["description"]) if text)
+            )
+    return found
+
+
+@cache
+def settings() -> dict[str, Setting]:
+    """All settings by their dotted path, in the order of the schema."""
+    found: dict[str, Setting] = {}
+    for name, node in _schema()["properties"].items():
+        model = _reference(node)
+        below = {name: node} if model is None else {f"{name}.{key}": one for key, one in model["properties"].items()}
+        for path, one in below.items():
+            default = PAPER if path == "pairs" else one.get("default", MISSING)
+            found[path] = Setting(path, one, default, one.get("description", ""))
+    return found
+
+
+def words(node: Node) -> str:
+    """What a node allows: `a number > 0 and <= 1`."""
+    if "anyOf" in node:
+        return " or ".join(words(one) for one in node["anyOf"])
+    if "enum" in node:
+        return f"one of {', '.join(node['enum'])}"
+    if node["type"] == "array":
+        return f"one or more, each {words(node['items'])}" if "items" in node else "a list"
+    kinds = {"integer": "a whole number", "number": "a number", "boolean": "true or false", "null": "null"}
+    meaning = f" ({node['title']})" if "title" in node else ""
+    return f"{kinds.get(node['type'], 'text')}{_range(node)}{meaning}"
+
+
+def _range(node: Node) -> str:
+    if "minimum" in node and "maximum" in node:
+        return f" from {node['minimum']:,} to {node['maximum']:,}"
+    signs = {"minimum": ">=", "exclusiveMinimum": ">", "maximum": "<=", "exclusiveMaximum": "<"}
+    limits = [f"{sign} {node[key]:g}" for key, sign in signs.items() if key in node]
+    return f" {' and '.join(limits)}" if limits else ""
+
+
+def names_in(section: str) -> str:
+    """The settings of a section, for a message."""
+    return ", ".join(one.name for one in settings().values() if one.path.startswith(f"{section}."))
+
+
+def near(path: str, *, nested: bool) -> str:
+    """`" (did you mean 'gamma'?)"`, as it would be written there: `nested` in a file, or dotted on the command line."""
+    section, _, name = path.rpartition(".")
+    known = {one: one.rpartition(".") for one in (*settings(), *sections())}
+    siblings = [own for above, _, own in known.values() if above == section]
+    found = [one for one, (_, _, own) in known.items() if own == name]
+    if not found and (close := get_close_matches(name, siblings, n=1)):
+        found = close if nested or not section else [f"{section}.{close[0]}"]
+    if not found and section in sections():
+        return f"; {section} has {names_in(section)}"
+    found = found or get_close_matches(path, known, n=1)
+    return f" (did you mean {' or '.join(map(repr, found))}?)" if found else ""
+
+
+def example(setting: Setting | None) -> str:
+    """`", such as sac.tau=0.005"`, the default, as on the command line."""
+    if setting is None or setting.default in (MISSING, None, ""):
+        return ""
+    values = setting.default if isinstance(setting.default, list) else [setting.default]
+    texts = [value if isinstance(value, str) else json.dumps(value) for value in values]
+    return f", such as {setting.path}={','.join(texts)}"
+
+
+def json_schema() -> dict[str, Any]:
+    """Sweep files as users write them, shorthands and `include` too, as a JSON schema for editors.
+
+    It names no method, benchmark or task, so that one more of these touches one file; the loader checks them.
+    """
+    schema = _schema()
+    definitions = {
+        name: {**model, "properties": {key: _shorthands(node) for key, node in model["properties"].items()}}
+        for name, model in schema["$defs"].items()
+    }
+    properties = {name: _shorthands(node) for name, node in schema["properties"].items()}
+    properties["pairs"] = {"description": settings()["pairs"].doc, "anyOf": _PAIRS}
+    properties["include"] = {
+        "description": "Names of other sweeps, which this one is made of; settings beside it apply to each of them.",
+        "anyOf": [{"type": "string"}, {"type": "array", "items": {"type": "string"}, "minItems": 1}],
+    }
+    return {
+        "$schema": "http://json-schema.org/draft-07/schema#",
+        "title": "nbsp-ray sweep",
+        "description": schema["description"],
+        "type": "object",
+        "additionalProperties": False,
+        "properties": properties,
+        "if": {"required": ["include"]},
+        "else": {"required": ["benchmark", "methods"]},
+        "$defs": definitions,
+    }
+
+
+_LISTED = "^[0-9.e]+([,-] *[0-9.e]+)+$"
+"""`0-4`, `0,1`, `0.1, 0.2`: numbers as text."""
+_PAIR = {"type": "string", "pattern": "^[^:>]+[:>][^:>]+$"}
+_PAIRS = [
+    {"const": PAPER},
+    {"type": "string", "pattern": "^[^:>,]+[:>][^:>,]+(,[^:>,]+[:>][^:>,]+)*$"},
+    {
+        "type": "array",
+        "minItems": 1,
+        "items": {"anyOf": [_PAIR, {"type": "array", "items": {"type": "string"}, "minItems": 2, "maxItems": 2}]},
+    },
+]
+
+
+def _shorthands(node: Node) -> dict[str, Any]:
+    """A list may be a single value, or text with commas; a section may be empty."""
+    kept = {key: value for key, value in node.items() if key == "description"}
+    if "$ref" in node:
+        return {**kept, "anyOf": [{"$ref": node["$ref"]}, {"type": "null"}]}
+    if "items" not in node:
+        return dict(node)
+    kept |= {"default": node["default"]} if "default" in node else {}
+    item = node["items"]
+    if item.get("type") != "string":
+        item = {"anyOf": [*item.get("anyOf", [item]), {"type": "string", "pattern": _LISTED}]}
+    return {**kept, "anyOf": [{"type": "array", "items": item, "minItems": 1}, item]}

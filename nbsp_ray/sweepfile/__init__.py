@@ -1,0 +1,289 @@
+"""From a sweep's name and `KEY=VALUE`s to validated sweeps, or to one message with everything that is wrong.
+
+Settings come in layers, the later above the earlier: the schema's defaults, the benchmark's own, the file, the files
+that include it, the command line. Each value remembers where it was given, so that each problem can say so.
+
+A file with `include` is made of other sweeps. What it or the command line sets holds for each of them, but `methods`
+and `pairs` *select* from what each has: `run paper_metaworld methods=nbsp` is NBSP's part of the paper. To select what
+none of them has is an error.
+
+Imports neither torch nor Ray nor pandas: a typing error is answered at once.
+"""
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from nbsp_ray.config import Sweep
+from nbsp_ray.errors import ConfigError, did_you_mean
+from nbsp_ray.methods import methods
+from nbsp_ray.settings import PAPER, example, names_in, near, sections, settings
+from nbsp_ray.sweepfile import strictyaml
+from nbsp_ray.sweepfile.checks import axis_values, make_sweep
+from nbsp_ray.sweepfile.layers import Data, Layer, leaves, merge
+from nbsp_ray.sweepfile.shorthand import expand
+from nbsp_ray.sweepfile.strictyaml import Keys, shown
+
+COMMAND_LINE = "command line"
+FOLDER = "tune_configs"
+SELECTED = ("pairs", "methods")
+
+
+@dataclass(frozen=True)
+class LoadedSweep:
+    """A sweep file with everything it includes, checked."""
+
+    name: str
+    """The file's name without `.yaml`."""
+    title: str
+    sweeps: tuple[Sweep, ...]
+    """One for each included file; of a file without `include`, one."""
+    overrides: tuple[str, ...]
+    given: str
+    """The name or path as it was given, for saying the command again."""
+
+
+def load_sweep(name_or_path: str, overrides: Sequence[str] = ()) -> LoadedSweep:
+    """The sweep of that name or path, with `KEY=VALUE`s on top.
+
+    Raises:
+        ConfigError: a line for each problem of all files and overrides.
+    """
+    path = find_sweep(name_or_path)
+    loader = _Loader()
+    top = loader.command_line(overrides)
+    file = loader.file(path, ())
+    layers = loader.over_each(top, file.layers) if file.composed else [top.over(layer) for layer in file.layers]
+    sweeps = [make_sweep(layer, loader.problem) for layer in layers]
+    loader.raise_problems()
+    checked = tuple(sweep for sweep in sweeps if sweep is not None)
+    return LoadedSweep(path.stem, top.data.get("title", file.title), checked, tuple(overrides), name_or_path)
+
+
+def sweep_names() -> list[str]:
+    """Names of all sweeps in `tune_configs`, here and beside the package."""
+    return sorted({path.stem for folder in _folders() for path in folder.glob("*.yaml")})
+
+
+def find_sweep(name_or_path: str, beside: Path | None = None) -> Path:
+    """The file of a sweep: a path has a slash or ends in .yaml, a name is looked up `beside` and in `tune_configs`.
+
+    Raises:
+        ConfigError: there is none.
+    """
+    if "/" in name_or_path or name_or_path.endswith((".yaml", ".yml")):
+        path = Path(os.path.abspath((beside or Path()) / Path(name_or_path).expanduser()))
+        if path.is_file():
+            return path
+        raise ConfigError(f"there is no file {_shown(path)}; the sweeps known by name are {', '.join(sweep_names())}")
+    for folder in (*([beside] if beside else []), *_folders()):
+        if (path := folder / f"{name_or_path}.yaml").is_file():
+            return path
+    known = sweep_names()
+    raise ConfigError(
+        f"no sweep {name_or_path!r}{did_you_mean(name_or_path, known)}; there are {', '.join(known) or 'none here'}; "
+        "a file elsewhere is given by its path, such as ./mine.yaml"
+    )
+
+
+def own_settings(path: Path) -> Data:
+    """What a file itself sets, as it stands there; nothing of what it includes, and nothing checked."""
+    data = strictyaml.parse(path.read_text(encoding="utf-8-sig", errors="replace")).data
+    return data if isinstance(data, dict) else {}
+
+
+def _shown(path: Path) -> str:
+    """The path as one would type it here."""
+    return str(path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path)
+
+
+def _folders() -> list[Path]:
+    package = Path(__file__).parents[1]
+    return [Path.cwd() / FOLDER, package.parent / FOLDER, package / FOLDER]
+
+
+@dataclass(frozen=True)
+class _File:
+    """A file and all that it includes: one layer for each sweep."""
+
+    title: str
+    layers: list[Layer]
+    composed: bool
+    """Whether it includes others."""
+
+
+class _Loader:
+    """Reads layers, puts them together, and collects every problem on the way."""
+
+    def __init__(self) -> None:
+        self.problems: dict[tuple[str, str], None] = {}
+
+    def problem(self, where: str, text: object) -> None:
+        """Note a problem, once."""
+        self.problems[where, str(text)] = None
+
+    def raise_problems(self) -> None:
+        """Raise a `ConfigError` with all problems, file by file in the order of lines, if there are any."""
+        if self.problems:
+            places = {place: _file_and_line(place) for place, _ in self.problems}
+            files = list(dict.fromkeys(file for file, _ in places.values()))
+            order = sorted(self.problems, key=lambda one: (files.index(places[one[0]][0]), places[one[0]][1]))
+            raise ConfigError("\n".join(f"{place}: {text}" for place, text in order))
+
+    def command_line(self, overrides: Sequence[str]) -> Layer:
+        """The layer of all `KEY=VALUE`s."""
+        data: Data = {}
+        origins: dict[Keys, str] = {(): COMMAND_LINE}
+        seen: dict[str, str] = {}
+        for text in overrides:
+            key, equals, given = (part.strip() for part in text.partition("="))
+            setting = settings().get(key)
+            if setting is None and key not in sections():
+                how = "" if equals else "; a setting is given as KEY=VALUE, such as seeds=0-1"
+                self.problem(COMMAND_LINE, f"{key!r} is not a setting{near(key, nested=False)}{how}")
+            elif not given:
+                self.problem(COMMAND_LINE, f"{key} has no value; write {key}=VALUE{example(setting)}")
+            elif key in seen:
+                self.problem(COMMAND_LINE, f"{key} is given twice: {seen[key]} and {text}")
+            else:
+                seen[key] = text
+                as_text = setting is not None and setting.node.get("type") == "string"
+                value, wrong = (given, None) if as_text else strictyaml.parse_value(given)
+                if wrong:
+                    self.problem(COMMAND_LINE, f"{text}: {wrong}")
+                else:
+                    given_here = _nested(key, value)
+                    data = merge(data, given_here)
+                    origins |= dict.fromkeys(leaves(given_here), COMMAND_LINE)
+        return self._checked(Layer(data, origins))
+
+    def file(self, path: Path, above: tuple[Path, ...]) -> _File:
+        """A file, with what it includes."""
+        layer = self._read(path)
+        if layer is None:
+            return _File("", [], composed=True)
+        title = str(layer.data.get("title", ""))
+        if "include" not in layer.data:
+            return _File(title, [layer], composed=False)
+        layers: list[Layer] = []
+        for number, name in enumerate(layer.data["include"]):
+            where = layer.at("include", number)
+            try:
+                child = find_sweep(name, beside=path.parent)
+            except ConfigError as error:
+                self.problem(where, error)
+                continue
+            if child in (*above, path):
+                circle = " > ".join(one.stem for one in (*above, path, child))
+                self.problem(where, f"include goes in a circle: {circle}")
+                continue
+            layers += self.file(child, (*above, path)).layers
+        return _File(title, self.over_each(layer.without("include"), layers), composed=True)
+
+    def over_each(self, layer: Layer, layers: list[Layer]) -> list[Layer]:
+        """`layer` above each of `layers`: it replaces, but `methods` and `pairs` select."""
+        found = [layer.without("title", *SELECTED).over(one) for one in layers]
+        for axis in SELECTED:
+            wanted = layer.data.get(axis, PAPER)
+            if wanted != PAPER:
+                found = self._select(axis, wanted, layer, found)
+        return found
+
+    def _select(self, axis: str, wanted: list[Any], layer: Layer, layers: list[Layer]) -> list[Layer]:
+        found: list[Layer] = []
+        offered: dict[str, None] = {}
+        for one in layers:
+            values = axis_values(one, axis)
+            offered |= dict.fromkeys(_text(value) for value in values or ())
+            kept = [value for value in values or () if value in wanted]
+            if values is None:
+                found.append(one)  # it lacks them, and will be told so
+            elif kept:
+                found.append(Layer({axis: kept}, {(): one.at(), (axis,): one.at(axis)}).over(one))
+        for number, value in enumerate(wanted):
+            if _text(value) not in offered and not self.problems:
+                meant = did_you_mean(_text(value), offered) if axis == "methods" and value not in methods() else ""
+                self.problem(
+                    layer.at(axis, number),
+                    f"none of the included sweeps has the {axis[:-1]} {_text(value)!r}{meant}; "
+                    f"they have {', '.join(offered)}",
+                )
+        if not wanted:
+            self.problem(layer.at(axis), f"an empty sweep: {axis} is empty")
+        return found
+
+    def _read(self, path: Path) -> Layer | None:
+        name = _shown(path)
+        try:
+            document = strictyaml.parse(path.read_text(encoding="utf-8-sig"))
+        except (OSError, UnicodeDecodeError) as error:
+            self.problem(name, f"cannot be read: {error}")
+            return None
+        for line, text in document.problems:
+            self.problem(f"{name}:{line}", text)
+        if not isinstance(document.data, dict):
+            if not document.problems:
+                self.problem(name, "holds no settings; it takes lines such as `benchmark: metaworld`")
+            return None
+        return self._checked(
+            Layer(document.data, {(): name} | {keys: f"{name}:{n}" for keys, n in document.lines.items()})
+        )
+
+    def _checked(self, raw: Layer) -> Layer:
+        """Known keys only, their shorthands expanded."""
+        layer = Layer({}, dict(raw.origins))
+        for name, value in raw.data.items():
+            if name == "include":
+                self._include(layer, value)
+            elif name not in sections():
+                self._setting(layer, layer.data, value, name)
+            elif isinstance(value, dict):
+                inner: Data = layer.data.setdefault(name, {})
+                for key, one in value.items():
+                    self._setting(layer, inner, one, name, key)
+            elif value is not None:
+                self.problem(raw.at(name), f"{name} is {shown(value)}; it takes settings: {names_in(name)}")
+        return layer
+
+    def _setting(self, layer: Layer, inner: Data, value: Any, *keys: str) -> None:
+        path, name = ".".join(keys), keys[-1]
+        if "." in name and path in settings():
+            section, _, below = path.partition(".")
+            self.problem(layer.at(*keys), f"{path!r}: in a file this is `{section}:`, and `{below}:` indented below it")
+        elif path not in settings():
+            self.problem(layer.at(*keys), f"{path!r} is not a setting{near(path, nested=True)}")
+        else:
+            try:
+                inner[name] = expanded = expand(settings()[path], value)
+            except ValueError as error:
+                self.problem(layer.at(*keys), error)
+                return
+            if isinstance(value, list) and len(value) != len(expanded):
+                for number in range(len(value)):
+                    layer.origins.pop((*keys, number), None)
+
+    def _include(self, layer: Layer, value: Any) -> None:
+        names = [value] if isinstance(value, str) else value
+        if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+            where, names = layer.at("include"), []
+            self.problem(where, f"include is {shown(value)}; it takes names of sweeps, such as [preliminary]")
+        elif not names:
+            self.problem(layer.at("include"), "an empty sweep: include is empty")
+        layer.data["include"] = names
+
+
+def _nested(key: str, value: Any) -> Data:
+    """`sac.tau` and a value as they would be nested in a file."""
+    section, _, name = key.rpartition(".")
+    return {section: {name: value}} if section else {name: value}
+
+
+def _file_and_line(place: str) -> tuple[str, int]:
+    file, _, line = place.rpartition(":")
+    return (file, int(line)) if file and line.isdigit() else (place, 0)
+
+
+def _text(value: Any) -> str:
+    return ":".join(value) if isinstance(value, list) else str(value)

@@ -1,0 +1,125 @@
+"""From a layer of settings to a `Sweep`, or to every problem it has, each with its place."""
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+from pydantic import ValidationError
+from pydantic_core import ErrorDetails
+
+from nbsp_ray.benchmarks import Benchmark, benchmarks, get_benchmark
+from nbsp_ray.config import Sweep
+from nbsp_ray.errors import ConfigError
+from nbsp_ray.methods import get_method
+from nbsp_ray.plan import resolve_counts
+from nbsp_ray.settings import AXES, PAPER, settings
+from nbsp_ray.sweepfile.layers import Layer
+from nbsp_ray.sweepfile.strictyaml import Keys, shown
+
+Problem = Callable[[str, object], None]
+"""Takes the place and the text of a problem."""
+
+
+def make_sweep(layer: Layer, problem: Problem) -> Sweep | None:
+    """The sweep that a layer describes above its benchmark's defaults; None if `problem` was called."""
+    benchmark = _benchmark(layer, problem)
+    if benchmark is not None:
+        layer = layer.over(Layer(json.loads(json.dumps(benchmark.defaults)), {(): layer.at()}))
+    pairs = axis_values(layer, "pairs")
+    if pairs is not None:
+        layer = Layer(layer.data | {"pairs": pairs}, layer.origins)
+    _check_names(layer, benchmark, problem)
+    try:
+        sweep = Sweep.model_validate_json(json.dumps(layer.data), strict=True)
+    except ValidationError as error:
+        details = {_keys(one, layer.data): one for one in error.errors()}
+        for keys, one in details.items():
+            unresolved = keys == ("pairs",) and pairs is None  # for want of a benchmark, a problem of its own
+            of_items = one["type"] == "too_short" and any(other[:-1] == keys for other in details)
+            if not (unresolved or of_items):
+                problem(layer.at(*keys), _what(keys, one, layer.data))
+        return None
+    _check_sense(layer, sweep, benchmark, problem)
+    return sweep
+
+
+def axis_values(layer: Layer, axis: str) -> list[Any] | None:
+    """The values of `pairs` or `methods`; the benchmark's own pairs if none are given."""
+    values = layer.data.get(axis, PAPER if axis == "pairs" else None)
+    if values == PAPER:
+        benchmark = benchmarks().get(str(layer.data.get("benchmark")))
+        return [list(pair) for pair in benchmark.pairs] if benchmark else None
+    return None if values is None else list(values)
+
+
+def _benchmark(layer: Layer, problem: Problem) -> Benchmark | None:
+    name = layer.data.get("benchmark")
+    try:
+        return get_benchmark(name) if isinstance(name, str) else None
+    except ConfigError as error:
+        problem(layer.at("benchmark"), error)
+        return None
+
+
+def _check_names(layer: Layer, benchmark: Benchmark | None, problem: Problem) -> None:
+    """Methods and tasks that are not there, and pairs that cannot be."""
+    for number, name in enumerate(layer.data.get("methods", ())):
+        try:
+            if isinstance(name, str):
+                get_method(name)
+        except ConfigError as error:
+            problem(layer.at("methods", number), error)
+    if benchmark is None:
+        return
+    for number, pair in enumerate(layer.data["pairs"]):
+        try:
+            benchmark.check_sequence(tuple(pair))
+        except ConfigError as error:
+            problem(layer.at("pairs", number), error)
+
+
+def _check_sense(layer: Layer, sweep: Sweep, benchmark: Benchmark | None, problem: Problem) -> None:
+    """What is allowed alone, but not together."""
+    for number, value in enumerate(sweep.skill_neurons if benchmark else ()):
+        try:
+            assert benchmark is not None
+            resolve_counts(value, benchmark.layers(sweep.sac))
+        except ConfigError as error:
+            problem(layer.at("skill_neurons", number), error)
+    for name, learning in (("first", sweep.first), ("second", sweep.second)):
+        if learning.env_steps <= sweep.sac.learning_starts:
+            problem(
+                layer.at(name, "env_steps"),
+                f"{name}.env_steps is {learning.env_steps}: nothing would be learnt, for the first "
+                f"{sweep.sac.learning_starts} env steps are random (sac.learning_starts)",
+            )
+
+
+def _keys(error: ErrorDetails, data: Any) -> Keys:
+    """Where in the data the error is: pydantic adds steps for the members of a union, which share one problem."""
+    if error["type"] == "missing":
+        return error["loc"]
+    keys: list[str | int] = []
+    for step in error["loc"]:
+        if not isinstance(data, dict | list) or (isinstance(data, dict) and step not in data):
+            break
+        data = data[step]  # type: ignore[index]
+        keys.append(step)
+    return tuple(keys)
+
+
+def _what(keys: Keys, error: ErrorDetails, data: Any) -> str:
+    path = ".".join(key for key in keys if isinstance(key, str))
+    setting = settings()[path]
+    if error["type"] == "missing":
+        known = f"there are {', '.join(sorted(benchmarks()))}" if path == "benchmark" else ""
+        return f"{path} is missing; {known or f'`nbsp-ray explain {path}` lists them'}"
+    if error["type"] == "too_short":
+        return f"an empty sweep: {path} is empty" if path in AXES else f"{path} is empty; it takes {setting.words}"
+    if error["type"] == "value_error":
+        return str(error["ctx"]["error"])
+    for key in keys:
+        data = data[key]
+    if isinstance(keys[-1], int):
+        return f"{path} has {shown(data)}; each is {setting.item_words}"
+    return f"{path} is {shown(data)}; it takes {setting.words}"

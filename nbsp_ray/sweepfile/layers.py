@@ -1,0 +1,56 @@
+"""Settings in layers, the later above the earlier, each value with the place that it comes from. Pure data."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from nbsp_ray.sweepfile.strictyaml import Keys
+
+Data = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Layer:
+    """Settings of one or more places, nested as in a file."""
+
+    data: Data
+    origins: dict[Keys, str]
+    """Where each was given: `tune_configs/x.yaml:12`, `command line`; () is where the whole comes from."""
+
+    def at(self, *keys: str | int) -> str:
+        """Where a value, or else what holds it, was given."""
+        return next(self.origins[keys[:n]] for n in range(len(keys), -1, -1) if keys[:n] in self.origins)
+
+    def over(self, under: "Layer") -> "Layer":
+        """Both, this one above; the whole still comes from where the lower one does."""
+        replaced = set(leaves(self.data))
+        kept = {
+            keys: origin
+            for keys, origin in under.origins.items()
+            if not any(keys[:n] in replaced for n in range(1, len(keys) + 1))
+        }
+        own = {keys: origin for keys, origin in self.origins.items() if keys}
+        return Layer(merge(under.data, self.data), kept | own)
+
+    def without(self, *names: str) -> "Layer":
+        """Without some of the top settings."""
+        data = {name: value for name, value in self.data.items() if name not in names}
+        return Layer(data, {keys: origin for keys, origin in self.origins.items() if not keys or keys[0] not in names})
+
+
+def merge(under: Data, over: Data) -> Data:
+    """Both, setting by setting; `over` wins."""
+    merged = dict(under)
+    for key, value in over.items():
+        below = merged.get(key)
+        merged[key] = merge(below, value) if isinstance(below, dict) and isinstance(value, dict) else value
+    return merged
+
+
+def leaves(data: Data, above: Keys = ()) -> Iterable[Keys]:
+    """Where its values are."""
+    for key, value in data.items():
+        if isinstance(value, dict):
+            yield from leaves(value, (*above, key))
+        else:
+            yield (*above, key)

@@ -1,0 +1,155 @@
+"""What every benchmark must keep; a new one is tested the day it is added."""
+
+import json
+from functools import cache
+
+import numpy as np
+import pytest
+
+from nbsp_ray.benchmarks import Benchmark, Env, Spaces, Step, benchmarks, get_benchmark
+from nbsp_ray.config import Sweep
+from nbsp_ray.errors import ConfigError
+
+ALL = list(benchmarks().values())
+TASKS = [(one, task) for one in ALL for task in sorted({task for pair in one.pairs for task in pair})]
+each_benchmark = pytest.mark.parametrize("benchmark", ALL, ids=lambda one: one.name)
+each_task = pytest.mark.parametrize(("benchmark", "task"), TASKS, ids=lambda one: getattr(one, "name", one))
+
+
+def actions(benchmark: Benchmark, task: str, seed: int, steps: int) -> list[np.ndarray]:
+    generator = np.random.default_rng(seed)
+    return list(generator.uniform(-1, 1, (steps, benchmark.spaces()[task].actions)).astype(np.float32))
+
+
+def episode(env: Env, variation: int, seed: int, moves: list[np.ndarray]) -> tuple[np.ndarray, list[Step]]:
+    return env.reset(variation, np.random.default_rng(seed)), [env.step(move) for move in moves]
+
+
+@cache
+def used_env(name: str, task: str) -> Env:
+    """An environment that tests share, and so one with a past."""
+    return get_benchmark(name).make_env(task, 0)
+
+
+# As data
+
+
+@each_benchmark
+def test_names_and_numbers(benchmark: Benchmark) -> None:
+    assert get_benchmark(benchmark.name) is benchmark
+    assert benchmark.revision
+    assert benchmark.horizon > 0
+    assert type(benchmark).__doc__
+    assert all(space.observations > 0 and space.actions > 0 for space in benchmark.spaces().values())
+    assert len(set(benchmark.pairs)) == len(benchmark.pairs) > 0
+
+
+@each_benchmark
+def test_its_pairs_can_be_learnt_by_one_network(benchmark: Benchmark) -> None:
+    for pair in benchmark.pairs:
+        benchmark.check_sequence(pair)
+
+
+@each_benchmark
+def test_its_defaults_are_settings(benchmark: Benchmark) -> None:
+    least = {"benchmark": benchmark.name, "pairs": benchmark.pairs, "methods": ["base"]}
+    sweep = Sweep.model_validate_json(json.dumps(least | dict(benchmark.defaults)), strict=True)
+    for section in benchmark.defaults:
+        assert getattr(sweep, section) != getattr(Sweep.model_validate(least), section)
+    assert all(size > 0 for size in benchmark.layers(sweep.sac))
+
+
+@each_benchmark
+def test_unknown_tasks_and_impossible_pairs(benchmark: Benchmark) -> None:
+    first, second = benchmark.pairs[0]
+    assert benchmark.task_spaces(first) == benchmark.spaces()[first]
+    with pytest.raises(
+        ConfigError, match=rf"'{first}x' is not a task of {benchmark.name} .did you mean '{first}'.*lists them"
+    ):
+        benchmark.task_spaces(f"{first}x")
+    with pytest.raises(ConfigError, match=f"the pair {second} > {second} learns the same task twice"):
+        benchmark.check_sequence((first, second, second))
+
+
+def test_tasks_of_other_spaces_cannot_be_paired(monkeypatch: pytest.MonkeyPatch) -> None:
+    toy = get_benchmark("toy")
+    monkeypatch.setattr(type(toy), "spaces", lambda self: {"a": Spaces(5, 2), "b": Spaces(5, 3)})
+    with pytest.raises(
+        ConfigError, match="one network cannot serve a > b: a has 5 observations and 2 actions, b 5 and 3"
+    ):
+        toy.check_sequence(("a", "b"))
+
+
+def test_an_unknown_benchmark() -> None:
+    with pytest.raises(ConfigError, match=r"no benchmark 'metawold' .did you mean 'metaworld'.*; there are .*toy"):
+        get_benchmark("metawold")
+
+
+# As environments
+
+
+@each_task
+def test_an_episode_is_a_function_of_its_number(benchmark: Benchmark, task: str) -> None:
+    """Bit by bit, whatever ran before and in whichever environment: so no checkpoint need hold simulator state."""
+    fresh, used = benchmark.make_env(task, 0), used_env(benchmark.name, task)
+    for number, history in enumerate((7, 30, benchmark.horizon)):
+        variation, moves = 3 * number + 1, actions(benchmark, task, number, min(60, benchmark.horizon))
+        episode(used, variation + 1, 100 + number, actions(benchmark, task, 100 + number, history))
+        ours, theirs = (episode(env, variation, number, moves) for env in (used, fresh))
+        assert ours[0].tobytes() == theirs[0].tobytes()
+        for one, other in zip(ours[1], theirs[1], strict=True):
+            assert one.observation.tobytes() == other.observation.tobytes()
+            assert one[1:] == other[1:]
+
+
+@each_task
+def test_what_came_back_stays_as_it_was(benchmark: Benchmark, task: str) -> None:
+    """No observation is a view that the next step writes into."""
+    first, steps = episode(used_env(benchmark.name, task), 0, 0, actions(benchmark, task, 0, 5))
+    again, _ = episode(used_env(benchmark.name, task), 0, 0, actions(benchmark, task, 0, 5))
+    assert first.tobytes() == again.tobytes()
+    assert len({step.observation.tobytes() for step in steps}) == 5
+
+
+@each_task
+def test_shapes_types_and_the_horizon(benchmark: Benchmark, task: str) -> None:
+    env, space = used_env(benchmark.name, task), benchmark.spaces()[task]
+    assert env.horizon == benchmark.horizon
+    first, steps = episode(env, 0, 0, actions(benchmark, task, 0, env.horizon))
+    assert [step.truncated for step in steps] == [False] * (env.horizon - 1) + [True]
+    assert not any(step.terminated for step in steps)
+    for observation in (first, *(step.observation for step in steps)):
+        assert (observation.dtype, observation.shape) == (np.float32, (space.observations,))
+        assert np.isfinite(observation).all()
+    for step in steps:
+        assert (type(step.reward), type(step.success), type(step.truncated)) == (float, bool, bool)
+        assert np.isfinite(step.reward)
+
+
+@each_task
+def test_variations_differ(benchmark: Benchmark, task: str) -> None:
+    env = used_env(benchmark.name, task)
+    count = min(env.variations, 8)
+    assert count > 1
+    chosen = np.linspace(0, env.variations - 1, count).astype(int)
+    assert len({env.reset(int(variation), np.random.default_rng(0)).tobytes() for variation in chosen}) == count
+
+
+@each_task
+def test_variations_are_those_of_the_seed_and_heldout_ones_are_others(benchmark: Benchmark, task: str) -> None:
+    def seen(env: Env) -> set[bytes]:
+        return {env.reset(variation, np.random.default_rng(0)).tobytes() for variation in range(5)}
+
+    ours = seen(used_env(benchmark.name, task))
+    heldout = seen(benchmark.make_env(task, 0, heldout=True))
+    assert not ours & heldout
+    assert not ours & seen(benchmark.make_env(task, 1))
+
+
+@each_task
+def test_the_global_generator_is_left_alone(benchmark: Benchmark, task: str) -> None:
+    np.random.seed(5)
+    expected = np.random.random()
+    np.random.seed(5)
+    episode(benchmark.make_env(task, 3), 1, 0, actions(benchmark, task, 0, 3))
+    assert np.random.random() == expected

@@ -1,0 +1,228 @@
+"""The files of tune_configs: what each plans, that the README says so, and that editors agree with the loader."""
+
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import pytest
+
+from nbsp_ray.benchmarks import get_benchmark
+from nbsp_ray.methods import get_method
+from nbsp_ray.plan import Plan, make_plan
+from nbsp_ray.settings import json_schema
+from nbsp_ray.sweepfile import load_sweep, own_settings
+
+FOLDER = Path(__file__).parents[1] / "tune_configs"
+FILES = sorted(FOLDER.glob("*.yaml"))
+NAMES = [path.stem for path in FILES]
+PAPER = ("preliminary", "metaworld_main", "metaworld_components", "metaworld_modules")
+
+
+def plan_of(name: str) -> Plan:
+    loaded = load_sweep(str(FOLDER / f"{name}.yaml"))
+    return make_plan(loaded.name, loaded.sweeps)
+
+
+def phases(plan: Plan) -> tuple[int, int]:
+    """First and second phases, auxiliary ones of other trials included."""
+    first = sum(phase.spec.index == 0 for phase in plan.phases.values())
+    return first, len(plan.phases) - first
+
+
+SIZES = {
+    "quickstart": (4, (1, 4), 100_000),
+    "toy": (8, (2, 8), 22_000),
+    "preliminary": (20, (20, 20), 40_000_000),
+    "metaworld_main": (40, (20, 40), 60_000_000),
+    "metaworld_components": (60, (20, 60), 80_000_000),
+    "metaworld_modules": (60, (20, 60), 80_000_000),
+    "paper_metaworld": (100, (20, 100), 120_000_000),
+    "tradeoff": (180, (20, 180), 200_000_000),
+}
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_what_each_file_plans(name: str) -> None:
+    plan = plan_of(name)
+    assert (len(plan.trials), phases(plan), plan.env_steps()) == SIZES[name]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_readme_says_so(name: str) -> None:
+    plan = plan_of(name)
+    first, second = phases(plan)
+    (row,) = re.findall(rf"^\| \[{name}\]\({name}\.yaml\) .*$", (FOLDER / "README.md").read_text(), re.MULTILINE)
+    cells = [cell.strip() for cell in row.strip("|").split("|")]
+    assert cells[2:] == [
+        str(len(plan.trials)),
+        f"{first} + {second}",
+        f"{plan.env_steps():,}",
+        f"`nbsp-ray run {name}`",
+    ]
+
+
+def test_the_readme_lists_each_file_once() -> None:
+    assert sorted(re.findall(r"^\| \[\w+\]\((\w+)\.yaml\)", (FOLDER / "README.md").read_text(), re.MULTILINE)) == NAMES
+
+
+def test_the_readmes_own_sweep_is_right(tmp_path: Path) -> None:
+    (text,) = re.findall(r"```yaml\n(.*?)```", (FOLDER / "README.md").read_text(), re.DOTALL)
+    (tmp_path / "x.yaml").write_text(text)
+    (sweep,) = load_sweep(str(tmp_path / "x.yaml")).sweeps
+    assert (len(sweep.pairs), sweep.skill_neurons, sweep.sac.hidden) == (2, (0.1, 0.2), (512, 512))
+    assert load_sweep("toy", ["seeds=0-9", "sac.gamma=0.95"]).sweeps[0].seeds == tuple(range(10))
+
+
+@pytest.mark.parametrize("path", FILES, ids=NAMES)
+def test_each_file_begins_with_its_schema_and_says_what_it_shows(path: Path) -> None:
+    assert path.read_text().startswith("# yaml-language-server: $schema=sweep.schema.json\n")
+    assert len(load_sweep(str(path)).title) > 20
+
+
+# The paper
+
+
+@pytest.mark.parametrize("name", [*PAPER, "tradeoff", "paper_metaworld"])
+def test_sweeps_of_the_paper_use_its_pairs_its_seeds_and_its_settings(name: str) -> None:
+    for sweep in load_sweep(name).sweeps:
+        assert sweep.benchmark == "metaworld"
+        assert sweep.pairs == get_benchmark("metaworld").pairs
+        assert sweep.seeds == (0, 1, 2, 3, 4)
+        assert all(get_method(method).in_paper for method in sweep.methods)
+        changed = sweep.model_dump(exclude_unset=True)
+        assert set(changed) <= {"title", "benchmark", "pairs", "methods", "seeds", "skill_neurons"}
+
+
+def test_the_paper_is_its_four_sweeps_and_trains_what_they_share_once() -> None:
+    paper, parts = plan_of("paper_metaworld"), [plan_of(name) for name in PAPER]
+    assert set(paper.phases) == {key for part in parts for key in part.phases}
+    assert {trial.method for trial in paper.trials} == {"base", "replay_only", "nbsp", "nbsp_actor", "nbsp_critic"}
+
+
+def test_the_trade_off_overlaps_the_paper() -> None:
+    paper, tradeoff = plan_of("paper_metaworld"), plan_of("tradeoff")
+    shared = [tradeoff.phases[key] for key in tradeoff.phases if key in paper.phases]
+    assert len(shared) == 20 + 20 + 20  # the first phases, NBSP at 0.2, and NBSP without neurons: replay_only
+    (sweep,) = load_sweep("tradeoff").sweeps
+    assert all(isinstance(value, float) for value in sweep.skill_neurons)
+    frozen = {
+        sum(one["counts"]["actor"] for one in phase.spec.ingredients if one["kind"] == "mask")
+        for phase in tradeoff.phases.values()
+    }
+    assert {0, 102, 512} < frozen
+
+
+def test_the_quick_start_is_none_of_the_papers_pairs_and_says_so() -> None:
+    loaded = load_sweep("quickstart")
+    (sweep,) = loaded.sweeps
+    assert not set(sweep.pairs) & set(get_benchmark("metaworld").pairs)
+    assert "not one of the paper's pairs" in loaded.title
+
+
+# Editors
+
+
+def _valid(data: Any) -> bool:
+    return bool(jsonschema.Draft7Validator(json_schema()).is_valid(data))
+
+
+def test_the_schema_beside_the_files_is_that_of_the_code() -> None:
+    """If not: nbsp-ray explain --schema > tune_configs/sweep.schema.json."""
+    assert (FOLDER / "sweep.schema.json").read_text() == json.dumps(json_schema(), indent=1) + "\n"
+
+
+def test_the_schema_is_a_schema() -> None:
+    jsonschema.Draft7Validator.check_schema(json_schema())
+
+
+@pytest.mark.parametrize("path", FILES, ids=NAMES)
+def test_editors_accept_each_file(path: Path) -> None:
+    jsonschema.Draft7Validator(json_schema()).validate(own_settings(path))
+
+
+LEAST = {"benchmark": "toy", "methods": "base"}
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        {},
+        {"methods": ["base", "nbsp"]},
+        {"methods": "base,nbsp"},
+        {"seeds": 3},
+        {"seeds": "0-4"},
+        {"seeds": "0-4,7"},
+        {"seeds": [0, "5-7"]},
+        {"skill_neurons": 1.0},
+        {"skill_neurons": [0.1, 5]},
+        {"skill_neurons": "0.1, 0.2"},
+        {"pairs": "paper"},
+        {"pairs": "reach:avoid"},
+        {"pairs": "reach:avoid, avoid > reach"},
+        {"pairs": [["reach", "avoid"], "avoid > reach"]},
+        {"sac": None},
+        {"sac": {"hidden": 64, "tau": 1e-3}},
+        {"sac": {"hidden": "64,64"}},
+        {"first": {"env_steps": 1e6, "stop": "fixed"}},
+        {"resources": {"memory_gb": None}},
+    ],
+    ids=json.dumps,
+)
+def test_editors_and_the_loader_accept_every_shorthand(more: dict[str, Any], tmp_path: Path) -> None:
+    (tmp_path / "x.yaml").write_text(json.dumps(LEAST | more))
+    assert load_sweep(str(tmp_path / "x.yaml")).sweeps
+    assert _valid(LEAST | more)
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        {"gama": 1},
+        {"sac": {"gama": 1}},
+        {"sac": {"gamma": "0.9"}},
+        {"sac": {"tau": 0}},
+        {"sac": {"batch_size": 1.5}},
+        {"sac": 5},
+        {"first": {"stop": "never"}},
+        {"seeds": "five"},
+        {"seeds": True},
+        {"seeds": []},
+        {"skill_neurons": 1.5},
+        {"pairs": "reach,avoid"},
+        {"pairs": ["reach", "avoid"]},
+        {"pairs": [["reach"]]},
+        {"benchmark": 5},
+        {"title": 5},
+    ],
+    ids=json.dumps,
+)
+def test_editors_and_the_loader_refuse_what_is_wrong(more: dict[str, Any], tmp_path: Path) -> None:
+    (tmp_path / "x.yaml").write_text(json.dumps(LEAST | more))
+    with pytest.raises(Exception, match=r"x\.yaml:1: "):
+        load_sweep(str(tmp_path / "x.yaml"))
+    assert not _valid(LEAST | more)
+
+
+def test_editors_want_a_benchmark_and_methods_unless_others_are_included() -> None:
+    assert not _valid({"benchmark": "toy"})
+    assert not _valid({"methods": ["base"]})
+    assert _valid({"include": ["toy"], "seeds": 5})
+    assert _valid({"include": "toy"})
+    assert not _valid({"include": []})
+
+
+def _keys(node: Any) -> Iterator[str]:
+    if isinstance(node, dict):
+        yield from node
+    for inner in node.values() if isinstance(node, dict) else node if isinstance(node, list) else ():
+        yield from _keys(inner)
+
+
+def test_every_setting_has_help_in_the_editor() -> None:
+    schema = json_schema()
+    leaves = [node for model in schema["$defs"].values() for node in model["properties"].values()]
+    assert all(node["description"] for node in leaves)
+    assert "prefixItems" not in set(_keys(schema))  # not in draft 7, which editors know best

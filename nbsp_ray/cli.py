@@ -6,6 +6,7 @@ Exit codes: 0 all done, 1 some phases failed, 2 bad usage, 3 not finished (run t
 from __future__ import annotations
 
 import json
+import shlex
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -249,8 +250,9 @@ def _report(planned: Plan, store: Store, loaded: LoadedSweep, *, write: bool = T
 
 
 def _command(verb: str, loaded: LoadedSweep, root: Path) -> str:
-    where = [] if root == DEFAULT_ROOT else [f"--root {root}"]
-    return " ".join(["nbsp-ray", verb, loaded.name, *loaded.overrides, *where])
+    """The command as one would type it to do `verb` with the same sweep."""
+    where = [] if root == DEFAULT_ROOT else ["--root", str(root)]
+    return shlex.join(["nbsp-ray", verb, loaded.given, *loaded.overrides, *where])
 
 
 def _hint_at_last_overrides(store: Store, loaded: LoadedSweep, *, nothing_done: bool) -> None:

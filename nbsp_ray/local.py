@@ -18,7 +18,9 @@ def run_trial(plan: Plan, trial: Trial, store: Store, report: Report, *, seconds
     with _stop_at_signal() as stopped:
         for key in _with_needs(plan, trial.phases):
             phase = plan.phases[key]
-            run = PhaseRun(store, phase.spec, list(phase.evaluations.values()), phase.resources)
+            run = PhaseRun(
+                store, phase.spec, list(phase.evaluations.values()), phase.resources, keep_buffer=phase.keep_buffer
+            )
             while True:
                 progress = run.advance(seconds)
                 report(phase.label, progress)

@@ -103,6 +103,8 @@ class PlannedPhase:
     resources: Resources
     evaluations: dict[str, EvaluationSpec] = field(default_factory=dict[str, EvaluationSpec])
     """Records wanted, by id."""
+    keep_buffer: bool = False
+    """Whether its whole buffer must be kept: that of a first phase, and wherever a later phase replays it."""
     label: str = ""
     """For people: `metaworld drawer-open > drawer-close, nbsp, seed 0`."""
 
@@ -252,9 +254,14 @@ class _Builder:
             rollouts=self._evaluation(tasks[index - 1], "rollouts") if reads_rollouts else None,
         )
         what = f"{tasks[0]}, first phase" if first else f"{' > '.join(tasks[: index + 1])}, {method}"
-        phase = self.phases.setdefault(
-            spec.key(), PlannedPhase(spec.key(), spec, sweep.resources, label=f"{what}, seed {seed}")
-        )
+        key = spec.key()
+        phase = self.phases.setdefault(key, PlannedPhase(key, spec, sweep.resources, label=f"{what}, seed {seed}"))
+        phase.keep_buffer |= first
+        if spec.rollouts is not None:
+            self.phases[before[-1]].evaluations.setdefault(spec.rollouts.id, spec.rollouts)
+        if any(ingredient.needs_buffers for ingredient in active):
+            for earlier in before:
+                self.phases[earlier].keep_buffer = True
         for record in self._records(tasks[: index + 1]):
             phase.evaluations.setdefault(record.id, record)
         return phase.key
@@ -264,7 +271,7 @@ class _Builder:
         first = len(tasks) == 1
         if first:
             yield self._evaluation(tasks[0], "rollouts")
-        for task in tasks:
+        for task in dict.fromkeys(tasks):
             if not first or self.sweep.evaluation.goals == "heldout":
                 yield self._evaluation(task, "stochastic")
             if self.sweep.evaluation.deterministic:

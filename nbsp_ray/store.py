@@ -9,7 +9,8 @@
                        /manifest.json           where, when and with what it was made
                        /curve.jsonl             every evaluation and training episode
                        /agent.safetensors       the final networks and optimizers
-                       /replay.npy | sample.npy the whole buffer of a first phase, a sample of any other's
+                       /replay.npy              the whole buffer, of a first phase and where a later one replays it
+                       /sample.npy              a sample of the buffer of a later phase
                        /prepared.safetensors    what the method made of the past (masks, scores)
                        /evaluations/<id>.json   a final evaluation, with <id>.safetensors if its steps were kept
                        /progress.json           how far it is; advice for `status`, nothing rests on it
@@ -106,6 +107,10 @@ class Files:
 
 def _json(data: Any) -> bytes:
     return json.dumps(data, indent=1, allow_nan=False).encode() + b"\n"
+
+
+def _digest(data: Any) -> str:
+    return hashlib.sha256(_json(data)).hexdigest()
 
 
 def _npy(array: Array) -> tuple[bytes, memoryview]:
@@ -277,16 +282,20 @@ class PhaseFolder:
         replay: Array | None,
         sample: Array | None,
     ) -> None:
-        """End the phase: data first, `result.json` last. A phase that is done already stays as it is."""
+        """End the phase: data first, `result.json` last.
+
+        A phase that is done already stays as it is, but for a whole buffer that it lacks.
+        """
+        if replay is not None and not self.has_replay():
+            self._files.write(f"{self._at}/replay.npy", *_npy(replay))
         if self.done():
             return
         self._files.write(f"{self._at}/curve.jsonl", _lines(curve))
         self._files.write(f"{self._at}/agent.safetensors", save_safetensors(dict(agent)))
         if prepared:
             self._files.write(f"{self._at}/prepared.safetensors", save_safetensors(dict(prepared)))
-        for name, rows in (("replay", replay), ("sample", sample)):
-            if rows is not None:
-                self._files.write(f"{self._at}/{name}.npy", *_npy(rows))
+        if sample is not None:
+            self._files.write(f"{self._at}/sample.npy", *_npy(sample))
         self._write_json("manifest.json", dict(manifest))
         self._write_json("result.json", dict(result))
 
@@ -305,6 +314,10 @@ class PhaseFolder:
     def prepared(self) -> dict[str, Array]:
         """What the method made of the past, by name."""
         return self._read_arrays("prepared.safetensors") or {}
+
+    def has_replay(self) -> bool:
+        """Whether the whole replay buffer is kept."""
+        return self._files.exists(f"{self._at}/replay.npy")
 
     def replay(self) -> npt.NDArray[np.float32] | None:
         """The whole replay buffer (n, width), mapped copy-on-write: trials on one machine share its memory."""
@@ -426,11 +439,14 @@ class StoredCheckpoint:
     @cached_property
     def manifest(self) -> JsonObject:
         """Names and digests of the checkpoint's files."""
-        data = self._files.read(self.name)
         try:
-            return dict(json.loads(data or b""))
-        except ValueError as error:
-            raise CorruptCheckpointError(f"{self._files.path(self.name)} is truncated") from error
+            manifest = dict(json.loads(self._files.read(self.name) or b""))
+            whole = manifest.pop("sha256") == _digest(manifest)
+        except (ValueError, TypeError, KeyError):
+            whole = False
+        if not whole:
+            raise CorruptCheckpointError(f"{self._files.path(self.name)} is truncated or altered")
+        return manifest
 
     @property
     def pieces(self) -> list[Piece]:
@@ -517,7 +533,7 @@ class Attempt:
             "tensors": hashlib.sha256(tensor_bytes).hexdigest(),
             "pieces": [vars(piece) for piece in self._pieces],
         }
-        self._files.write(f"{stem}.json", _json(manifest))
+        self._files.write(f"{stem}.json", _json(manifest | {"sha256": _digest(manifest)}))
         self._own = [*(name for name in self._own if name != stem), stem]
         for old in self._own[:-2]:
             for suffix in (".json", ".safetensors", ".curve"):

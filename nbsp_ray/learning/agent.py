@@ -10,7 +10,7 @@ import torch
 from nbsp_ray.benchmarks import Action, Observation, Spaces
 from nbsp_ray.config import Sac
 from nbsp_ray.learning.networks import Layout, NumpyMlp, activations, forward
-from nbsp_ray.learning.replay import Replay
+from nbsp_ray.learning.replay import Mixture, Replay
 from nbsp_ray.learning.sac import Losses, Restraint, SacState, Shape, build_update, track_targets
 
 NETWORKS = {"actor": ("actor", 0), "q1": ("critic", 0), "q2": ("critic", 1)}
@@ -76,9 +76,9 @@ class Agent:
         """The policy as it is now and as it will be: it shares the actor's memory where it can."""
         return Policy(self)
 
-    def learn(self, replay: Replay, generator: torch.Generator, *, past: Replay | None = None) -> Losses:
+    def learn(self, replay: Replay, generator: torch.Generator, *, past: Mixture | None = None) -> Losses:
         """The next update, on a batch of `past` if given, else of `replay` (Algorithm 1, lines 8 to 15)."""
-        batch = (replay if past is None else past).sample(self.sac.batch_size, generator)
+        batch = (past or replay).sample(self.sac.batch_size, generator)
         with_actor = self.updates.critic % self.sac.policy_frequency == 0
         shape = (1 + self.sac.policy_frequency, 1, self.sac.batch_size, self.spaces.actions)
         noise = torch.randn(shape, generator=generator, device=generator.device).to(self.device)

@@ -17,7 +17,7 @@ from nbsp_ray.benchmarks import Env
 from nbsp_ray.errors import PhaseError
 from nbsp_ray.learning.agent import Agent
 from nbsp_ray.learning.evaluation import EpisodePlan, play_all, success_rate
-from nbsp_ray.learning.replay import Replay
+from nbsp_ray.learning.replay import Mixture, Replay
 from nbsp_ray.learning.sac import Losses
 from nbsp_ray.learning.seeding import Stream, generator, torch_seed
 from nbsp_ray.methods import Influence
@@ -32,7 +32,7 @@ class Phase:
     agent: Agent
     replay: Replay
     """D, the buffer of this phase's own transitions."""
-    past_replay: Replay | None
+    past_replay: Mixture | None
     """D_pre, if a method replays it."""
     influence: Influence
     env: Env

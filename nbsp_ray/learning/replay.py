@@ -5,6 +5,7 @@ slice of it. At Meta-World's sizes a row has 84 floats, and 10^6 of them 0.34 GB
 out only what was written.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -120,3 +121,20 @@ class Replay:
         """`count` distinct transitions (or all, if there are fewer), in random order."""
         chosen = generator.permutation(len(self))[:count]
         return self._rows.index_select(0, torch.from_numpy(chosen).to(self.device)).cpu().numpy()
+
+
+class Mixture:
+    """D_pre after several tasks: an earlier task is drawn uniformly, then a transition of its buffer."""
+
+    def __init__(self, buffers: Sequence[Replay]) -> None:
+        self.buffers = tuple(buffers)
+
+    def sample(self, batch_size: int, generator: torch.Generator) -> Batch:
+        """`batch_size` transitions, as one lane; after one task they are the very ones its buffer gives."""
+        batches = [buffer.sample(batch_size, generator) for buffer in self.buffers]
+        if len(batches) == 1:
+            return batches[0]
+        task = torch.randint(len(batches), (batch_size,), generator=generator, device=generator.device)
+        rows = torch.stack([batch.rows for batch in batches])
+        chosen = rows[task.to(rows.device), :, torch.arange(batch_size, device=rows.device)]
+        return Batch(chosen.transpose(0, 1), batches[0].spaces)

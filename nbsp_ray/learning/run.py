@@ -29,7 +29,7 @@ from nbsp_ray.errors import ConfigError, CorruptCheckpointError, PhaseError
 from nbsp_ray.learning.agent import Agent, UpdateCounts
 from nbsp_ray.learning.evaluation import EpisodePlan, Rollouts, play
 from nbsp_ray.learning.phase import Phase, learn
-from nbsp_ray.learning.replay import Replay
+from nbsp_ray.learning.replay import Mixture, Replay
 from nbsp_ray.learning.seeding import Stream, generator
 from nbsp_ray.methods import Auxiliary, Influence, Past, read_ingredient
 from nbsp_ray.plan import EvaluationSpec, PhaseSpec
@@ -70,13 +70,20 @@ class PhaseRun:
     """
 
     def __init__(
-        self, store: Store, spec: PhaseSpec, evaluations: Sequence[EvaluationSpec], resources: Resources
+        self,
+        store: Store,
+        spec: PhaseSpec,
+        evaluations: Sequence[EvaluationSpec],
+        resources: Resources,
+        *,
+        keep_buffer: bool = False,
     ) -> None:
         self.store, self.spec, self.resources = store, spec, resources
         self.folder = store.phase(spec.key())
         self.device = find_device(resources)
         torch.set_num_threads(resources.cpus)
         self._evaluations = evaluations
+        self._keep_buffer = keep_buffer or spec.index == 0
         self._benchmark = get_benchmark(spec.benchmark)
         self._spaces = self._benchmark.task_spaces(spec.task)
         self._phase: Phase | None = None
@@ -120,7 +127,7 @@ class PhaseRun:
     def save(self) -> None:
         """Write a checkpoint of where it stands; costs what was added since the last one."""
         phase, attempt = self._phase, self._attempt
-        if phase is None or attempt is None or self._stage != "learning" or self.folder.done():
+        if phase is None or attempt is None or self._stage != "learning" or self._has_learnt():
             return
         try:
             self._save(phase, attempt)
@@ -161,10 +168,10 @@ class PhaseRun:
 
     def _steps(self) -> Iterator[None]:
         """All the work, with a pause wherever it may be saved or stopped."""
-        if not self.folder.done():
+        if not self._has_learnt():
             self._phase = phase = self._open()
             yield from self._learn(phase)
-            if not self.folder.done():
+            if not self._has_learnt():
                 self._commit(phase)
         self._stage = "evaluating"
         for record in self._evaluations:
@@ -172,6 +179,10 @@ class PhaseRun:
                 yield from self._evaluate(record)
         self._stage = "done"
         self.folder.clean()
+
+    def _has_learnt(self) -> bool:
+        """Whether there is nothing to learn: the result is there, and the whole buffer too if it is wanted."""
+        return self.folder.done() and (not self._keep_buffer or self.folder.has_replay())
 
     def _learn(self, phase: Phase) -> Iterator[None]:
         began, before = time.monotonic(), phase.env_steps
@@ -183,7 +194,7 @@ class PhaseRun:
             began, before = now, phase.env_steps
             yield
             began = time.monotonic()
-            if self.folder.done():
+            if self._has_learnt():
                 log.warning("phase %s was committed by another process; its result is used", self.folder.key)
                 return
 
@@ -206,12 +217,12 @@ class PhaseRun:
             }
             influence.report = dict(found.counters["report"])
         agent.restrain(influence.restraints(agent))
-        tasks = (*spec.earlier_tasks, spec.task)
+        tasks = (*(task for task in spec.earlier_tasks if task != spec.task), spec.task)
         phase = Phase(
             spec=spec,
             agent=agent,
             replay=Replay(self._spaces, min(spec.sac.buffer_size, spec.learning.env_steps), self.device),
-            past_replay=self._past_replay() if influence.ingredients else None,
+            past_replay=self._past_buffers() if influence.needs_buffers else None,
             influence=influence,
             env=self._benchmark.make_env(spec.task, spec.seed),
             evaluation_envs={task: self._benchmark.make_env(task, spec.seed) for task in tasks},
@@ -271,38 +282,57 @@ class PhaseRun:
             )
         return found
 
-    def _past_replay(self) -> Replay:
+    def _past_buffers(self) -> Mixture:
+        """D_pre: the whole buffers of all earlier phases, oldest first."""
+        keys: list[str] = []
+        key = self.spec.previous
+        while key is not None:
+            keys.insert(0, key)
+            key = self._needed(key, "spec", self.store.phase(key).spec())["previous"]
+        return Mixture([self._buffer(key, "replay buffer", self.store.phase(key).replay()) for key in keys])
+
+    def _buffer(self, key: str, what: str, rows: npt.NDArray[np.float32] | None) -> Replay:
+        return Replay.of(self._spaces, self._needed(key, what, rows), self.device)
+
+    def _last_transitions(self) -> Replay:
+        """The whole buffer of a first phase before this one, the sample that a later one keeps."""
         previous = self.spec.previous
         assert previous is not None
-        rows: npt.NDArray[np.float32] = self._needed(previous, "replay buffer", self.store.phase(previous).replay())
-        return Replay.of(self._spaces, rows, self.device)
+        folder = self.store.phase(previous)
+        if self.spec.index == 1:
+            return self._buffer(previous, "replay buffer", folder.replay())
+        return self._buffer(previous, "sample of transitions", folder.sample())
 
     def _past(self, stream: Stream) -> Past:
         """All that the method may know; its generator is `stream`'s."""
         spec, rollouts = self.spec, None
+        assert spec.previous is not None
         if spec.rollouts is not None:
-            assert spec.previous is not None
             rollouts = self.store.phase(spec.previous).rollouts(spec.rollouts.id)
             rollouts = self._needed(spec.previous, f"evaluation {spec.rollouts.id}", rollouts)
         return Past(
             agent=self._initial_agent(),
-            replay=self._past_replay(),
+            replay=self._last_transitions(),
             rollouts=rollouts,
             auxiliary={method: self._auxiliary(key) for method, key in spec.auxiliary.items()},
             generator=generator(spec.seed, spec.index, stream),
+            carried=self.store.phase(spec.previous).prepared(),
         )
 
     def _auxiliary(self, key: str) -> Auxiliary:
         folder = self.store.phase(key)
         agent = self._initial_agent()
         agent.restore(self._needed(key, "agent", folder.agent()), weights_only=True)
-        sample = Replay.of(self._spaces, self._needed(key, "sample of transitions", folder.sample()), self.device)
-        return Auxiliary(agent, sample, self._needed(key, "result", folder.result())["env_steps"])
+        return Auxiliary(
+            agent,
+            self._buffer(key, "sample of transitions", folder.sample()),
+            self._needed(key, "result", folder.result())["env_steps"],
+        )
 
     # Ending
 
     def _commit(self, phase: Phase) -> None:
-        spec, first = self.spec, self.spec.index == 0
+        spec = self.spec
         if phase.influence.ingredients:
             phase.influence.finish(self._past(Stream.DRIFT), phase.agent)
         agent = phase.agent.arrays()
@@ -327,8 +357,10 @@ class PhaseRun:
             curve=phase.curve,
             agent=agent,
             prepared=phase.influence.arrays,
-            replay=phase.replay.rows(phase.replay.added - len(phase.replay), phase.replay.added) if first else None,
-            sample=None if first else phase.replay.subset(SAMPLE_TRANSITIONS, chance),
+            replay=phase.replay.rows(phase.replay.added - len(phase.replay), phase.replay.added)
+            if self._keep_buffer
+            else None,
+            sample=None if spec.index == 0 else phase.replay.subset(SAMPLE_TRANSITIONS, chance),
         )
 
     def _manifest(self) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from __future__ import annotations
 import importlib
 import pkgutil
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -55,7 +55,7 @@ class Past:
     agent: Agent
     """As the phase finds it: the weights that the phase before left."""
     replay: Replay
-    """D_pre: the whole buffer of the phase before."""
+    """Transitions of the phase before: the whole buffer of a first phase, a sample of a later one's."""
     rollouts: Arrays | None
     """The final evaluation of the phase before, step by step: `observations` (T, O), `actions` (T, A), `success` (T,);
     there only if an ingredient `needs_rollouts`."""
@@ -63,6 +63,9 @@ class Past:
     """By method: the phases that an ingredient `needs_method` of."""
     generator: np.random.Generator
     """A stream for random choices of the method alone."""
+    carried: Arrays = field(default_factory=dict[str, npt.NDArray[Any]])
+    """What the same ingredient prepared in the phase before, if that was not the first: the masks and anchors of the
+    tasks before the last."""
 
 
 @dataclass(frozen=True)
@@ -83,6 +86,8 @@ class Ingredient(Settings):
 
     needs_rollouts: ClassVar[bool] = False
     """It reads the steps of the previous phase's final evaluation."""
+    needs_buffers: ClassVar[bool] = False
+    """It replays: the whole buffers of all earlier phases are D_pre."""
     needs_method: ClassVar[str | None] = None
     """It reads the phase that this method trains on the same task after the same past."""
 
@@ -165,15 +170,16 @@ class Influence:
         self.report: dict[str, Any] = {}
 
     def prepare(self, past: Past) -> None:
-        """Let every ingredient read the past."""
+        """Let every ingredient read the past; `past.carried` holds what all of them prepared in the phase before."""
         for ingredient in self.ingredients:
-            prepared = ingredient.prepare(past)
+            prepared = ingredient.prepare(replace(past, carried=_own(ingredient, past.carried)))
             self.arrays |= {f"{ingredient.kind}.{name}": array for name, array in prepared.arrays.items()}
             self.report |= prepared.report
 
-    def _own(self, ingredient: Ingredient) -> Arrays:
-        prefix = f"{ingredient.kind}."
-        return {name.removeprefix(prefix): a for name, a in self.arrays.items() if name.startswith(prefix)}
+    @property
+    def needs_buffers(self) -> bool:
+        """Whether any ingredient replays."""
+        return any(ingredient.needs_buffers for ingredient in self.ingredients)
 
     def replays(self, update: int) -> bool:
         """Whether any ingredient wants this update's batch from D_pre (Eq. 6)."""
@@ -185,7 +191,7 @@ class Influence:
 
         together: dict[str, Restraint] = {}
         for ingredient in self.ingredients:
-            for part, one in ingredient.restraints(self._own(ingredient), agent).items():
+            for part, one in ingredient.restraints(_own(ingredient, self.arrays), agent).items():
                 other = together.get(part, Restraint())
                 together[part] = Restraint(
                     _product(one.update_scale, other.update_scale), other.penalties + one.penalties
@@ -195,7 +201,12 @@ class Influence:
     def finish(self, past: Past, agent: Agent) -> None:
         """Let every ingredient add to the report after the last update."""
         for ingredient in self.ingredients:
-            self.report |= ingredient.finish(self._own(ingredient), past, agent)
+            self.report |= ingredient.finish(_own(ingredient, self.arrays), past, agent)
+
+
+def _own(ingredient: Ingredient, arrays: Arrays) -> Arrays:
+    prefix = f"{ingredient.kind}."
+    return {name.removeprefix(prefix): array for name, array in arrays.items() if name.startswith(prefix)}
 
 
 def _product(one: torch.Tensor | None, other: torch.Tensor | None) -> torch.Tensor | None:

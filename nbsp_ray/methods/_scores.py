@@ -75,7 +75,8 @@ def rank_by_score(scores: Floats, constant: Bools) -> Ints:
 
     A dead neuron's Acc is 1 - p, which would put it ahead of informative ones wherever p is far from 1/2.
     """
-    return np.lexsort((-scores, constant))
+    # Rounded, as k/T and 1 - (T - k)/T are one score but not always one float.
+    return np.lexsort((np.where(constant, 0, -scores.round(12)), constant))
 
 
 def rank_by_dormancy(mean_activation: Floats, constant: Bools, layer: Ints) -> Ints:

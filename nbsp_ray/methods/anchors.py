@@ -25,7 +25,10 @@ Parts = tuple[Literal["actor", "critic"], ...]
 
 
 class Anchor(Ingredient):
-    """coef * sum_i F_i (w_i - w*_i)^2, heads included, added to the loss of each part; no factor 1/2."""
+    """coef * sum_i F_i (w_i - w*_i)^2, heads included, added to the loss of each part; no factor 1/2.
+
+    After several tasks the penalties of all of them are summed. Arrays have a leading axis of earlier tasks.
+    """
 
     kind: str = "anchor"
     coef: float = Field(ge=0)
@@ -36,7 +39,8 @@ class Anchor(Ingredient):
         from nbsp_ray.learning.replay import Replay
 
         rows = past.replay.subset(TRANSITIONS, past.generator)
-        return Prepared(_anchor(past.agent, Replay.of(past.replay.spaces, rows, past.replay.device), self.parts))
+        new = _anchor(past.agent, Replay.of(past.replay.spaces, rows, past.replay.device), self.parts)
+        return Prepared({name: _stacked(past.carried.get(name), array) for name, array in new.items()})
 
     def restraints(self, arrays: Arrays, agent: Agent) -> Mapping[str, Restraint]:
         """The penalty of each part."""
@@ -48,7 +52,12 @@ class Anchor(Ingredient):
             return torch.from_numpy(arrays[name]).to(agent.device)
 
         return {
-            part: Restraint(penalties=(_penalty(self.coef, stack(f"{part}.fisher"), stack(f"{part}.weights")),))
+            part: Restraint(
+                penalties=tuple(
+                    _penalty(self.coef, fisher, weights)
+                    for fisher, weights in zip(stack(f"{part}.fisher"), stack(f"{part}.weights"), strict=True)
+                )
+            )
             for part in self.parts
         }
 
@@ -63,9 +72,9 @@ class AuxiliaryAnchor(Anchor):
     def prepare(self, past: Past) -> Prepared:
         """Anchor at the auxiliary network, on transitions of its own."""
         auxiliary = past.auxiliary["base"]
-        return Prepared(
-            _anchor(auxiliary.agent, auxiliary.sample, self.parts), {"auxiliary_env_steps": auxiliary.env_steps}
-        )
+        arrays = _anchor(auxiliary.agent, auxiliary.sample, self.parts)
+        report = {"auxiliary_env_steps": auxiliary.env_steps}
+        return Prepared({name: array[None] for name, array in arrays.items()}, report)
 
 
 def _anchor(agent: Agent, sample: Replay, parts: Parts) -> dict[str, npt.NDArray[Any]]:
@@ -77,6 +86,13 @@ def _anchor(agent: Agent, sample: Replay, parts: Parts) -> dict[str, npt.NDArray
         arrays[f"{part}.weights"] = getattr(agent.state, part).cpu().numpy().copy()
         arrays[f"{part}.fisher"] = fisher[part](agent, sample.all()).cpu().numpy()
     return arrays
+
+
+def _stacked(carried: npt.NDArray[Any] | None, array: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """The earlier tasks' arrays and the new one, along a leading axis of tasks."""
+    import numpy as np
+
+    return array[None] if carried is None else np.concatenate([carried, array[None]])
 
 
 def _penalty(coef: float, fisher: torch.Tensor, weights: torch.Tensor) -> Callable[[torch.Tensor], torch.Tensor]:

@@ -10,7 +10,7 @@ import numpy.typing as npt
 from pydantic import Field
 
 from nbsp_ray.config import MethodOptions
-from nbsp_ray.methods import PARTS, Arrays, Counts, Ingredient, Method, Past, Prepared
+from nbsp_ray.methods import NETWORKS, PARTS, Arrays, Counts, Ingredient, Method, Past, Prepared
 from nbsp_ray.methods._scores import Agreement, measure, rank_at_random, rank_by_dormancy, rank_by_score, score
 from nbsp_ray.methods.replay import PastReplay
 
@@ -48,13 +48,17 @@ class NeuronMask(Ingredient):
         report: dict[str, Any] = {}
         undefined = False
         importance = _importance(past) if self.select == "important" else {}
+        # A stream for each network, so that one's draw does not depend on which others are masked.
+        chances = dict(zip(NETWORKS, past.generator.spawn(len(NETWORKS)), strict=True))
         for network, count in self.counts.items():
             agreement = _measure(past, network)
             undefined |= self._undefined(agreement)
             layer = past.agent.layout(network).layer_of_neurons()
-            ranking = self._rank(agreement, layer, importance.get(network), past.generator)
+            ranking = self._rank(agreement, layer, importance.get(network), chances[network])
             frozen = np.zeros(len(layer), dtype=np.bool_)
             frozen[ranking[:count]] = True
+            # After several tasks, each has chosen among all neurons, and what any of them chose stays frozen.
+            frozen |= past.carried.get(f"{network}.frozen", False)
             arrays[f"{network}.frozen"] = frozen
             arrays[f"{network}.score"] = score(agreement.accuracy)
             report[network] = _describe(past.agent, network, frozen, agreement)

@@ -1,6 +1,6 @@
 """Experience replay of the first task (Eq. 6), and the methods that need nothing more."""
 
-from typing import Literal
+from typing import ClassVar, Literal
 
 from pydantic import Field
 
@@ -8,7 +8,7 @@ from nbsp_ray.methods import Ingredient, Method
 
 
 class PastReplay(Ingredient):
-    """Every `interval`-th update takes its whole batch from D_pre.
+    """Every `interval`-th update takes its whole batch from D_pre, the buffers of all earlier tasks in equal shares.
 
     The counter is that of the gradient steps of the phase, from 0, the same that delays the actor: so the actor sees
     D_pre too (in 20 % of its updates at interval 10; the critics in 10 %). Counted from an odd offset it never would.
@@ -16,6 +16,8 @@ class PastReplay(Ingredient):
 
     kind: Literal["replay"] = "replay"
     interval: int = Field(ge=1)
+
+    needs_buffers: ClassVar[bool] = True
 
     def replays(self, update: int) -> bool:
         """R(t) of Eq. 6."""

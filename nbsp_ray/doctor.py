@@ -127,7 +127,9 @@ def _atomic_files(root: Path) -> Iterator[Check]:
         yield Check("results root", "bad", f"{root}: {error.strerror}", "name a folder you may write in: --root FOLDER")
         return
     yield Check(
-        "results root", "ok" if whole else "bad", f"{root}: writable, renames are {'' if whole else 'not '}atomic"
+        "results root",
+        "ok" if whole else "bad",
+        f"{root}: writable, renames are {'' if whole else 'not '}atomic; the store needs no locks",
     )
     stale = [path for path in _existing(root).glob(".nbsp-doctor-*") if path.is_dir()]
     if stale:

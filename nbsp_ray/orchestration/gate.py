@@ -1,0 +1,166 @@
+"""The dependency gate: which phase may start next. Pure; knows neither Ray nor the store.
+
+A phase is issued once (again only if it is put back), after all that it needs is done, and never if something it needs
+has failed. Whether a phase is done is asked of `done` (the store), whatever is reported about it. When nothing can be
+issued and nothing runs, every phase is done, failed or blocked: the gate ends for every pattern of failures.
+"""
+
+import heapq
+from collections import Counter
+from collections.abc import Callable, Collection, Iterable, Mapping
+from enum import Enum
+
+
+class State(Enum):
+    """Where a phase stands."""
+
+    WAITING = "waiting"
+    """Something that it needs is not done yet."""
+    READY = "ready"
+    RUNNING = "running"
+    DONE = "done"
+    FAILED = "failed"
+    BLOCKED = "blocked"
+    """Something that it needs has failed."""
+
+
+class Gate:
+    """Hands out the keys of a graph, each after those it needs.
+
+    Shared work goes first: keys are ordered by their fan-out (how many others wait for them, directly or not), then by
+    their place in `needs`.
+
+    Args:
+        needs: What each key needs, in plan order.
+        done: Whether a key is done by now; must not raise.
+        max_concurrent: At most so many keys are out at a time.
+
+    Raises:
+        ValueError: a key needs one that is not there, or itself.
+    """
+
+    def __init__(
+        self, needs: Mapping[str, Collection[str]], done: Callable[[str], bool], *, max_concurrent: int | None = None
+    ) -> None:
+        self._done = done
+        self.max_concurrent = max_concurrent
+        self._dependants = _dependants(needs)
+        self.states = {key: State.DONE if done(key) else State.WAITING for key in needs}
+        order = _topological(needs, self._dependants)
+        todo = [key for key in order if self.states[key] is State.WAITING]
+        fan_out = _fan_out(todo, self._dependants)
+        self._rank = {key: (-fan_out[key], place) for place, key in enumerate(needs) if key in fan_out}
+        self._missing = {key: sum(self.states[need] is not State.DONE for need in needs[key]) for key in todo}
+        self._ready: list[tuple[tuple[int, int], str]] = []
+        self._running = 0
+        self._closed = False
+        for key in todo:
+            if not self._missing[key]:
+                self._make_ready(key)
+
+    def next(self) -> str | None:
+        """The key to start now, if any; what has meanwhile been done elsewhere is passed over."""
+        if self._closed:
+            return None
+        while self._ready and (self.max_concurrent is None or self._running < self.max_concurrent):
+            key = heapq.heappop(self._ready)[1]
+            if not self._done(key):
+                self.states[key] = State.RUNNING
+                self._running += 1
+                return key
+            self._settle(key, State.DONE)
+        return None
+
+    def finished(self, key: str, *, ok: bool = True) -> None:
+        """A running key has ended: it is done if `done` says so, whatever `ok` is.
+
+        A key that ended well, is not done, and whose gate is closed was interrupted: it is ready again.
+        """
+        if self.states[key] is not State.RUNNING:
+            return
+        self._running -= 1
+        if self._done(key):
+            self._settle(key, State.DONE)
+        elif ok and self._closed:
+            self._make_ready(key)
+        else:
+            self._settle(key, State.FAILED)
+
+    def put_back(self, key: str) -> None:
+        """A running key is to be tried again."""
+        if self.states[key] is State.RUNNING:
+            self._running -= 1
+            self._make_ready(key)
+
+    def close(self) -> None:
+        """Hand out nothing any more."""
+        self._closed = True
+
+    @property
+    def is_finished(self) -> bool:
+        """Whether nothing will ever be handed out again and nothing is out."""
+        return not self._running and (self._closed or not self._ready)
+
+    def keys(self, *states: State) -> list[str]:
+        """Keys in one of `states`, in plan order."""
+        return [key for key, state in self.states.items() if state in states]
+
+    def counts(self) -> Counter[State]:
+        """How many keys are in each state."""
+        return Counter(self.states.values())
+
+    def _make_ready(self, key: str) -> None:
+        self.states[key] = State.READY
+        heapq.heappush(self._ready, (self._rank[key], key))
+
+    def _settle(self, key: str, state: State) -> None:
+        """`key` is done or has failed: release its dependants, or block all that wait for it."""
+        self.states[key] = state
+        affected = list(self._dependants[key])
+        while affected:
+            dependant = affected.pop()
+            if self.states[dependant] is not State.WAITING:
+                continue
+            if state is State.DONE:
+                self._missing[dependant] -= 1
+                if not self._missing[dependant]:
+                    self._make_ready(dependant)
+            else:
+                self.states[dependant] = State.BLOCKED
+                affected += self._dependants[dependant]
+
+
+def _dependants(needs: Mapping[str, Collection[str]]) -> dict[str, list[str]]:
+    found: dict[str, list[str]] = {key: [] for key in needs}
+    for key, wanted in needs.items():
+        for need in wanted:
+            if need not in found:
+                raise ValueError(f"{key} needs {need}, which is not in the plan")
+            found[need].append(key)
+    return found
+
+
+def _topological(needs: Mapping[str, Collection[str]], dependants: Mapping[str, Iterable[str]]) -> list[str]:
+    """All keys, each after those it needs."""
+    missing = {key: len(wanted) for key, wanted in needs.items()}
+    order = [key for key in needs if not missing[key]]
+    for key in order:
+        for dependant in dependants[key]:
+            missing[dependant] -= 1
+            if not missing[dependant]:
+                order.append(dependant)
+    if len(order) < len(needs):
+        raise ValueError(f"phases need each other in a circle: {', '.join(key for key in needs if missing[key])}")
+    return order
+
+
+def _fan_out(todo: list[str], dependants: Mapping[str, Iterable[str]]) -> dict[str, int]:
+    """How many of `todo` (in topological order) wait for each of them, directly or not; sets are bits of an integer."""
+    bit = {key: 1 << place for place, key in enumerate(todo)}
+    reached: dict[str, int] = {}
+    for key in reversed(todo):
+        reached[key] = 0
+        for dependant in dependants[key]:
+            if dependant in bit:
+                reached[key] |= bit[dependant] | reached[dependant]
+    return {key: bits.bit_count() for key, bits in reached.items()}

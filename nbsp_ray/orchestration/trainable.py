@@ -1,0 +1,157 @@
+"""One phase as Tune sees it: a class that works for a few seconds when asked, around the Ray-free `PhaseRun`.
+
+Whatever ends a worker, the next one goes on from the phase's checkpoint in the store; Tune's own checkpoints are not
+used. A phase that fails in the same way at the same place again and again is given up.
+"""
+
+import contextlib
+import logging
+import os
+import re
+import traceback
+from typing import TYPE_CHECKING, Any
+
+import ray
+from ray import tune
+
+from nbsp_ray.config import Resources, Settings
+from nbsp_ray.orchestration.search import GAVE_UP
+from nbsp_ray.plan import EvaluationSpec, PhaseSpec
+from nbsp_ray.store import Store
+
+if TYPE_CHECKING:
+    from nbsp_ray.learning.run import PhaseRun, Progress
+
+log = logging.getLogger(__name__)
+STEP_SECONDS = 5.0
+SAME_FAILURES = 3
+"""The same traceback at the same env step so many times is no accident."""
+THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
+
+
+class Job(Settings):
+    """All that a worker must know of a phase; Tune's config of its trial."""
+
+    root: str
+    """The results root, absolute: the same path on every machine."""
+    spec: PhaseSpec
+    evaluations: tuple[EvaluationSpec, ...]
+    resources: Resources
+
+
+class Trainable(tune.Trainable):
+    """Works on one phase."""
+
+    @classmethod
+    def default_resource_request(cls, config: dict[str, Any]) -> tune.PlacementGroupFactory:
+        """What the phase asks of the cluster."""
+        return tune.PlacementGroupFactory([request(Job.model_validate(config).resources)])
+
+    def setup(self, config: dict[str, Any]) -> None:
+        """Settle the worker's environment. The first step opens the phase, for Tune does not retry a failed setup."""
+        self._job = Job.model_validate(config)
+        self._run: PhaseRun | None = None
+        store = Store(self._job.root)
+        self._store, self._folder = store, store.phase(self._job.spec.key())
+        for name in THREADS:
+            os.environ[name] = str(self._job.resources.cpus)
+        if not self._job.resources.gpus and self._job.resources.device != "cuda":
+            os.environ["CUDA_VISIBLE_DEVICES"] = ""  # Ray leaves a trial without GPUs all of them to see.
+
+    def step(self) -> dict[str, Any]:
+        """Work for a few seconds."""
+        try:
+            if self._run is None:
+                self._run = self._open()
+            progress = self._run.advance(STEP_SECONDS)
+            if not progress.done and self._node_is_draining():
+                self._run.save()
+        except Exception as error:
+            failed_at = self._env_steps()
+            self._run = None  # It may stand in the middle of an episode, so it must not be saved any more.
+            if not self._give_up(error, failed_at):
+                raise
+            return {"done": True, GAVE_UP: True}
+        return _scalars(progress)
+
+    def cleanup(self) -> None:
+        """Save where the phase stands; Tune stops the worker, and allows ten seconds for it."""
+        run, self._run = self._run, None
+        if run is None or run.progress().done:
+            return
+        run.save()
+        told = self._folder.progress()
+        if told:
+            self._folder.write_progress(told | {"stopped": True})
+
+    def reset_config(self, new_config: dict[str, Any]) -> bool:
+        """Go on with another phase: starting a process takes longer than a small phase."""
+        self.cleanup()
+        self.setup(new_config)
+        return True
+
+    def _open(self) -> "PhaseRun":
+        from nbsp_ray.learning.run import PhaseRun  # Imports torch, which reads the environment.
+
+        return PhaseRun(self._store, self._job.spec, self._job.evaluations, self._job.resources)
+
+    def _env_steps(self) -> int:
+        with contextlib.suppress(Exception):
+            return self._run.progress().env_steps if self._run else 0
+        return 0
+
+    def _give_up(self, error: Exception, env_steps: int) -> bool:
+        """Keep the traceback, and say whether the phase has failed like that too often."""
+        failure = describe(error) | {"env_steps": env_steps}
+        same = 1
+        try:
+            same += sum(fingerprint(earlier) == fingerprint(failure) for earlier in self._folder.failures())
+            self._folder.write_failure(failure | {"final": same >= SAME_FAILURES})
+        except Exception:
+            log.exception("the failure of phase %s could not be stored", self._folder.key)
+        return same >= SAME_FAILURES
+
+    def _node_is_draining(self) -> bool:
+        """Whether the cluster takes this node away soon (a spot machine); false if Ray cannot tell."""
+        try:
+            draining = ray._private.state.state.get_draining_nodes()
+            return ray.get_runtime_context().get_node_id() in draining
+        except Exception:
+            return False
+
+
+def request(resources: Resources) -> dict[str, float]:
+    """What a phase asks for, in Ray's words."""
+    asked: dict[str, float] = {"CPU": resources.cpus}
+    if resources.gpus:
+        asked["GPU"] = resources.gpus
+    if resources.memory_gb:
+        asked["memory"] = resources.memory_gb * 2**30
+    return asked
+
+
+def describe(error: BaseException) -> dict[str, str]:
+    """`error` (kind and first line of its text) and `traceback`, for `write_failure`."""
+    text = str(error).strip()
+    first = text.splitlines()[0] if text else ""
+    return {
+        "error": f"{type(error).__name__}: {first}" if first else type(error).__name__,
+        "traceback": "".join(traceback.format_exception(error)),
+    }
+
+
+def fingerprint(failure: dict[str, Any]) -> tuple[Any, str]:
+    """What makes two failures the same: where the phase was, and the traceback without addresses and random names."""
+    return failure.get("env_steps"), re.sub(r"0x[0-9a-f]+|[0-9a-f]{8,}", "#", str(failure.get("traceback")))
+
+
+def _scalars(progress: "Progress") -> dict[str, Any]:
+    """A light report: Tune's driver reads every one of them."""
+    return {
+        "done": progress.done,
+        "stage": progress.stage,
+        "env_steps": progress.env_steps,
+        "updates": progress.updates,
+        "success": progress.success,
+        "env_steps_per_second": progress.env_steps_per_second,
+    }

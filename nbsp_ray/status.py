@@ -1,0 +1,347 @@
+"""How far a sweep is, read from its folders alone: after a crash, over ssh, from another machine.
+
+Knows neither Ray nor torch nor pandas. What is complete stays complete, so a `StatusReader` that is asked again looks
+only at what was not; what was never begun costs nothing.
+"""
+
+import os
+import socket
+import statistics
+import time
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from rich.console import Group, RenderableType
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+from rich.text import Text
+
+from nbsp_ray.errors import StoreError
+from nbsp_ray.plan import Plan, PlannedPhase
+from nbsp_ray.store import PhaseFolder, Store
+
+State = Literal["done", "learning", "evaluating", "stopped", "waiting", "failed", "blocked"]
+PLACES = ("first", "second", "third")
+SILENT_SECONDS = 300.0
+"""A worker tells how far it is every few seconds; one that has been silent for so long is gone."""
+DEAD_SECONDS = 15.0
+"""After so long a silence, a process that is no longer on this machine is gone."""
+
+
+def is_complete(phase: PlannedPhase, store: Store) -> bool:
+    """Whether the phase has learnt to its end and all evaluations that the plan wants of it are stored."""
+    folder = store.phase(phase.key)
+    return folder.done() and all(folder.has_evaluation(record) for record in phase.evaluations)
+
+
+@dataclass(frozen=True)
+class PhaseStatus:
+    """How far one phase is."""
+
+    key: str
+    label: str
+    index: int
+    """0 for a first phase."""
+    state: State
+    """`stopped`: begun, and no process works on it now; `waiting`: not begun, or about to be tried again."""
+    env_steps: int
+    budget: int
+    """The most env steps the phase can take; for a phase that has learnt to its end, those it took."""
+    success: float | None = None
+    env_steps_per_second: float | None = None
+    eta_seconds: float | None = None
+    """At most, until its learning ends."""
+    error: str | None = None
+    """First line of the last failed attempt."""
+    failures: Path | None = None
+    """The folder with the tracebacks."""
+    attempts: int = 0
+    """Failed attempts."""
+
+
+@dataclass(frozen=True)
+class SweepStatus:
+    """How far a plan is."""
+
+    name: str
+    time: float
+    """When it was so, seconds since 1970."""
+    phases: tuple[PhaseStatus, ...]
+    env_steps: int
+    """Env steps of learning done, of all phases."""
+    budget: int
+    """Env steps at most."""
+    concurrent: int
+    """Phases at work, or how many can be."""
+    eta_seconds: float | None
+    """Until all learning is done: at most, if phases may stop early; None while no speed is known."""
+
+    def keys(self, *states: State) -> list[str]:
+        """Keys of the phases in one of `states`, in plan order."""
+        return [phase.key for phase in self.phases if phase.state in states]
+
+    @property
+    def done(self) -> list[str]:
+        """Keys of phases that have learnt and are evaluated."""
+        return self.keys("done")
+
+    @property
+    def failed(self) -> list[str]:
+        """Keys of phases that failed for good."""
+        return self.keys("failed")
+
+    @property
+    def blocked(self) -> list[str]:
+        """Keys of phases that need a failed one."""
+        return self.keys("blocked")
+
+    @property
+    def left(self) -> list[str]:
+        """Keys of all phases that are not done: what `run` would try, failed and blocked ones too."""
+        return [phase.key for phase in self.phases if phase.state != "done"]
+
+    @property
+    def running(self) -> tuple[PhaseStatus, ...]:
+        """Phases that a process works on."""
+        return tuple(phase for phase in self.phases if phase.state in ("learning", "evaluating"))
+
+    def by_place(self) -> dict[str, tuple[PhaseStatus, ...]]:
+        """The `first` phases of trials, the `second` ones, ..."""
+        last = max((phase.index for phase in self.phases), default=-1)
+        return {
+            PLACES[index] if index < len(PLACES) else f"{index + 1}th": found
+            for index in range(last + 1)
+            if (found := tuple(phase for phase in self.phases if phase.index == index))
+        }
+
+    def to_json(self) -> dict[str, Any]:
+        """All of it as JSON: `counts` by place in a trial and state, and one object for each phase."""
+        phases = [
+            {name: str(value) if isinstance(value, Path) else value for name, value in asdict(phase).items()}
+            for phase in self.phases
+        ]
+        counts = {place: dict(Counter(phase.state for phase in found)) for place, found in self.by_place().items()}
+        return asdict(self) | {"counts": counts, "phases": phases}
+
+
+def sweep_status(plan: Plan, store: Store, *, concurrent: int | None = None) -> SweepStatus:
+    """How far `plan` is in `store`; `concurrent` phases can work at a time (default: as many as do)."""
+    return StatusReader(plan, store, concurrent=concurrent).read()
+
+
+class StatusReader:
+    """Reads how far a plan is, again and again at little cost."""
+
+    def __init__(self, plan: Plan, store: Store, *, concurrent: int | None = None) -> None:
+        self.plan, self.store, self.concurrent = plan, store, concurrent
+        self._done: dict[str, PhaseStatus] = {}
+        self._host = socket.gethostname()
+
+    def read(self) -> SweepStatus:
+        """How far it is now."""
+        now, begun = time.time(), set(self.store.phases())
+        found: dict[str, PhaseStatus] = {}
+        for key, phase in self.plan.phases.items():
+            status = self._done.get(key) or self._phase(phase, now=now, begun=key in begun)
+            if status.state == "done":
+                self._done[key] = status
+            found[key] = self._blocked(phase, status, found)
+        phases = tuple(found.values())
+        running = sum(status.state in ("learning", "evaluating") for status in phases)
+        concurrent = self.concurrent or running
+        return SweepStatus(
+            name=self.plan.name,
+            time=now,
+            phases=phases,
+            env_steps=sum(status.env_steps for status in phases),
+            budget=sum(status.budget for status in phases),
+            concurrent=concurrent,
+            eta_seconds=_eta(self.plan, found, concurrent),
+        )
+
+    def _phase(self, phase: PlannedPhase, *, now: float, begun: bool) -> PhaseStatus:
+        blank = PhaseStatus(
+            phase.key, phase.label, phase.spec.index, "waiting", env_steps=0, budget=phase.spec.learning.env_steps
+        )
+        if not begun:
+            return blank
+        folder = self.store.phase(phase.key)
+        try:
+            return self._begun(phase, folder, blank, now)
+        except StoreError as error:
+            return _replace(blank, state="failed", error=str(error), failures=folder.path)
+
+    def _begun(self, phase: PlannedPhase, folder: PhaseFolder, blank: PhaseStatus, now: float) -> PhaseStatus:
+        result, progress = folder.result(), folder.progress() or {}
+        if result is not None:
+            steps, speed = int(result["env_steps"]), result.get("env_steps_per_second")
+            learnt = _replace(blank, env_steps=steps, budget=steps, env_steps_per_second=speed)
+            if all(folder.has_evaluation(record) for record in phase.evaluations):
+                return _replace(learnt, state="done", success=_own_success(phase, folder))
+        else:
+            steps, speed = int(progress.get("env_steps") or 0), progress.get("env_steps_per_second")
+            left = (blank.budget - steps) / speed if speed else None
+            learnt = _replace(blank, env_steps=steps, env_steps_per_second=speed, eta_seconds=left)
+        learnt = _replace(learnt, success=progress.get("success"), state=self._at_work(progress, now))
+        return _with_failures(learnt, folder, progress, now)
+
+    def _at_work(self, progress: dict[str, Any], now: float) -> State:
+        """What a phase that is not done does, from what it last told."""
+        if not progress:
+            return "waiting"
+        silent = now - float(progress.get("time") or 0)
+        here = progress.get("host") == self._host
+        gone = here and silent > DEAD_SECONDS and not _alive(progress.get("pid"))
+        if progress.get("stopped") or gone or silent > SILENT_SECONDS:
+            return "stopped"
+        return "evaluating" if progress.get("stage") == "evaluating" else "learning"
+
+    def _blocked(self, phase: PlannedPhase, status: PhaseStatus, before: dict[str, PhaseStatus]) -> PhaseStatus:
+        needs = (before[need].state for need in phase.spec.needs)
+        if status.state in ("waiting", "stopped") and any(state in ("failed", "blocked") for state in needs):
+            return _replace(status, state="blocked")
+        return status
+
+
+def _replace(status: PhaseStatus, **changes: Any) -> PhaseStatus:
+    return PhaseStatus(**(vars(status) | changes))
+
+
+def _with_failures(status: PhaseStatus, folder: PhaseFolder, progress: dict[str, Any], now: float) -> PhaseStatus:
+    """Failed attempts, if any: the phase has failed if it gave up, or if nobody has tried it again for long."""
+    failures = folder.failures()
+    if not failures:
+        return status
+    last = failures[-1]
+    status = _replace(status, error=str(last.get("error")), attempts=len(failures), failures=folder.path / "failures")
+    if float(progress.get("time") or 0) > float(last["time"]):
+        return status
+    for_good = last.get("final") or now - float(last["time"]) > SILENT_SECONDS
+    return _replace(status, state="failed" if for_good else "waiting")
+
+
+def _own_success(phase: PlannedPhase, folder: PhaseFolder) -> float | None:
+    """Success rate of the final evaluation of the phase's own task, as its policy acts in training."""
+    for record in phase.evaluations.values():
+        if record.task == phase.spec.task and record.mode != "deterministic":
+            found = folder.evaluation(record.id)
+            return found["success_rate"] if found else None
+    return None
+
+
+def _alive(pid: Any) -> bool:
+    try:
+        os.kill(int(pid), 0)
+    except (ProcessLookupError, TypeError, ValueError):
+        return False
+    except PermissionError:
+        return True
+    return True
+
+
+def _eta(plan: Plan, phases: dict[str, PhaseStatus], concurrent: int) -> float | None:
+    """Seconds until all learning is done: all that is left, shared, but never less than the longest chain of needs."""
+    at_work = [phase for phase in phases.values() if phase.state == "learning"]
+    speeds = _speeds(at_work) or _speeds(phases.values())
+    if not speeds or not concurrent:
+        return None
+    speed = statistics.median(speeds)
+    left = {
+        key: phase.budget - phase.env_steps
+        for key, phase in phases.items()
+        if phase.state not in ("done", "failed", "blocked")
+    }
+    chain: dict[str, int] = {}
+    for key in left:
+        chain[key] = left[key] + max((chain.get(need, 0) for need in plan.phases[key].spec.needs), default=0)
+    return max(sum(left.values()) / min(concurrent, max(1, len(left))), max(chain.values(), default=0)) / speed
+
+
+def _speeds(phases: Iterable[PhaseStatus]) -> list[float]:
+    return [phase.env_steps_per_second for phase in phases if phase.env_steps_per_second]
+
+
+# For people
+
+
+def render(status: SweepStatus, *, most: int = 20) -> RenderableType:
+    """One line for each phase at work (at most `most`), then the failures, then a line of summary."""
+    parts: list[RenderableType] = []
+    if status.running:
+        parts.append(_running_table(status, most))
+    hidden = len(status.running) - most
+    if hidden > 0:
+        parts.append(Text(f"... and {hidden} more at work", style="dim"))
+    failed = [phase for phase in status.phases if phase.state == "failed"]
+    for phase in failed[:most]:
+        parts.append(Text.assemble(("failed  ", "bold red"), phase.label, ": ", phase.error or "no reason is stored"))
+        parts.append(Text(f"        {phase.failures}", style="dim"))
+    if len(failed) > most:
+        parts.append(Text(f"... and {len(failed) - most} more failed", style="dim"))
+    parts.append(Text(summary(status)))
+    return Group(*parts)
+
+
+def _running_table(status: SweepStatus, most: int) -> Table:
+    table = Table(box=None, show_header=False, pad_edge=False, padding=(0, 2, 0, 0))
+    table.add_column(ratio=1, no_wrap=True, overflow="ellipsis")
+    for _ in range(4):
+        table.add_column(no_wrap=True, justify="right")
+    for phase in status.running[:most]:
+        evaluating = phase.state == "evaluating"
+        ends = None if evaluating else phase.eta_seconds
+        table.add_row(
+            phase.label,
+            ProgressBar(total=max(1, phase.budget), completed=phase.env_steps, width=16),
+            "evaluating" if evaluating else f"{count(phase.env_steps)}/{count(phase.budget)}",
+            "" if phase.success is None else f"success {phase.success:.2f}",
+            "" if ends is None else f"ETA {duration(ends)}",
+        )
+    return table
+
+
+def summary(status: SweepStatus) -> str:
+    """`3 of 12 phases done (first 2 of 2, second 1 of 10), 2 at work, ...; 3.1M of 12.0M env steps; ETA 2 h`."""
+    kinds = [
+        f"{place} {sum(phase.state == 'done' for phase in found)} of {len(found)}"
+        for place, found in status.by_place().items()
+    ]
+    text = f"{len(status.done)} of {len(status.phases)} phases done ({', '.join(kinds)})"
+    named = [("at work", len(status.running)), *((state, len(status.keys(state))) for state in _OTHER)]
+    text += "".join(f", {number} {name}" for name, number in named if number)
+    if status.left:
+        text += f"; {count(status.env_steps)} of {count(status.budget)} env steps"
+    if status.running and status.eta_seconds is not None:
+        text += f"; ETA {duration(status.eta_seconds)}"
+        if status.eta_seconds > 600:
+            text += f" ({clock(status.time + status.eta_seconds, now=status.time)})"
+    return text
+
+
+_OTHER: tuple[State, ...] = ("waiting", "stopped", "failed", "blocked")
+
+
+def count(number: int) -> str:
+    """`950`, `22.5k`, `412k`, `1.0M`."""
+    if number < 10_000:
+        return str(number)
+    if number < 100_000:
+        return f"{number / 1_000:.1f}k"
+    return f"{number / 1_000:.0f}k" if number < 999_500 else f"{number / 1_000_000:.1f}M"
+
+
+def duration(seconds: float) -> str:
+    """`40 s`, `6 min`, `2.5 h`, `3.2 days`."""
+    if seconds < 60:
+        return f"{seconds:.0f} s"
+    if seconds < 3_600:
+        return f"{seconds / 60:.0f} min"
+    return f"{seconds / 3_600:.1f} h" if seconds < 48 * 3_600 else f"{seconds / 86_400:.1f} days"
+
+
+def clock(when: float, *, now: float) -> str:
+    """`14:20`, or `Mon 14:20` if it is not within the next 20 hours."""
+    return time.strftime("%H:%M" if when - now < 20 * 3_600 else "%a %H:%M", time.localtime(when))

@@ -1,0 +1,75 @@
+"""What we rely on of Ray that is no public API, or is not promised: one test to look at when Ray is raised."""
+
+import inspect
+
+import pytest
+import ray
+from ray import tune
+from ray.tune.execution import tune_controller
+from ray.tune.experiment import Experiment, Trial
+from ray.tune.experiment.config_parser import _create_trial_from_spec, _make_parser
+from ray.tune.search import SearchAlgorithm
+
+from nbsp_ray.orchestration.gate import Gate
+from nbsp_ray.orchestration.search import GatedSearch
+
+
+def parameters(function: object) -> list[str]:
+    assert callable(function)
+    return list(inspect.signature(function).parameters)
+
+
+def test_a_search_algorithm_has_the_hooks_that_we_answer() -> None:
+    ours = {name for name in vars(GatedSearch) if not name.startswith("_")}
+    assert ours == {
+        "add_configurations",
+        "is_finished",
+        "next_trial",
+        "on_trial_complete",
+        "set_finished",
+        "total_samples",
+    }
+    assert ours <= set(dir(SearchAlgorithm))
+    for name in ours - {"total_samples"}:
+        assert parameters(getattr(GatedSearch, name)) == parameters(getattr(SearchAlgorithm, name)), name
+    assert not SearchAlgorithm().has_checkpoint("")
+
+
+def test_callbacks_and_stoppers_are_asked_as_we_answer() -> None:
+    assert parameters(tune.Callback.on_step_begin) == ["self", "iteration", "trials", "info"]
+    assert parameters(tune.Callback.on_trial_error) == ["self", "iteration", "trials", "trial", "info"]
+    assert parameters(tune.Stopper.__call__) == ["self", "trial_id", "result"]
+    assert parameters(tune.Stopper.stop_all) == ["self"]
+
+
+def test_the_controller_reads_the_variables_that_we_set() -> None:
+    source = inspect.getsource(tune_controller)
+    assert "TUNE_MAX_PENDING_TRIALS_PG" in source
+    assert "TUNE_GLOBAL_CHECKPOINT_S" in source
+    assert "TUNE_PRINT_ALL_TRIAL_ERRORS" in source
+    assert "TUNE_DISABLE_SIGINT_HANDLER" in inspect.getsource(inspect.getmodule(tune.run))  # type: ignore[arg-type]
+
+
+def test_a_search_that_is_over_ends_the_experiment() -> None:
+    """Else the controller would wait ten minutes for what will not come."""
+    gate = Gate({"a": (), "b": ("a",)}, lambda key: False)
+    gate.next()
+    gate.finished("a", ok=False)
+    assert GatedSearch(gate, lambda key: {}, retries=0).is_finished()
+
+
+@pytest.mark.ray
+def test_a_trial_is_made_of_a_spec(cluster: None, tmp_path_factory: pytest.TempPathFactory) -> None:
+    folder = tmp_path_factory.mktemp("storage")
+    experiment = Experiment("sweep", tune.Trainable, storage_path=str(folder))
+    spec = dict(experiment.spec) | {"config": {"a": 1}}
+    trial = _create_trial_from_spec(spec, _make_parser(), trial_id="key-0", experiment_tag="key-0")
+    assert isinstance(trial, Trial)
+    assert (trial.trial_id, trial.config, trial.status) == ("key-0", {"a": 1}, Trial.PENDING)
+    assert trial.run_metadata.num_failures == 0
+
+
+@pytest.mark.ray
+def test_draining_nodes_are_told_by_their_ids(cluster: None) -> None:
+    assert ray._private.state.state.get_draining_nodes() == {}
+    assert ray.get_runtime_context().get_node_id() in {node["NodeID"] for node in ray.nodes()}

@@ -1,0 +1,294 @@
+"""Sweeps of the toy benchmark on a real Ray: whole, again, grown, failing, killed and stopped."""
+
+import json
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+import ray
+from stored import firsts, new_store, small_plan
+
+from nbsp_ray.errors import ClusterError
+from nbsp_ray.orchestration import launch as launch_module
+from nbsp_ray.orchestration import machines
+from nbsp_ray.orchestration.launch import Outcome, run_plan
+from nbsp_ray.plan import Plan
+from nbsp_ray.status import SweepStatus, sweep_status
+from nbsp_ray.store import Store
+
+pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("cluster")]
+LEARNING = {"env_steps": 800, "stop": "fixed", "eval_every": 400, "eval_episodes": 2}
+SETTINGS: dict[str, Any] = {
+    "sac": {"hidden": [16, 16], "batch_size": 16, "learning_starts": 100},
+    "first": LEARNING,
+    "second": LEARNING,
+    "evaluation": {"episodes": 2},
+    "resources": {"checkpoint_minutes": 0.005},
+}
+
+
+def toy(**changes: Any) -> Plan:
+    return small_plan(**SETTINGS | changes)
+
+
+def done(store: Store, plan: Plan) -> set[str]:
+    return set(sweep_status(plan, store).done)
+
+
+def digests(store: Store, plan: Plan) -> dict[str, str]:
+    results = {key: store.phase(key).result() for key in plan.phases}
+    return {key: str(result["digest"]) for key, result in results.items() if result}
+
+
+def run(plan: Plan, store: Store, **options: Any) -> Outcome:
+    return run_plan(plan, store, on_status=lambda status: None, **options)
+
+
+def wait_for(happened: Callable[[], bool], seconds: float = 60) -> None:
+    end = time.monotonic() + seconds
+    while not happened():
+        assert time.monotonic() < end
+        time.sleep(0.05)
+
+
+@contextmanager
+def meanwhile(act: Callable[[threading.Event], None]) -> Iterator[None]:
+    """Do `act` in a thread until the block ends."""
+    over = threading.Event()
+    thread = threading.Thread(target=act, args=(over,))
+    thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join()
+
+
+@pytest.fixture(scope="module")
+def undisturbed(cluster: None, tmp_path_factory: pytest.TempPathFactory) -> tuple[Plan, Store, list[SweepStatus]]:
+    """A whole sweep, run in one go."""
+    plan, store = toy(), new_store(tmp_path_factory.mktemp("undisturbed"))
+    seen: list[SweepStatus] = []
+    outcome = run_plan(plan, store, on_status=seen.append)
+    assert outcome == Outcome(done=6, failed=0, blocked=0, left=0, interrupted=False)
+    assert outcome.exit_code == 0
+    return plan, store, seen
+
+
+def test_a_whole_plan_runs_each_phase_after_those_it_needs(undisturbed: tuple[Plan, Store, list[SweepStatus]]) -> None:
+    plan, store, seen = undisturbed
+    assert done(store, plan) == set(plan.phases)
+    manifests = {key: store.phase(key).manifest() or {} for key in plan.phases}
+    for key, phase in plan.phases.items():
+        assert all(manifests[need]["finished"] < manifests[key]["started"] for need in phase.spec.needs)
+    assert seen[-1].left == []
+    assert len({len(status.left) for status in seen}) > 2
+    assert not (store.root / "phases" / next(iter(plan.phases)) / "attempts").exists()
+
+
+def test_the_process_is_left_as_it_was(undisturbed: tuple[Plan, Store, list[SweepStatus]]) -> None:
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    assert signal.getsignal(signal.SIGUSR1) is signal.SIG_DFL
+    assert not [name for name in os.environ if name.startswith("TUNE_")]
+    assert not Path("~/ray_results").expanduser().exists()
+
+
+def test_what_is_done_starts_nothing_and_more_seeds_and_methods_run_only_what_is_new(
+    undisturbed: tuple[Plan, Store, list[SweepStatus]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plan, store, _ = undisturbed
+    with monkeypatch.context() as patched:
+        patched.setattr(launch_module, "_ray", None)
+        assert run(plan, store) == Outcome(6, 0, 0, 0, interrupted=False)
+    before = {key: (store.phase(key).path / "result.json").stat().st_mtime_ns for key in plan.phases}
+    grown = toy(seeds=(0, 1, 2), methods=("base", "replay_only", "nbsp"))
+    record = store.phase(firsts(plan)[0].key).path / "evaluations" / f"{next(iter(firsts(plan)[0].evaluations))}.json"
+    record.unlink()  # one evaluation is missing: the phase is evaluated, not learnt, anew
+    assert run(grown, store) == Outcome(12, 0, 0, 0, interrupted=False)
+    assert done(store, grown) == set(grown.phases)
+    assert record.exists()
+    assert before == {key: (store.phase(key).path / "result.json").stat().st_mtime_ns for key in plan.phases}
+
+
+def test_a_failing_first_phase_blocks_those_that_need_it_and_no_others(tmp_path: Path) -> None:
+    plan, store = toy(methods=("base",)), new_store(tmp_path)
+    broken = firsts(plan)[0]
+    in_the_way = store.phase(broken.key).path / "curve.jsonl"
+    in_the_way.mkdir(parents=True)  # it learns, and cannot be committed
+    outcome = run(plan, store)
+    assert outcome == Outcome(done=2, failed=1, blocked=1, left=0, interrupted=False)
+    assert outcome.exit_code == 1
+    status = sweep_status(plan, store)
+    assert (status.failed, len(status.blocked)) == ([broken.key], 1)
+    found = next(phase for phase in status.phases if phase.key == broken.key)
+    assert found.attempts == 3
+    assert "curve.jsonl" in (found.error or "")
+    in_the_way.rmdir()
+    assert run(plan, store) == Outcome(4, 0, 0, 0, interrupted=False)
+
+
+def test_workers_killed_at_any_moment_change_no_number(
+    undisturbed: tuple[Plan, Store, list[SweepStatus]], tmp_path: Path
+) -> None:
+    plan, store, _ = undisturbed
+    killed: list[str] = []
+    chance = random.Random(7)
+
+    def kill(over: threading.Event) -> None:
+        while len(killed) < 5 and not over.wait(chance.uniform(0.3, 1.5)):
+            workers = [
+                process
+                for process in psutil.Process().children(recursive=True)
+                if "ray::Trainable" in " ".join(process.cmdline())
+            ]
+            if workers:
+                victim = chance.choice(workers)
+                killed.append(" ".join(victim.cmdline()))
+                victim.kill()
+
+    again = new_store(tmp_path)
+    with meanwhile(kill):
+        outcome = run(plan, again)
+    assert outcome == Outcome(6, 0, 0, 0, interrupted=False)
+    assert len(killed) >= 3
+    assert digests(again, plan) == digests(store, plan)
+
+
+def test_a_phase_whose_worker_always_dies_fails_with_a_reason(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    plan, store = toy(methods=("base",), seeds=(0,)), new_store(tmp_path)
+
+    def kill(over: threading.Event) -> None:
+        while not over.wait(0.1):
+            for process in psutil.Process().children(recursive=True):
+                if "ray::Trainable" in " ".join(process.cmdline()):
+                    process.kill()
+
+    with meanwhile(kill):
+        outcome = run(plan, store, failure_retries=1)
+    assert outcome == Outcome(done=0, failed=1, blocked=1, left=0, interrupted=False)
+    found = next(phase for phase in sweep_status(plan, store).phases if phase.state == "failed")
+    assert found.error == "the worker was killed (is there enough memory?); tried often enough"
+
+
+def test_a_signal_saves_and_stops(tmp_path: Path) -> None:
+    long = LEARNING | {"env_steps": 200_000}
+    plan = toy(methods=("base",), first=long, second=long, resources={"checkpoint_minutes": 60})
+    store = new_store(tmp_path)
+
+    def learning() -> bool:
+        progress = [store.phase(phase.key).progress() for phase in firsts(plan)]
+        return all(found and found["env_steps"] > 200 for found in progress)
+
+    def stop(over: threading.Event) -> None:
+        wait_for(learning)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    began = time.monotonic()
+    with meanwhile(stop):
+        outcome = run(plan, store)
+    assert outcome == Outcome(done=0, failed=0, blocked=0, left=4, interrupted=True)
+    assert outcome.exit_code == 3
+    assert time.monotonic() - began < 60
+    for phase in firsts(plan):
+        folder = store.phase(phase.key)
+        checkpoint = next(folder.checkpoints()).read()
+        assert checkpoint.env_steps == (folder.progress() or {})["env_steps"] > 200
+    assert len(sweep_status(plan, store).keys("stopped")) == 2
+    assert signal.getsignal(signal.SIGTERM) not in (signal.SIG_IGN, None)
+
+
+def test_a_second_signal_stops_at_once(tmp_path: Path) -> None:
+    long = LEARNING | {"env_steps": 200_000}
+    plan, store = toy(methods=("base",), first=long, second=long, seeds=(0,)), new_store(tmp_path)
+
+    def stop(over: threading.Event) -> None:
+        wait_for(lambda: bool(store.phase(firsts(plan)[0].key).progress()))
+        os.kill(os.getpid(), signal.SIGINT)
+        time.sleep(0.3)
+        os.kill(os.getpid(), signal.SIGINT)
+
+    with meanwhile(stop):
+        outcome = run(plan, store)
+    assert outcome == Outcome(done=0, failed=0, blocked=0, left=2, interrupted=True)
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+def test_what_no_machine_can_hold_fails_fast_and_begins_nothing(tmp_path: Path) -> None:
+    plan, store = toy(resources={"cpus": 64}), new_store(tmp_path)
+    began = time.monotonic()
+    for cpus in (2, 64):  # known before Ray is asked, and told by Ray
+        with pytest.raises(ClusterError, match=r"resources.cpus=64, and this machine offers 2 CPUs: .* raise --cpus"):
+            run(plan, store, cpus=cpus)
+    assert time.monotonic() - began < 5
+    assert store.phases() == []
+
+
+def test_machines_must_see_the_root_and_have_our_version(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    store = new_store(tmp_path)
+    machines.check_machines(store)
+    assert [node.cpus for node in machines.machines()] == [2.0]
+    with monkeypatch.context() as patched:
+        patched.setattr(machines.metadata, "version", lambda name: "0.0.0")
+        with pytest.raises(ClusterError, match=r"this machine 0\.0\.0: install the same version"):
+            machines.check_machines(store)
+    with monkeypatch.context() as patched:
+        patched.setattr(type(store.files), "write", lambda *rest: None)
+        patched.setattr(machines, "LOOKS", 1)
+        with pytest.raises(ClusterError, match="must be a folder that all machines share"):
+            machines.check_machines(store)
+    assert list(store.root.iterdir()) == [store.root / "store.json"]
+
+
+def drive(store: Store, plan_settings: dict[str, Any], *address: str) -> "subprocess.Popen[str]":
+    """A driver in a process group of its own, as a shell starts it."""
+    here = Path(__file__).parent
+    return subprocess.Popen(
+        [sys.executable, str(here / "driver.py"), str(store.root), json.dumps(plan_settings), *address],
+        env=os.environ | {"PYTHONPATH": str(here.parent)},
+        stderr=subprocess.PIPE,
+        text=True,
+        process_group=0,
+    )
+
+
+def test_a_driver_stopped_with_its_whole_group_and_another_killed_lose_nothing(
+    undisturbed: tuple[Plan, Store, list[SweepStatus]], tmp_path: Path
+) -> None:
+    plan, store, _ = undisturbed
+    again = new_store(tmp_path)
+    settings = SETTINGS | {"resources": {"checkpoint_minutes": 0.005}}
+    folders = set(Path("/tmp").glob("nbsp-*"))
+
+    own = drive(again, settings)  # with a Ray of its own
+    wait_for(lambda: any(next(again.phase(key).checkpoints(), None) for key in plan.phases))
+    processes = psutil.Process(own.pid).children(recursive=True)
+    os.killpg(own.pid, signal.SIGTERM)  # as `timeout` and systemd do: Ray's processes get it too
+    _, said = own.communicate(timeout=30)
+    assert own.returncode == 3, said
+    assert "saving and stopping" in said
+    assert "phases done" in said.splitlines()[-1]
+    assert set(Path("/tmp").glob("nbsp-*")) == folders
+    assert len(psutil.wait_procs(processes, timeout=10)[0]) == len(processes) >= 3
+
+    before = len(done(again, plan))
+    assert before < len(plan.phases)
+    shared = drive(again, settings, ray.get_runtime_context().gcs_address)
+    wait_for(lambda: len(done(again, plan)) > before)
+    shared.kill()  # its workers live on for a while, and may still commit
+    shared.communicate()
+    for folder in set(Path("/tmp").glob("nbsp-*")) - folders:
+        shutil.rmtree(folder, ignore_errors=True)
+
+    assert run(plan, again) == Outcome(6, 0, 0, 0, interrupted=False)
+    assert digests(again, plan) == digests(store, plan)

@@ -1,0 +1,153 @@
+"""What is known to be wrong before anything starts; no Ray."""
+
+import socket
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from stored import new_store, small_plan
+
+from nbsp_ray.config import Resources
+from nbsp_ray.errors import ClusterError, StoreError
+from nbsp_ray.orchestration import preflight
+from nbsp_ray.orchestration.preflight import Node
+from nbsp_ray.plan import Plan
+
+SMALL, LARGE = Node("small", 2, 0, 4), Node("large", 16, 1, 64)
+
+
+def plan_with(**resources: Any) -> Plan:
+    return small_plan(resources=resources)
+
+
+@pytest.mark.parametrize(
+    ("resources", "says"),
+    [
+        ({"cpus": 32}, "resources.cpus=32, and the largest of its machines offers 16 CPUs .large.*--autoscaling"),
+        ({"gpus": 2.0}, "resources.gpus=2, and the largest of its machines offers 1 GPUs"),
+        ({"memory_gb": 100.0}, "resources.memory_gb=100, and the largest of its machines offers 64 GiB"),
+        ({"cpus": 64, "gpus": 2.0}, "resources.cpus=64"),
+    ],
+)
+def test_what_no_machine_can_hold_is_refused_by_name(resources: dict[str, Any], says: str) -> None:
+    plan = plan_with(**resources)
+    with pytest.raises(ClusterError, match=says):
+        preflight.check_nodes(plan, plan.phases, [SMALL, LARGE], local=False)
+
+
+def test_what_no_machine_can_hold_at_once_is_refused() -> None:
+    plan = plan_with(cpus=8, gpus=1.0)
+    nodes = [Node("cpus", 64, 0, 64), Node("gpus", 2, 8, 64)]
+    with pytest.raises(ClusterError, match="at once"):
+        preflight.check_nodes(plan, plan.phases, nodes, local=False)
+
+
+def test_on_one_machine_the_advice_is_another() -> None:
+    plan = plan_with(cpus=8)
+    with pytest.raises(
+        ClusterError, match=r"this machine offers 2 CPUs: set resources.cpus to at most that, raise --c"
+    ):
+        preflight.check_nodes(plan, plan.phases, [SMALL], local=True)
+
+
+def test_a_ray_started_here_has_the_cpus_that_it_is_given() -> None:
+    plan = plan_with(cpus=8, gpus=1.0)
+    preflight.check_cpus(plan, plan.phases, 8)
+    with pytest.raises(ClusterError, match="this machine offers 7 CPUs"):
+        preflight.check_cpus(plan, plan.phases, 7)
+
+
+def test_what_is_done_need_not_fit() -> None:
+    preflight.check_nodes(plan_with(cpus=99), [], [SMALL], local=True)
+
+
+@pytest.mark.parametrize(
+    ("resources", "slots"),
+    [
+        ({}, 18),
+        ({"cpus": 3}, 5),
+        ({"gpus": 0.25}, 4),
+        ({"gpus": 0.1}, 10),
+        ({"memory_gb": 3.0}, 17),
+        ({"cpus": 17}, 0),
+    ],
+)
+def test_slots_are_those_of_all_machines(resources: dict[str, Any], slots: int) -> None:
+    plan = plan_with(**resources)
+    assert preflight.slots(plan, plan.phases, [SMALL, LARGE]) == slots
+
+
+@pytest.mark.parametrize(
+    ("resources", "says"),
+    [({"gpus": 1.5}, "whole ones only"), ({"device": "cuda"}, "resources.gpus=0 does not reserve")],
+)
+def test_resources_that_make_no_sense_are_refused(resources: dict[str, Any], says: str) -> None:
+    plan = plan_with(**resources)
+    with pytest.raises(ClusterError, match=says):
+        preflight.check_settings(plan, plan.phases)
+
+
+def test_resources_that_make_sense_pass() -> None:
+    plan = plan_with(gpus=2.0, device="cuda")
+    preflight.check_settings(plan, plan.phases)
+
+
+def free(monkeypatch: pytest.MonkeyPatch, share: float, plan: Plan, root: Path) -> list[str]:
+    """Check the disk of which `share` of what is needed is free; what is said."""
+    store, said = new_store(root), list[str]()
+    need = preflight.price(plan, store, list(plan.phases)).peak_disk_gb * 1e9
+    monkeypatch.setattr(preflight.shutil, "disk_usage", lambda path: SimpleNamespace(free=share * need))
+    preflight.check_disk(plan, list(plan.phases), store, said.append)
+    return said
+
+
+def test_a_disk_that_is_large_enough_is_no_matter(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert free(monkeypatch, 1.01, small_plan(), tmp_path) == []
+
+
+def test_a_disk_that_may_be_too_small_is_spoken_of(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (said,) = free(monkeypatch, 0.5, small_plan(), tmp_path)
+    assert "if phases stop early" in said
+
+
+def test_a_disk_that_is_too_small_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(StoreError, match=r"GB are free there; make room, .* --root, or lower sac.buffer_size"):
+        free(monkeypatch, 0.05, small_plan(), tmp_path)
+    fixed = small_plan(
+        first={"env_steps": 1_000, "stop": "fixed"}, second={"env_steps": 500, "stop": "fixed"}, seeds=(0,)
+    )
+    with pytest.raises(StoreError, match="GB are free"):
+        free(monkeypatch, 0.5, fixed, tmp_path / "fixed")
+
+
+def test_an_address_at_which_nobody_listens_is_refused_at_once() -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        port = taken.getsockname()[1]
+        with pytest.raises(ClusterError, match=f"no Ray cluster answers at 127.0.0.1:{port}.*ray start --head"):
+            preflight.check_address(f"127.0.0.1:{port}")
+        taken.listen()
+        preflight.check_address(f"127.0.0.1:{port}")
+
+
+@pytest.mark.parametrize("address", ["ray://head:10001", "http://head:8265"])
+def test_an_address_of_another_kind_is_refused(address: str) -> None:
+    with pytest.raises(ClusterError, match="ray job submit"):
+        preflight.check_address(address)
+
+
+def test_an_address_without_a_port_is_refused() -> None:
+    with pytest.raises(ClusterError, match="no Ray cluster answers at nowhere"):
+        preflight.check_address("nowhere")
+
+
+def test_a_refused_connection_speaks_of_the_token() -> None:
+    error = preflight.unreachable("head:6379", RuntimeError("Failed to connect to GCS.\nand more"))
+    assert "Failed to connect to GCS." in str(error)
+    assert "RAY_AUTH_MODE=token" in str(error)
+    assert "doctor" in str(preflight.unreachable("local", RuntimeError()))
+
+
+def test_no_resources_are_no_slots() -> None:
+    assert SMALL.fits(Resources(gpus=0.5)) == 0

@@ -13,6 +13,7 @@
                        /sample.npy              a sample of the buffer of a later phase
                        /prepared.safetensors    what the method made of the past (masks, scores)
                        /evaluations/<id>.json   a final evaluation, with <id>.safetensors if its steps were kept
+                       /probes/<id>.json        what a probe of the phase found
                        /progress.json           how far it is; advice for `status`, nothing rests on it
                        /attempts/<id>/...       checkpoints of unfinished work, removed when the phase is done
                        /failures/<id>.json      attempts that failed, with their traceback
@@ -109,6 +110,13 @@ def _json(data: Any) -> bytes:
     return json.dumps(data, indent=1, allow_nan=False).encode() + b"\n"
 
 
+def _object(data: bytes) -> JsonObject:
+    found = json.loads(data)
+    if not isinstance(found, dict):
+        raise ValueError("not a JSON object")
+    return found
+
+
 def _digest(data: Any) -> str:
     return hashlib.sha256(_json(data)).hexdigest()
 
@@ -170,14 +178,21 @@ class Store:
         """Keys of all phases ever begun."""
         return [name for name in self.files.names("phases") if KEY.fullmatch(name)]
 
+    def _read_json(self, name: str) -> JsonObject | None:
+        data = self.files.read(name)
+        try:
+            return None if data is None else _object(data)
+        except ValueError as error:
+            path = self.files.path(name)
+            raise StoreError(f"{path} is damaged ({error}); remove it: no result is in it") from error
+
     def write_sweep(self, name: str, data: Mapping[str, Any]) -> None:
         """Remember how a sweep was last run."""
         self.files.write(f"sweeps/{name}.json", _json(dict(data)))
 
     def read_sweep(self, name: str) -> JsonObject | None:
         """What `write_sweep` wrote."""
-        data = self.files.read(f"sweeps/{name}.json")
-        return None if data is None else dict(json.loads(data))
+        return self._read_json(f"sweeps/{name}.json")
 
     def sweeps(self) -> list[str]:
         """Names of all sweeps ever run here."""
@@ -185,8 +200,7 @@ class Store:
 
     def speeds(self) -> dict[str, float]:
         """Env steps per second measured here, by kind of phase."""
-        data = self.files.read("speeds.json")
-        return {} if data is None else {str(kind): float(speed) for kind, speed in json.loads(data).items()}
+        return {kind: float(speed) for kind, speed in (self._read_json("speeds.json") or {}).items()}
 
     def write_speed(self, kind: str, env_steps_per_second: float) -> None:
         """Remember a measured speed."""
@@ -232,8 +246,8 @@ class PhaseFolder:
         if data is None:
             return None
         try:
-            return dict(json.loads(data))
-        except (ValueError, TypeError) as error:
+            return _object(data)
+        except ValueError as error:
             raise self._damaged(name, error) from error
 
     def _write_json(self, name: str, data: Any) -> None:
@@ -286,18 +300,21 @@ class PhaseFolder:
 
         A phase that is done already stays as it is, but for a whole buffer that it lacks.
         """
-        if replay is not None and not self.has_replay():
+        if replay is not None and not (self.done() and self.has_replay()):
             self._files.write(f"{self._at}/replay.npy", *_npy(replay))
-        if self.done():
-            return
-        self._files.write(f"{self._at}/curve.jsonl", _lines(curve))
-        self._files.write(f"{self._at}/agent.safetensors", save_safetensors(dict(agent)))
+        parts: dict[str, tuple[bytes | memoryview, ...]] = {
+            "curve.jsonl": (_lines(curve),),
+            "agent.safetensors": (save_safetensors(dict(agent)),),
+        }
         if prepared:
-            self._files.write(f"{self._at}/prepared.safetensors", save_safetensors(dict(prepared)))
+            parts["prepared.safetensors"] = (save_safetensors(dict(prepared)),)
         if sample is not None:
-            self._files.write(f"{self._at}/sample.npy", *_npy(sample))
-        self._write_json("manifest.json", dict(manifest))
-        self._write_json("result.json", dict(result))
+            parts["sample.npy"] = _npy(sample)
+        parts |= {"manifest.json": (_json(dict(manifest)),), "result.json": (_json(dict(result)),)}
+        for name, chunks in parts.items():
+            if self.done():  # another process has committed meanwhile
+                return
+            self._files.write(f"{self._at}/{name}", *chunks)
 
     def clean(self) -> None:
         """Remove what only unfinished work needs; the phase must be done."""
@@ -370,6 +387,18 @@ class PhaseFolder:
             self._files.write(f"{self._at}/evaluations/{record}.safetensors", save_safetensors(dict(rollouts)))
         self._write_json(f"evaluations/{record}.json", dict(data))
 
+    # Probes
+
+    def probe(self, record: str) -> JsonObject | None:
+        """What a probe found, by its id; None if it is not there, or damaged: it can be measured again."""
+        with contextlib.suppress(StoreError):
+            return self._read_json(f"probes/{record}.json")
+        return None
+
+    def write_probe(self, record: str, data: Mapping[str, Any]) -> None:
+        """Keep what a probe found."""
+        self._write_json(f"probes/{record}.json", dict(data))
+
     # Unfinished work
 
     def write_progress(self, progress: Mapping[str, Any]) -> None:
@@ -440,9 +469,9 @@ class StoredCheckpoint:
     def manifest(self) -> JsonObject:
         """Names and digests of the checkpoint's files."""
         try:
-            manifest = dict(json.loads(self._files.read(self.name) or b""))
+            manifest = _object(self._files.read(self.name) or b"")
             whole = manifest.pop("sha256") == _digest(manifest)
-        except (ValueError, TypeError, KeyError):
+        except (ValueError, KeyError):
             whole = False
         if not whole:
             raise CorruptCheckpointError(f"{self._files.path(self.name)} is truncated or altered")

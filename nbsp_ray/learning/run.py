@@ -133,7 +133,7 @@ class PhaseRun:
             self._save(phase, attempt)
         except OSError:
             # Another process may have committed just now, and removed what is no longer needed.
-            if not self.folder.done():
+            if not self._has_learnt():
                 raise
         self._saved_at = time.monotonic()
 

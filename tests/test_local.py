@@ -1,0 +1,97 @@
+"""A trial in this process: all it needs in the right order, and Ctrl-C."""
+
+import os
+import signal
+from pathlib import Path
+
+import pytest
+from toy_phases import run_whole, toy_plan, trial_of
+
+from nbsp_ray.learning.run import Progress
+from nbsp_ray.local import run_trial
+from nbsp_ray.store import Store
+
+BEFORE = signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)
+PLAN = toy_plan(methods=("base", "ancl", "nbsp"), seeds=(0,))
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    return Store(tmp_path / "results", create=True)
+
+
+class Reports(list[tuple[str, Progress]]):
+    """What a trial told."""
+
+    def __call__(self, label: str, progress: Progress) -> None:
+        self.append((label, progress))
+
+    @property
+    def labels(self) -> list[str]:
+        return list(dict.fromkeys(label for label, _ in self))
+
+
+def test_a_trial_and_all_it_needs_each_after_what_it_needs(store: Store) -> None:
+    reports, trial = Reports(), trial_of(PLAN, "ancl")
+    assert run_trial(PLAN, trial, store, reports, seconds=60)
+    assert reports.labels == [
+        "reach, first phase, seed 0",
+        "reach > avoid, base, seed 0",
+        "reach > avoid, ancl, seed 0",
+    ]
+    assert all(store.phase(key).done() for key in (*trial.phases, trial_of(PLAN, "base").phases[1]))
+    assert not store.phase(trial_of(PLAN, "nbsp").phases[1]).done()
+    for key in trial.phases:
+        folder, phase = store.phase(key), PLAN.phases[key]
+        assert all(folder.has_evaluation(record) for record in phase.evaluations)
+    again = Reports()
+    assert run_trial(PLAN, trial, store, again, seconds=60)
+    assert [progress.stage for _, progress in again] == ["done"] * 3
+
+
+def test_it_reports_every_few_seconds(store: Store) -> None:
+    reports = Reports()
+    assert run_trial(PLAN, trial_of(PLAN, "base"), store, reports, seconds=0)
+    first = [progress for label, progress in reports if "first" in label]
+    assert [progress.env_steps for progress in first[:12]] == list(range(25, 301, 25))
+    assert [progress.done for progress in first] == [False] * (len(first) - 1) + [True]
+    assert {progress.stage for progress in first} == {"learning", "evaluating", "done"}
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_stops_it_saved_and_it_goes_on_bit_identical(number: signal.Signals, store: Store) -> None:
+    def stop(label: str, progress: Progress) -> None:
+        if progress.env_steps == 100:
+            os.kill(os.getpid(), number)
+
+    trial = trial_of(PLAN, "base")
+    assert not run_trial(PLAN, trial, store, stop, seconds=0)
+    assert (signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)) == BEFORE
+    folder = store.phase(trial.phases[0])
+    assert not folder.done()
+    assert next(folder.checkpoints()).read().env_steps == 100
+    reports = Reports()
+    assert run_trial(PLAN, trial, store, reports, seconds=0)
+    assert reports[0][1].env_steps == 125
+    other = Store(store.root / "other", create=True)
+    for key in trial.phases:
+        expected = run_whole(other, PLAN.phases[key])
+        assert (store.phase(key).result() or {})["digest"] == expected["digest"]
+
+
+def test_a_signal_during_the_last_helping_is_no_failure(store: Store) -> None:
+    def stop(label: str, progress: Progress) -> None:
+        if progress.done and "base" in label:
+            os.kill(os.getpid(), signal.SIGINT)
+
+    assert run_trial(PLAN, trial_of(PLAN, "base"), store, stop, seconds=60)
+
+
+def test_a_second_signal_stops_at_once(store: Store) -> None:
+    def stop(label: str, progress: Progress) -> None:
+        os.kill(os.getpid(), signal.SIGINT)
+        os.kill(os.getpid(), signal.SIGINT)
+
+    with pytest.raises(KeyboardInterrupt):
+        run_trial(PLAN, trial_of(PLAN, "base"), store, stop, seconds=0)
+    assert (signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)) == BEFORE

@@ -1,0 +1,535 @@
+"""The store: nothing is ever half there, and what is damaged says so."""
+
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from nbsp_ray.errors import CorruptCheckpointError, StoreError
+from nbsp_ray.store import Attempt, Files, PhaseFolder, Store
+
+KEY = "0123456789abcdef0123"
+OTHER = "f" * 20
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    return Store(tmp_path / "results", create=True)
+
+
+@pytest.fixture
+def folder(store: Store) -> PhaseFolder:
+    return store.phase(KEY)
+
+
+def commit(folder: PhaseFolder, mark: float, **changes: Any) -> None:
+    """A whole commit, every file of which bears `mark`."""
+    folder.commit(
+        **{
+            "result": {"mark": mark},
+            "manifest": {"mark": mark},
+            "curve": [{"mark": mark}, {"mark": mark}],
+            "agent": {"weights": np.full((2, 3), mark, np.float32)},
+            "prepared": {"mask": np.array([True, False]), "score": np.full(2, mark)},
+            "replay": np.full((4, 5), mark, np.float32),
+            "sample": np.full((2, 5), mark, np.float32),
+            **changes,
+        }
+    )
+
+
+def marks(folder: PhaseFolder) -> set[Any]:
+    """The marks of all that a reader of a done phase can see."""
+    agent, replay, sample, result, manifest = (
+        folder.agent(), folder.replay(), folder.sample(), folder.result(), folder.manifest(),
+    )  # fmt: skip
+    assert agent is not None
+    assert replay is not None
+    assert sample is not None
+    assert result is not None
+    assert manifest is not None
+    seen = {row["mark"] for row in folder.curve()} | {result["mark"], manifest["mark"]}
+    for array in (agent["weights"], replay, sample, folder.prepared()["score"]):
+        seen |= set(array.ravel().tolist())
+    return seen
+
+
+def files_of(root: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(root)): path.read_bytes() for path in sorted(root.rglob("*")) if path.is_file()}
+
+
+# A commit
+
+
+def test_a_commit_is_read_back_bit_for_bit(folder: PhaseFolder) -> None:
+    generator = np.random.default_rng(0)
+    arrays = {
+        "single": generator.standard_normal((2, 3)).astype(np.float32),
+        "double": generator.standard_normal(()),
+        "flags": np.array([True, False, True]),
+        "numbers": np.array([1, -(2**40)]),
+        "odd": np.array([np.nan, np.inf, -0.0, 5e-324]),
+    }
+    replay = generator.standard_normal((7, 4)).astype(np.float32)
+    commit(folder, 1.5, agent=arrays, replay=replay[:, ::-1], sample=replay[2:3])
+    found = folder.agent()
+    assert found is not None
+    assert {n: (a.dtype, a.shape, a.tobytes()) for n, a in found.items()} == {
+        n: (a.dtype, a.shape, a.tobytes()) for n, a in arrays.items()
+    }
+    np.testing.assert_array_equal(folder.replay(), replay[:, ::-1])
+    np.testing.assert_array_equal(folder.sample(), replay[2:3])
+    assert folder.curve() == [{"mark": 1.5}] * 2
+    assert folder.done()
+
+
+def test_a_mapped_buffer_can_be_written_to_and_the_file_stays(folder: PhaseFolder) -> None:
+    commit(folder, 1.0)
+    replay = folder.replay()
+    assert replay is not None
+    replay[:] = 7
+    assert marks(folder) == {1.0}
+
+
+def test_nothing_is_there_before(folder: PhaseFolder, store: Store) -> None:
+    assert not folder.done()
+    assert folder.result() is folder.manifest() is folder.agent() is folder.replay() is folder.sample() is None
+    assert folder.spec() is folder.progress() is folder.evaluation("x") is folder.rollouts("x") is None
+    assert folder.prepared() == {}
+    assert folder.curve() == folder.failures() == list(folder.checkpoints()) == []
+    assert store.phases() == store.sweeps() == []
+    assert store.speeds() == {}
+    assert store.read_sweep("x") is None
+    folder.clean()
+    folder.forget_failures()
+    assert files_of(store.root) == {"store.json": b'{\n "format": 1\n}\n'}
+
+
+WRITES = 7
+"""replay, curve, agent, prepared, sample, manifest, result."""
+
+
+def failing_at(number: int, monkeypatch: pytest.MonkeyPatch, how: str) -> list[str]:
+    """Let the write with that number fail; the names written before."""
+    written: list[str] = []
+    write = Files.write
+
+    def counted(self: Files, name: str, *chunks: Any) -> None:
+        if len(written) == number:
+            with monkeypatch.context() as inner:
+                fail = OSError(28, "No space left on device")
+                inner.setattr(how, lambda *_, **__: (_ for _ in ()).throw(fail))
+                write(self, name, *chunks)
+        else:
+            write(self, name, *chunks)
+        written.append(name)
+
+    monkeypatch.setattr(Files, "write", counted)
+    return written
+
+
+@pytest.mark.parametrize("how", ["pathlib.Path.replace", "os.fsync"])
+@pytest.mark.parametrize("number", range(WRITES))
+def test_a_commit_that_fails_at_any_write_is_no_commit(
+    number: int, how: str, folder: PhaseFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patch:
+        written = failing_at(number, patch, how)
+        with pytest.raises(OSError, match="No space left"):
+            commit(folder, 1.0)
+    assert len(written) == number
+    assert not folder.done()
+    assert folder.result() is None
+    assert not [path for path in folder.path.rglob(".*")], "no scrap is left"
+    commit(folder, 2.0)
+    assert marks(folder) == {2.0}
+
+
+def test_all_writes_were_tried(folder: PhaseFolder, monkeypatch: pytest.MonkeyPatch) -> None:
+    written = failing_at(-1, monkeypatch, "os.fsync")
+    commit(folder, 1.0)
+    assert [name.rpartition("/")[2] for name in written] == [
+        "replay.npy", "curve.jsonl", "agent.safetensors", "prepared.safetensors", "sample.npy", "manifest.json",
+        "result.json",
+    ]  # fmt: skip
+    assert len(written) == WRITES
+
+
+def test_a_result_that_is_no_json_is_no_commit(folder: PhaseFolder) -> None:
+    with pytest.raises(ValueError, match="Out of range float"):
+        commit(folder, 1.0, result={"loss": float("nan")})
+    assert not folder.done()
+
+
+def test_the_first_commit_wins(folder: PhaseFolder, store: Store) -> None:
+    commit(folder, 1.0)
+    before = files_of(store.root)
+    commit(folder, 2.0)
+    assert files_of(store.root) == before
+
+
+@pytest.mark.parametrize("number", range(1, WRITES))
+def test_a_commit_overtaken_by_another_changes_nothing_of_it(
+    number: int, folder: PhaseFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The other's whole commit falls between any two writes of ours."""
+    write, count = Files.write, 0
+
+    def interrupted(self: Files, name: str, *chunks: Any) -> None:
+        nonlocal count
+        write(self, name, *chunks)
+        count += 1
+        if count == number:
+            commit(folder, 2.0)
+
+    monkeypatch.setattr(Files, "write", interrupted)
+    commit(folder, 1.0)
+    assert count >= WRITES
+    assert marks(folder) == {2.0}
+
+
+def test_two_writers_at_once_leave_a_whole_phase(folder: PhaseFolder) -> None:
+    """Of one phase both commit the same, as it is a function of its spec."""
+    errors: list[Exception] = []
+
+    def write() -> None:
+        try:
+            for _ in range(10):
+                commit(folder, 1.0)
+        except Exception as error:
+            errors.append(error)
+
+    threads = [threading.Thread(target=write) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert errors == []
+    assert marks(folder) == {1.0}
+    assert not [path for path in folder.path.rglob(".*")]
+
+
+def test_a_buffer_that_is_wanted_later_is_added_and_nothing_else(folder: PhaseFolder) -> None:
+    commit(folder, 1.0, replay=None)
+    assert not folder.has_replay()
+    before = files_of(folder.path)
+    commit(folder, 2.0)
+    assert folder.has_replay()
+    after = files_of(folder.path)
+    assert before.items() < after.items()
+    assert after.keys() - before.keys() == {"replay.npy"}
+    commit(folder, 3.0)
+    assert files_of(folder.path) == after
+
+
+def test_clean_removes_only_what_unfinished_work_needs_and_only_when_done(folder: PhaseFolder) -> None:
+    folder.write_progress({"env_steps": 5})
+    folder.write_failure({"error": "x"})
+    save(folder.attempt(), 10)
+    folder.write_evaluation("e", {"a": 1}, {"b": np.zeros(2)})
+    folder.clean()
+    assert len(folder.failures()) == len(list(folder.checkpoints())) == 1
+    commit(folder, 1.0)
+    folder.clean()
+    assert folder.failures() == list(folder.checkpoints()) == []
+    assert folder.progress() is None
+    assert folder.evaluation("e") == {"a": 1}
+    assert marks(folder) == {1.0}
+
+
+# The root
+
+
+@pytest.mark.parametrize("key", ["", "..", "../../etc", KEY[:-1], KEY + "0", KEY.upper(), "g" * 20, KEY + "\n"])
+def test_a_key_is_20_hex_digits(key: str, store: Store) -> None:
+    with pytest.raises(StoreError, match="is not the key of a phase"):
+        store.phase(key)
+
+
+def test_only_phases_are_listed(store: Store) -> None:
+    store.phase(OTHER).write_spec({})
+    store.phase(KEY).write_spec({})
+    (store.root / "phases/notes").mkdir()
+    assert store.phases() == [KEY, OTHER]
+
+
+def test_another_format_stops_at_the_door_and_changes_nothing(tmp_path: Path) -> None:
+    (tmp_path / "store.json").write_text('{"format": 2}')
+    (tmp_path / "phases").mkdir()
+    before = files_of(tmp_path)
+    for create in (False, True):
+        with pytest.raises(StoreError, match=r"store format 2, this nbsp_ray reads format 1; .*another --root"):
+            Store(tmp_path, create=create)
+    assert files_of(tmp_path) == before
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", '{"version": 1}', "1"])
+def test_a_damaged_store_file_says_what_it_should_be(text: str, tmp_path: Path) -> None:
+    (tmp_path / "store.json").write_text(text)
+    with pytest.raises(StoreError, match=r'store\.json is damaged; it should read {"format": 1}'):
+        Store(tmp_path)
+
+
+@pytest.mark.parametrize("inside", ["file", "file/deeper/still"])
+def test_a_root_that_cannot_be_written(inside: str, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("in the way")
+    with pytest.raises(StoreError, match=r"cannot be written: .*; name another with --root") as caught:
+        Store(tmp_path / inside, create=True)
+    assert str(tmp_path / inside) in str(caught.value)
+    assert Store(tmp_path / inside).phases() == []
+
+
+def test_reading_creates_nothing(tmp_path: Path) -> None:
+    store = Store(tmp_path / "nothing")
+    assert store.phases() == []
+    assert store.phase(KEY).result() is None
+    assert not (tmp_path / "nothing").exists()
+
+
+def test_a_root_may_be_given_from_home(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert Store("~/results").root == tmp_path / "results"
+
+
+def test_sweeps_and_speeds(store: Store) -> None:
+    store.write_sweep("paper", {"title": "x"})
+    store.write_sweep("a", {})
+    assert store.sweeps() == ["a", "paper"]
+    assert store.read_sweep("paper") == {"title": "x"}
+    store.write_speed("toy", 10.0)
+    store.write_speed("metaworld", 99.5)
+    store.write_speed("toy", 11.0)
+    assert store.speeds() == {"toy": 11.0, "metaworld": 99.5}
+
+
+# Damage
+
+
+@pytest.mark.parametrize("name", ["result.json", "spec.json", "manifest.json", "evaluations/e.json"])
+@pytest.mark.parametrize("text", ["", '{"a": 1', "[]", '[["a", 1]]', "\xff", "null"])
+def test_damaged_json_names_the_file_and_the_way_out(name: str, text: str, folder: PhaseFolder) -> None:
+    commit(folder, 1.0)
+    (folder.path / "evaluations").mkdir(exist_ok=True)
+    (folder.path / name).write_bytes(text.encode("latin-1"))
+    read = {"result.json": folder.result, "spec.json": folder.spec, "manifest.json": folder.manifest}
+    with pytest.raises(StoreError) as caught:
+        read.get(name, lambda: folder.evaluation("e"))()
+    assert str(folder.path / name) in str(caught.value)
+    assert f"remove the folder {folder.path} and run again" in str(caught.value)
+    assert not isinstance(caught.value, CorruptCheckpointError)
+
+
+def half(data: bytes) -> bytes:
+    return data[: len(data) // 2]
+
+
+@pytest.mark.parametrize("damage", [half, lambda data: b"", lambda data: b"garbage" * 9], ids=["half", "empty", "junk"])
+@pytest.mark.parametrize("name", ["agent.safetensors", "prepared.safetensors", "replay.npy", "sample.npy",
+                                  "evaluations/e.safetensors"])  # fmt: skip
+def test_damaged_arrays_name_the_file_and_the_way_out(
+    name: str, damage: Callable[[bytes], bytes], folder: PhaseFolder
+) -> None:
+    commit(folder, 1.0)
+    folder.write_evaluation("e", {}, {"a": np.zeros(3)})
+    path = folder.path / name
+    path.write_bytes(damage(path.read_bytes()))
+    read: dict[str, Callable[[], Any]] = {
+        "agent": folder.agent, "prepared": folder.prepared, "replay": folder.replay, "sample": folder.sample,
+    }  # fmt: skip
+    with pytest.raises(StoreError) as caught:
+        read.get(path.stem, lambda: folder.rollouts("e"))()
+    assert str(path) in str(caught.value)
+    assert f"remove the folder {folder.path} and run again" in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["sweeps/paper.json", "speeds.json"])
+def test_damaged_notes_of_the_store_can_be_removed(name: str, store: Store) -> None:
+    (store.root / "sweeps").mkdir()
+    (store.root / name).write_text("{")
+    with pytest.raises(StoreError, match=r"is damaged .*; remove it: no result is in it") as caught:
+        store.speeds() if name == "speeds.json" else store.read_sweep("paper")
+    assert str(store.root / name) in str(caught.value)
+
+
+def test_pickles_are_never_read(folder: PhaseFolder) -> None:
+    folder.path.mkdir(parents=True)
+    np.save(folder.path / "replay.npy", np.array([{"a": 1}], dtype=object), allow_pickle=True)
+    with pytest.raises(StoreError, match="damaged"):
+        folder.replay()
+
+
+def test_the_sources_load_no_pickle() -> None:
+    source = Path(__file__).parents[1].joinpath("nbsp_ray/store.py").read_text()
+    assert source.count("np.load(") == source.count("allow_pickle=False") == 2
+    assert "import pickle" not in source
+
+
+def test_a_torn_line_ends_the_curve(folder: PhaseFolder) -> None:
+    commit(folder, 1.0, curve=[{"n": number} for number in range(5)])
+    path = folder.path / "curve.jsonl"
+    lines = path.read_bytes().splitlines(keepends=True)
+    path.write_bytes(b"".join(lines[:3]) + lines[3][:4])
+    assert folder.curve() == [{"n": 0}, {"n": 1}, {"n": 2}]
+    path.write_bytes(lines[0] + b"\xff\xfe" + b"".join(lines[2:]))
+    assert folder.curve() == [{"n": 0}]
+    path.write_bytes(b"")
+    assert folder.curve() == []
+
+
+# Evaluations, failures, progress, specs
+
+
+def test_an_evaluation_comes_back(folder: PhaseFolder) -> None:
+    steps = {"observations": np.random.default_rng(0).random((6, 2)).astype(np.float32), "success": np.ones(6, bool)}
+    folder.write_evaluation("reach.rollouts.2.train", {"success": [1, 0], "env_return": [None, -1.25]}, steps)
+    folder.write_evaluation("reach.stochastic.2.train", {"success": []}, None)
+    assert folder.has_evaluation("reach.rollouts.2.train")
+    assert not folder.has_evaluation("reach.rollouts.3.train")
+    assert folder.evaluation("reach.rollouts.2.train") == {"success": [1, 0], "env_return": [None, -1.25]}
+    found = folder.rollouts("reach.rollouts.2.train")
+    assert found is not None
+    assert {name: array.tolist() for name, array in found.items()} == {n: a.tolist() for n, a in steps.items()}
+    assert found["success"].dtype == np.bool_
+    assert folder.rollouts("reach.stochastic.2.train") is None
+
+
+@pytest.mark.parametrize("number", [0, 1])
+def test_an_evaluation_is_there_with_its_steps_or_not_at_all(
+    number: int, folder: PhaseFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patch:
+        failing_at(number, patch, "os.fsync")
+        with pytest.raises(OSError, match="No space"):
+            folder.write_evaluation("e", {"a": 1}, {"b": np.zeros(2)})
+    assert not folder.has_evaluation("e")
+    assert folder.evaluation("e") is None
+
+
+def test_failures_come_back_in_order_and_can_be_forgotten(folder: PhaseFolder) -> None:
+    for number in range(3):
+        folder.write_failure({"error": f"number {number}"})
+    assert [failure["error"] for failure in folder.failures()] == ["number 0", "number 1", "number 2"]
+    assert all(failure["time"] > 0 for failure in folder.failures())
+    folder.forget_failures()
+    assert folder.failures() == []
+
+
+def test_progress_is_advice_and_damage_to_it_is_no_matter(folder: PhaseFolder) -> None:
+    folder.write_progress({"env_steps": 7})
+    assert (folder.progress() or {})["env_steps"] == 7
+    (folder.path / "progress.json").write_text("{")
+    assert folder.progress() is None
+
+
+def test_a_spec_is_written_once(folder: PhaseFolder) -> None:
+    folder.write_spec({"a": 1})
+    folder.write_spec({"a": 2})
+    assert folder.spec() == {"a": 1}
+
+
+# Checkpoints
+
+
+def save(attempt: Attempt, env_steps: int, *, capacity: int = 1_000) -> None:
+    attempt.save(
+        env_steps=env_steps,
+        counters={"env_steps": env_steps, "notes": ["ä", None, 0.1]},
+        curve=[{"n": env_steps}],
+        tensors={"actor": np.full(3, env_steps, np.float32)},
+        added=env_steps,
+        capacity=capacity,
+        rows=lambda start, end: np.arange(start, end, dtype=np.float32)[:, None],
+    )
+
+
+def rows_in(folder: PhaseFolder, capacity: int) -> list[float]:
+    """The ring that the furthest checkpoint gives back, oldest first."""
+    checkpoint = next(folder.checkpoints()).read()
+    ring: dict[int, float] = {}
+    for start, rows in checkpoint.rows:
+        ring |= {(start + n) % capacity: float(row[0]) for n, row in enumerate(rows)}
+    return sorted(ring.values())
+
+
+def test_a_checkpoint_comes_back_and_the_two_before_are_kept(folder: PhaseFolder) -> None:
+    attempt = folder.attempt()
+    for env_steps in (10, 20, 30):
+        save(attempt, env_steps)
+    found = [stored.read() for stored in folder.checkpoints()]
+    assert [checkpoint.env_steps for checkpoint in found] == [30, 20]
+    assert found[0].counters == {"env_steps": 30, "notes": ["ä", None, 0.1]}
+    assert found[0].curve == [{"n": 30}]
+    assert found[0].tensors["actor"].tolist() == [30] * 3
+    assert [(start, len(rows)) for start, rows in found[0].rows] == [(0, 10), (10, 10), (20, 10)]
+    assert folder.curve() == [{"n": 30}], "the curve of unfinished work is that of the furthest checkpoint"
+
+
+@given(
+    capacity=st.integers(1, 30),
+    growth=st.lists(st.integers(0, 25), min_size=1, max_size=8),
+    restarts=st.sets(st.integers(0, 7)),
+)
+@settings(max_examples=40, deadline=None)
+def test_pieces_always_give_the_whole_ring(
+    capacity: int, growth: list[int], restarts: set[int], tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    folder = Store(tmp_path_factory.mktemp("results"), create=True).phase(KEY)
+    attempt, added = folder.attempt(), 0
+    for number, more in enumerate(growth):
+        if number in restarts:
+            attempt = folder.attempt()
+            for stored in folder.checkpoints():
+                attempt.adopt(stored)
+                break
+        added += more
+        save(attempt, added, capacity=capacity)
+        assert rows_in(folder, capacity) == list(range(max(0, added - capacity), added))
+
+
+def test_attempts_never_share_a_file(folder: PhaseFolder) -> None:
+    attempts = [folder.attempt() for _ in range(2)]
+    for attempt in attempts:
+        save(attempt, 10)
+    names = [stored.name for stored in folder.checkpoints()]
+    assert len(names) == len({name.split("/")[3] for name in names}) == 2
+
+
+def test_the_furthest_checkpoint_comes_first_whoever_wrote_it(folder: PhaseFolder) -> None:
+    one, other = folder.attempt(), folder.attempt()
+    for attempt, env_steps in ((one, 10), (other, 20), (one, 30), (other, 999_999_999_999)):
+        attempt.save(
+            env_steps=env_steps, counters={}, curve=[], tensors={}, added=0, capacity=1, rows=lambda start, end: None
+        )
+    assert [stored.read().env_steps for stored in folder.checkpoints()] == [999_999_999_999, 30, 20, 10]
+
+
+@pytest.mark.parametrize("number", range(4))
+def test_a_checkpoint_that_fails_at_any_write_leaves_the_one_before(
+    number: int, folder: PhaseFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    attempt = folder.attempt()
+    save(attempt, 10)
+    with monkeypatch.context() as patch:
+        failing_at(number, patch, "pathlib.Path.replace")
+        with pytest.raises(OSError, match="No space"):
+            save(attempt, 20)
+    assert next(folder.checkpoints()).read().env_steps == 10
+    save(attempt, 30)
+    assert rows_in(folder, 1_000) == list(range(30))
+
+
+def test_a_file_that_is_being_written_is_not_there(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[Any] = []
+
+    def look(descriptor: int) -> None:
+        seen.append((store.files.names("phases"), store.files.read("phases/x")))
+
+    monkeypatch.setattr("os.fsync", look)
+    store.files.write("phases/x", b"whole")
+    assert seen == [([], None)]
+    assert store.files.read("phases/x") == b"whole"

@@ -15,6 +15,8 @@ Rate = Annotated[float, Field(ge=0, le=1)]
 Count = Annotated[int, Field(ge=1)]
 Seed = Annotated[int, Field(ge=0, le=4_000_000_000)]
 """Below 2^32, with room for the held-out goals' offset: Meta-World seeds NumPy's old generator with it."""
+Tasks = Annotated[tuple[str, ...], Field(min_length=2)]
+"""In the order in which they are learnt; a task may come back, but not follow itself."""
 SkillNeurons = (
     Annotated[int, Field(ge=0, title="a count per network")]
     | Annotated[float, Field(ge=0, le=1, title="a fraction of its hidden neurons")]
@@ -144,11 +146,11 @@ class Sweep(Settings):
     """One line: what the sweep shows, and which figure or table of the paper it is."""
     benchmark: str
     """The family of tasks; `nbsp-ray explain benchmark` lists them."""
-    pairs: tuple[tuple[str, str], ...] = Field(min_length=1)
-    """Two tasks in the order in which they are learnt, `drawer-open:drawer-close`, or a list of such pairs; `paper`
-    stands for the pairs that the paper compares methods on, and so does a file that names none."""
+    pairs: tuple[Tasks, ...] = Field(min_length=1)
+    """Tasks in the order in which they are learnt, two (`drawer-open:drawer-close`) or more (`a:b:a:b`), or a list of
+    such; `paper` stands for the pairs that the paper compares methods on, and so does a file that names none."""
     methods: tuple[str, ...] = Field(min_length=1)
-    """How the second task is learnt; `nbsp-ray explain methods` lists them."""
+    """How each task after the first is learnt; `nbsp-ray explain methods` lists them."""
     seeds: tuple[Seed, ...] = Field((0, 1, 2, 3, 4), min_length=1)
     """A list, a range such as `0-4`, or both: `0-4,7`. `3` is seed 3 alone."""
     skill_neurons: tuple[SkillNeurons, ...] = Field((0.2,), min_length=1)
@@ -158,7 +160,7 @@ class Sweep(Settings):
     first: Learning = Learning()
     """The first phase."""
     second: Learning = Learning()
-    """The second phase."""
+    """Each later phase: the second, and the third and so on where more than two tasks are learnt."""
     evaluation: Evaluation = Evaluation()
     method: MethodOptions = MethodOptions()
     resources: Resources = Resources()

@@ -1,4 +1,4 @@
-"""What a word means: a setting, a section, a method, a benchmark, a sweep.
+"""What a word means: a setting, a section, a method, a benchmark, a sweep, a key of sweep files.
 
 Nothing is said here that stands elsewhere: types, ranges, defaults and help come from the schema, methods from
 `methods/`, tasks from `benchmarks/`, and who sets what from `tune_configs`.
@@ -17,7 +17,7 @@ from nbsp_ray.config import MethodOptions, Sac, Sweep
 from nbsp_ray.errors import ConfigError
 from nbsp_ray.methods import Method, methods
 from nbsp_ray.plan import make_plan, resolve_counts
-from nbsp_ray.settings import MISSING, Section, Setting, json_schema, sections, settings
+from nbsp_ray.settings import FILE_KEYS, MISSING, Section, Setting, json_schema, sections, settings
 from nbsp_ray.sweepfile import find_sweep, load_sweep, own_settings, sweep_names
 
 __all__ = ["Explanation", "explain", "json_schema"]
@@ -87,6 +87,7 @@ def _words() -> list[tuple[str, Meaning]]:
         ("sweeps", ("list", _sweeps)),
         *((name, ("section", partial(_section, one))) for name, one in sections().items()),
         *((path, ("setting", partial(_setting, one))) for path, one in settings().items()),
+        *((name, ("key of sweep files", partial(_file_key, name))) for name in FILE_KEYS),
         *((name, ("method", partial(_method, one))) for name, one in methods().items()),
         *((name, ("benchmark", partial(_benchmark, one))) for name, one in benchmarks().items()),
         *((name, ("sweep", partial(_sweep, name))) for name in sweep_names()),
@@ -94,7 +95,7 @@ def _words() -> list[tuple[str, Meaning]]:
 
 
 def _overview(words: Sequence[tuple[str, Meaning]]) -> Explanation:
-    kinds = ("section", "method", "benchmark", "sweep")
+    kinds = ("section", "key of sweep files", "method", "benchmark", "sweep")
     rows = [(kind, ", ".join(word for word, (of, _) in words if of == kind)) for kind in kinds]
     return Explanation(
         "WORD",
@@ -136,7 +137,16 @@ def _setting(setting: Setting) -> Explanation:
 
 
 def _set_by(sweep: str, path: str) -> Any:
-    return _at(own_settings(find_sweep(sweep)), path)
+    """The value there, or the values that it varies over."""
+    own = own_settings(find_sweep(sweep))
+    value = _at(own, path)
+    varied = own.get("vary")
+    return varied.get(path, MISSING) if value is MISSING and isinstance(varied, dict) else value
+
+
+def _file_key(name: str) -> Explanation:
+    found = {sweep: value for sweep in sweep_names() if (value := _set_by(sweep, name)) is not MISSING}
+    return Explanation("key of sweep files", name, FILE_KEYS[name], {"in sweeps": found})
 
 
 def _at(data: Mapping[str, Any], path: str) -> Any:

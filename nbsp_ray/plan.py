@@ -129,7 +129,7 @@ class Trial:
     def label(self) -> str:
         """For people."""
         neurons = "" if self.skill_neurons is None else f" {self.skill_neurons}"
-        return f"{' > '.join(self.tasks)}, {self.method}{neurons}, seed {self.seed}"
+        return f"{_arrows(self.tasks)}, {self.method}{neurons}, seed {self.seed}"
 
 
 @dataclass(frozen=True)
@@ -181,7 +181,13 @@ def make_plan(name: str, sweeps: Sequence[Sweep]) -> Plan:
     for sweep in sweeps:
         for trial in _Builder(sweep, phases).trials():
             trials.setdefault((trial.method, trial.phases, trial.episodes, trial.goals), trial)
-    return Plan(name, sweeps[0].title if len(sweeps) == 1 else "", phases, tuple(trials.values()))
+    titles = {sweep.title for sweep in sweeps}
+    return Plan(name, titles.pop() if len(titles) == 1 else "", phases, tuple(trials.values()))
+
+
+def _arrows(tasks: Sequence[str]) -> str:
+    """`a > b > c`; of more than three tasks the ends, and how many they are: `a > ... > b (4 tasks)`."""
+    return " > ".join(tasks) if len(tasks) <= 3 else f"{tasks[0]} > ... > {tasks[-1]} ({len(tasks)} tasks)"
 
 
 class _Builder:
@@ -210,17 +216,21 @@ class _Builder:
                             method.name,
                             seed,
                             skill_neurons,
-                            self._chain(tasks, method, counts, seed),
+                            self._chain(tasks, method, counts, seed, skill_neurons),
                             self.sweep.evaluation.episodes,
                             self.sweep.evaluation.goals,
                         )
 
-    def _chain(self, tasks: tuple[str, ...], method: Method, counts: Counts, seed: int) -> tuple[str, ...]:
+    def _chain(
+        self, tasks: tuple[str, ...], method: Method, counts: Counts, seed: int, skill_neurons: SkillNeurons | None
+    ) -> tuple[str, ...]:
         """Plan the phases of one trial; the keys, first task first."""
         ingredients = method.ingredients(self.sweep.method, counts)
+        several = skill_neurons is not None and len(self.counts) > 1
+        name = f"{method.name} {skill_neurons}" if several else method.name
         keys: list[str] = []
         for index in range(len(tasks)):
-            keys.append(self._phase(tasks, index, seed, ingredients, tuple(keys), method.name))
+            keys.append(self._phase(tasks, index, seed, ingredients, tuple(keys), name))
         return tuple(keys)
 
     def _phase(
@@ -237,7 +247,9 @@ class _Builder:
         auxiliary: dict[str, str] = {}
         for needed in sorted({ingredient.needs_method for ingredient in active if ingredient.needs_method}):
             helper = get_method(needed).ingredients(sweep.method, dict.fromkeys(NETWORKS, 0))
-            auxiliary[needed] = self._phase(tasks, index, seed, helper, before, needed)
+            # From the third task on, its past is this method's, and no trial's own.
+            own = needed if index == 1 else f"{needed} after {method}"
+            auxiliary[needed] = self._phase(tasks, index, seed, helper, before, own)
         reads_rollouts = any(ingredient.needs_rollouts for ingredient in active)
         spec = PhaseSpec(
             benchmark=sweep.benchmark,
@@ -253,9 +265,10 @@ class _Builder:
             auxiliary=auxiliary,
             rollouts=self._evaluation(tasks[index - 1], "rollouts") if reads_rollouts else None,
         )
-        what = f"{tasks[0]}, first phase" if first else f"{' > '.join(tasks[: index + 1])}, {method}"
+        what = f"{tasks[0]}, first phase" if first else f"{_arrows(tasks[: index + 1])}, {method}"
         key = spec.key()
-        phase = self.phases.setdefault(key, PlannedPhase(key, spec, sweep.resources, label=f"{what}, seed {seed}"))
+        planned = PlannedPhase(key, spec, sweep.resources, label=f"{what}, seed {seed}")
+        phase = self.phases.setdefault(key, planned)
         phase.keep_buffer |= first
         if spec.rollouts is not None:
             self.phases[before[-1]].evaluations.setdefault(spec.rollouts.id, spec.rollouts)

@@ -19,6 +19,18 @@ AXES = ("pairs", "methods", "seeds", "skill_neurons")
 """The settings whose product is the trials."""
 PAPER = "paper"
 """`pairs: paper` stands for the pairs that the paper compares methods on; so does no `pairs` at all."""
+FILE_KEYS: Mapping[str, str] = {
+    "tasks": (
+        "One sequence of tasks in place of `pairs`: `[a, b, a, b]` is `pairs: [a:b:a:b]`. The first is learnt with "
+        "`first`, all others with `second`."
+    ),
+    "vary": (
+        "Settings with a list of values each, `{method.ewc_coef: [1, 10, 100]}`: one sweep for every combination. In "
+        "files only; what sets one of them from above, another file or the command line, replaces its variation."
+    ),
+    "include": "Names of other sweeps, which this one is made of; settings beside it apply to each of them.",
+}
+"""What a sweep file may say beside its settings."""
 MISSING = object()
 """The default of a setting that a sweep must give."""
 
@@ -48,7 +60,7 @@ class Setting:
     def words(self) -> str:
         """Type and range for people."""
         if self.path == "pairs":
-            return "pairs first:second, or `paper`"
+            return "pairs first:second, longer sequences such as a:b:a:b, or `paper`"
         return words(self.node)
 
     @property
@@ -63,6 +75,11 @@ class Section:
 
     path: str
     doc: str
+
+
+def can_vary(path: str) -> bool:
+    """Whether `vary` takes the setting: the axes are lists already, and what stands beside them is one for all."""
+    return "." in path
 
 
 @cache
@@ -136,7 +153,7 @@ def names_in(section: str) -> str:
 def near(path: str, *, nested: bool) -> str:
     """`" (did you mean 'gamma'?)"`, as it would be written there: `nested` in a file, or dotted on the command line."""
     section, _, name = path.rpartition(".")
-    known = {one: one.rpartition(".") for one in (*settings(), *sections())}
+    known = {one: one.rpartition(".") for one in (*settings(), *sections(), *FILE_KEYS)}
     siblings = [own for above, _, own in known.values() if above == section]
     found = [one for one, (_, _, own) in known.items() if own == name]
     if not found and (close := get_close_matches(name, siblings, n=1)):
@@ -157,7 +174,7 @@ def example(setting: Setting | None) -> str:
 
 
 def json_schema() -> dict[str, Any]:
-    """Sweep files as users write them, shorthands and `include` too, as a JSON schema for editors.
+    """Sweep files as users write them, shorthands, `vary` and `include` too, as a JSON schema for editors.
 
     It names no method, benchmark or task, so that one more of these touches one file; the loader checks them.
     """
@@ -168,10 +185,13 @@ def json_schema() -> dict[str, Any]:
     }
     properties = {name: _shorthands(node) for name, node in schema["properties"].items()}
     properties["pairs"] = {"description": settings()["pairs"].doc, "anyOf": _PAIRS}
-    properties["include"] = {
-        "description": "Names of other sweeps, which this one is made of; settings beside it apply to each of them.",
-        "anyOf": [{"type": "string"}, {"type": "array", "items": {"type": "string"}, "minItems": 1}],
+    varied = {path: _list_of(path) for path in settings() if can_vary(path)}
+    forms: dict[str, Node] = {
+        "tasks": {"anyOf": _TASKS},
+        "vary": {"type": ["object", "null"], "additionalProperties": False, "properties": varied},
+        "include": {"anyOf": [{"type": "string"}, {"type": "array", "items": {"type": "string"}, "minItems": 1}]},
     }
+    properties |= {name: {"description": doc, **forms[name]} for name, doc in FILE_KEYS.items()}
     return {
         "$schema": "http://json-schema.org/draft-07/schema#",
         "title": "nbsp-ray sweep",
@@ -179,6 +199,7 @@ def json_schema() -> dict[str, Any]:
         "type": "object",
         "additionalProperties": False,
         "properties": properties,
+        "not": {"required": ["pairs", "tasks"]},
         "if": {"required": ["include"]},
         "else": {"required": ["benchmark", "methods"]},
         "$defs": definitions,
@@ -187,16 +208,21 @@ def json_schema() -> dict[str, Any]:
 
 _LISTED = "^[0-9.e]+([,-] *[0-9.e]+)+$"
 """`0-4`, `0,1`, `0.1, 0.2`: numbers as text."""
-_PAIR = {"type": "string", "pattern": "^[^:>]+[:>][^:>]+$"}
+_PAIR = {"type": "string", "pattern": "^[^:>]+([:>][^:>]+)+$"}
+_TASK_LIST = {"type": "array", "items": {"type": "string"}, "minItems": 2}
 _PAIRS = [
     {"const": PAPER},
-    {"type": "string", "pattern": "^[^:>,]+[:>][^:>,]+(,[^:>,]+[:>][^:>,]+)*$"},
-    {
-        "type": "array",
-        "minItems": 1,
-        "items": {"anyOf": [_PAIR, {"type": "array", "items": {"type": "string"}, "minItems": 2, "maxItems": 2}]},
-    },
+    {"type": "string", "pattern": "^[^:>,]+([:>][^:>,]+)+(,[^:>,]+([:>][^:>,]+)+)*$"},
+    {"type": "array", "minItems": 1, "items": {"anyOf": [_PAIR, _TASK_LIST]}},
 ]
+_TASKS = [{"type": "string", "pattern": "^[^:>,]+([:>,][^:>,]+)+$"}, _TASK_LIST]
+
+
+def _list_of(path: str) -> Node:
+    """Several values of a section's setting, each in any of its forms."""
+    section, _, name = path.partition(".")
+    item = {"$ref": f"{_schema()['properties'][section]['$ref']}/properties/{name}"}
+    return {"type": "array", "items": item, "minItems": 1, "uniqueItems": True}
 
 
 def _shorthands(node: Node) -> dict[str, Any]:

@@ -32,8 +32,10 @@ DEAD_SECONDS = 15.0
 
 
 def is_complete(phase: PlannedPhase, store: Store) -> bool:
-    """Whether the phase has learnt to its end and all evaluations that the plan wants of it are stored."""
+    """Whether the phase has learnt to its end, and all that the plan wants of it is stored."""
     folder = store.phase(phase.key)
+    if phase.keep_buffer and not folder.has_replay():
+        return False
     return folder.done() and all(folder.has_evaluation(record) for record in phase.evaluations)
 
 
@@ -179,7 +181,7 @@ class StatusReader:
         if result is not None:
             steps, speed = int(result["env_steps"]), result.get("env_steps_per_second")
             learnt = _replace(blank, env_steps=steps, budget=steps, env_steps_per_second=speed)
-            if all(folder.has_evaluation(record) for record in phase.evaluations):
+            if is_complete(phase, self.store):
                 return _replace(learnt, state="done", success=_own_success(phase, folder))
         else:
             steps, speed = int(progress.get("env_steps") or 0), progress.get("env_steps_per_second")

@@ -69,7 +69,7 @@ def test_settings_are_frozen() -> None:
         {"methods": []},
         {"pairs": []},
         {"pairs": [["reach"]]},
-        {"pairs": [["reach", "avoid", "slide"]]},
+        {"pairs": [["reach", "avoid"], []]},
         {"skill_neurons": [-1]},
         {"skill_neurons": [-0.1]},
         {"skill_neurons": [1.1]},
@@ -99,6 +99,7 @@ def test_a_whole_number_of_skill_neurons_is_a_count_and_a_fraction_is_not() -> N
         ("seeds", [0, 1, 0], "0"),
         ("methods", ["base", "base"], "base"),
         ("pairs", [["reach", "avoid"]] * 2, "reach > avoid"),
+        ("pairs", [["reach", "avoid", "reach"]] * 2, "reach > avoid > reach"),
         ("skill_neurons", [0.2, 0.2], "0.2"),
     ],
 )
@@ -110,6 +111,11 @@ def test_an_axis_lists_nothing_twice(axis: str, values: list[Any], named: str) -
 
 def test_a_pair_there_and_back_is_two_pairs() -> None:
     assert len(sweep(pairs=[["reach", "avoid"], ["avoid", "reach"]]).pairs) == 2
+
+
+def test_a_pair_may_be_a_longer_sequence() -> None:
+    chain = ("reach", "avoid", "reach", "avoid")
+    assert sweep(pairs=[chain, chain[:2], chain[:3]]).pairs == (chain, chain[:2], chain[:3])
 
 
 @hypothesis_settings(deadline=None, max_examples=100)

@@ -7,11 +7,11 @@ from nbsp_ray.benchmarks import benchmarks
 from nbsp_ray.errors import ConfigError
 from nbsp_ray.explain import WIDTH, Explanation, explain
 from nbsp_ray.methods import methods
-from nbsp_ray.settings import sections, settings
+from nbsp_ray.settings import FILE_KEYS, sections, settings
 from nbsp_ray.sweepfile import sweep_names
 
 LISTS = ("settings", "methods", "benchmark", "benchmarks", "sweeps")
-WORDS = ("", *LISTS, *settings(), *sections(), *methods(), *benchmarks(), *sweep_names())
+WORDS = ("", *LISTS, *settings(), *sections(), *FILE_KEYS, *methods(), *benchmarks(), *sweep_names())
 
 
 @pytest.mark.parametrize("word", WORDS)
@@ -38,9 +38,23 @@ def test_a_setting_that_a_benchmark_and_a_sweep_set() -> None:
     facts = explain("sac.hidden").facts
     assert facts["default"] == [256, 256]
     assert facts["default of toy"] == [32, 32]
-    assert facts["set by"]["quickstart"] == [128, 128]
     assert "default of metaworld" not in facts
-    assert "metaworld_main" not in facts["set by"]
+    learning_starts = explain("sac.learning_starts").facts
+    assert learning_starts["set by"]["quickstart"] == 2500
+    assert "metaworld_main" not in learning_starts["set by"]
+
+
+def test_a_setting_that_a_sweep_varies() -> None:
+    assert explain("score").facts["set by"] == {"metaworld_scores": ["paper", "balanced", "dormant"]}
+
+
+def test_keys_of_sweep_files() -> None:
+    found = explain("vary")
+    assert (found.kind, found.name) == ("key of sweep files", "vary")
+    assert "replaces its variation" in found.summary
+    assert found.facts["in sweeps"]["metaworld_scores"] == {"method.score": ["paper", "balanced", "dormant"]}
+    assert "`pairs: [a:b:a:b]`" in explain("tasks").summary
+    assert list(explain("include").facts["in sweeps"]) == ["metaworld_controls", "paper_metaworld"]
 
 
 def test_a_setting_that_must_be_given() -> None:
@@ -100,9 +114,9 @@ def test_a_sweep_its_title_and_size(word: str) -> None:
     found = explain(word)
     assert (found.kind, found.name) == ("sweep", "paper_metaworld")
     assert "Table 1" in found.summary
-    assert found.facts["trials"] == 100
-    assert found.facts["phases"] == "20 first and 100 later ones"
-    assert found.facts["env steps"] == "at most 120,000,000"
+    assert found.facts["trials"] == 160
+    assert found.facts["phases"] == "20 first and 160 later ones"
+    assert found.facts["env steps"] == "at most 180,000,000"
 
 
 @pytest.mark.parametrize(

@@ -26,6 +26,7 @@ from nbsp_ray.settings import AXES, settings
 GOLDEN = Path(__file__).parent / "golden" / "plan_keys.json"
 LEAST: dict[str, Any] = {"benchmark": "toy", "pairs": (("reach", "avoid"),), "methods": ("base",), "seeds": (0,)}
 ALL_METHODS = tuple(methods())
+CHAIN = ("reach", "avoid", "reach", "avoid")
 
 
 def sweep(**changes: Any) -> Sweep:
@@ -195,7 +196,14 @@ def test_options_by_hand(option: str, value: Any, changed: set[str]) -> None:
 
 
 @hypothesis_settings(deadline=None, max_examples=50)
-@given(st.builds(dict, cpus=st.integers(1, 64), gpus=st.floats(0, 8), device=st.sampled_from(["auto", "cpu", "cuda"])))
+@given(
+    st.builds(
+        dict,
+        cpus=st.integers(1, 64),
+        gpus=st.floats(0, 8),
+        device=st.sampled_from(["auto", "cpu", "cuda"]),
+    )
+)
 def test_no_key_knows_of_resources(resources: dict[str, Any]) -> None:
     assert set(plan(methods=("nbsp",), resources=resources).phases) == set(plan(methods=("nbsp",)).phases)
 
@@ -280,15 +288,33 @@ def test_labels_are_for_people() -> None:
     assert phase_of(found, "nbsp").label == "reach > avoid, nbsp, seed 0"
 
 
+def test_labels_of_long_sequences_name_the_ends() -> None:
+    found = plan(methods=("nbsp",), pairs=(CHAIN,))
+    assert [phase.label for phase in found.phases.values()] == [
+        "reach, first phase, seed 0",
+        "reach > avoid, nbsp, seed 0",
+        "reach > avoid > reach, nbsp, seed 0",
+        "reach > ... > avoid (4 tasks), nbsp, seed 0",
+    ]
+    assert found.trials[0].label == "reach > ... > avoid (4 tasks), nbsp 0.2, seed 0"
+
+
 def test_the_title_is_that_of_the_only_sweep() -> None:
     assert plan(title="One").title == "One"
     assert plan({"title": "One"}, {"title": "Two"}).title == ""
+    assert plan({"title": "One"}, {"title": "One", "seeds": (1,)}).title == "One"  # variations of one file
+
+
+def test_labels_tell_counts_apart_where_there_are_several() -> None:
+    found = plan(methods=("nbsp",), skill_neurons=(3, 0.5))
+    labels = [phase.label for phase in found.phases.values()]
+    assert labels == ["reach, first phase, seed 0", "reach > avoid, nbsp 3, seed 0", "reach > avoid, nbsp 0.5, seed 0"]
 
 
 SEEDS = st.lists(st.integers(0, 50), min_size=1, max_size=5, unique=True).map(tuple)
 METHODS = st.lists(st.sampled_from(ALL_METHODS), min_size=1, unique=True).map(tuple)
 COUNTS = st.lists(st.integers(0, 64) | st.floats(0, 1), min_size=1, max_size=3, unique_by=str).map(tuple)
-PAIRS = st.lists(st.sampled_from([("reach", "avoid"), ("avoid", "reach")]), min_size=1, unique=True).map(tuple)
+PAIRS = st.lists(st.sampled_from([CHAIN[:2], CHAIN[1:3], CHAIN[:3]]), min_size=1, unique=True).map(tuple)
 SWEEPS = st.fixed_dictionaries({"seeds": SEEDS, "methods": METHODS, "skill_neurons": COUNTS, "pairs": PAIRS})
 
 
@@ -312,7 +338,7 @@ def test_every_phase_is_of_some_trial_and_every_trial_has_its_phases(one: dict[s
         specs = [found.phases[key].spec for key in trial.phases]
         assert tuple(spec.task for spec in specs) == trial.tasks
         assert {spec.seed for spec in specs} == {trial.seed}
-        assert specs[1].previous == trial.phases[0]
+        assert [spec.previous for spec in specs] == [None, *trial.phases[:-1]]
 
 
 @hypothesis_settings(deadline=None, max_examples=50)
@@ -418,12 +444,88 @@ def test_more_neurons_than_there_are() -> None:
         ({"methods": ("nbps",)}, "no method 'nbps' .did you mean 'nbsp'"),
         ({"pairs": (("reach", "avoidd"),)}, "'avoidd' is not a task of toy .did you mean 'avoid'"),
         ({"pairs": (("reach", "reach"),)}, "learns the same task twice"),
+        ({"pairs": (("reach", "avoid", "avoid", "reach"),)}, "avoid > avoid learns the same task twice"),
         ({"pairs": (("reach", "slide"),)}, "one network cannot serve reach > slide"),
     ],
 )
 def test_what_cannot_be_planned(changes: dict[str, Any], words: str) -> None:
     with pytest.raises(ConfigError, match=words):
         plan(**changes)
+
+
+# More than two tasks
+
+
+def test_a_longer_sequence_is_a_phase_for_each_task_and_the_first_is_shared() -> None:
+    found = plan(methods=("base", "nbsp"), pairs=(CHAIN,), first={"env_steps": 1000}, second={"env_steps": 500})
+    assert [len(trial.phases) for trial in found.trials] == [4, 4]
+    assert len(found.phases) == 1 + 2 * 3
+    assert len({trial.phases[0] for trial in found.trials}) == 1
+    for trial in found.trials:
+        specs = [found.phases[key].spec for key in trial.phases]
+        assert [spec.task for spec in specs] == list(CHAIN)
+        assert [spec.earlier_tasks for spec in specs] == [CHAIN[:index] for index in range(4)]
+        assert [spec.index for spec in specs] == [0, 1, 2, 3]
+        assert [spec.learning.env_steps for spec in specs] == [1000, 500, 500, 500]
+        assert [len(spec.ingredients) for spec in specs] == [0, *[2 * (trial.method == "nbsp")] * 3]
+
+
+@pytest.mark.parametrize("method", ALL_METHODS)
+def test_what_a_longer_sequence_begins_with_is_the_shorter_one(method: str) -> None:
+    pair, three, four = (plan(methods=(method,), pairs=(CHAIN[:length],)) for length in (2, 3, 4))
+    assert set(pair.phases) < set(three.phases) < set(four.phases)
+    assert pair.trials[0].phases == three.trials[0].phases[:2] == four.trials[0].phases[:2]
+    together = plan(methods=(method,), pairs=(CHAIN[:2], CHAIN))
+    assert set(together.phases) == set(four.phases)
+    assert len(together.trials) == 2
+
+
+def _kept(found: Plan, method: str) -> list[bool]:
+    return [phase_of(found, method, number).keep_buffer for number in range(4)]
+
+
+def test_nbsp_reads_the_phase_before_and_replays_all_earlier_ones() -> None:
+    found = plan(methods=("nbsp", "ewc", "base"), pairs=(CHAIN,))
+    second, third, fourth = (phase_of(found, "nbsp", number) for number in (1, 2, 3))
+    assert third.spec.rollouts is not None
+    assert third.spec.rollouts.task == second.spec.task == "avoid"
+    assert third.spec.rollouts == second.evaluations["avoid.rollouts.200.train"]
+    assert fourth.spec.rollouts == third.evaluations["reach.rollouts.200.train"]
+    assert not any("rollouts" in record for record in fourth.evaluations)
+    assert third.spec.needs == (second.key,)
+    assert _kept(found, "nbsp") == [True, True, True, False]
+    assert _kept(found, "ewc") == _kept(found, "base") == [True, False, False, False]
+    assert all(phase_of(found, "ewc", number).spec.rollouts is None for number in range(4))
+
+
+def test_a_pair_beside_a_longer_sequence_keeps_what_that_replays() -> None:
+    for pairs in ((CHAIN[:2], CHAIN), (CHAIN, CHAIN[:2])):
+        found = plan(methods=("replay_only",), pairs=pairs)
+        kept = {phase.spec.index: phase.keep_buffer for phase in found.phases.values()}
+        assert kept == {0: True, 1: True, 2: True, 3: False}
+
+
+def test_a_task_that_comes_back_is_evaluated_once() -> None:
+    last = phase_of(plan(pairs=(CHAIN,), evaluation={"episodes": 4}), "base")
+    assert list(last.evaluations) == [
+        "reach.stochastic.4.train",
+        "reach.deterministic.4.train",
+        "avoid.stochastic.4.train",
+        "avoid.deterministic.4.train",
+    ]
+
+
+def test_from_the_third_task_on_the_auxiliary_network_starts_from_ancls_own() -> None:
+    found = plan(methods=("base", "ancl"), pairs=(CHAIN[:3],))
+    own = phase_of(found, "ancl", 1)
+    assert own.spec.auxiliary == {"base": phase_of(found, "base", 1).key}
+    auxiliary = found.phases[phase_of(found, "ancl").spec.auxiliary["base"]]
+    assert auxiliary.spec.previous == own.key
+    assert (auxiliary.spec.task, auxiliary.spec.earlier_tasks) == ("reach", ("reach", "avoid"))
+    assert (auxiliary.spec.ingredients, auxiliary.spec.auxiliary, auxiliary.spec.rollouts) == ((), {}, None)
+    assert auxiliary.key != phase_of(found, "base").key
+    assert auxiliary.label == "reach > avoid > reach, base after ancl, seed 0"
+    assert len(found.phases) == 1 + 2 + 2 + 1
 
 
 # Methods that need another method's phase

@@ -33,7 +33,7 @@ def test_every_setting_has_words_help_and_a_default() -> None:
         ("sac.hidden", "one or more, each a whole number >= 1"),
         ("first.stop", "one of stable, stable_training, fixed"),
         ("resources.memory_gb", "a number > 0 or null"),
-        ("pairs", "pairs first:second, or `paper`"),
+        ("pairs", "pairs first:second, longer sequences such as a:b:a:b, or `paper`"),
         ("seeds", "one or more, each a whole number from 0 to 4,000,000,000"),
     ],
 )
@@ -61,6 +61,8 @@ def test_words_of_a_node_alone() -> None:
         ("sac.env_steps", True, " (did you mean 'first.env_steps' or 'second.env_steps'?)"),
         ("env_steps", False, " (did you mean 'first.env_steps' or 'second.env_steps'?)"),
         ("seed", True, " (did you mean 'seeds'?)"),
+        ("task", True, " (did you mean 'tasks'?)"),
+        ("varry", True, " (did you mean 'vary'?)"),
         ("evaluaton", True, " (did you mean 'evaluation'?)"),
         ("zebra", True, ""),
         ("evaluation.xyz", False, f"; evaluation has {names_in('evaluation')}"),
@@ -87,9 +89,15 @@ def test_names_in_a_section() -> None:
 
 def test_the_json_schema_names_no_plug_in() -> None:
     """One more method or benchmark must touch one file."""
-    listed = str({key: json_schema()["properties"][key] for key in ("benchmark", "methods", "pairs")})
+    listed = str({key: json_schema()["properties"][key] for key in ("benchmark", "methods", "pairs", "tasks")})
     assert "nbsp_actor" not in listed
     assert "toy" not in listed
+
+
+def test_what_can_be_varied_is_what_stands_in_a_section() -> None:
+    varied = json_schema()["properties"]["vary"]["properties"]
+    assert list(varied) == [path for path in settings() if "." in path]
+    assert varied["second.env_steps"]["items"] == {"$ref": "#/$defs/Learning/properties/env_steps"}
 
 
 def _nodes(node: Any) -> Any:

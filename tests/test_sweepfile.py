@@ -206,7 +206,7 @@ def test_all_problems_of_the_command_line_at_once(write: Write) -> None:
         "command line: skill_neurons=[1: this is not YAML: expected ',' or ']', but got '<stream end>' while parsing "
         "a flow sequence",
         f"command line: sac is 3; it takes settings: {names_in('sac')}",
-        "command line: pairs names two tasks, but no pair of them (did you mean reach:avoid?)",
+        "command line: pairs names tasks, but no pair of them (did you mean reach:avoid?)",
         f"command line: no method 'nbps' (did you mean 'nbsp'?); there are {METHODS}",
         "command line: first.env_steps is 1.5; it takes a whole number >= 1",
     ]
@@ -287,6 +287,135 @@ def test_a_file_that_is_not_text(write: Write, tmp_path: Path) -> None:
     assert line.startswith("tune_configs/x.yaml: cannot be read: 'utf-8' codec can't decode")
 
 
+# Longer sequences
+
+
+def test_tasks_are_the_only_sequence(write: Write) -> None:
+    write("x", MINIMAL + "tasks: [reach, avoid, reach, avoid]\n")
+    assert load_sweep("x").sweeps[0].pairs == (("reach", "avoid", "reach", "avoid"),)
+    assert load_sweep("x", ["tasks=avoid,reach,avoid"]).sweeps[0].pairs == (("avoid", "reach", "avoid"),)
+    assert load_sweep("x", ["pairs=avoid:reach"]).sweeps[0].pairs == (("avoid", "reach"),)
+    write("x", MINIMAL + "pairs: [reach:avoid, reach:avoid:reach]\n")
+    assert load_sweep("x").sweeps[0].pairs == (("reach", "avoid"), ("reach", "avoid", "reach"))
+    assert load_sweep("x", ["tasks=[avoid, reach]"]).sweeps[0].pairs == (("avoid", "reach"),)
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        ("tasks: [reach]", 'tasks is ["reach"]; it takes two tasks or more, such as [a, b, a, b]'),
+        (
+            "tasks: [reach, avoid]\npairs: avoid:reach",
+            "tasks stands for one entry of pairs, which are given too; leave one of them",
+        ),
+        (
+            "tasks: [reach, avoid, avoid]",
+            "the pair avoid > avoid learns the same task twice; name two tasks",
+        ),
+        (
+            "tasks: [reach, avoid, slid]",
+            "'slid' is not a task of toy (did you mean 'slide'?); `nbsp-ray explain toy` lists them",
+        ),
+        ("taks: [reach, avoid]", "'taks' is not a setting (did you mean 'tasks'?)"),
+    ],
+)
+def test_problems_of_tasks(text: str, found: str, write: Write) -> None:
+    write("x", MINIMAL + text)
+    assert problems("x") == [f"tune_configs/x.yaml:3: {found}"]
+
+
+def test_problems_of_tasks_on_the_command_line(write: Write) -> None:
+    write("x", MINIMAL)
+    assert problems("x", "tasks=reach") == [
+        'command line: tasks is "reach"; it takes two tasks or more, such as [a, b, a, b]'
+    ]
+    assert problems("x", "tasks=") == ["command line: tasks has no value; write tasks=VALUE"]
+    assert problems("x", "tasks=reach,avoid", "pairs=paper") == [
+        "command line: tasks stands for one entry of pairs, which are given too; leave one of them"
+    ]
+    assert problems("x", "tasks=reach,avoid,avoid") == [
+        "command line: the pair avoid > avoid learns the same task twice; name two tasks"
+    ]
+
+
+# Variations
+
+
+def test_a_file_is_one_sweep_for_each_combination_of_what_it_varies(write: Write) -> None:
+    write(
+        "x", "title: t\n" + MINIMAL + "vary: {sac.tau: [0.1, 0.2], sac.hidden: [8, [8, 8]], first.env_steps: [1e3]}\n"
+    )
+    loaded = load_sweep("x")
+    assert [(one.sac.tau, one.sac.hidden, one.first.env_steps) for one in loaded.sweeps] == [
+        (0.1, (8,), 1000),
+        (0.1, (8, 8), 1000),
+        (0.2, (8,), 1000),
+        (0.2, (8, 8), 1000),
+    ]
+    assert loaded.title == "t"
+    assert {one.title for one in loaded.sweeps} == {"t"}
+
+
+def test_an_override_replaces_a_variation(write: Write) -> None:
+    write("x", MINIMAL + "vary: {sac.tau: [0.1, 0.2], sac.gamma: [0.5, 0.6]}\n")
+    sweeps = load_sweep("x", ["sac.tau=0.3"]).sweeps
+    assert [(one.sac.tau, one.sac.gamma) for one in sweeps] == [(0.3, 0.5), (0.3, 0.6)]
+    assert len(load_sweep("x", ["sac={tau: 0.3, gamma: 0.5}"]).sweeps) == 1
+
+
+def test_a_section_may_be_set_beside_what_is_varied_in_it(write: Write) -> None:
+    write("x", MINIMAL + "sac: {gamma: 0.5}\nvary: {sac.tau: [0.1, 0.2]}\n")
+    assert [(one.sac.tau, one.sac.gamma) for one in load_sweep("x").sweeps] == [(0.1, 0.5), (0.2, 0.5)]
+
+
+def test_an_empty_vary_varies_nothing(write: Write) -> None:
+    write("x", MINIMAL + "vary:\n#  sac.tau: [0.1]\n")
+    assert len(load_sweep("x").sweeps) == 1
+
+
+def test_all_problems_of_variations_at_once_each_with_its_line(write: Write) -> None:
+    write(
+        "x",
+        MINIMAL
+        + """\
+sac: {gamma: 0.5}
+vary:
+  sac.gamma: [0.5]
+  sac.tua: [0.1]
+  tau: [0.1]
+  method: {score: [paper]}
+  seeds: [0, 1]
+  method.ewc_coef: 5
+  method.ancl_coef: []
+  first.stop: [fixed, fixed]
+  sac.tau:
+  - 0.1
+  - 2
+  second.env_steps: [250, 251]
+""",
+    )
+    one_of = names_in("method")
+    assert problems("x") == [
+        "tune_configs/x.yaml:5: sac.gamma is set in this file and varied; leave one of them",
+        "tune_configs/x.yaml:6: 'sac.tua' is not a setting (did you mean 'sac.tau'?)",
+        "tune_configs/x.yaml:7: 'tau' is not a setting (did you mean 'sac.tau'?)",
+        f"tune_configs/x.yaml:8: vary takes single settings by their dotted names: method. and one of {one_of}",
+        "tune_configs/x.yaml:9: vary takes settings of the sections, such as sac.tau; seeds stands outside of it",
+        "tune_configs/x.yaml:10: vary has method.ewc_coef: 5; it takes a list of values, such as "
+        "`method.ewc_coef: [1, 10, 100]`",
+        "tune_configs/x.yaml:11: vary has method.ancl_coef: []; it takes a list of values, such as "
+        "`method.ewc_coef: [1, 10, 100]`",
+        'tune_configs/x.yaml:12: vary lists first.stop: "fixed" twice',
+        "tune_configs/x.yaml:15: sac.tau is 2; it takes a number > 0 and <= 1",
+        "tune_configs/x.yaml:16: second.env_steps is 250: nothing would be learnt, for the first 250 env steps are "
+        "random (sac.learning_starts)",
+    ]
+    write("x", MINIMAL + "vary: [sac.tau]")
+    assert problems("x")[0].startswith(
+        'tune_configs/x.yaml:3: vary is ["sac.tau"]; it takes settings, each with a list'
+    )
+
+
 # Include
 
 
@@ -310,6 +439,28 @@ def test_settings_beside_include_and_on_the_command_line_hold_for_each(composed:
     assert [(sweep.seeds, sweep.sac.tau, sweep.sac.gamma, sweep.title) for sweep in sweeps] == [
         ((5,), 0.2, 0.5, "One"),
         ((5,), 0.2, 0.5, "Two"),
+    ]
+
+
+def test_variations_come_along_and_are_replaced_from_above(composed: Write) -> None:
+    def taus(text: str, *overrides: str) -> list[tuple[str, float, float]]:
+        composed("more", text)
+        return [(one.title, one.sac.tau, one.sac.gamma) for one in load_sweep("more", overrides).sweeps]
+
+    composed("one", "title: One\nbenchmark: toy\nmethods: [base]\nvary: {sac.tau: [0.1, 0.2]}\n")
+    two = ("Two", 0.005, 0.9)
+    assert taus("include: both") == [("One", 0.1, 0.9), ("One", 0.2, 0.9), two]
+    assert taus("include: both", "methods=nbsp") == [two]
+    for text, overrides in (("include: both\nsac: {tau: 0.5}", []), ("include: both", ["sac.tau=0.5"])):
+        assert taus(text, *overrides) == [("One", 0.5, 0.9), ("Two", 0.5, 0.9)]
+    assert taus("include: one\nvary: {sac.tau: [0.3]}") == [("One", 0.3, 0.9)]
+    assert taus("include: one\nvary: {sac.gamma: [0.5, 0.6]}", "sac.tau=0.1") == [("One", 0.1, 0.5), ("One", 0.1, 0.6)]
+
+
+def test_tasks_select_too(composed: Write) -> None:
+    composed("one", "title: One\nbenchmark: toy\nmethods: base\npairs: [reach:avoid, reach:avoid:reach]\n")
+    assert [one.pairs for one in load_sweep("both", ["tasks=reach,avoid,reach"]).sweeps] == [
+        (("reach", "avoid", "reach"),)
     ]
 
 
@@ -405,7 +556,10 @@ def test_include_takes_names(value: str, words: str, composed: Write) -> None:
 
 
 def test_include_is_no_override(composed: Write) -> None:
-    assert problems("both", "include=one") == ["command line: 'include' is not a setting"]
+    assert problems("both", "include=one", "vary={sac.tau: [0.1]}") == [
+        f"command line: {key} stands in sweep files only; here a setting has one value: KEY=VALUE"
+        for key in ("include", "vary")
+    ]
 
 
 # Speed

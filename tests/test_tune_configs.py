@@ -10,7 +10,7 @@ import jsonschema
 import pytest
 
 from nbsp_ray.benchmarks import get_benchmark
-from nbsp_ray.methods import get_method
+from nbsp_ray.methods import get_method, methods
 from nbsp_ray.plan import Plan, make_plan
 from nbsp_ray.settings import json_schema
 from nbsp_ray.sweepfile import load_sweep, own_settings
@@ -27,7 +27,7 @@ def plan_of(name: str) -> Plan:
 
 
 def phases(plan: Plan) -> tuple[int, int]:
-    """First and second phases, auxiliary ones of other trials included."""
+    """First phases and later ones, auxiliary ones included."""
     first = sum(phase.spec.index == 0 for phase in plan.phases.values())
     return first, len(plan.phases) - first
 
@@ -36,11 +36,18 @@ SIZES = {
     "quickstart": (4, (1, 4), 100_000),
     "toy": (8, (2, 8), 22_000),
     "preliminary": (20, (20, 20), 40_000_000),
-    "metaworld_main": (40, (20, 40), 60_000_000),
+    "metaworld_main": (100, (20, 100), 120_000_000),
     "metaworld_components": (60, (20, 60), 80_000_000),
     "metaworld_modules": (60, (20, 60), 80_000_000),
-    "paper_metaworld": (100, (20, 100), 120_000_000),
+    "paper_metaworld": (160, (20, 160), 180_000_000),
     "tradeoff": (180, (20, 180), 200_000_000),
+    "tuning_ewc": (14, (2, 14), 16_000_000),  # base, and six coefficients, by two seeds
+    "tuning_ancl": (14, (2, 14), 16_000_000),  # base is the auxiliary phase
+    "metaworld_ablations": (120, (20, 120), 140_000_000),
+    "metaworld_scores": (60, (20, 60), 80_000_000),
+    "metaworld_controls": (160, (20, 160), 180_000_000),  # nbsp with the paper's score is in both parts
+    "metaworld_sequences": (25, (5, 85), 90_000_000),  # 5 x (5 x 3 later phases, and 2 of ancl's auxiliary networks)
+    "toy_sequence": (10, (2, 34), 74_000),
 }
 
 
@@ -53,12 +60,12 @@ def test_what_each_file_plans(name: str) -> None:
 @pytest.mark.parametrize("name", NAMES)
 def test_the_readme_says_so(name: str) -> None:
     plan = plan_of(name)
-    first, second = phases(plan)
+    first, later = phases(plan)
     (row,) = re.findall(rf"^\| \[{name}\]\({name}\.yaml\) .*$", (FOLDER / "README.md").read_text(), re.MULTILINE)
     cells = [cell.strip() for cell in row.strip("|").split("|")]
     assert cells[2:] == [
         str(len(plan.trials)),
-        f"{first} + {second}",
+        f"{first} + {later}",
         f"{plan.env_steps():,}",
         f"`nbsp-ray run {name}`",
     ]
@@ -69,11 +76,19 @@ def test_the_readme_lists_each_file_once() -> None:
 
 
 def test_the_readmes_own_sweep_is_right(tmp_path: Path) -> None:
-    (text,) = re.findall(r"```yaml\n(.*?)```", (FOLDER / "README.md").read_text(), re.DOTALL)
+    (text, _) = re.findall(r"```yaml\n(.*?)```", (FOLDER / "README.md").read_text(), re.DOTALL)
     (tmp_path / "x.yaml").write_text(text)
     (sweep,) = load_sweep(str(tmp_path / "x.yaml")).sweeps
     assert (len(sweep.pairs), sweep.skill_neurons, sweep.sac.hidden) == (2, (0.1, 0.2), (512, 512))
     assert load_sweep("toy", ["seeds=0-9", "sac.gamma=0.95"]).sweeps[0].seeds == tuple(range(10))
+
+
+def test_the_readmes_own_variation_is_right(tmp_path: Path) -> None:
+    (_, text) = re.findall(r"```yaml\n(.*?)```", (FOLDER / "README.md").read_text(), re.DOTALL)
+    (tmp_path / "x.yaml").write_text("benchmark: metaworld\nmethods: ewc\n" + text)
+    assert len(load_sweep(str(tmp_path / "x.yaml")).sweeps) == 6
+    (one,) = {sweep.method.ewc_coef for sweep in load_sweep("tuning_ewc", ["method.ewc_coef=10"]).sweeps}
+    assert one == 10
 
 
 @pytest.mark.parametrize("path", FILES, ids=NAMES)
@@ -99,7 +114,7 @@ def test_sweeps_of_the_paper_use_its_pairs_its_seeds_and_its_settings(name: str)
 def test_the_paper_is_its_four_sweeps_and_trains_what_they_share_once() -> None:
     paper, parts = plan_of("paper_metaworld"), [plan_of(name) for name in PAPER]
     assert set(paper.phases) == {key for part in parts for key in part.phases}
-    assert {trial.method for trial in paper.trials} == {"base", "replay_only", "nbsp", "nbsp_actor", "nbsp_critic"}
+    assert {trial.method for trial in paper.trials} == {name for name, one in methods().items() if one.in_paper}
 
 
 def test_the_trade_off_overlaps_the_paper() -> None:
@@ -115,11 +130,45 @@ def test_the_trade_off_overlaps_the_paper() -> None:
     assert {0, 102, 512} < frozen
 
 
+@pytest.mark.parametrize(
+    ("name", "shared"),
+    [
+        ("tuning_ewc", 2 + 2 + 2),  # the first phases, base, and the default coefficient
+        ("tuning_ancl", 2 + 2 + 2),
+        ("metaworld_controls", 20 + 3 * 20),  # base, replay_only, and nbsp with the paper's score
+        ("metaworld_sequences", 5 + 5 * 5),  # all phases of the pair that the sequence begins with
+    ],
+)
+def test_sweeps_beyond_the_paper_share_what_they_can_with_it(name: str, shared: int) -> None:
+    assert len(set(plan_of(name).phases) & set(plan_of("paper_metaworld").phases)) == shared
+
+
+@pytest.mark.parametrize("method", ["ewc", "ancl"])
+def test_tuning_tries_six_coefficients(method: str) -> None:
+    loaded = load_sweep(f"tuning_{method}")
+    assert [getattr(sweep.method, f"{method}_coef") for sweep in loaded.sweeps] == [10**power for power in range(6)]
+    assert {(sweep.title, sweep.pairs, sweep.seeds) for sweep in loaded.sweeps} == {
+        (loaded.title, (("window-open", "window-close"),), (0, 1))
+    }
+
+
+def test_the_controls_are_beyond_the_paper_and_say_so() -> None:
+    loaded = load_sweep("metaworld_controls")
+    assert loaded.title.startswith("Beyond the paper")
+    assert [(sweep.methods, sweep.method.score) for sweep in loaded.sweeps] == [
+        (("base", "replay_only", "nbsp", "random_nbsp", "mask_only", "low_lr"), "paper"),
+        (("nbsp",), "paper"),
+        (("nbsp",), "balanced"),
+        (("nbsp",), "dormant"),
+    ]
+
+
 def test_the_quick_start_is_none_of_the_papers_pairs_and_says_so() -> None:
     loaded = load_sweep("quickstart")
     (sweep,) = loaded.sweeps
     assert not set(sweep.pairs) & set(get_benchmark("metaworld").pairs)
     assert "not one of the paper's pairs" in loaded.title
+    assert sweep.sac.hidden == (256, 256)
 
 
 # Editors
@@ -163,6 +212,14 @@ LEAST = {"benchmark": "toy", "methods": "base"}
         {"pairs": "reach:avoid"},
         {"pairs": "reach:avoid, avoid > reach"},
         {"pairs": [["reach", "avoid"], "avoid > reach"]},
+        {"pairs": ["reach:avoid:reach:avoid", ["avoid", "reach", "avoid"]]},
+        {"pairs": "reach:avoid:reach,avoid:reach"},
+        {"tasks": ["reach", "avoid", "reach"]},
+        {"tasks": "reach, avoid, reach"},
+        {"tasks": "reach:avoid"},
+        {"vary": None},
+        {"vary": {"sac.tau": [0.1, 1e-2], "second.env_steps": [1e3], "sac.hidden": [8, "8,8", [8, 8, 8]]}},
+        {"vary": {"resources.memory_gb": [None, 1], "first.stop": ["fixed"]}},
         {"sac": None},
         {"sac": {"hidden": 64, "tau": 1e-3}},
         {"sac": {"hidden": "64,64"}},
@@ -194,6 +251,21 @@ def test_editors_and_the_loader_accept_every_shorthand(more: dict[str, Any], tmp
         {"pairs": "reach,avoid"},
         {"pairs": ["reach", "avoid"]},
         {"pairs": [["reach"]]},
+        {"tasks": ["reach"]},
+        {"tasks": "reach"},
+        {"tasks": []},
+        {"tasks": None},
+        {"tasks": ["reach", 1]},
+        {"tasks": ["reach", "avoid"], "pairs": "reach:avoid"},
+        {"vary": 5},
+        {"vary": {"seeds": [0, 1]}},
+        {"vary": {"tau": [0.1]}},
+        {"vary": {"sac": {"tau": [0.1]}}},
+        {"vary": {"sac.tau": 0.1}},
+        {"vary": {"sac.tau": []}},
+        {"vary": {"sac.tau": [0.1, 0.1]}},
+        {"vary": {"sac.tau": [0.1, 2]}},
+        {"vary": {"sac.hidden": [[]]}},
         {"benchmark": 5},
         {"title": 5},
     ],

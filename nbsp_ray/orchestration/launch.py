@@ -203,8 +203,13 @@ class _Launch:
         from nbsp_ray.orchestration.trainable import Job
 
         phase = self.plan.phases[key]
-        records = tuple(phase.evaluations.values())
-        job = Job(root=str(self.store.root), spec=phase.spec, evaluations=records, resources=phase.resources)
+        job = Job(
+            root=str(self.store.root),
+            spec=phase.spec,
+            evaluations=tuple(phase.evaluations.values()),
+            keep_buffer=phase.keep_buffer,
+            resources=phase.resources,
+        )
         return job.model_dump(mode="json")
 
     def _done(self, key: str) -> bool:
@@ -255,8 +260,7 @@ def _ray(address: str | None, cpus: int | None, stop: StopRequest) -> Iterator[N
             _connect(common, stop)
             yield
         finally:
-            with contextlib.redirect_stdout(io.StringIO()):  # It hands on messages of its machines that it held back.
-                ray.shutdown()
+            _disconnect()
 
 
 def _connect(options: dict[str, Any], stop: StopRequest) -> None:
@@ -275,6 +279,19 @@ def _connect(options: dict[str, Any], stop: StopRequest) -> None:
     finally:
         stop.install()  # Ray has put a handler of its own for SIGTERM.
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def _disconnect() -> None:
+    import ray
+
+    with contextlib.suppress(Exception):
+        # Ray's processes do not hear the SIGTERM that Ray ends them with, and it would wait a second for each.
+        node: Any = ray._private.worker._global_node
+        for processes in node.all_processes.values():
+            for process in processes:
+                process.process.terminate = process.process.kill
+    with contextlib.redirect_stdout(io.StringIO()):  # It hands on messages of its machines that it held back.
+        ray.shutdown()
 
 
 def _keep_out_others() -> None:

@@ -36,6 +36,7 @@ class Job(Settings):
     """The results root, absolute: the same path on every machine."""
     spec: PhaseSpec
     evaluations: tuple[EvaluationSpec, ...]
+    keep_buffer: bool = False
     resources: Resources
 
 
@@ -93,7 +94,8 @@ class Trainable(tune.Trainable):
     def _open(self) -> "PhaseRun":
         from nbsp_ray.learning.run import PhaseRun  # Imports torch, which reads the environment.
 
-        return PhaseRun(self._store, self._job.spec, self._job.evaluations, self._job.resources)
+        job = self._job
+        return PhaseRun(self._store, job.spec, job.evaluations, job.resources, keep_buffer=job.keep_buffer)
 
     def _env_steps(self) -> int:
         with contextlib.suppress(Exception):

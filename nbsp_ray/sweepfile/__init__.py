@@ -3,6 +3,9 @@
 Settings come in layers, the later above the earlier: the schema's defaults, the benchmark's own, the file, the files
 that include it, the command line. Each value remembers where it was given, so that each problem can say so.
 
+A file with `vary` is one sweep for every combination of the values there. Variations are settings like others: what is
+set above them replaces them.
+
 A file with `include` is made of other sweeps. What it or the command line sets holds for each of them, but `methods`
 and `pairs` *select* from what each has: `run paper_metaworld methods=nbsp` is NBSP's part of the paper. To select what
 none of them has is an error.
@@ -19,12 +22,12 @@ from typing import Any
 from nbsp_ray.config import Sweep
 from nbsp_ray.errors import ConfigError, did_you_mean
 from nbsp_ray.methods import methods
-from nbsp_ray.settings import PAPER, example, names_in, near, sections, settings
+from nbsp_ray.settings import FILE_KEYS, PAPER, example, near, sections, settings
 from nbsp_ray.sweepfile import strictyaml
 from nbsp_ray.sweepfile.checks import axis_values, make_sweep
-from nbsp_ray.sweepfile.layers import Data, Layer, leaves, merge
-from nbsp_ray.sweepfile.shorthand import expand
-from nbsp_ray.sweepfile.strictyaml import Keys, shown
+from nbsp_ray.sweepfile.entries import checked
+from nbsp_ray.sweepfile.layers import Data, Layer, leaves, merge, nested
+from nbsp_ray.sweepfile.strictyaml import Keys
 
 COMMAND_LINE = "command line"
 FOLDER = "tune_configs"
@@ -39,7 +42,7 @@ class LoadedSweep:
     """The file's name without `.yaml`."""
     title: str
     sweeps: tuple[Sweep, ...]
-    """One for each included file; of a file without `include`, one."""
+    """One for each included file and variation; of a file with neither, one."""
     overrides: tuple[str, ...]
     given: str
     """The name or path as it was given, for saying the command again."""
@@ -56,7 +59,7 @@ def load_sweep(name_or_path: str, overrides: Sequence[str] = ()) -> LoadedSweep:
     top = loader.command_line(overrides)
     file = loader.file(path, ())
     layers = loader.over_each(top, file.layers) if file.composed else [top.over(layer) for layer in file.layers]
-    sweeps = [make_sweep(layer, loader.problem) for layer in layers]
+    sweeps = [make_sweep(one, loader.problem) for layer in layers for one in layer.variations()]
     loader.raise_problems()
     checked = tuple(sweep for sweep in sweeps if sweep is not None)
     return LoadedSweep(path.stem, top.data.get("title", file.title), checked, tuple(overrides), name_or_path)
@@ -140,7 +143,9 @@ class _Loader:
         for text in overrides:
             key, equals, given = (part.strip() for part in text.partition("="))
             setting = settings().get(key)
-            if setting is None and key not in sections():
+            if key in FILE_KEYS and key != "tasks":
+                self.problem(COMMAND_LINE, f"{key} stands in sweep files only; here a setting has one value: KEY=VALUE")
+            elif setting is None and key not in sections() and key != "tasks":
                 how = "" if equals else "; a setting is given as KEY=VALUE, such as seeds=0-1"
                 self.problem(COMMAND_LINE, f"{key!r} is not a setting{near(key, nested=False)}{how}")
             elif not given:
@@ -154,10 +159,10 @@ class _Loader:
                 if wrong:
                     self.problem(COMMAND_LINE, f"{text}: {wrong}")
                 else:
-                    given_here = _nested(key, value)
+                    given_here = nested(tuple(key.split(".")), value)
                     data = merge(data, given_here)
                     origins |= dict.fromkeys(leaves(given_here), COMMAND_LINE)
-        return self._checked(Layer(data, origins))
+        return checked(Layer(data, origins), self.problem)
 
     def file(self, path: Path, above: tuple[Path, ...]) -> _File:
         """A file, with what it includes."""
@@ -227,57 +232,8 @@ class _Loader:
             if not document.problems:
                 self.problem(name, "holds no settings; it takes lines such as `benchmark: metaworld`")
             return None
-        return self._checked(
-            Layer(document.data, {(): name} | {keys: f"{name}:{n}" for keys, n in document.lines.items()})
-        )
-
-    def _checked(self, raw: Layer) -> Layer:
-        """Known keys only, their shorthands expanded."""
-        layer = Layer({}, dict(raw.origins))
-        for name, value in raw.data.items():
-            if name == "include":
-                self._include(layer, value)
-            elif name not in sections():
-                self._setting(layer, layer.data, value, name)
-            elif isinstance(value, dict):
-                inner: Data = layer.data.setdefault(name, {})
-                for key, one in value.items():
-                    self._setting(layer, inner, one, name, key)
-            elif value is not None:
-                self.problem(raw.at(name), f"{name} is {shown(value)}; it takes settings: {names_in(name)}")
-        return layer
-
-    def _setting(self, layer: Layer, inner: Data, value: Any, *keys: str) -> None:
-        path, name = ".".join(keys), keys[-1]
-        if "." in name and path in settings():
-            section, _, below = path.partition(".")
-            self.problem(layer.at(*keys), f"{path!r}: in a file this is `{section}:`, and `{below}:` indented below it")
-        elif path not in settings():
-            self.problem(layer.at(*keys), f"{path!r} is not a setting{near(path, nested=True)}")
-        else:
-            try:
-                inner[name] = expanded = expand(settings()[path], value)
-            except ValueError as error:
-                self.problem(layer.at(*keys), error)
-                return
-            if isinstance(value, list) and len(value) != len(expanded):
-                for number in range(len(value)):
-                    layer.origins.pop((*keys, number), None)
-
-    def _include(self, layer: Layer, value: Any) -> None:
-        names = [value] if isinstance(value, str) else value
-        if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
-            where, names = layer.at("include"), []
-            self.problem(where, f"include is {shown(value)}; it takes names of sweeps, such as [preliminary]")
-        elif not names:
-            self.problem(layer.at("include"), "an empty sweep: include is empty")
-        layer.data["include"] = names
-
-
-def _nested(key: str, value: Any) -> Data:
-    """`sac.tau` and a value as they would be nested in a file."""
-    section, _, name = key.rpartition(".")
-    return {section: {name: value}} if section else {name: value}
+        origins: dict[Keys, str] = {(): name} | {keys: f"{name}:{n}" for keys, n in document.lines.items()}
+        return checked(Layer(document.data, origins), self.problem)
 
 
 def _file_and_line(place: str) -> tuple[str, int]:

@@ -1,7 +1,8 @@
 """Settings in layers, the later above the earlier, each value with the place that it comes from. Pure data."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from itertools import product
 from typing import Any
 
 from nbsp_ray.sweepfile.strictyaml import Keys
@@ -22,8 +23,15 @@ class Layer:
         return next(self.origins[keys[:n]] for n in range(len(keys), -1, -1) if keys[:n] in self.origins)
 
     def over(self, under: "Layer") -> "Layer":
-        """Both, this one above; the whole still comes from where the lower one does."""
+        """Both, this one above; the whole still comes from where the lower one does.
+
+        What this one sets, the lower one no longer varies.
+        """
         replaced = set(leaves(self.data))
+        varied = under.data.get("vary", {})
+        if fixed := {path for path in varied if tuple(path.split(".")) in replaced}:
+            left = {path: values for path, values in varied.items() if path not in fixed}
+            under = Layer(under.data | {"vary": left}, under.origins)
         kept = {
             keys: origin
             for keys, origin in under.origins.items()
@@ -36,6 +44,22 @@ class Layer:
         """Without some of the top settings."""
         data = {name: value for name, value in self.data.items() if name not in names}
         return Layer(data, {keys: origin for keys, origin in self.origins.items() if not keys or keys[0] not in names})
+
+    def variations(self) -> Iterator["Layer"]:
+        """One layer for every combination of the values that stand under `vary`; without any, this one."""
+        varied: Data = self.data.get("vary", {})
+        for numbers in product(*(range(len(values)) for values in varied.values())):
+            found = self.without("vary")
+            for (path, values), number in zip(varied.items(), numbers, strict=True):
+                keys = tuple(path.split("."))
+                found = Layer(nested(keys, values[number]), {keys: self.at("vary", path, number)}).over(found)
+            yield found
+
+
+def nested(keys: Keys, value: Any) -> Data:
+    """`("sac", "tau")` and a value as they stand in a file."""
+    first, *below = keys
+    return {str(first): nested(tuple(below), value) if below else value}
 
 
 def merge(under: Data, over: Data) -> Data:

@@ -2,6 +2,7 @@
 
 Wherever a list is wanted, a single value is a list of one, and text with commas is a list: `seeds: 3`, `methods: base`,
 `sac.hidden=64,64`. Seeds may be ranges (`0-4`), pairs text (`drawer-open:drawer-close`), and `1e6` a whole number.
+`tasks` is a single entry of `pairs`.
 """
 
 import re
@@ -68,10 +69,9 @@ def _pairs(value: Any) -> Any:
         value = value.split(",")
     if not isinstance(value, list):
         raise ValueError(f"pairs is {strictyaml.shown(value)}; it takes {PAPER}, or pairs such as {_EXAMPLE}")
-    texts = [one for one in value if isinstance(one, str) and not re.search("[:>]", one)]
-    if len(texts) == len(value) == 2:
-        first, second = (text.strip() for text in texts)
-        raise ValueError(f"pairs names two tasks, but no pair of them (did you mean {first}:{second}?)")
+    texts = [one.strip() for one in value if isinstance(one, str) and not re.search("[:>]", one)]
+    if len(texts) == len(value) >= 2 and PAPER not in texts:
+        raise ValueError(f"pairs names tasks, but no pair of them (did you mean {':'.join(texts)}?)")
     return [_pair(one) for one in value]
 
 
@@ -79,8 +79,28 @@ _EXAMPLE = "drawer-open:drawer-close"
 
 
 def _pair(value: Any) -> list[str]:
-    tasks = [task.strip() for task in re.split("[:>]", value)] if isinstance(value, str) else value
-    if isinstance(tasks, list) and len(tasks) == 2 and all(isinstance(task, str) and task for task in tasks):
+    if tasks := _sequence(value, "[:>]"):
         return tasks
     alone = f"; `pairs: {PAPER}` stands alone" if value == PAPER else ""
-    raise ValueError(f"pairs has {strictyaml.shown(value)}; a pair is first:second, as in {_EXAMPLE}{alone}")
+    raise ValueError(
+        f"pairs has {strictyaml.shown(value)}; a pair is first:second, as in {_EXAMPLE}, and a longer sequence "
+        f"first:second:third{alone}"
+    )
+
+
+def expand_tasks(value: Any) -> list[list[str]]:
+    """`tasks` as `pairs`: a list of one sequence.
+
+    Raises:
+        ValueError: it is no sequence of two tasks or more.
+    """
+    if tasks := _sequence(value, "[:>,]"):
+        return [tasks]
+    raise ValueError(f"tasks is {strictyaml.shown(value)}; it takes two tasks or more, such as [a, b, a, b]")
+
+
+def _sequence(value: Any, separators: str) -> list[str]:
+    """Tasks in their order; empty if that is not what `value` is."""
+    tasks = [task.strip() for task in re.split(separators, value)] if isinstance(value, str) else value
+    good = isinstance(tasks, list) and len(tasks) >= 2 and all(isinstance(task, str) and task for task in tasks)
+    return tasks if good else []

@@ -3,7 +3,7 @@ from typing import Any
 import pytest
 
 from nbsp_ray.settings import settings
-from nbsp_ray.sweepfile.shorthand import MOST_SEEDS, expand
+from nbsp_ray.sweepfile.shorthand import MOST_SEEDS, expand, expand_tasks
 
 A, B = ["drawer-open", "drawer-close"], ["window-open", "window-close"]
 
@@ -50,6 +50,9 @@ A, B = ["drawer-open", "drawer-close"], ["window-open", "window-close"]
         ("pairs", ["drawer-open:drawer-close", B], [A, B]),
         ("pairs", [A, B], [A, B]),
         ("pairs", [], []),
+        ("pairs", "a:b:a:b", [["a", "b", "a", "b"]]),
+        ("pairs", "a > b > c, b:a", [["a", "b", "c"], ["b", "a"]]),
+        ("pairs", ["a:b:c", ["a", "b", "c", "d"]], [["a", "b", "c"], ["a", "b", "c", "d"]]),
     ],
 )
 def test_expand(path: str, value: Any, expanded: Any) -> None:
@@ -67,13 +70,18 @@ def test_expand(path: str, value: Any, expanded: Any) -> None:
         (
             "pairs",
             "drawer-open,drawer-close",
-            "two tasks, but no pair of them (did you mean drawer-open:drawer-close?)",
+            "tasks, but no pair of them (did you mean drawer-open:drawer-close?)",
         ),
         ("pairs", A, "did you mean drawer-open:drawer-close?"),
         ("pairs", "drawer-open", 'pairs has "drawer-open"; a pair is first:second'),
         ("pairs", ["a:b", "paper"], "`pairs: paper` stands alone"),
-        ("pairs", ["a:b:c"], "a pair is first:second"),
-        ("pairs", [["a", "b", "c"]], "a pair is first:second"),
+        ("pairs", "a,b,a", "tasks, but no pair of them (did you mean a:b:a?)"),
+        (
+            "pairs",
+            [["a"]],
+            "a pair is first:second, as in drawer-open:drawer-close, and a longer sequence first:second",
+        ),
+        ("pairs", ["paper", "paper"], "`pairs: paper` stands alone"),
         ("pairs", [["a", 1]], "a pair is first:second"),
         ("pairs", ["a:"], "a pair is first:second"),
         ("pairs", [{"drawer-open": "drawer-close"}], "a pair is first:second"),
@@ -89,3 +97,14 @@ def test_what_cannot_be_expanded_says_how(path: str, value: Any, words: str) -> 
 
 def test_the_longest_range_is_taken() -> None:
     assert len(expand(settings()["seeds"], f"0-{MOST_SEEDS - 1}")) == MOST_SEEDS
+
+
+@pytest.mark.parametrize("value", [["a", "b", "a"], "a,b,a", "a, b, a", "a:b:a", "a > b > a"])
+def test_tasks_are_one_entry_of_pairs(value: Any) -> None:
+    assert expand_tasks(value) == [["a", "b", "a"]]
+
+
+@pytest.mark.parametrize("value", ["a", ["a"], [], None, 5, "a,,b", ["a", 5], ["a", ""], [["a", "b"]], {"a": "b"}])
+def test_what_is_no_sequence_of_tasks(value: Any) -> None:
+    with pytest.raises(ValueError, match=r"^tasks is .*; it takes two tasks or more, such as \[a, b, a, b\]$"):
+        expand_tasks(value)

@@ -189,8 +189,9 @@ class PhaseRun:
         for _ in learn(phase):
             now = time.monotonic()
             self._seconds += now - began
-            speed = (phase.env_steps - before) / max(now - began, 1e-9)
-            self._speed = speed if self._speed is None else 0.9 * self._speed + 0.1 * speed
+            if before >= self.spec.sac.learning_starts:  # Random steps are fast, and would promise too much.
+                speed = (phase.env_steps - before) / max(now - began, 1e-9)
+                self._speed = speed if self._speed is None else 0.9 * self._speed + 0.1 * speed
             began, before = now, phase.env_steps
             yield
             began = time.monotonic()

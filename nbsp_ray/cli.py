@@ -188,13 +188,148 @@ def try_(
 
 @app.command()
 def report(sweep: Sweep, overrides: Overrides = None, root: Root = DEFAULT_ROOT) -> None:
-    """Write tables (Markdown, CSV) and tidy data of what there is, done or half done."""
+    """Write a page, tables, figures and tidy data of what there is, done or half done."""
     from nbsp_ray.store import Store
 
     loaded, planned = _planned(sweep, overrides)
     store = Store(root)
     _hint_at_last_overrides(store, loaded, nothing_done=not any(store.phase(key).done() for key in planned.phases))
     _report(planned, store, loaded)
+
+
+@app.command()
+def explore(
+    sweep: Sweep,
+    overrides: Overrides = None,
+    root: Root = DEFAULT_ROOT,
+    to: Annotated[Path | None, typer.Option(help="The page's file; default: beside the report.")] = None,
+) -> None:
+    """Write the page on which one plays with the number of skill neurons: one file, no network."""
+    import analysis
+    from nbsp_ray.store import Store
+
+    loaded, planned = _planned(sweep, overrides)
+    store = Store(root)
+    page = analysis.write_explorer(
+        analysis.load(store.root, planned),
+        to or store.report_folder(loaded.name) / "explore.html",
+        name=loaded.name,
+        title=loaded.title or loaded.name,
+        given=loaded.given,
+        overrides=loaded.overrides,
+    )
+    _say(f"Open it in a browser: {_short(page)}")
+
+
+@app.command()
+def advise(
+    sweep: Sweep,
+    overrides: Overrides = None,
+    root: Root = DEFAULT_ROOT,
+    weight_stability: Annotated[
+        float, typer.Option(help="What stability counts, of 1; plasticity counts the rest.")
+    ] = 0.5,
+    as_json: AsJson = False,
+) -> None:
+    """Name the number of skill neurons that serves a weighting best, and say whether the data can tell."""
+    import analysis
+    from nbsp_ray.listing import advice_json, print_advice
+    from nbsp_ray.store import Store
+
+    _, planned = _planned(sweep, overrides)
+    advice = analysis.advise(analysis.load(Store(root).root, planned), weight_stability)
+    if as_json:
+        _print_json(advice_json(advice, weight_stability))
+    else:
+        print_advice(advice, weight_stability)
+
+
+@app.command()
+def probe(
+    sweep: Sweep,
+    overrides: Overrides = None,
+    root: Root = DEFAULT_ROOT,
+    network: Annotated[
+        list[str] | None, typer.Option(help="actor, q1, q2, or critic for both Q; may be given again. Default: all.")
+    ] = None,
+    counts: Annotated[
+        str, typer.Option(help="Neurons to silence per network: fractions of its hidden neurons (0.1), or counts (26).")
+    ] = "0,0.05,0.1,0.2,0.4",
+    episodes: Annotated[
+        int, typer.Option(min=1, help="Of the first task, for each choice; 50 is every Meta-World goal once.")
+    ] = 50,
+    draws: Annotated[int, typer.Option(min=1, help="Random choices for each count.")] = 5,
+    as_json: AsJson = False,
+) -> None:
+    """Silence the best-scored neurons of trained first phases, against random and the worst, and see what breaks."""
+    from nbsp_ray import probing
+    from nbsp_ray.store import Store
+
+    loaded, _ = _planned(sweep, overrides)
+    wanted = probing.Request(probing.read_networks(network or []), probing.read_counts(counts), episodes, draws)
+    targets = probing.find_targets(loaded.name, loaded.sweeps, wanted)
+    store = Store(root)
+    ready = [target for target in targets if probing.is_ready(target, store)]
+    if not ready:
+        _hint_at_last_overrides(store, loaded, nothing_done=True)
+        raise NbspError(f"no first phase of {loaded.name} is trained yet; `{_command('run', loaded, root)}` does that")
+    unfinished = [target.phase.label for target in targets if target not in ready]
+    if unfinished:
+        _say(f"Not trained yet, left out: {'; '.join(unfinished)}")
+
+    from analysis.probe_frames import Probe
+    from analysis.probe_report import write_probe
+    from nbsp_ray.learning.probe import probe
+    from nbsp_ray.listing import ProbeProgress, print_probe
+
+    try:
+        with ProbeProgress() as progress:
+            found = Probe.of(probe(store, ready, wanted, progress), wanted, unfinished)
+    except KeyboardInterrupt:
+        _say(f"Stopped after {progress.done} of {progress.total} measurements; all are kept, the same command goes on")
+        raise typer.Exit(UNFINISHED) from None
+    folder = store.report_folder(loaded.name)
+    write_probe(found, folder, title=loaded.title or loaded.name)
+    if as_json:
+        _print_json({"sweep": loaded.name, **found.to_json()})
+    else:
+        print_probe(found)
+    _say(f"Report: {_short(folder / 'probe.md')}")
+
+
+export = typer.Typer(help="Write results for others: tables, agents.", no_args_is_help=True, rich_markup_mode=None)
+app.add_typer(export, name="export")
+
+
+@export.command()
+def tables(
+    sweep: Sweep,
+    overrides: Overrides = None,
+    root: Root = DEFAULT_ROOT,
+    to: Annotated[Path | None, typer.Option(help="Folder; default: the report's.")] = None,
+) -> None:
+    """Write a sweep's tables alone: CSV, Markdown, LaTeX."""
+    import analysis
+    from nbsp_ray.store import Store
+
+    loaded, planned = _planned(sweep, overrides)
+    store = Store(root)
+    folder = to or store.report_folder(loaded.name)
+    analysis.write_tables(analysis.load(store.root, planned), folder, name=loaded.name)
+    _say(f"Tables: {_short(folder / 'tables')}")
+
+
+@export.command()
+def agent(
+    key: Annotated[str, typer.Argument(help="Key of a phase, or its first digits, as the report gives them.")],
+    to: Annotated[Path, typer.Option(help="Folder for the agent's files.")],
+    root: Root = DEFAULT_ROOT,
+) -> None:
+    """Write the agent that a phase ended with: weights (safetensors), configuration, a card with its numbers."""
+    import analysis
+
+    paths = analysis.export_agent(root, key, to)
+    _say("\n".join(f"{_short(path)}" for path in paths))
 
 
 @app.command()
@@ -246,7 +381,7 @@ def _report(planned: Plan, store: Store, loaded: LoadedSweep, *, write: bool = T
     if write:
         folder = store.report_folder(loaded.name)
         analysis.write_report(results, folder, name=loaded.name, title=loaded.title or loaded.name)
-        _say(f"Report: {_short(folder / 'report.md')}")
+        _say(f"Report: {_short(folder / 'report.html')}, and report.md beside it")
 
 
 def _command(verb: str, loaded: LoadedSweep, root: Path) -> str:

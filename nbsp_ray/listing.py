@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import math
 import sys
+import time
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 from rich.text import Text
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from analysis import Results
+    from analysis import Advice, Results
+    from analysis.probe_frames import Probe
     from nbsp_ray.doctor import Check
     from nbsp_ray.plan import Plan, Trial
     from nbsp_ray.pricing import Price
@@ -111,6 +115,117 @@ def print_results(results: Results, *, title: str) -> None:
     console.print(table)
     for note in notes:
         console.print(f"  {note}", soft_wrap=True)
+
+
+def advice_json(advice: Sequence[Advice], weight_stability: float) -> dict[str, Any]:
+    """The advice for scripts; what the seeds do not allow is null."""
+
+    def known(number: float) -> float | None:
+        return None if math.isnan(number) else number
+
+    return {
+        "weight_stability": weight_stability,
+        "advice": [
+            {
+                "of": one.label,
+                "seeds": one.seeds,
+                "best": one.best.label,
+                "cannot_tell_apart": [count.label for count in one.ties],
+                "counts": [
+                    {
+                        "skill_neurons": count.label,
+                        "neurons": count.neurons,
+                        "value": known(count.value.mean),
+                        "interval": [known(count.value.low), known(count.value.high)],
+                        "behind_best": known(count.behind_best.mean),
+                        "behind_best_interval": [known(count.behind_best.low), known(count.behind_best.high)],
+                        "best_in": known(count.best_share),
+                    }
+                    for count in one.counts
+                ],
+                "left_out": list(one.left_out),
+            }
+            for one in advice
+        ],
+    }
+
+
+def print_advice(advice: Sequence[Advice], weight_stability: float) -> None:
+    """A table of each pair's counts, and what it comes to."""
+    from analysis.advise import advice_notes
+    from analysis.cells import number
+
+    console = Console(highlight=False, width=None if sys.stdout.isatty() else 120)
+    for one in advice:
+        table = Table(box=None, padding=(0, 2), header_style="bold", title=one.label, title_justify="left")
+        for title in ("skill neurons", "per network", f"value (n={one.seeds})", "behind the best", "best in"):
+            table.add_column(title, justify="right")
+        for count in one.counts:
+            value, behind = (
+                f"{number(found.mean)} [{number(found.low)}, {number(found.high)}]" if found.n > 1 else text
+                for found, text in ((count.value, number(count.value.mean)), (count.behind_best, "-"))
+            )
+            best_in = "-" if math.isnan(count.best_share) else f"{count.best_share:.0%}"
+            mark = "* " if count is one.best else ""
+            table.add_row(mark + count.label, str(count.neurons), value, behind, best_in)
+        console.print(table)
+        console.print(Text(one.sentence()), soft_wrap=True)
+        if one.left_out:
+            console.print(Text(f"Left out, without a finished seed in common: {', '.join(one.left_out)}."))
+        console.print()
+    for note in advice_notes(weight_stability):
+        console.print(Text(f"  {note}"), soft_wrap=True)
+
+
+class ProbeProgress:
+    """How far a probe is, on the standard error: one bar on a terminal, a line now and then elsewhere."""
+
+    done = total = 0
+    """Measurements."""
+
+    def __init__(self, seconds: float = 10.0) -> None:
+        console = Console(stderr=True, highlight=False)
+        self._console, self._seconds, self._told_at = console, seconds, time.monotonic()
+        columns = (BarColumn(20), MofNCompleteColumn(), TimeRemainingColumn(), TextColumn("{task.description}"))
+        self._bar = Progress(*columns, console=console, transient=True) if console.is_terminal else None
+        self._task = self._bar.add_task("", total=None) if self._bar else None
+
+    def __enter__(self) -> ProbeProgress:
+        if self._bar:
+            self._bar.start()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        if self._bar:
+            self._bar.stop()
+
+    def __call__(self, done: int, total: int, what: str) -> None:
+        """Tell how many of all measurements are done, and what is next."""
+        self.done, self.total = done, total
+        if self._bar and self._task is not None:
+            self._bar.update(self._task, completed=done, total=total, description=what)
+        elif time.monotonic() - self._told_at > self._seconds:
+            self._told_at = time.monotonic()
+            self._console.print(Text(f"{done} of {total}: {what}"), soft_wrap=True)
+
+
+def print_probe(probe: Probe) -> None:
+    """The tables of a probe, and what must be said under each."""
+    from analysis.probe_report import cautions, show_probe
+
+    console = Console(highlight=False, width=None if sys.stdout.isatty() else 140)
+    for shown in show_probe(probe):
+        table = Table(box=None, padding=(0, 2, 0, 0), header_style="bold", title=shown.title, title_justify="left")
+        for name in shown.text.columns:
+            table.add_column(str(name))
+        for row in shown.text.to_numpy().tolist():
+            table.add_row(*map(Text, row))
+        console.print(table)
+        for note in shown.caption:
+            console.print(Text(f"  {note}", style="dim"), soft_wrap=True)
+        console.print()
+    for note in cautions(probe):
+        console.print(Text(note, style="yellow"), soft_wrap=True)
 
 
 def _millions(count: int) -> str:

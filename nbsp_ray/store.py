@@ -51,6 +51,8 @@ Array = npt.NDArray[Any]
 Arrays = Mapping[str, Array]
 JsonObject = dict[str, Any]
 KEY = re.compile(r"[0-9a-f]{20}")
+SCRAP_SECONDS = 3_600.0
+"""Nobody takes so long to write one file."""
 
 
 class Files:
@@ -104,6 +106,13 @@ class Files:
             shutil.rmtree(path, ignore_errors=True)
         else:
             path.unlink(missing_ok=True)
+
+    def remove_scraps(self, folder: str) -> None:
+        """Remove the half-written files that killed writers left in a folder, but none that may be at work."""
+        for path in self.path(folder).glob(".*.????????"):
+            with contextlib.suppress(FileNotFoundError):
+                if time.time() - path.stat().st_mtime > SCRAP_SECONDS:
+                    path.unlink()
 
 
 def _json(data: Any) -> bytes:
@@ -321,6 +330,8 @@ class PhaseFolder:
         if self.done():
             for name in ("attempts", "failures", "progress.json"):
                 self._files.remove(f"{self._at}/{name}")
+            for folder in (self._at, f"{self._at}/evaluations"):
+                self._files.remove_scraps(folder)
 
     # What a later phase reads
 

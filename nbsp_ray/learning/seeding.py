@@ -27,6 +27,12 @@ class Stream(IntEnum):
     """Transitions that a second phase keeps of its buffer."""
     DRIFT = 7
     """First-task states on which the drift of activations is measured."""
+    PROBE_NEURONS = 8
+    """Neurons that a probe silences at random, by network and draw."""
+    PROBE_EPISODES = 9
+    """A probe's episode, by its number: not those on which the neurons were scored."""
+    PROBE_TRANSITIONS = 10
+    """Transitions on which a probe compares values, and the noise of their targets."""
 
 
 def seed_sequence(seed: int, phase: int, stream: Stream, *numbers: int) -> np.random.SeedSequence:

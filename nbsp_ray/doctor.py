@@ -137,9 +137,11 @@ def _atomic_files(root: Path) -> Iterator[Check]:
 
 
 def _ray() -> Iterator[Check]:
-    import ray
-
-    yield Check("Ray", "ok", f"{ray.__version__} imports; a local cluster is started by `run`")
+    here = importlib.util.find_spec("ray") is not None
+    found = f"{metadata.version('ray')}; `run` starts a cluster here, or takes --address" if here else "not installed"
+    yield Check(
+        "Ray", "ok" if here else "bad", found, "" if here else "install nbsp-ray with its dependencies: make setup"
+    )
     current = Path(tempfile.gettempdir(), "ray", "ray_current_cluster")
     if current.exists():
         yield Check(

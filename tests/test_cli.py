@@ -108,7 +108,7 @@ def test_a_trial_without_ray_then_status_and_report(nbsp_ray: Run, tmp_path: Pat
     assert code == 0
     report = tmp_path / "results" / "reports" / "toy" / "report.md"
     assert "reach > avoid" in report.read_text()
-    assert str(report) in err
+    assert str(report.with_suffix(".html")) in err
 
 
 def test_the_first_of_several_trials_is_said(nbsp_ray: Run) -> None:

@@ -1,6 +1,8 @@
 """The store: nothing is ever half there, and what is damaged says so."""
 
+import os
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nbsp_ray.errors import CorruptCheckpointError, StoreError
-from nbsp_ray.store import Attempt, Files, PhaseFolder, Store
+from nbsp_ray.store import SCRAP_SECONDS, Attempt, Files, PhaseFolder, Store
 
 KEY = "0123456789abcdef0123"
 OTHER = "f" * 20
@@ -240,6 +242,22 @@ def test_clean_removes_only_what_unfinished_work_needs_and_only_when_done(folder
     assert folder.progress() is None
     assert folder.evaluation("e") == {"a": 1}
     assert marks(folder) == {1.0}
+
+
+def test_clean_removes_the_scraps_of_killed_writers_but_none_that_may_be_at_work(folder: PhaseFolder) -> None:
+    commit(folder, 1.0)
+    folder.write_evaluation("e", {}, None)
+    names = (".replay.npy.0123abcd", "evaluations/.e.json.0123abcd")
+    for name in names:
+        (folder.path / name).write_bytes(b"half")
+    folder.clean()
+    assert all((folder.path / name).exists() for name in names)
+    for name in names:
+        os.utime(folder.path / name, (0, time.time() - SCRAP_SECONDS - 1))
+    folder.clean()
+    assert not [path for path in folder.path.rglob(".*")]
+    assert marks(folder) == {1.0}
+    assert folder.has_evaluation("e")
 
 
 # The root

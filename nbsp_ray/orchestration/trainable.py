@@ -23,7 +23,8 @@ if TYPE_CHECKING:
     from nbsp_ray.learning.run import PhaseRun, Progress
 
 log = logging.getLogger(__name__)
-STEP_SECONDS = 5.0
+STEP_SECONDS = 3.0
+"""A step ends with the episode under way; a wish to stop is heard between two steps."""
 SAME_FAILURES = 3
 """The same traceback at the same env step so many times is no accident."""
 THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")

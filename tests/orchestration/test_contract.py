@@ -73,3 +73,11 @@ def test_a_trial_is_made_of_a_spec(cluster: None, tmp_path_factory: pytest.TempP
 def test_draining_nodes_are_told_by_their_ids(cluster: None) -> None:
     assert ray._private.state.state.get_draining_nodes() == {}
     assert ray.get_runtime_context().get_node_id() in {node["NodeID"] for node in ray.nodes()}
+
+
+@pytest.mark.ray
+def test_rays_own_processes_are_ours_to_end(cluster: None) -> None:
+    processes = ray._private.worker._global_node.all_processes
+    assert {"raylet", "gcs_server"} <= set(processes)
+    for found in processes.values():
+        assert all(callable(process.process.kill) for process in found)

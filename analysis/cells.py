@@ -35,6 +35,13 @@ def estimate(row: Cells, name: str, *, interval: bool = True) -> str:
     return f"{text} (n={n} of {seeds})" if 0 < n < seeds else text
 
 
+def bootstrapped(row: Cells, name: str) -> str:
+    """A number with its bootstrap interval: `0.85 [0.71, 0.93]`; without one the number alone."""
+    if pd.isna(row[f"{name}_low"]):
+        return number(row[name])
+    return f"{number(row[name])} [{number(row[f'{name}_low'])}, {number(row[f'{name}_high'])}]"
+
+
 def _cut(name: str, low: float, high: float) -> str:
     """An interval, cut at what the number can be: a rate is in [0, 1], a difference of rates in [-1, 1]."""
     least = -math.inf if name == "forward_transfer" else 0.0 if name in RATES else -1.0

@@ -34,8 +34,13 @@ DTYPES: Mapping[str, Any] = {
 
 def frame(rows: Iterable[Mapping[str, Any]], columns: Columns) -> pd.DataFrame:
     """Rows as a frame with exactly `columns`, each of its type even without rows; what a row lacks is missing."""
-    table = pd.DataFrame(list(rows), columns=list(columns), dtype=object)
-    return table.astype({name: DTYPES[column.kind] for name, column in columns.items()})
+    rows = list(rows)
+    return pd.DataFrame(
+        {
+            name: pd.Series([row.get(name) for row in rows], dtype=DTYPES[column.kind], index=range(len(rows)))
+            for name, column in columns.items()
+        }
+    )
 
 
 def _text(meaning: str) -> Column:
@@ -174,6 +179,7 @@ PHASES: Columns = {
     "device": _text("`cpu`, or the name of the GPU."),
     "git_commit": _text("Commit of the code; `+changes` if it was altered."),
     "versions": _text("Packages that made the numbers."),
+    "error": _text("First line of the last attempt that failed, if the phase is not done."),
 }
 """One row per phase of the plan, each once however many trials share it: what the sweep cost."""
 

@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 
 from analysis import metrics
-from analysis.columns import CURVE_ROW, CURVES, DTYPES, FINALS, IDENTITY, PHASES, frame, neuron_columns
+from analysis.columns import CURVE_ROW, CURVES, FINALS, IDENTITY, PHASES, frame, neuron_columns
 from analysis.paper import is_paper_pair
 from analysis.phases import PhaseData, together
 from nbsp_ray.benchmarks import get_benchmark
@@ -159,7 +159,7 @@ def _trial_row(trial: Trial, phases: list[PhaseData], data: Mapping[str, PhaseDa
         "goals": trial.goals,
     }
     row |= _final_rates(trial, first, last)
-    row |= _last_curve(trial.tasks[0], last, _scratch(last.planned.spec, data))
+    row |= _last_curve(trial.tasks[0], last, scratch_phase(last.planned.spec, data))
     for name, phase in (("first", first), ("second", last)):
         row[f"env_steps_{name}"] = phase.result.get("env_steps")
         row[f"seconds_{name}"] = phase.result.get("seconds")
@@ -216,7 +216,7 @@ def _last_curve(first_task: str, last: PhaseData, scratch: PhaseData | None) -> 
     }
 
 
-def _scratch(spec: PhaseSpec, data: Mapping[str, PhaseData]) -> PhaseData | None:
+def scratch_phase(spec: PhaseSpec, data: Mapping[str, PhaseData]) -> PhaseData | None:
     """The first phase of the plan that learns the same task with the same seed, SAC and budget; None if there is none.
 
     Of several, one with the same stop rule and evaluations is preferred.
@@ -255,28 +255,27 @@ def _method_row(result: Mapping[str, Any]) -> Row:
 
 
 def _curves(trials: Iterable[Trial], identities: Iterable[Row], data: Mapping[str, PhaseData]) -> pd.DataFrame:
-    pieces = [frame((), CURVES)]
-    shared: set[str] = set()
+    """All curves below one another; made of whole columns, as there may be millions of rows."""
+    heads: list[Row] = []
+    pieces = [frame((), CURVE_ROW)]
+    seen: set[str] = set()
     for trial, identity in zip(trials, identities, strict=True):
         for index, key in enumerate(trial.phases):
             of_all = index == 0
-            if len(data[key].curve) and key not in shared:
-                pieces.append(_curve(identity, index, data[key], of_all=of_all))
-            if of_all:
-                shared.add(key)
-    return pd.concat(pieces, ignore_index=True)
+            if len(data[key].curve) and not (of_all and key in seen):
+                heads.append(_curve_head(identity, of_all=of_all) | {"phase": index, "key": key})
+                pieces.append(data[key].curve)
+            seen.add(key)
+    of_phase = frame(heads, {name: CURVES[name] for name in (*IDENTITY, "phase", "key")})
+    repeated = np.repeat(np.arange(len(heads)), [len(piece) for piece in pieces[1:]])
+    left = of_phase.take(repeated).reset_index(drop=True)
+    return pd.concat([left, pd.concat(pieces, ignore_index=True)], axis=1)
 
 
-def _curve(identity: Row, index: int, phase: PhaseData, *, of_all: bool) -> pd.DataFrame:
-    """The curve of one phase with the columns `CURVES`; a first phase is of no single method or pair."""
+def _curve_head(identity: Row, *, of_all: bool) -> Row:
+    """What identifies a phase's curve; a first phase is of no single method or pair."""
     own = ("benchmark", "first_task", "seed")
-    known = {name: value for name, value in identity.items() if name in own or not of_all}
-    known |= {"phase": index, "key": phase.planned.key}
-    columns = {
-        name: pd.Series([known.get(name)] * len(phase.curve), dtype=DTYPES[CURVES[name].kind])
-        for name in (*IDENTITY, "phase", "key")
-    }
-    return pd.DataFrame(columns | {name: phase.curve[name] for name in CURVE_ROW})
+    return {name: value for name, value in identity.items() if name in own or not of_all}
 
 
 def _phase_row(phase: PhaseData) -> Row:
@@ -292,6 +291,7 @@ def _phase_row(phase: PhaseData) -> Row:
         "status": phase.status(phase.planned.evaluations.values()),
         "budget": spec.learning.env_steps,
         "versions": ", ".join(_versions(manifest.get("versions", {}))) or None,
+        "error": phase.error,
         **{name: phase.result.get(name) for name in names},
         **{name: manifest.get(name) for name in ("host", "device", "git_commit")},
     }

@@ -1,6 +1,15 @@
 """Markdown, as little of it as a report needs."""
 
+from collections.abc import Iterable
+
 import pandas as pd
+
+from analysis.document import Block, Bullets, Heading, Paragraph, Picture, TextTable
+
+
+def render(blocks: Iterable[Block]) -> str:
+    """A page; figures are links to `figures/`."""
+    return "\n\n".join(map(_render, blocks)) + "\n"
 
 
 def table(text: pd.DataFrame) -> str:
@@ -13,6 +22,20 @@ def table(text: pd.DataFrame) -> str:
 def bullets(sentences: list[str]) -> str:
     """A list."""
     return "\n".join(f"- {sentence}" for sentence in sentences)
+
+
+def _render(block: Block) -> str:
+    match block:
+        case Heading(text, level):
+            return f"{'#' * level} {text}"
+        case Paragraph(text):
+            return text
+        case Bullets(sentences):
+            return bullets(sentences)
+        case TextTable(text):
+            return table(text)
+        case Picture(name, title, caption):
+            return f"![{title}](figures/{name}.svg)\n\n{' '.join(caption)}"
 
 
 def _escape(cell: str) -> str:

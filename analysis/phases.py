@@ -50,6 +50,13 @@ class PhaseData:
         begun = bool(self.result) or len(self.curve) > 0 or self.folder.progress() is not None
         return "partial" if begun else "missing"
 
+    @property
+    def error(self) -> str | None:
+        """First line of the last failed attempt; None once the phase has learnt to its end."""
+        failures = [] if self.result else self.folder.failures()
+        lines = str(failures[-1].get("error", "")).splitlines() if failures else []
+        return lines[0] if lines else None
+
     @cached_property
     def curve(self) -> pd.DataFrame:
         """Rows of the curve so far, with the columns `CURVE_ROW`."""

@@ -1,7 +1,10 @@
-"""A sweep's report: one Markdown page, its tables as CSV, and the data they were made from.
+"""A sweep's report: a page as HTML and as Markdown, its tables and figures, and the data they were made from.
 
-    <folder>/report.md                    what ran, tables with captions, definitions, cost, versions
-            /tables/<name>.csv            each table, unrounded
+    <folder>/report.html                  everything in one file that opens anywhere, for reading and printing
+            /report.md                    the same as Markdown: what ran, tables, figures, definitions, cost, versions
+            /tables/<name>.csv, .tex      each table, unrounded, and as LaTeX with booktabs
+            /tables/tables.tex            a LaTeX document of all tables
+            /figures/<name>.svg .pdf .png each figure; captions.md has what each shows
             /data/<frame>.csv, .parquet   curves, finals, phases
             /data/README.md               every column: type, unit, meaning
 
@@ -9,42 +12,54 @@ Everything is made before the first file is written, and each file is written wh
 """
 
 import io
-from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import pandas as pd
 
-from analysis import markdown, metrics
-from analysis.cells import number
+from analysis import html, latex, markdown
 from analysis.columns import CURVES, FINALS, PHASES, describe, neuron_columns
+from analysis.contents import report_blocks
+from analysis.document import Block, Heading, Paragraph
 from analysis.load import Results
-from analysis.phases import STATUSES
-from analysis.show import Shown, all_tables, what_ran
-from nbsp_ray.config import Learning
+from analysis.show import Shown, all_tables
 from nbsp_ray.errors import NbspError
 from nbsp_ray.methods import NETWORKS
 from nbsp_ray.store import Files
 
 
 def write_report(results: Results, folder: str | Path, *, name: str, title: str) -> list[Path]:
-    """Write the report of sweep `name` into `folder`; the paths of its files, `report.md` first.
+    """Write the report of sweep `name` into `folder`; the paths of its files, `report.md` and `report.html` first.
 
     Raises:
         NbspError: the results root has nothing of the sweep yet.
     """
     shown = _tables(results, name)
-    page = "\n\n".join(_page(results, shown, name, title)) + "\n"
-    return _write(folder, {"report.md": page.encode(), **_table_files(shown), **_data_files(results)})
+    from analysis.figures import all_figures  # matplotlib comes with it: half a second that `load` need not cost
+
+    pictures = all_figures(results)
+    blocks = list(report_blocks(results, shown, pictures, name, title))
+    pages = {"report.md": markdown.render(blocks), "report.html": html.page(title, html.render(blocks))}
+    contents = {file: text.encode() for file, text in pages.items()}
+    for picture in pictures:
+        contents |= {f"figures/{picture.name}.{kind}": getattr(picture, kind) for kind in ("svg", "pdf", "png")}
+    captions: list[Block] = []
+    for picture in pictures:
+        captions += [Heading(picture.title), Paragraph(" ".join(picture.caption))]
+    contents["figures/captions.md"] = markdown.render(captions).encode()
+    return _write(folder, contents | _table_files(shown) | _data_files(results))
 
 
 def write_tables(results: Results, folder: str | Path, *, name: str) -> list[Path]:
-    """Write the report's tables alone, as CSV (unrounded) and Markdown (as shown).
+    """Write the report's tables alone: CSV (unrounded), Markdown and LaTeX (as shown).
 
     Raises:
         NbspError: the results root has nothing of the sweep yet.
     """
     shown = _tables(results, name)
-    pages = {f"tables/{table.name}.md": ("\n\n".join(_section(table)) + "\n").encode() for table in shown}
+    pages: dict[str, bytes] = {}
+    for table in shown:
+        parts = [f"## {table.title}", markdown.table(table.text), markdown.bullets(table.caption)]
+        pages[f"tables/{table.name}.md"] = ("\n\n".join(parts) + "\n").encode()
     return _write(folder, _table_files(shown) | pages)
 
 
@@ -62,7 +77,9 @@ def _write(folder: str | Path, contents: dict[str, bytes]) -> list[Path]:
 
 
 def _table_files(shown: list[Shown]) -> dict[str, bytes]:
-    return {f"tables/{table.name}.csv": _csv(table.data) for table in shown}
+    found = {f"tables/{table.name}.csv": _csv(table.data) for table in shown}
+    found |= {f"tables/{table.name}.tex": latex.table(table).encode() for table in shown}
+    return found | {"tables/tables.tex": latex.document(shown).encode()}
 
 
 def _data_files(results: Results) -> dict[str, bytes]:
@@ -71,105 +88,23 @@ def _data_files(results: Results) -> dict[str, bytes]:
         data: pd.DataFrame = getattr(results, name)
         parquet = io.BytesIO()
         data.to_parquet(parquet, index=False)
-        found |= {f"data/{name}.csv": _csv(data), f"data/{name}.parquet": parquet.getvalue()}
+        found[f"data/{name}.parquet"] = parquet.getvalue()
+        found[f"data/{name}.csv"] = _long_csv(data) if name == "curves" else _csv(data)
     return found | {"data/README.md": _dictionary(results).encode()}
+
+
+def _long_csv(data: pd.DataFrame) -> bytes:
+    """The same as `_csv`, twenty times as fast; it writes flags otherwise, so only for frames without."""
+    from pyarrow import Table, csv
+
+    file = io.BytesIO()
+    table = Table.from_pandas(data, preserve_index=False)
+    csv.write_csv(table, file, csv.WriteOptions(quoting_style="needed"))
+    return file.getvalue()
 
 
 def _csv(data: pd.DataFrame) -> bytes:
     return data.to_csv(index=False, lineterminator="\n").encode()
-
-
-# The page
-
-
-def _page(results: Results, shown: list[Shown], name: str, title: str) -> Iterator[str]:
-    yield f"# {title}"
-    yield from _what_ran(results, name)
-    for table in shown:
-        yield from _section(table)
-    yield from _definitions(results)
-    yield from _cost(results)
-    yield "Unrounded tables are in `tables/`, the data that they were made from and what each column means in `data/`."
-
-
-def _what_ran(results: Results, name: str) -> Iterator[str]:
-    yield "## What ran"
-    yield what_ran(results)
-    if set(results.finals["status"]) == {"done"}:
-        return
-    counts = results.finals.groupby(["pair", "method"], sort=False)["status"].value_counts().unstack(fill_value=0)
-    counts = counts[[status for status in STATUSES if status in counts]].reset_index()
-    yield markdown.table(counts)
-    yield (
-        f"What is not done is missing from the tables, never estimated; `nbsp-ray run {name}` does the rest, "
-        f"`nbsp-ray status {name}` says what failed."
-    )
-
-
-def _section(table: Shown) -> Iterator[str]:
-    yield f"## {table.title}"
-    yield markdown.table(table.text)
-    yield markdown.bullets(table.caption)
-
-
-def _definitions(results: Results) -> Iterator[str]:
-    last = {trial.phases[-1] for trial in results.plan.trials}
-    learning = [results.plan.phases[key].spec.learning for key in last]
-    goals = {"train": "the goals of training", "heldout": "goals other than those of training"}
-    yield "## What the numbers mean"
-    yield markdown.bullets(
-        [
-            "Success of an episode: the task's own success flag was set at any of its steps. A success rate is the "
-            "share of successful episodes (Eq. 7).",
-            f"Final evaluations: {_join(trial.episodes for trial in results.plan.trials)} episodes per task, on "
-            f"{_join(goals[trial.goals] for trial in results.plan.trials)}. The policy acts as in training "
-            "(stochastic); its mean action is in the columns `*_deterministic` of `data/finals.csv`.",
-            f"Evaluations while learning: {_join(one.eval_episodes for one in learning)} episodes per task every "
-            f"{_join(one.eval_every for one in learning)} env steps, stochastic policy.",
-            f"Stop rule of the last phase: {_join(map(_stop_rule, learning))}.",
-            f"Threshold: the first of {_join(one.stop_evaluations for one in learning)} evaluations in a row of at "
-            f"least {_join(one.stop_threshold for one in learning)}.",
-            "Forgetting: individual - sequential, of the final evaluations.",
-            f"Retention (`first task, last 5`): mean of the last {metrics.RETENTION_EVALUATIONS} evaluations of the "
-            "first task in the last phase; a single late evaluation is noisy.",
-            "Forward transfer: (AUC - AUC from scratch) / (1 - AUC from scratch), where the plan learns the second "
-            "task first with the same seed, SAC and budget; else missing.",
-            f"Not learnt: a first task whose individual success is below {metrics.LEARNT}.",
-        ]
-    )
-
-
-def _stop_rule(learning: Learning) -> str:
-    if learning.stop == "fixed":
-        return f"none, {learning.env_steps:,} env steps"
-    return f"{learning.stop}, at most {learning.env_steps:,} env steps"
-
-
-def _join(values: Iterable[object]) -> str:
-    """Different values, each once: several settings in one plan are all named."""
-    distinct = dict.fromkeys(f"{value:,}" if isinstance(value, int) else str(value) for value in values)
-    return " or ".join(sorted(distinct))
-
-
-def _cost(results: Results) -> Iterator[str]:
-    done = results.phases[results.phases["env_steps"].notna()]
-    env_steps, seconds = int(done["env_steps"].sum()), float(done["seconds"].sum())
-    lines = [
-        f"{len(done)} of {len(results.phases)} phases have learnt to their end, each counted once however many trials "
-        f"share it: {env_steps:,} env steps in {_duration(seconds)} of learning (wall time, summed over phases, final "
-        "evaluations not included)."
-    ]
-    for column, what in (("device", "Device"), ("host", "Machine"), ("git_commit", "Commit"), ("versions", "Versions")):
-        found = list(dict.fromkeys(done[column].dropna()))
-        lines.append(f"{what}: {'; '.join(map(str, found)) or 'not recorded'}.")
-    if len(done["versions"].dropna().unique()) > 1:
-        lines.append("The phases were made with different versions: `data/phases.csv` says which with which.")
-    yield "## Cost and versions"
-    yield markdown.bullets(lines)
-
-
-def _duration(seconds: float) -> str:
-    return f"{number(seconds, digits=0)} s" if seconds < 600 else f"{number(seconds / 3600)} h"
 
 
 DICTIONARY = """\

@@ -46,7 +46,7 @@ def results_table(results: Results) -> pd.DataFrame:
 def _outcome(trials: pd.DataFrame) -> Row:
     learnt = trials[_is(trials["learnt_first"])]
     row = _counts(trials)
-    for name in (*SUCCESSES, "forgetting"):
+    for name in (*SUCCESSES, "forgetting", "retention_last_5"):
         row |= _columns(name, _summary(trials, name))
     row |= _columns("forgetting_learnt", _summary(learnt, "forgetting"))
     return row | {

@@ -26,6 +26,7 @@ SETTINGS: Mapping[str, Any] = {
 }
 
 MANIFEST = {"host": "box", "device": "cpu", "git_commit": "abc", "versions": {"python": "3.11.8", "torch": "2.11"}}
+AGENT = {"w": np.zeros(1, dtype=np.float32)}
 NEURONS = {
     "selected": 3,
     "selected_per_layer": [2, 1],
@@ -85,7 +86,7 @@ def learn(
         result=known | {"replay_share": {"actor": 0.0, "critic": 0.0}} | result,
         manifest=MANIFEST,
         curve=curve,
-        agent={"w": np.zeros(1, dtype=np.float32)},
+        agent=AGENT,
         prepared={},
         replay=None,
         sample=None,

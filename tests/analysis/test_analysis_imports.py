@@ -6,6 +6,7 @@ import pytest
 import analysis
 
 MODULES = ["analysis", "analysis.report", "analysis.console", "analysis.tables", "analysis.statistics"]
+FIGURE_MODULES = ["analysis.figures", "analysis.explorer"]
 
 
 @pytest.mark.parametrize("module", MODULES)
@@ -15,5 +16,15 @@ def test_neither_torch_nor_ray_is_imported(module):
     assert found.stdout.strip() == ""
 
 
+@pytest.mark.parametrize("module", FIGURE_MODULES)
+def test_figures_and_pages_need_neither_torch_nor_ray_nor_a_display(module):
+    code = f"import sys, {module}; print(*sorted({{'torch', 'ray', 'matplotlib.pyplot'}} & set(sys.modules)))"
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert found.stdout.strip() == ""
+
+
 def test_exported_names():
-    assert analysis.__all__ == ["Results", "load", "write_report"]
+    assert set(analysis.__all__) == {
+        *("Results", "load", "write_report", "write_tables", "write_explorer"),
+        *("Advice", "advise", "export_agent"),
+    }

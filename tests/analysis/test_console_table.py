@@ -1,4 +1,5 @@
 import io
+import re
 
 from rich.console import Console
 from synthetic_store import find, learn_first, learn_second, plan_of
@@ -7,10 +8,10 @@ import analysis
 from analysis.console import console_table
 
 
-def shown(results):
+def shown(results, width=160):
     table, notes = console_table(results, title="Toy")
     text = io.StringIO()
-    Console(width=160, file=text).print(table)
+    Console(width=width, file=text).print(table)
     return text.getvalue(), notes
 
 
@@ -18,9 +19,10 @@ def test_one_row_per_method_with_both_tasks(full, plan):
     text, notes = shown(analysis.load(full.root, plan))
     lines = [line for line in text.splitlines() if "reach > avoid" in line]
     assert len(lines) == 2
-    assert [cell.strip() for cell in lines[0].split("│")[1:-1]] == [
-        *("reach > avoid", "base", ""),
-        *("0.60 ± 0.30", "0.05 ± 0.05", "0.75 ± 0.25", "0.55 ± 0.25"),
+    # Before, after, last five evaluations (0.8, 0.6, 0.4, 0.2 of both seeds), second task, forgetting.
+    assert re.split(r"\s{2,}", lines[0].strip()) == [
+        *("reach > avoid", "base"),
+        *("0.60 ± 0.30", "0.05 ± 0.05", "0.50 ± 0.00", "0.75 ± 0.25", "0.55 ± 0.25"),
     ]
     assert notes[0] == "4 trials: 4 done."
     assert any("standard error" in note for note in notes)
@@ -39,3 +41,11 @@ def test_nothing_done_is_a_table_of_dashes(store):
     assert "nbsp" in text
     assert "0." not in text.replace("0.2", "")
     assert notes[0] == "4 trials: 4 missing."
+
+
+def test_the_longest_names_stay_on_one_line_in_a_narrow_terminal(store):
+    plan = plan_of(benchmark="metaworld", pairs=(("drawer-close", "drawer-open"),), methods=("nbsp_critic", "base"))
+    text, _ = shown(analysis.load(store.root, plan), width=110)
+    (line,) = [line for line in text.splitlines() if "nbsp_critic" in line]
+    assert line.strip().startswith("drawer-close > drawer-open")
+    assert max(map(len, text.splitlines())) <= 110

@@ -11,13 +11,16 @@ from analysis.report import write_tables
 from nbsp_ray.errors import NbspError
 
 TABLES = {"results", "individual_sequential", "learning", "differences", "neurons", "trials"}
+FIGURES = {"two_phases", "methods", "first_tasks"}
 
 
 def test_a_report_is_one_page_its_tables_and_its_data(full, plan, tmp_path):
     paths = analysis.write_report(analysis.load(full.root, plan), tmp_path / "r", name="x", title="Toy, both tasks")
     names = {path.relative_to(tmp_path / "r").as_posix() for path in paths}
     data = {f"data/{name}.{kind}" for name in ("curves", "finals", "phases") for kind in ("csv", "parquet")}
-    assert names == {"report.md", "data/README.md"} | data | {f"tables/{name}.csv" for name in TABLES}
+    tables = {f"tables/{name}.{kind}" for name in TABLES for kind in ("csv", "tex")} | {"tables/tables.tex"}
+    figures = {f"figures/{name}.{kind}" for name in FIGURES for kind in ("svg", "pdf", "png")} | {"figures/captions.md"}
+    assert names == {"report.md", "report.html", "data/README.md"} | data | tables | figures
     assert all(path.stat().st_size for path in paths)
     page = paths[0].read_text()
     assert page.startswith("# Toy, both tasks\n")
@@ -101,7 +104,8 @@ def test_different_versions_are_said(full, plan, tmp_path):
 
 def test_tables_alone(full, plan, tmp_path):
     paths = write_tables(analysis.load(full.root, plan), tmp_path, name="x")
-    assert {path.name for path in paths} == {f"{name}.{kind}" for name in TABLES for kind in ("csv", "md")}
+    expected = {f"{name}.{kind}" for name in TABLES for kind in ("csv", "md", "tex")} | {"tables.tex"}
+    assert {path.name for path in paths} == expected
 
 
 def test_a_report_can_be_written_again(store, tmp_path):

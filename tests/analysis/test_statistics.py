@@ -2,7 +2,17 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from analysis.statistics import paired_difference, summary, wilson_interval
+from analysis.statistics import (
+    bootstrap_interval,
+    interquartile_mean,
+    paired_difference,
+    performance_profile,
+    pooled_interquartile_mean,
+    probability_of_improvement,
+    stratified_bootstrap,
+    summary,
+    wilson_interval,
+)
 
 
 def test_summary_by_hand():
@@ -65,3 +75,84 @@ def test_differences_are_paired():
 
 def test_a_pair_with_a_missing_half_is_no_pair():
     assert paired_difference({"a": np.nan, "b": 0.6}, {"a": 0.1, "b": 0.5}).n == 1
+
+
+def strata(*values):
+    return [np.array(one, dtype=float)[:, None] for one in values]
+
+
+def test_iqm_by_hand():
+    # Eight values: two are cut at each end, (3 + 4 + 5 + 6) / 4.
+    assert interquartile_mean(np.array([8.0, 1, 7, 2, 6, 3, 5, 4])) == pytest.approx(4.5)
+    # Five values: one is cut at each end.
+    assert interquartile_mean(np.array([0.0, 0, 0.9, 1, 1])) == pytest.approx(1.9 / 3)
+    assert pooled_interquartile_mean(strata([8, 1, 7, 2], [6, 3, 5, 4])) == pytest.approx(4.5)
+
+
+def test_iqm_is_the_trimmed_mean_of_the_papers_code():
+    values = np.random.default_rng(0).random((3, 23))
+    assert interquartile_mean(values) == pytest.approx(stats.trim_mean(values, 0.25, axis=1))
+
+
+def test_probability_of_improvement_by_hand():
+    # 0.5 against 0.1, 0.5, 0.9: better, equal, worse; 1.0 is better than all three; 0.2 than one.
+    runs = np.array([[0.5, 0.1], [1.0, 0.5], [0.2, 0.9]])
+    assert probability_of_improvement([runs]) == pytest.approx((1.5 + 3 + 1) / 9)
+    assert probability_of_improvement([runs, np.array([[1.0, 0.0]])]) == pytest.approx((5.5 / 9 + 1) / 2)
+
+
+def test_probability_of_improvement_agrees_with_the_mann_whitney_statistic():
+    runs = np.random.default_rng(1).integers(0, 4, (9, 2)) / 4.0
+    u = stats.mannwhitneyu(runs[:, 0], runs[:, 1]).statistic
+    assert probability_of_improvement([runs]) == pytest.approx(u / 81)
+
+
+def test_performance_profile_by_hand():
+    profile = performance_profile(np.array([0.0, 0.5, 1.0]))
+    assert profile(strata([0.0, 0.5, 1.0, 1.0], [1.0, 1.0])) == pytest.approx([(0.75 + 1) / 2, (0.5 + 1) / 2, 0.0])
+
+
+def test_resampling_keeps_strata_and_rows_together():
+    pairs = [np.array([[1.0, 10.0], [2.0, 20.0]]), np.array([[3.0, 30.0]])]
+
+    def check(drawn):
+        assert [one.shape for one in drawn] == [(50, 2, 2), (50, 1, 2)]
+        assert all((one[..., 1] == 10 * one[..., 0]).all() for one in drawn)
+        assert (drawn[1] == pairs[1]).all()
+        return np.zeros(50)
+
+    stratified_bootstrap(pairs, check, np.random.default_rng(0), 50)
+
+
+def test_a_bootstrap_interval_is_the_same_each_time_and_holds_its_value():
+    runs = strata(*np.random.default_rng(2).random((2, 9)))
+    found = bootstrap_interval(runs, pooled_interquartile_mean)
+    assert found == bootstrap_interval(runs, pooled_interquartile_mean)
+    assert found != bootstrap_interval(runs, pooled_interquartile_mean, seed=1)
+    assert (found.runs, found.strata) == (18, 2)
+    assert found.low < found.value < found.high
+
+
+def test_without_a_second_run_there_is_no_bootstrap_interval():
+    alone = bootstrap_interval(strata([0.5, 0.7], [0.9]), pooled_interquartile_mean)
+    assert (alone.runs, alone.strata) == (3, 2)
+    assert np.isnan([alone.low, alone.high]).all()
+    nothing = bootstrap_interval(strata([]), pooled_interquartile_mean)
+    assert nothing.runs == 0
+    assert np.isnan(nothing.value)
+
+
+def test_the_stratified_bootstrap_covers_the_iqm_in_nine_of_ten_cases_as_the_caption_says():
+    rng = np.random.default_rng(3)
+    repeats, covered = 1000, 0
+    for data in rng.normal(0.6, 0.2, size=(repeats, 4, 5, 1)):
+        found = bootstrap_interval(list(data), pooled_interquartile_mean, resamples=400)
+        covered += found.low <= 0.6 <= found.high
+    assert covered / repeats == pytest.approx(0.90, abs=0.03)
+
+
+@pytest.mark.parametrize("rate", [0.5, 0.9, 0.98])
+def test_wilson_covers_the_rate(rate):
+    wins = np.arange(201)
+    holds = [low <= rate <= high for low, high in (wilson_interval(one / 200, 200) for one in wins)]
+    assert stats.binom.pmf(wins[holds], 200, rate).sum() == pytest.approx(0.95, abs=0.025)

@@ -1,0 +1,172 @@
+"""Which number of skill neurons serves a stated weighting best, and whether the data can tell.
+
+The value of a trial is w x stability + (1 - w) x plasticity. Counts are compared by seed: all of them continue the same
+first phase. Two uncertainties are given, because each hides what the other shows: the paired t interval of the
+difference to the best count, and how often each count comes out best when the seeds are drawn again.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from analysis.load import Results
+from analysis.metrics import Floats
+from analysis.statistics import BOOTSTRAP_SEED, CONFIDENCE, RESAMPLES, Summary, summary
+from analysis.tradeoff import MEASURES, Count, Measures, Series, all_series
+from nbsp_ray.errors import NbspError
+
+
+@dataclass(frozen=True)
+class CountValue:
+    """One number of skill neurons under the weighting."""
+
+    label: str
+    neurons: int | None
+    value: Summary
+    """Over the seeds that every compared count has."""
+    behind_best: Summary
+    """The best count's value minus this one's, paired by seed; of the best itself, no seeds."""
+    best_share: float
+    """Share of resamples of the seeds in which it is the best; NaN with one seed."""
+
+    @property
+    def indistinguishable(self) -> bool:
+        """Whether the data cannot tell it from the best: the 95 % interval of the difference holds 0, or there is none.
+
+        An interval without width is one only if all seeds agree on a difference.
+        """
+        return self.behind_best.n < 2 or self.behind_best.low <= 0
+
+
+@dataclass(frozen=True)
+class Advice:
+    """What the data say of one pair, or of all pairs of a method together."""
+
+    label: str
+    seeds: int
+    """On which the comparison rests."""
+    counts: tuple[CountValue, ...]
+    """From few neurons to many."""
+    left_out: tuple[str, ...]
+    """Counts without any seed that has both numbers."""
+
+    @property
+    def best(self) -> CountValue:
+        """The count with the highest mean value; of equal ones the smallest."""
+        return max(self.counts, key=lambda count: (round(count.value.mean, 9), -(count.neurons or 0)))
+
+    @property
+    def ties(self) -> list[CountValue]:
+        """Other counts that the data cannot tell from the best."""
+        return [count for count in self.counts if count is not self.best and count.indistinguishable]
+
+    def sentence(self) -> str:
+        """The advice in words."""
+        best, ties = self.best, self.ties
+        head = f"{best.label} ({best.neurons} neurons per network) has the highest value, {best.value.mean:.2f}"
+        if self.seeds == 1:
+            return f"{head}; one seed ranks nothing, so this is no advice yet."
+        if not ties:
+            return f"{head}; every other count is worse, beyond what {self.seeds} seeds leave open."
+        names = ", ".join(count.label for count in ties)
+        return f"{head}; {self.seeds} seeds cannot tell it apart from {names}."
+
+
+def advise(results: Results, weight_stability: float, *, measures: Measures = MEASURES["final"]) -> list[Advice]:
+    """Advice for every pair and method with several numbers of skill neurons; then for each method over all its pairs.
+
+    Raises:
+        NbspError: a weight outside [0, 1], or no method of the plan has two numbers of skill neurons with results.
+    """
+    if not 0 <= weight_stability <= 1:
+        raise NbspError(f"the weight of stability is {weight_stability:g}; it takes a number in [0, 1], such as 0.5")
+    found = [one for one in all_series(results) if sum(count.neurons is not None for count in one.counts) > 1]
+    if not found:
+        raise NbspError(
+            "this sweep has one number of skill neurons, so there is nothing to choose from; "
+            "give it several: skill_neurons=0.1,0.2,0.4"
+        )
+    advice = [_of_series([one], one.label, weight_stability, measures) for one in found]
+    for series in _over_pairs(found):
+        first = series[0]
+        label = ", ".join(part for part in (f"all {len(series)} pairs", first.method, first.variant) if part)
+        advice.append(_of_series(series, label, weight_stability, measures))
+    present = [one for one in advice if one is not None]
+    if not present:
+        raise NbspError(
+            "no two numbers of skill neurons have a finished trial of the same seed yet, so nothing can be advised"
+        )
+    return present
+
+
+def _over_pairs(found: Sequence[Series]) -> Iterator[list[Series]]:
+    groups: dict[tuple[str, str, str], list[Series]] = {}
+    for one in found:
+        groups.setdefault((one.benchmark, one.method, one.variant), []).append(one)
+    yield from (series for series in groups.values() if len({one.pair for one in series}) > 1)
+
+
+def _of_series(series: Sequence[Series], label: str, weight: float, measures: Measures) -> Advice | None:
+    """Advice on the mean over the pairs of `series`, by the seeds that all pairs and all compared counts have."""
+    tables = [_values(one.counts, weight, measures) for one in series]
+    every = list(dict.fromkeys(name for table in tables for name in table.columns))
+    columns = [name for name in every if all(name in table and table[name].notna().any() for table in tables)]
+    if len(columns) < 2:
+        return None
+    of_seed = pd.concat([table[columns] for table in tables]).groupby(level=0)
+    by_seed = of_seed.mean()[of_seed.count().eq(len(tables)).all(axis=1)]
+    if not len(by_seed):
+        return None
+    neurons = {count.label: count.neurons for one in series for count in one.counts}
+    columns.sort(key=lambda name: neurons[name] or 0)
+    values = by_seed[columns].to_numpy(dtype=np.float64)
+    best = int(np.argmax(values.mean(axis=0).round(9)))
+    shares = _best_shares(values)
+    counts = tuple(
+        CountValue(
+            name,
+            neurons[name],
+            summary(values[:, i]),
+            summary(values[:, best] - values[:, i]) if i != best else summary([]),
+            float(shares[i]),
+        )
+        for i, name in enumerate(columns)
+    )
+    return Advice(label, len(values), counts, tuple(name for name in every if name not in columns))
+
+
+def _values(counts: Sequence[Count], weight: float, measures: Measures) -> pd.DataFrame:
+    """w x stability + (1 - w) x plasticity: a row for each seed, a column for each count that selects neurons."""
+    columns = {
+        count.label: (weight * count.trials[measures.stability] + (1 - weight) * count.trials[measures.plasticity])
+        .set_axis(count.trials["seed"].to_numpy(dtype=np.int64))
+        .astype("float64")
+        for count in counts
+        if count.neurons is not None
+    }
+    return pd.DataFrame(columns)
+
+
+def _best_shares(values: Floats) -> Floats:
+    """How often each count (S, C) has the highest mean when seeds are drawn with replacement; ties shared."""
+    seeds = len(values)
+    if seeds < 2:
+        return np.full(values.shape[1], np.nan)
+    drawn: npt.NDArray[np.int64] = np.random.default_rng(BOOTSTRAP_SEED).integers(seeds, size=(RESAMPLES, seeds))
+    means = values[drawn].mean(axis=1).round(9)
+    first = means == means.max(axis=1, keepdims=True)
+    return np.asarray((first / first.sum(axis=1, keepdims=True)).mean(axis=0))
+
+
+def advice_notes(weight_stability: float, measures: Measures = MEASURES["final"]) -> list[str]:
+    """What the numbers of the advice are."""
+    return [
+        f"Value = {weight_stability:g} x stability + {1 - weight_stability:g} x plasticity ({measures.words}).",
+        f"Mean and {CONFIDENCE:.0%} Student t interval over seeds; `behind the best` is paired by seed, and so is "
+        f"`best in`, the share of {RESAMPLES:,} resamples of the seeds (bootstrap seed {BOOTSTRAP_SEED}) in which the "
+        "count has the highest mean.",
+        "Several counts are compared with one that was picked for being best: read a narrow lead with care.",
+    ]

@@ -1,0 +1,132 @@
+"""What a report says, block by block: what ran, tables, figures, definitions, cost."""
+
+from collections.abc import Iterator
+
+import pandas as pd
+
+from analysis import metrics
+from analysis.cells import number
+from analysis.document import Block, Bullets, Heading, Paragraph, Picture, TextTable, join
+from analysis.load import Results
+from analysis.phases import STATUSES
+from analysis.show import Shown, what_ran
+from nbsp_ray.config import Learning
+from nbsp_ray.plan import ALGORITHM_VERSION
+from nbsp_ray.store import Store
+
+FIGURES_FIRST = ("results", "individual_sequential")
+"""The figures come after these tables: what they draw, in numbers."""
+
+
+def report_blocks(
+    results: Results, shown: list[Shown], pictures: list[Picture], name: str, title: str
+) -> Iterator[Block]:
+    """The whole report."""
+    yield Heading(title, level=1)
+    yield from _what_ran(results, name)
+    for table in (one for one in shown if one.name in FIGURES_FIRST):
+        yield from section(table)
+    for picture in pictures:
+        yield Heading(f"Figure: {picture.title[0].lower()}{picture.title[1:]}")
+        yield picture
+    for table in (one for one in shown if one.name not in FIGURES_FIRST):
+        yield from section(table)
+    yield from _definitions(results)
+    yield from _cost(results)
+    yield Paragraph(
+        "Unrounded tables are in `tables/` (CSV, and LaTeX with booktabs), figures in `figures/` (SVG, PDF, PNG), the "
+        "data that all were made from and what each column means in `data/`."
+    )
+
+
+def section(table: Shown) -> Iterator[Block]:
+    """A table under its title, its caption below."""
+    yield Heading(table.title)
+    yield TextTable(table.text)
+    yield Bullets(table.caption)
+
+
+def _what_ran(results: Results, name: str) -> Iterator[Block]:
+    yield Heading("What ran")
+    yield Paragraph(what_ran(results))
+    others = _other_versions(results)
+    if others:
+        yield Paragraph(
+            f"This results root also has {others} phases made by another version of the algorithm than this one "
+            f"({ALGORITHM_VERSION}). Their numbers cannot be mixed with these, and none of them is in this report."
+        )
+    if set(results.finals["status"]) == {"done"}:
+        return
+    counts = results.finals.groupby(["pair", "method"], sort=False)["status"].value_counts().unstack(fill_value=0)
+    yield TextTable(counts[[status for status in STATUSES if status in counts]].reset_index())
+    failed = results.phases[results.phases["status"] == "failed"]
+    if len(failed):
+        yield Paragraph(f"Failed phases ({len(failed)}), with the first line of their last error:")
+        yield TextTable(
+            pd.DataFrame({"phase": failed["label"], "error": failed["error"].fillna("-"), "key": failed["key"]})
+        )
+    yield Paragraph(
+        f"What is not done is missing from tables and figures, never estimated; `nbsp-ray run {name}` does the rest, "
+        f"`nbsp-ray status {name}` says what failed."
+    )
+
+
+def _other_versions(results: Results) -> int:
+    """Phases in the results root that another algorithm version made."""
+    store = Store(results.root)
+    specs = (store.phase(key).spec() for key in store.phases() if key not in results.plan.phases)
+    return sum(spec is not None and spec.get("algorithm_version") != ALGORITHM_VERSION for spec in specs)
+
+
+def _definitions(results: Results) -> Iterator[Block]:
+    last = {trial.phases[-1] for trial in results.plan.trials}
+    learning = [results.plan.phases[key].spec.learning for key in last]
+    goals = {"train": "the goals of training", "heldout": "goals other than those of training"}
+    yield Heading("What the numbers mean")
+    yield Bullets(
+        [
+            "Success of an episode: the task's own success flag was set at any of its steps. A success rate is the "
+            "share of successful episodes (Eq. 7).",
+            f"Final evaluations: {join(trial.episodes for trial in results.plan.trials)} episodes per task, on "
+            f"{join(goals[trial.goals] for trial in results.plan.trials)}. The policy acts as in training "
+            "(stochastic); its mean action is in the columns `*_deterministic` of `data/finals.csv`.",
+            f"Evaluations while learning: {join(one.eval_episodes for one in learning)} episodes per task every "
+            f"{join(one.eval_every for one in learning)} env steps, stochastic policy.",
+            f"Stop rule of the last phase: {join(map(_stop_rule, learning))}.",
+            f"Threshold: the first of {join(one.stop_evaluations for one in learning)} evaluations in a row of at "
+            f"least {join(one.stop_threshold for one in learning)}.",
+            "Forgetting: individual - sequential, of the final evaluations.",
+            f"Retention (`first task, last 5`): mean of the last {metrics.RETENTION_EVALUATIONS} evaluations of the "
+            "first task in the last phase; a single late evaluation is noisy.",
+            "Forward transfer: (AUC - AUC from scratch) / (1 - AUC from scratch), where the plan learns the second "
+            "task first with the same seed, SAC and budget; else missing.",
+            f"Not learnt: a first task whose individual success is below {metrics.LEARNT}.",
+        ]
+    )
+
+
+def _stop_rule(learning: Learning) -> str:
+    if learning.stop == "fixed":
+        return f"none, {learning.env_steps:,} env steps"
+    return f"{learning.stop}, at most {learning.env_steps:,} env steps"
+
+
+def _cost(results: Results) -> Iterator[Block]:
+    done = results.phases[results.phases["env_steps"].notna()]
+    env_steps, seconds = int(done["env_steps"].sum()), float(done["seconds"].sum())
+    lines = [
+        f"{len(done)} of {len(results.phases)} phases have learnt to their end, each counted once however many trials "
+        f"share it: {env_steps:,} env steps in {_duration(seconds)} of learning (wall time, summed over phases, final "
+        "evaluations not included)."
+    ]
+    for column, what in (("device", "Device"), ("host", "Machine"), ("git_commit", "Commit"), ("versions", "Versions")):
+        found = list(dict.fromkeys(done[column].dropna()))
+        lines.append(f"{what}: {'; '.join(map(str, found)) or 'not recorded'}.")
+    if len(done["versions"].dropna().unique()) > 1:
+        lines.append("The phases were made with different versions: `data/phases.csv` says which with which.")
+    yield Heading("Cost and versions")
+    yield Bullets(lines)
+
+
+def _duration(seconds: float) -> str:
+    return f"{number(seconds, digits=0)} s" if seconds < 600 else f"{number(seconds / 3600)} h"

@@ -1,0 +1,211 @@
+"""The page on which one plays with the number of skill neurons: one file, offline, plotly inside.
+
+Everything that is a number is computed here and tested; `pages/explorer.js` only draws it and answers clicks.
+"""
+
+import json
+import math
+import shlex
+from collections.abc import Iterable, Mapping, Sequence
+from html import escape
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from analysis import html
+from analysis.bands import CurveReader, SeedCurve
+from analysis.load import Results
+from analysis.palette import look
+from analysis.statistics import Summary
+from analysis.tradeoff import FRONT_RULE, KNEE_RULE, MEASURES, Count, Series, all_series, knee, pareto_front
+from nbsp_ray.errors import NbspError
+from nbsp_ray.methods import NETWORKS
+from nbsp_ray.settings import AXES
+from nbsp_ray.store import Files, Store
+
+CURVE_POINTS = 120
+"""Points of a curve that the page keeps."""
+SYMBOLS: Mapping[str, str] = {
+    "o": "circle",
+    "s": "square",
+    "D": "diamond",
+    "^": "triangle-up",
+    "v": "triangle-down",
+    "P": "cross",
+    "X": "x",
+    "*": "star",
+    "h": "hexagon",
+    "<": "triangle-left",
+    ">": "triangle-right",
+    "p": "pentagon",
+}
+"""matplotlib's markers as plotly calls them: a method looks the same everywhere."""
+Json = dict[str, Any]
+
+
+def write_explorer(
+    results: Results, path: str | Path, *, name: str, title: str, given: str = "", overrides: Sequence[str] = ()
+) -> Path:
+    """Write the page of sweep `name` to `path`.
+
+    Args:
+        results: What there is of it.
+        path: The page's file.
+        name: Of the sweep.
+        title: Its title.
+        given: The sweep as it is named on the command line; default: `name`.
+        overrides: `KEY=VALUE`s that the sweep was planned with, for the commands that the page shows.
+
+    Raises:
+        NbspError: the results root has nothing of the sweep yet.
+    """
+    if not results.any_begun:
+        raise NbspError(f"{results.root} has nothing of {name} yet: start it with `nbsp-ray run {name}`")
+    path = Path(path)
+    Files(path.parent).write(path.name, explorer_page(results, title, given or name, overrides).encode())
+    return path
+
+
+def explorer_page(results: Results, title: str, given: str, overrides: Sequence[str]) -> str:
+    """The page as text."""
+    data = explorer_data(results, given, overrides)
+    # `<` as an escape: no text of a sweep can end the script.
+    script = json.dumps(data, allow_nan=False, separators=(",", ":")).replace("<", "\\u003c")
+    plotly = (files("plotly") / "package_data" / "plotly.min.js").read_text(encoding="utf-8")
+    body = html.asset("explorer.html").replace("{{title}}", escape(title))
+    scripts = (plotly, f"const DATA = {script};", html.asset("explorer.js"))
+    return html.page(f"{title}: explorer", body, style=html.asset("explorer.css"), scripts=scripts)
+
+
+def explorer_data(results: Results, given: str, overrides: Sequence[str]) -> Json:
+    """All that the page knows, as JSON."""
+    series = list(all_series(results))
+    methods = dict.fromkeys(one.method for one in series)
+    trials: list[Json] = []
+    reader, store = CurveReader(results), Store(results.root)
+    described = [_series(one, trials, reader, store, results, given, overrides) for one in series]
+    return {
+        "pairs": list(dict.fromkeys(one.pair for one in series)),
+        "methods": [_method(method) for method in methods],
+        "networks": list(NETWORKS),
+        "measures": [{"id": key, "words": measures.words} for key, measures in MEASURES.items()],
+        "rules": [FRONT_RULE, KNEE_RULE],
+        "counts": _all_counts(series),
+        "series": described,
+        "trials": trials,
+    }
+
+
+def _method(method: str) -> Json:
+    its_look = look(method)
+    return {"name": method, "colour": its_look.colour, "symbol": SYMBOLS[its_look.marker]}
+
+
+def _all_counts(series: Iterable[Series]) -> list[Json]:
+    """Every number of skill neurons, from few to many: what the slider stops at."""
+    found = {(count.neurons, count.label) for one in series for count in one.counts if count.neurons is not None}
+    return [{"label": label, "neurons": neurons} for neurons, label in sorted(found)]
+
+
+def _series(
+    series: Series,
+    trials: list[Json],
+    reader: CurveReader,
+    store: Store,
+    results: Results,
+    given: str,
+    overrides: Sequence[str],
+) -> Json:
+    counts: list[Json] = []
+    for count in series.counts:
+        indices = range(len(trials), len(trials) + len(count.trials))
+        trials += [_trial(row, reader, store, results, given, overrides) for row in count.trials.to_dict("records")]
+        counts.append(_count(count) | {"trials": list(indices)})
+    fronts: Json = {}
+    for key, measures in MEASURES.items():
+        means = series.means(measures)
+        front = pareto_front(means)
+        fronts[key] = {"front": front, "knee": knee(means, front)}
+    identity = {"pair": series.pair, "method": series.method, "variant": series.variant, "label": series.label}
+    return identity | {"counts": counts, "fronts": fronts}
+
+
+def _count(count: Count) -> Json:
+    row: Json = {"label": count.label, "neurons": count.neurons, "planned": len(count.trials)}
+    for key, measures in MEASURES.items():
+        stability, plasticity = count.summaries(measures)
+        row[key] = {"n": stability.n, "stability": _summary(stability), "plasticity": _summary(plasticity)}
+    return row
+
+
+def _summary(found: Summary) -> Json:
+    return {
+        "mean": _rounded(found.mean),
+        "se": _rounded(found.standard_error),
+        "t": [_rate(found.low), _rate(found.high)],
+    }
+
+
+def _trial(
+    row: Mapping[Any, Any], reader: CurveReader, store: Store, results: Results, given: str, overrides: Sequence[str]
+) -> Json:
+    first, last = str(row["key_first"]), str(row["key_second"])
+    found: Json = {
+        name: str(row[name]) for name in ("pair", "method", "variant", "status", "first_task", "second_task")
+    }
+    found |= {
+        "seed": int(row["seed"]),
+        "count": None if pd.isna(row["skill_neurons"]) else str(row["skill_neurons"]),
+        "budget": results.plan.phases[last].spec.learning.env_steps,
+        "individual": _rounded(row["individual"]),
+        "learnt": None if pd.isna(row["learnt_first"]) else bool(row["learnt_first"]),
+        "truncated": bool(row["curve_truncated"]) if not pd.isna(row["curve_truncated"]) else False,
+        "training": _curve(reader.training(last)),
+        "retained": _curve(reader.evaluation(last, str(row["first_task"]))),
+        "folders": {"first": str(store.phase(first).path), "second": str(store.phase(last).path)},
+        "command": rerun_command(row, given, overrides),
+        "selected": {network: _per_layer(row, network) for network in NETWORKS},
+    }
+    for key, measures in MEASURES.items():
+        found[key] = [_rounded(row[measures.stability]), _rounded(row[measures.plasticity])]
+    return found
+
+
+def rerun_command(row: Mapping[Any, Any], given: str, overrides: Sequence[str]) -> str:
+    """The command that runs one trial anew, in a results root of its own (in the old one it is done already)."""
+    kept = [one for one in overrides if one.partition("=")[0].strip() not in AXES]
+    chosen = [f"pairs={row['first_task']}:{row['second_task']}", f"methods={row['method']}", f"seeds={row['seed']}"]
+    if not pd.isna(row["skill_neurons"]):
+        chosen.append(f"skill_neurons={row['skill_neurons']}")
+    return shlex.join(["nbsp-ray", "try", given, *kept, *chosen, "--root", "rerun"])
+
+
+def _per_layer(row: Mapping[Any, Any], network: str) -> list[Json] | None:
+    """Selected and, of all neurons, constant ones of each layer; None if the method selects none there."""
+    if pd.isna(row[f"{network}_selected"]):
+        return None
+    numbers = range(1, 1 + sum(str(name).startswith(f"{network}_selected_layer_") for name in row))
+    layers = [{what: row[f"{network}_{what}_layer_{n}"] for what in ("selected", "constant")} for n in numbers]
+    return [{name: int(value) for name, value in layer.items()} for layer in layers if not pd.isna(layer["selected"])]
+
+
+def _curve(curve: SeedCurve) -> Json:
+    at = np.unique(np.linspace(0, max(0, len(curve.env_steps) - 1), CURVE_POINTS).round().astype(int))
+    at = at[at < len(curve.env_steps)]
+    return {
+        "x": curve.env_steps[at].astype(int).tolist(),
+        "y": [_rounded(value) for value in curve.success[at]],
+        "stopped": curve.end if curve.stopped_early else None,
+    }
+
+
+def _rate(value: float) -> float | None:
+    """The end of an interval of a rate, cut at what it can be."""
+    return _rounded(min(1.0, max(0.0, value))) if not math.isnan(value) else None
+
+
+def _rounded(value: Any) -> float | None:
+    return None if pd.isna(value) else round(float(value), 4)

@@ -1,0 +1,40 @@
+"""What a page of one file must not have."""
+
+from html.parser import HTMLParser
+
+VOID = {"meta", "link", "input", "br", "img", "path", "use", "rect"}
+
+
+class Page(HTMLParser):
+    """Tags that do not close, ids that stand twice, and addresses outside the page."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.ids: list[str] = []
+        self.problems: list[str] = []
+        self.feed(text)
+        self.problems += [f"<{tag}> is not closed" for tag in self.open]
+        self.problems += [f"id {one} twice" for one in set(self.ids) if self.ids.count(one) > 1]
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self._look(tag, attrs)
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self._look(tag, attrs)
+
+    def handle_endtag(self, tag: str) -> None:
+        if tag in VOID:
+            return
+        if not self.open or self.open.pop() != tag:
+            self.problems.append(f"</{tag}> closes nothing")
+
+    def _look(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        for name, value in attrs:
+            if name == "id":
+                self.ids.append(value or "")
+            outside = not (value or "").startswith(("#", "data:"))
+            if name in ("src", "href", "xlink:href", "srcset", "action") and outside:
+                self.problems.append(f"<{tag} {name}={value}>")

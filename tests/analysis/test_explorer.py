@@ -1,0 +1,103 @@
+import json
+import re
+import shlex
+
+import pytest
+from pages import Page
+from synthetic_store import FIRST, SECOND, find, learn_first, learn_second, plan_of
+
+import analysis
+from analysis.explorer import SYMBOLS, explorer_data, rerun_command
+from analysis.palette import LOOKS, MARKERS
+from nbsp_ray.errors import NbspError
+from nbsp_ray.plan import make_plan
+from nbsp_ray.sweepfile import load_sweep
+
+COUNTS = (0.1, 0.2, 0.8)
+
+
+@pytest.fixture
+def results(store):
+    plan = plan_of(skill_neurons=COUNTS)
+    after = {None: (0, 10), 0.1: (4, 9), 0.2: (8, 7), 0.8: (10, 1)}
+    for trial in plan.trials:
+        learn_first(store, plan, trial, 9)
+        learn_second(store, plan, trial, *after[trial.skill_neurons])
+    return analysis.load(store.root, plan)
+
+
+def test_the_page_knows_means_front_and_knee(results):
+    data = explorer_data(results, "x", ())
+    base, nbsp = data["series"]
+    assert [count["label"] for count in base["counts"]] == [""]
+    assert [count["label"] for count in nbsp["counts"]] == ["0.1", "0.2", "0.8"]
+    low = nbsp["counts"][0]
+    assert (low["neurons"], low["planned"], low["final"]["n"]) == (2, 2, 2)
+    assert low["final"]["stability"] == {"mean": 0.4, "se": 0.0, "t": [0.4, 0.4]}
+    assert nbsp["fronts"]["final"] == {"front": [0, 1, 2], "knee": 1}
+    assert [one["label"] for one in data["counts"]] == ["0.1", "0.2", "0.8"]
+    assert [one["name"] for one in data["methods"]] == ["base", "nbsp"]
+
+
+def test_each_trial_has_what_a_click_shows(results):
+    data = explorer_data(results, "x", ())
+    trial = data["trials"][data["series"][1]["counts"][2]["trials"][1]]
+    assert (trial["seed"], trial["count"], trial["final"]) == (1, "0.8", [1.0, 0.1])
+    assert trial["retained"]["y"] == [1, 0.8, 0.6, 0.4, 0.2]
+    assert trial["folders"]["second"].startswith(str(results.root))
+    assert trial["selected"]["actor"] is None
+    assert trial["command"] == ("nbsp-ray try x pairs=reach:avoid methods=nbsp seeds=1 skill_neurons=0.8 --root rerun")
+
+
+def test_neurons_per_layer_are_those_that_the_method_reported(full, plan):
+    data = explorer_data(analysis.load(full.root, plan), "x", ())
+    trial = data["trials"][data["series"][1]["counts"][0]["trials"][0]]
+    assert trial["selected"]["q1"] == [{"selected": 2, "constant": 4}, {"selected": 1, "constant": 0}]
+
+
+@pytest.mark.parametrize("name", ["toy", "tradeoff", "metaworld_main", "paper_metaworld", "quickstart"])
+def test_the_command_runs_that_very_trial(name, tmp_path):
+    overrides = ("seeds=1,3", "sac.gamma=0.5")
+    loaded = load_sweep(name, overrides)
+    plan = make_plan(loaded.name, loaded.sweeps)
+    finals = analysis.load(tmp_path, plan).finals.to_dict("records")
+    for number in range(0, len(plan.trials), 3):
+        words = shlex.split(rerun_command(finals[number], name, overrides))
+        assert words[:3] == ["nbsp-ray", "try", name]
+        again = load_sweep(words[2], words[3 : words.index("--root")])
+        tried = make_plan(again.name, again.sweeps).trials[0]
+        assert (tried.phases, tried.method) == (plan.trials[number].phases, plan.trials[number].method)
+
+
+def test_the_page_is_one_well_formed_file(results, tmp_path):
+    path = analysis.write_explorer(results, tmp_path / "deep/page.html", name="x", title="A </script> title")
+    page = path.read_text()
+    without_scripts = re.sub(r"<script>.*?</script>", "<script></script>", page, flags=re.DOTALL)
+    assert Page(without_scripts).problems == []
+    assert len(re.findall("<script>", without_scripts)) == 3
+    data = re.search(r"const DATA = (.*?);</script>", page, flags=re.DOTALL)
+    assert data
+    assert len(json.loads(data[1])["trials"]) == 8
+
+
+def test_an_empty_store_is_an_error_that_says_what_to_run(store, plan, tmp_path):
+    with pytest.raises(NbspError, match="start it with `nbsp-ray run x`"):
+        analysis.write_explorer(analysis.load(store.root, plan), tmp_path / "page.html", name="x", title="x")
+
+
+def test_a_sweep_hardly_begun_has_a_page(store, plan):
+    store.phase(find(plan, "base", 0).phases[0]).write_progress({"env_steps": 3})
+    data = explorer_data(analysis.load(store.root, plan), "x", ())
+    assert {trial["status"] for trial in data["trials"]} == {"partial", "missing"}
+    assert data["series"][0]["counts"][0]["final"]["stability"] == {"mean": None, "se": None, "t": [None, None]}
+    json.dumps(data, allow_nan=False)
+
+
+def test_every_marker_has_its_symbol():
+    assert {one.marker for one in LOOKS.values()} | set(MARKERS) <= set(SYMBOLS)
+
+
+def test_pairs_are_kept_apart(store):
+    plan = plan_of(pairs=((FIRST, SECOND), (SECOND, FIRST)), methods=("nbsp",))
+    data = explorer_data(analysis.load(store.root, plan), "x", ())
+    assert [one["pair"] for one in data["series"]] == data["pairs"] == ["reach > avoid", "avoid > reach"]

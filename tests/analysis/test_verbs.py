@@ -1,0 +1,96 @@
+"""The verbs that read a store: what they write, what they say, and how they refuse."""
+
+import json
+
+import pytest
+import yaml
+from synthetic_store import SETTINGS, learn_first, learn_second
+from typer.testing import CliRunner
+
+from nbsp_ray import cli
+from nbsp_ray.errors import NbspError
+from nbsp_ray.plan import make_plan
+from nbsp_ray.store import Store
+from nbsp_ray.sweepfile import load_sweep
+
+COUNTS = [0.1, 0.2, 0.8]
+
+
+@pytest.fixture
+def sweep(tmp_path):
+    path = tmp_path / "mine.yaml"
+    settings = {**SETTINGS, "pairs": ["reach:avoid"], "methods": ["base", "nbsp"], "seeds": [0, 1]}
+    path.write_text(yaml.safe_dump({**settings, "sac": {"hidden": [8, 8]}, "skill_neurons": COUNTS, "title": "Mine"}))
+    return str(path)
+
+
+@pytest.fixture
+def root(tmp_path, sweep):
+    store = Store(tmp_path / "results", create=True)
+    loaded = load_sweep(sweep)
+    plan = make_plan(loaded.name, loaded.sweeps)
+    after = {None: (0, 10), 0.1: (4, 9), 0.2: (8, 7), 0.8: (10, 1)}
+    for trial in plan.trials:
+        learn_first(store, plan, trial, 9)
+        learn_second(store, plan, trial, *after[trial.skill_neurons])
+    return str(store.root)
+
+
+def run(*words):
+    return CliRunner().invoke(cli.app, list(words), catch_exceptions=False)
+
+
+def test_report_writes_pages_and_says_where(sweep, root, tmp_path):
+    done = run("report", sweep, "--root", root)
+    assert done.exit_code == 0
+    assert "reports/mine/report.html" in done.stderr
+    assert (tmp_path / "results/reports/mine/report.html").is_file()
+    assert (tmp_path / "results/reports/mine/tables/results.tex").is_file()
+
+
+def test_explore_writes_one_page(sweep, root, tmp_path):
+    done = run("explore", sweep, "--root", root)
+    assert "reports/mine/explore.html" in done.stderr
+    page = (tmp_path / "results/reports/mine/explore.html").read_text()
+    assert f"nbsp-ray try {sweep} pairs=reach:avoid" in page
+    run("explore", sweep, "--root", root, "--to", str(tmp_path / "elsewhere.html"))
+    assert (tmp_path / "elsewhere.html").is_file()
+
+
+def test_advise_names_a_count(sweep, root):
+    shown = run("advise", sweep, "--root", root, "--weight-stability", "1").stdout
+    assert "0.8 (13 neurons per network) has the highest value, 1.00" in shown
+    assert "* 0.8" in shown
+    assert "1 x stability + 0 x plasticity" in shown
+
+
+def test_advise_for_scripts(sweep, root):
+    data = json.loads(run("advise", sweep, "--root", root, "--json").stdout)
+    (advice,) = data["advice"]
+    assert (data["weight_stability"], advice["best"], advice["seeds"]) == (0.5, "0.2", 2)
+    assert advice["counts"][0]["behind_best"] == pytest.approx(0.1)
+    assert advice["counts"][1]["behind_best"] is None
+
+
+def test_export_tables(sweep, root, tmp_path):
+    done = run("export", "tables", sweep, "--root", root, "--to", str(tmp_path / "out"))
+    assert str(tmp_path / "out/tables") in done.stderr
+    kinds = {path.suffix for path in (tmp_path / "out/tables").iterdir()}
+    assert kinds == {".csv", ".md", ".tex"}
+
+
+def test_export_agent_refuses_what_is_not_there(root, tmp_path):
+    with pytest.raises(NbspError, match="has no phase 'abc'"):
+        run("export", "agent", "abc", "--root", root, "--to", str(tmp_path / "agent"))
+
+
+@pytest.mark.parametrize("verb", [("explore",), ("advise",), ("export", "tables")])
+def test_an_empty_root_is_one_clear_sentence(sweep, tmp_path, verb):
+    with pytest.raises(NbspError, match=r"nothing of mine yet|no two numbers"):
+        run(*verb, sweep, "--root", str(tmp_path / "nothing"))
+
+
+@pytest.mark.parametrize("verb", [("explore",), ("advise",), ("export", "tables")])
+def test_an_unknown_sweep_is_one_clear_sentence(verb):
+    with pytest.raises(NbspError, match="no sweep 'toyy'"):
+        run(*verb, "toyy")

@@ -131,10 +131,9 @@ def run(
     again = _command("run", loaded, root)
     if outcome.failed or outcome.blocked:
         _say(f"{outcome.failed} phases failed and {outcome.blocked} wait for them; `{again}` tries them again")
-        raise typer.Exit(FAILED)
     if outcome.left:
         _say(f"Not finished, {outcome.left} phases are left, and all done so far is kept: `{again}` goes on")
-        raise typer.Exit(UNFINISHED)
+    raise typer.Exit(outcome.exit_code)
 
 
 @app.command()

@@ -65,8 +65,8 @@ class Files:
         """Where `name` lies."""
         return self.root / name
 
-    def write(self, name: str, *chunks: bytes | memoryview) -> None:
-        """Write a file whole: under another name, to the disk, then renamed."""
+    def write(self, name: str, *chunks: bytes | memoryview, durable: bool = True) -> None:
+        """Write a file whole: under another name, to the disk (if `durable`, through all caches), then renamed."""
         path = self.path(name)
         path.parent.mkdir(parents=True, exist_ok=True)
         temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}")
@@ -74,8 +74,9 @@ class Files:
             with temporary.open("wb") as file:
                 for chunk in chunks:
                     file.write(chunk)
-                file.flush()
-                os.fsync(file.fileno())
+                if durable:
+                    file.flush()
+                    os.fsync(file.fileno())
             temporary.replace(path)
         except BaseException:
             temporary.unlink(missing_ok=True)
@@ -414,7 +415,8 @@ class PhaseFolder:
 
     def write_progress(self, progress: Mapping[str, Any]) -> None:
         """Say how far the phase is."""
-        self._write_json("progress.json", {**progress, "time": time.time()})
+        data = _json({**progress, "time": time.time()})
+        self._files.write(f"{self._at}/progress.json", data, durable=False)  # Nothing rests on it.
 
     def progress(self) -> JsonObject | None:
         """How far the phase is, with the `time` it said so; None if it never did, or is done."""

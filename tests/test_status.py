@@ -112,6 +112,14 @@ def test_a_phase_without_its_evaluations_is_not_done(plan: Plan, store: Store) -
     assert of(sweep_status(plan, store), first).state == "done"
 
 
+def test_a_phase_without_a_buffer_that_another_needs_is_not_done(plan: Plan, store: Store) -> None:
+    first = firsts(plan)[0]
+    write_done(store, first)
+    (store.phase(first.key).path / "replay.npy").unlink()
+    assert not is_complete(first, store)
+    assert of(sweep_status(plan, store), first).state == "waiting"
+
+
 def test_what_was_saved_or_has_fallen_silent_is_stopped(
     plan: Plan, store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -209,7 +209,11 @@ function select(id, values, words, set) {
   });
 }
 
-tick(byId("pairs"), DATA.pairs, state.pairs);
+tick(byId("pairs"), DATA.pairs, state.pairs, (label, pair) => {
+  const line = element("span", undefined, { class: "dash" });
+  line.style.borderTopStyle = ["solid", "dashed", "dotted", "double"][DATA.pairs.indexOf(pair) % 4];
+  label.append(line);
+});
 tick(byId("methods"), DATA.methods.map((m) => m.name), state.methods, (label, name) => {
   const swatch = element("span", undefined, { class: "swatch" });
   swatch.style.background = method[name].colour;

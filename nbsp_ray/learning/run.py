@@ -170,6 +170,7 @@ class PhaseRun:
         """All the work, with a pause wherever it may be saved or stopped."""
         if not self._has_learnt():
             self._phase = phase = self._open()
+            self._tell()
             yield from self._learn(phase)
             if not self._has_learnt():
                 self._commit(phase)
@@ -271,7 +272,7 @@ class PhaseRun:
         if spec.previous is not None:
             weights = self._needed(spec.previous, "agent", self.store.phase(spec.previous).agent())
             agent.restore(weights, weights_only=True)
-            if spec.reset_log_alpha:
+            if spec.reset_log_alpha and spec.sac.autotune:
                 agent.state.log_alpha.zero_()
         return agent
 

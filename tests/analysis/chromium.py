@@ -1,6 +1,7 @@
 """A headless Chromium, driven through the DevTools protocol over a pipe: no driver, no port, no network."""
 
 import base64
+import fcntl
 import json
 import os
 import shutil
@@ -122,7 +123,7 @@ def browser(program: str) -> Iterator[Browser]:
 
     def pipes() -> None:
         # Chromium reads commands from descriptor 3 and writes answers to 4; first out of the way of each other.
-        there, back = os.dup(to_chromium), os.dup(from_chromium)
+        there, back = (fcntl.fcntl(one, fcntl.F_DUPFD, 10) for one in (to_chromium, from_chromium))
         os.dup2(there, 3)
         os.dup2(back, 4)
 

@@ -7,6 +7,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -250,12 +251,20 @@ def test_machines_must_see_the_root_and_have_our_version(tmp_path: Path, monkeyp
     assert list(store.root.iterdir()) == [store.root / "store.json"]
 
 
-def drive(store: Store, plan_settings: dict[str, Any], *address: str) -> "subprocess.Popen[str]":
+@pytest.fixture
+def temporary() -> Iterator[Path]:
+    """A folder for temporary files with a name short enough for sockets."""
+    folder = Path(tempfile.mkdtemp(prefix="t", dir="/tmp"))
+    yield folder
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+def drive(store: Store, plan_settings: dict[str, Any], temporary: Path, *address: str) -> "subprocess.Popen[str]":
     """A driver in a process group of its own, as a shell starts it."""
     here = Path(__file__).parent
     return subprocess.Popen(
         [sys.executable, str(here / "driver.py"), str(store.root), json.dumps(plan_settings), *address],
-        env=os.environ | {"PYTHONPATH": str(here.parent)},
+        env=os.environ | {"PYTHONPATH": str(here.parent), "TMPDIR": str(temporary)},
         stderr=subprocess.PIPE,
         text=True,
         process_group=0,
@@ -263,14 +272,12 @@ def drive(store: Store, plan_settings: dict[str, Any], *address: str) -> "subpro
 
 
 def test_a_driver_stopped_with_its_whole_group_and_another_killed_lose_nothing(
-    undisturbed: tuple[Plan, Store, list[SweepStatus]], tmp_path: Path
+    undisturbed: tuple[Plan, Store, list[SweepStatus]], tmp_path: Path, temporary: Path
 ) -> None:
     plan, store, _ = undisturbed
     again = new_store(tmp_path)
-    settings = SETTINGS | {"resources": {"checkpoint_minutes": 0.005}}
-    folders = set(Path("/tmp").glob("nbsp-*"))
 
-    own = drive(again, settings)  # with a Ray of its own
+    own = drive(again, SETTINGS, temporary)  # with a Ray of its own
     wait_for(lambda: any(next(again.phase(key).checkpoints(), None) for key in plan.phases))
     processes = psutil.Process(own.pid).children(recursive=True)
     os.killpg(own.pid, signal.SIGTERM)  # as `timeout` and systemd do: Ray's processes get it too
@@ -278,17 +285,15 @@ def test_a_driver_stopped_with_its_whole_group_and_another_killed_lose_nothing(
     assert own.returncode == 3, said
     assert "saving and stopping" in said
     assert "phases done" in said.splitlines()[-1]
-    assert set(Path("/tmp").glob("nbsp-*")) == folders
+    assert list(temporary.iterdir()) == []
     assert len(psutil.wait_procs(processes, timeout=10)[0]) == len(processes) >= 3
 
     before = len(done(again, plan))
     assert before < len(plan.phases)
-    shared = drive(again, settings, ray.get_runtime_context().gcs_address)
+    shared = drive(again, SETTINGS, temporary, ray.get_runtime_context().gcs_address)
     wait_for(lambda: len(done(again, plan)) > before)
     shared.kill()  # its workers live on for a while, and may still commit
     shared.communicate()
-    for folder in set(Path("/tmp").glob("nbsp-*")) - folders:
-        shutil.rmtree(folder, ignore_errors=True)
 
     assert run(plan, again) == Outcome(6, 0, 0, 0, interrupted=False)
     assert digests(again, plan) == digests(store, plan)

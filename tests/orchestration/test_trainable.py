@@ -27,7 +27,7 @@ class FakeRun:
     trouble: Any = None
     made = 0
 
-    def __init__(self, store: Store, *rest: object) -> None:
+    def __init__(self, store: Store, *rest: object, keep_buffer: bool) -> None:
         type(self).made += 1
         self.folder = store.phase(PHASE.key)
         self.env_steps, self.saves = 0, 0

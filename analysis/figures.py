@@ -250,7 +250,8 @@ def profiles(results: Results, reader: CurveReader) -> Picture | None:
             if not runs:
                 continue
             own = look(str(identity["method"]))
-            neurons = "" if pd.isna(identity["skill_neurons"]) or rank == 0 else f" {identity['skill_neurons']}"
+            several = sum(other["method"] == identity["method"] for other, _ in found) > 1
+            neurons = f" {identity['skill_neurons']}" if several and not pd.isna(identity["skill_neurons"]) else ""
             label = f"{identity['method']}{neurons}{_settings(identity)}"
             dash = own.dash if rank == 0 else DASHES[rank % len(DASHES)]
             axes.plot(TAUS, statistic(runs), color=own.colour, linestyle=dash, label=label, drawstyle="steps-post")

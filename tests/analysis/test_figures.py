@@ -83,6 +83,7 @@ def test_several_counts_have_a_figure_and_several_pairs_a_profile(store):
     assert list(found) == ["two_phases", "methods", "counts", "first_tasks", "profiles"]
     assert "nearest to 20%" in " ".join(found["methods"].caption)
     assert all(label in words(found["counts"]) for label in ("0.1", "0.2", "1.0"))
+    assert all(label in words(found["profiles"]) for label in ("base", "nbsp 0.1", "nbsp 0.2", "nbsp 1.0"))
 
 
 def test_the_same_results_give_the_same_bytes(full, plan):

@@ -410,12 +410,12 @@ def test_an_orphan_whose_folder_is_cleaned_while_it_saves_goes_on(
     orphan.advance(0)
     write, cleaned = Files.write, list[str]()
 
-    def write_late(self: Files, name: str, *chunks: Any) -> None:
+    def write_late(self: Files, name: str, *chunks: Any, **options: bool) -> None:
         if "attempts" in name and not cleaned:
             cleaned.append(name)
             run_whole(store, first)  # the other commits and cleans up just now ...
             raise FileNotFoundError(name)  # ... between the making of the folder and the writing of the file
-        write(self, name, *chunks)
+        write(self, name, *chunks, **options)
 
     monkeypatch.setattr(Files, "write", write_late)
     orphan.save()

@@ -172,8 +172,8 @@ def _card(
 
 def _evaluations(phase: PhaseFolder) -> pd.DataFrame:
     rows: list[dict[str, str]] = []
-    for name in Files(phase.path).names("evaluations"):
-        data = phase.evaluation(name.removesuffix(".json")) if name.endswith(".json") else None
+    for record in phase.evaluations():
+        data = phase.evaluation(record)
         if data is None:
             continue
         rate, episodes = success_rate(data["success"]), len(data["success"])

@@ -381,6 +381,11 @@ class PhaseFolder:
 
     # Final evaluations
 
+    def evaluations(self) -> list[str]:
+        """Ids of all final evaluations that are there, sorted."""
+        names = self._files.names(f"{self._at}/evaluations")
+        return [name.removesuffix(".json") for name in names if name.endswith(".json")]
+
     def evaluation(self, record: str) -> JsonObject | None:
         """A final evaluation by its id, or None."""
         return self._read_json(f"evaluations/{record}.json")

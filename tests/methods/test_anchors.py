@@ -2,17 +2,21 @@
 
 import json
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from toy_phases import ONE_THREAD, phases_of, run_whole, toy_plan
 
 from nbsp_ray.benchmarks import Spaces, get_benchmark
 from nbsp_ray.config import MethodOptions, Sac, Sweep
 from nbsp_ray.learning.agent import Agent
+from nbsp_ray.learning.run import PhaseRun
 from nbsp_ray.methods import Influence, get_method
 from nbsp_ray.methods.anchors import Anchor
 from nbsp_ray.plan import Plan, make_plan
+from nbsp_ray.store import Store
 
 
 def plan(methods: Sequence[str], **options: float) -> Plan:
@@ -78,3 +82,18 @@ def test_both_parts_can_be_anchored() -> None:
     assert float(restraints["critic"].penalties[0](agent.state.critic + 1)) == pytest.approx(
         1e4 * agent.state.critic.numel()
     )
+
+
+@pytest.mark.parametrize("method", ["ewc", "ancl"])
+def test_an_anchor_without_weight_learns_what_base_learns_bit_for_bit(tmp_path: Path, method: str) -> None:
+    """The plan leaves such an ingredient out; here it is put in by hand, and its penalty is 0 times something."""
+    store, small = Store(tmp_path, create=True), toy_plan(methods=("base", method))
+    for phase in small.phases.values():
+        run_whole(store, phase)
+    base, of_method = phases_of(small, "base")[1], phases_of(small, method)[1]
+    weightless = [data | {"coef": 0.0} for data in of_method.spec.ingredients]
+    spec = of_method.spec.model_copy(update={"ingredients": tuple(weightless)})
+    assert PhaseRun(store, spec, (), ONE_THREAD).advance(600).done
+    found = [store.phase(key).result() for key in (base.key, spec.key(), of_method.key)]
+    digests = [result["digest"] for result in found if result is not None]
+    assert digests[0] == digests[1] != digests[2]

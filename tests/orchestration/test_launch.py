@@ -30,6 +30,8 @@ from nbsp_ray.store import Store
 
 pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("cluster")]
 LEARNING = {"env_steps": 800, "stop": "fixed", "eval_every": 400, "eval_episodes": 2}
+BEFORE = signal.getsignal(signal.SIGINT)
+"""A shell starts what is in the background with SIGINT ignored."""
 SETTINGS: dict[str, Any] = {
     "sac": {"hidden": [16, 16], "batch_size": 16, "learning_starts": 100},
     "first": LEARNING,
@@ -99,7 +101,7 @@ def test_a_whole_plan_runs_each_phase_after_those_it_needs(undisturbed: tuple[Pl
 
 
 def test_the_process_is_left_as_it_was(undisturbed: tuple[Plan, Store, list[SweepStatus]]) -> None:
-    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    assert signal.getsignal(signal.SIGINT) is BEFORE
     assert signal.getsignal(signal.SIGUSR1) is signal.SIG_DFL
     assert not [name for name in os.environ if name.startswith("TUNE_")]
     assert not Path("~/ray_results").expanduser().exists()
@@ -222,7 +224,7 @@ def test_a_second_signal_stops_at_once(tmp_path: Path) -> None:
     with meanwhile(stop):
         outcome = run(plan, store)
     assert outcome == Outcome(done=0, failed=0, blocked=0, left=2, interrupted=True)
-    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    assert signal.getsignal(signal.SIGINT) is BEFORE
 
 
 def test_what_no_machine_can_hold_fails_fast_and_begins_nothing(tmp_path: Path) -> None:

@@ -4,19 +4,12 @@
 which of them it is. It always stands between two episodes when `advance` returns, so that it can be saved there.
 """
 
-import hashlib
 import logging
 import os
-import platform
 import socket
-import subprocess
-import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
-from functools import cache
-from importlib import metadata
-from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
@@ -28,6 +21,7 @@ from nbsp_ray.config import Resources
 from nbsp_ray.errors import ConfigError, CorruptCheckpointError, PhaseError
 from nbsp_ray.learning.agent import Agent, UpdateCounts
 from nbsp_ray.learning.evaluation import EpisodePlan, Rollouts, play
+from nbsp_ray.learning.evidence import digest, evidence
 from nbsp_ray.learning.phase import Phase, learn
 from nbsp_ray.learning.replay import Mixture, Replay
 from nbsp_ray.learning.seeding import Stream, generator
@@ -355,7 +349,7 @@ class PhaseRun:
         chance = generator(spec.seed, spec.index, Stream.SAMPLE)
         self.folder.commit(
             result=result,
-            manifest=self._manifest(),
+            manifest={"started": self._started, "finished": time.time()} | evidence(self.device),
             curve=phase.curve,
             agent=agent,
             prepared=phase.influence.arrays,
@@ -364,21 +358,6 @@ class PhaseRun:
             else None,
             sample=None if spec.index == 0 else phase.replay.subset(SAMPLE_TRANSITIONS, chance),
         )
-
-    def _manifest(self) -> dict[str, Any]:
-        return {
-            "started": self._started,
-            "finished": time.time(),
-            "host": socket.gethostname(),
-            "platform": platform.platform(),
-            "processor": platform.processor() or platform.machine(),
-            "device": torch.cuda.get_device_name() if self.device.type == "cuda" else "cpu",
-            "threads": torch.get_num_threads(),
-            "command": sys.argv,
-            "git_commit": git_commit(),
-            "versions": {"python": platform.python_version()}
-            | {name: metadata.version(name) for name in ("nbsp-ray", "torch", "numpy", "ray", "metaworld", "mujoco")},
-        }
 
     def _evaluate(self, record: EvaluationSpec) -> Iterator[None]:
         """Play one final evaluation, pausing between episodes, and store it."""
@@ -425,30 +404,3 @@ def find_device(resources: Resources) -> torch.device:
             "or install a CUDA build of torch on a machine with a GPU (`nbsp-ray doctor` shows what there is)"
         )
     return torch.device(wanted)
-
-
-def digest(arrays: Mapping[str, npt.NDArray[Any]]) -> str:
-    """SHA-256 over names, shapes and bytes of all arrays: equal if and only if the agents are, bit for bit."""
-    sha = hashlib.sha256()
-    for name in sorted(arrays):
-        sha.update(f"{name}{arrays[name].shape}{arrays[name].dtype}".encode())
-        sha.update(np.ascontiguousarray(arrays[name]).tobytes())
-    return sha.hexdigest()
-
-
-@cache
-def git_commit() -> str | None:
-    """The commit of the checkout that this package runs from, with `+changes` if it is altered; None outside one."""
-    folder = Path(__file__).parent
-    try:
-        commit = subprocess.run(
-            ["git", "describe", "--always", "--abbrev=40", "--dirty=+changes", "--exclude=*"],
-            cwd=folder,
-            capture_output=True,
-            text=True,
-            timeout=10,
-            check=True,
-        )
-    except (OSError, subprocess.SubprocessError):
-        return None
-    return commit.stdout.strip()

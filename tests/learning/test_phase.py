@@ -12,9 +12,9 @@ from nbsp_ray.benchmarks import Env, Observation, Spaces, Step
 from nbsp_ray.config import Learning, Sac
 from nbsp_ray.errors import PhaseError
 from nbsp_ray.learning.agent import Agent
+from nbsp_ray.learning.evidence import digest
 from nbsp_ray.learning.phase import Phase, learn
 from nbsp_ray.learning.replay import Mixture, Replay, row_width
-from nbsp_ray.learning.run import digest
 from nbsp_ray.learning.seeding import Stream, generator
 from nbsp_ray.methods import Influence
 from nbsp_ray.methods.replay import PastReplay

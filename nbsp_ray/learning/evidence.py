@@ -1,0 +1,61 @@
+"""With what, where and by which command a phase was made, and a digest of what came of it."""
+
+import hashlib
+import platform
+import socket
+import subprocess
+import sys
+from collections.abc import Mapping
+from functools import cache
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+CHECKOUT = Path(__file__).parents[2]
+PACKAGES = ("nbsp-ray", "torch", "numpy", "ray", "metaworld", "mujoco")
+
+
+def evidence(device: torch.device) -> dict[str, Any]:
+    """What stands beside a result, and in no key: host, device, threads, command, commit and versions, as JSON."""
+    return {
+        "host": socket.gethostname(),
+        "platform": platform.platform(),
+        "processor": platform.processor() or platform.machine(),
+        "device": torch.cuda.get_device_name() if device.type == "cuda" else "cpu",
+        "threads": torch.get_num_threads(),
+        "command": sys.argv,
+        "git_commit": git_commit(),
+        "versions": {"python": platform.python_version()} | {name: metadata.version(name) for name in PACKAGES},
+    }
+
+
+@cache
+def git_commit() -> str | None:
+    """The commit of the checkout that this package runs from, with `+changes` if it is altered; None outside one."""
+    if not (CHECKOUT / ".git").exists():
+        return None
+    try:
+        commit = subprocess.run(
+            ["git", "describe", "--always", "--abbrev=40", "--dirty=+changes", "--exclude=*"],
+            cwd=CHECKOUT,
+            capture_output=True,
+            text=True,
+            timeout=10,
+            check=True,
+        )
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return commit.stdout.strip()
+
+
+def digest(arrays: Mapping[str, npt.NDArray[Any]]) -> str:
+    """SHA-256 over names, shapes and bytes of all arrays: equal if and only if the agents are, bit for bit."""
+    sha = hashlib.sha256()
+    for name in sorted(arrays):
+        sha.update(f"{name}{arrays[name].shape}{arrays[name].dtype}".encode())
+        sha.update(np.ascontiguousarray(arrays[name]).tobytes())
+    return sha.hexdigest()

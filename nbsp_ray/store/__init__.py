@@ -1,0 +1,123 @@
+"""The store: one folder per phase, named by its key; the only code that knows file names (this folder).
+
+    <root>/store.json                           the format, so that an incompatible version stops at the door
+    <root>/sweeps/<name>.json                   how a sweep was last run
+    <root>/speeds.json                          speeds measured here, for prices
+    <root>/reports/<name>/...                   what `report` wrote
+    <root>/phases/<key>/spec.json               what the phase is
+                       /result.json             written last: the phase is done if and only if it is there
+                       /manifest.json           where, when and with what it was made
+                       /curve.jsonl             every evaluation and training episode
+                       /agent.safetensors       the final networks and optimizers
+                       /replay.npy              the whole buffer, of a first phase and where a later one replays it
+                       /sample.npy              a sample of the buffer of a later phase
+                       /prepared.safetensors    what the method made of the past (masks, scores)
+                       /evaluations/<id>.json   a final evaluation, with <id>.safetensors if its steps were kept
+                       /probes/<id>.json        what a probe of the phase found
+                       /progress.json           how far it is; advice for `status`, nothing rests on it
+                       /attempts/<id>/...       checkpoints of unfinished work, removed when the phase is done
+                       /failures/<id>.json      attempts that failed, with their traceback
+
+Every file is written whole and then named, so a reader never sees half of one. Attempts never share a file, the first
+valid commit wins, and a second one of the same phase changes nothing. All file access goes through `Files`, the seam
+where other storage than a local disk would fit. No torch, no Ray, no pickle.
+"""
+
+import re
+import uuid
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from nbsp_ray.errors import StoreError
+from nbsp_ray.store.checkpoints import Attempt, Checkpoint, StoredCheckpoint
+from nbsp_ray.store.files import SCRAP_SECONDS, Files, JsonObject, from_json, to_json
+from nbsp_ray.store.phases import PhaseFolder
+
+__all__ = ["FORMAT", "SCRAP_SECONDS", "Attempt", "Checkpoint", "Files", "PhaseFolder", "Store", "StoredCheckpoint"]
+
+FORMAT = 1
+KEY = re.compile(r"[0-9a-f]{20}")
+
+
+class Store:
+    """A results root.
+
+    Raises:
+        StoreError: the root was written by an incompatible version, or (with `create`) cannot be written.
+    """
+
+    def __init__(self, root: str | Path, *, create: bool = False) -> None:
+        self.root = Path(root).expanduser().absolute()
+        self.files = Files(self.root)
+        if create:
+            self._check_writable()
+        self._check_format(create=create)
+
+    def _check_writable(self) -> None:
+        probe = f"probe-{uuid.uuid4().hex[:8]}"
+        try:
+            self.files.write(probe, b"")
+            self.files.remove(probe)
+        except OSError as error:
+            raise StoreError(
+                f"the results root {self.root} cannot be written: {error.strerror}; name another with --root"
+            ) from error
+
+    def _check_format(self, *, create: bool) -> None:
+        data = self.files.read("store.json")
+        if data is None:
+            if create:
+                self.files.write("store.json", to_json({"format": FORMAT}))
+            return
+        try:
+            found = from_json(data)["format"]
+        except (ValueError, KeyError, TypeError) as error:
+            raise StoreError(f'{self.root / "store.json"} is damaged; it should read {{"format": {FORMAT}}}') from error
+        if found != FORMAT:
+            raise StoreError(
+                f"{self.root} was written in store format {found}, this nbsp_ray reads format {FORMAT}; "
+                "use the version that wrote it, or another --root (nothing was changed)"
+            )
+
+    def phase(self, key: str) -> "PhaseFolder":
+        """The folder of a phase, which need not exist yet."""
+        if not KEY.fullmatch(key):
+            raise StoreError(f"{key!r} is not the key of a phase (20 hex digits)")
+        return PhaseFolder(self.files, key)
+
+    def phases(self) -> list[str]:
+        """Keys of all phases ever begun."""
+        return [name for name in self.files.names("phases") if KEY.fullmatch(name)]
+
+    def _read_json(self, name: str) -> JsonObject | None:
+        data = self.files.read(name)
+        try:
+            return None if data is None else from_json(data)
+        except ValueError as error:
+            path = self.files.path(name)
+            raise StoreError(f"{path} is damaged ({error}); remove it: no result is in it") from error
+
+    def write_sweep(self, name: str, data: Mapping[str, Any]) -> None:
+        """Remember how a sweep was last run."""
+        self.files.write(f"sweeps/{name}.json", to_json(dict(data)))
+
+    def read_sweep(self, name: str) -> JsonObject | None:
+        """What `write_sweep` wrote."""
+        return self._read_json(f"sweeps/{name}.json")
+
+    def sweeps(self) -> list[str]:
+        """Names of all sweeps ever run here."""
+        return [name.removesuffix(".json") for name in self.files.names("sweeps")]
+
+    def speeds(self) -> dict[str, float]:
+        """Env steps per second measured here, by kind of phase."""
+        return {kind: float(speed) for kind, speed in (self._read_json("speeds.json") or {}).items()}
+
+    def write_speed(self, kind: str, env_steps_per_second: float) -> None:
+        """Remember a measured speed."""
+        self.files.write("speeds.json", to_json({**self.speeds(), kind: env_steps_per_second}))
+
+    def report_folder(self, name: str) -> Path:
+        """Where the report of a sweep goes."""
+        return self.files.path(f"reports/{name}")

@@ -8,6 +8,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
+from rich.padding import Padding
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 from rich.text import Text
@@ -74,24 +75,24 @@ def print_plan(plan: Plan, status: SweepStatus, cost: Price, *, command: str, ti
             f"({cost.cpu_hours:.1f} CPU hours), {SPEED_SOURCES[cost.speed_source]}"
         )
     console.print(f"  disk {cost.disk_gb:.1f} GB, {cost.peak_disk_gb:.1f} GB while running")
-    console.print(_cells(plan.trials, set(status.done)))
+    console.print(Padding(_cells(plan.trials, set(status.done)), (1, 0, 1, 2)))
     console.print(f"Nothing was started. Run it:  {command}" if status.left else "All of it is done.")
 
 
 def _cells(trials: Sequence[Trial], done: set[str]) -> Table:
-    """Trials done of all, per pair and method."""
-    columns = list(dict.fromkeys(trial.method for trial in trials))
-    table = Table(box=None, padding=(0, 2), header_style="bold")
-    table.add_column("trials done")
-    for method in columns:
-        table.add_column(method, justify="right")
-    for tasks in dict.fromkeys(trial.tasks for trial in trials):
+    """Trials done of all, per method and pair."""
+    pairs = list(dict.fromkeys(trial.tasks for trial in trials))
+    table = Table(box=None, padding=(0, 2, 0, 0), header_style="bold")
+    table.add_column("trials done", no_wrap=True)
+    for tasks in pairs:
+        table.add_column(" >\n".join(tasks), justify="right", no_wrap=True)
+    for method in dict.fromkeys(trial.method for trial in trials):
         row: list[str] = []
-        for method in columns:
+        for tasks in pairs:
             cell = [trial for trial in trials if trial.tasks == tasks and trial.method == method]
             ready = sum(all(key in done for key in trial.phases) for trial in cell)
             row.append(f"{ready} of {len(cell)}" if cell else "-")
-        table.add_row(" > ".join(tasks), *row)
+        table.add_row(method, *row)
     return table
 
 

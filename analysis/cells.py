@@ -90,6 +90,15 @@ def or_none(value: Any) -> str:
     return NONE if pd.isna(value) else str(value)
 
 
+def cost(row: Cells) -> str:
+    """Env steps of a trial's first, last and auxiliary phases: `25,000 + 15,000`, `25,000 + 15,000 + 15,000 (aux.)`."""
+    parts = [number(row[f"env_steps_{name}"], digits=0) for name in ("first", "second")]
+    auxiliary = row["env_steps_auxiliary"]
+    if not pd.isna(auxiliary) and auxiliary:
+        parts.append(f"{number(auxiliary, digits=0)} (aux.)")
+    return " + ".join(parts)
+
+
 def per_layer(row: Cells, name: str, show: Callable[[float], str] = number) -> str:
     """The `spread` of each layer, from the input: `2 (1 to 3) + 1`."""
     layers = sum(column.startswith(f"{name}_layer_") and column.endswith("_mean") for column in row)

@@ -206,11 +206,13 @@ def show_trials(results: Results) -> Shown:
         "first task, last 5": lambda row: cells.number(row["retention_last_5"]),
         "AUC": lambda row: cells.number(row["auc_second"]),
         "stopped": lambda row: cells.or_none(row["stop_reason_second"]),
+        "env steps": cells.cost,
         "keys": lambda row: f"`{row['key_first']}` `{row['key_second']}`",
     }
     caption = [
         "In brackets Wilson's 95 % interval over the episodes of that one agent: it says nothing about other seeds. "
-        "Keys: the first digits of the phases' folders."
+        "Env steps: of the first phase (shared by other trials), of the last, and of auxiliary phases that the method "
+        "reads. Keys: the first digits of the phases' folders."
     ]
     return Shown("trials", "Every trial", data, _text(data, columns), caption)
 

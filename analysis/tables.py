@@ -159,6 +159,7 @@ def trials_table(results: Results) -> pd.DataFrame:
     """One row per trial: every seed's numbers, a Wilson interval for each success rate, and where to look further."""
     columns = [*GROUP, "seed", "status", *SUCCESSES, "forgetting", "retention_last_5", "auc_second"]
     columns += ["env_steps_to_threshold", "forward_transfer", "stop_reason_second", "learnt_first", "score_undefined"]
+    columns += ["env_steps_first", "env_steps_second", "env_steps_auxiliary"]
     table = results.finals[columns].copy()
     for name in SUCCESSES:
         rates, episodes = results.finals[name], results.finals[f"{name}_n"].fillna(0)

@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from analysis.statistics import Summary, paired_difference, summary
+from analysis.statistics import paired_difference, summary
 
 if TYPE_CHECKING:
     from nbsp_ray.probing import Answer, Cell, NetworkScores, Probed, Request, Target
@@ -189,22 +189,12 @@ def effects(cells: pd.DataFrame) -> pd.DataFrame:
         for choice, found in by_choice.items():
             row: Row = dict(zip([*GROUP, "count"], names, strict=True)) | {"choice": choice, "seeds": len(found)}
             for measure in MEASURES:
-                row |= _statistics(measure, summary(found[measure].to_numpy(dtype=np.float64)))
+                row |= summary(found[measure].to_numpy(dtype=np.float64)).columns(measure)
             if choice != "random" and "random" in by_choice:
                 own, chance = (_by_seed(by_choice[one]["effect"]) for one in (choice, "random"))
-                row |= _statistics("minus_random", paired_difference(own, chance))
+                row |= paired_difference(own, chance).columns("minus_random")
             rows.append(row)
     return pd.DataFrame(rows)
-
-
-def _statistics(name: str, found: Summary) -> Row:
-    return {
-        f"{name}_n": found.n,
-        f"{name}_mean": found.mean,
-        f"{name}_se": found.standard_error,
-        f"{name}_low": found.low,
-        f"{name}_high": found.high,
-    }
 
 
 def _by_seed(values: pd.Series[float]) -> dict[str, float]:

@@ -127,9 +127,7 @@ def sequences_table(results: Results) -> pd.DataFrame:
         numbers = pd.DataFrame([member.row() for member in members])
         row["done"] = int(numbers["average_success"].notna().sum())
         for name in METRICS:
-            one = summary(numbers[name].to_numpy(dtype=np.float64))
-            row |= {f"{name}_n": one.n, f"{name}_mean": one.mean, f"{name}_se": one.standard_error}
-            row |= {f"{name}_low": one.low, f"{name}_high": one.high}
+            row |= summary(numbers[name].to_numpy(dtype=np.float64)).columns(name)
         rows.append(row | _mean_matrix(members))
     return pd.DataFrame(rows)
 

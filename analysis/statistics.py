@@ -27,6 +27,11 @@ class Summary:
     """Student t interval, mean -+ t(n - 1) x standard error, not cut at 0 and 1; NaN for n < 2."""
     high: float
 
+    def columns(self, name: str) -> dict[str, float]:
+        """The five columns of a statistic in a table: `<name>_n`, `_mean`, `_se`, `_low`, `_high`."""
+        values = {"n": self.n, "mean": self.mean, "se": self.standard_error, "low": self.low, "high": self.high}
+        return {f"{name}_{column}": value for column, value in values.items()}
+
 
 def summary(values: Sequence[float] | npt.NDArray[np.float64], confidence: float = CONFIDENCE) -> Summary:
     """Mean, standard error and two-sided Student t interval of `values` (S,); missing ones (NaN) are not counted."""

@@ -47,8 +47,8 @@ def _outcome(trials: pd.DataFrame) -> Row:
     learnt = trials[_is(trials["learnt_first"])]
     row = _counts(trials)
     for name in (*SUCCESSES, "forgetting", "retention_last_5"):
-        row |= _columns(name, _summary(trials, name))
-    row |= _columns("forgetting_learnt", _summary(learnt, "forgetting"))
+        row |= _summary(trials, name).columns(name)
+    row |= _summary(learnt, "forgetting").columns("forgetting_learnt")
     return row | {
         "not_learnt": int(_is(~trials["learnt_first"]).sum()),
         "score_undefined": int(_is(trials["score_undefined"]).sum()),
@@ -69,7 +69,7 @@ def learning_table(results: Results) -> pd.DataFrame:
 def _speed(trials: pd.DataFrame) -> Row:
     row = _counts(trials)
     for name in ("retention_last_5", "auc_second", "forward_transfer"):
-        row |= _columns(name, _summary(trials, name))
+        row |= _summary(trials, name).columns(name)
     whole = trials[trials["auc_second"].notna()]
     reached = whole["env_steps_to_threshold"].dropna()
     censored = whole["env_steps_to_threshold"].astype("float64").fillna(np.inf)
@@ -106,7 +106,7 @@ def _table_1_row(benchmark: str, pair: str, trials: pd.DataFrame) -> Row:
     row: Row = {name: trials[name].iloc[0] for name in ("benchmark", "pair", "variant", "paper_pair")}
     row |= _counts(trials)
     for name in ("individual", "sequential", "forgetting"):
-        row |= _columns(name, _summary(trials, name))
+        row |= _summary(trials, name).columns(name)
     for name, published in zip(("individual", "sequential"), TABLE_1.get((benchmark, pair), (None, None)), strict=True):
         row[f"paper_{name}"] = published.mean if published else np.nan
         row[f"paper_{name}_spread"] = published.spread if published else np.nan
@@ -125,7 +125,7 @@ def differences_table(results: Results) -> pd.DataFrame:
             continue
         row = identity | _counts(trials)
         for name in COMPARED:
-            row |= _columns(f"{name}_difference", paired_difference(_by_pair(trials, name), _by_pair(base, name)))
+            row |= paired_difference(_by_pair(trials, name), _by_pair(base, name)).columns(f"{name}_difference")
         rows.append(row)
     return pd.DataFrame(rows)
 
@@ -183,13 +183,3 @@ def _counts(trials: pd.DataFrame) -> Row:
 
 def _summary(trials: pd.DataFrame, name: str) -> Summary:
     return summary(trials[name].to_numpy(dtype=np.float64))
-
-
-def _columns(name: str, found: Summary) -> Row:
-    return {
-        f"{name}_n": found.n,
-        f"{name}_mean": found.mean,
-        f"{name}_se": found.standard_error,
-        f"{name}_low": found.low,
-        f"{name}_high": found.high,
-    }

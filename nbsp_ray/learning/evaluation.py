@@ -4,7 +4,7 @@ Each episode is a function of its number: its goal and its noise come from a gen
 its own environment, so that it leaves no trace in training.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -80,11 +80,6 @@ def play(
             return Episode(success, total, env_steps)
         if success and stop_at_success:
             return Episode(True, None, env_steps)
-
-
-def play_all(act: Act, env: Env, plans: Iterable[EpisodePlan], **options: object) -> list[Episode]:
-    """`play` each of `plans`, in their order."""
-    return [play(act, env, plan, **options) for plan in plans]  # type: ignore[arg-type]
 
 
 def success_rate(episodes: list[Episode]) -> float:

@@ -16,7 +16,7 @@ import torch
 from nbsp_ray.benchmarks import Env
 from nbsp_ray.errors import PhaseError
 from nbsp_ray.learning.agent import Agent
-from nbsp_ray.learning.evaluation import EpisodePlan, play_all, success_rate
+from nbsp_ray.learning.evaluation import EpisodePlan, play, success_rate
 from nbsp_ray.learning.replay import Mixture, Replay
 from nbsp_ray.learning.sac import Losses
 from nbsp_ray.learning.seeding import Stream, generator, torch_seed
@@ -123,7 +123,8 @@ def evaluate(phase: Phase, losses: Losses | None) -> None:
             for number in range(learning.eval_episodes)
         ]
         plans = [EpisodePlan(int(chance.integers(env.variations)), chance) for chance in chances]
-        episodes = play_all(policy, env, plans, actions=phase.agent.spaces.actions, stop_at_success=True)
+        actions = phase.agent.spaces.actions
+        episodes = [play(policy, env, plan, actions=actions, stop_at_success=True) for plan in plans]
         row = {"kind": "evaluation", "env_steps": phase.env_steps, "updates": phase.agent.updates.critic, "task": task}
         row |= {"success": success_rate(episodes), "episodes": len(episodes)}
         phase.curve.append(row | (_numbers(losses, phase) if task == spec.task else {}))

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from nbsp_ray.benchmarks import Env, Observation, Step
-from nbsp_ray.learning.evaluation import Episode, EpisodePlan, Rollouts, play, play_all, success_rate
+from nbsp_ray.learning.evaluation import Episode, EpisodePlan, Rollouts, play, success_rate
 
 HORIZON = 4
 
@@ -51,8 +51,8 @@ def test_stopping_at_success_keeps_the_success_and_owns_up_to_the_missing_return
 
 
 def test_rollouts_pair_each_step_with_the_observation_before_it() -> None:
-    kept = Rollouts()
-    episodes = play_all(act, CountingEnv({2, 3}), [plan(0), plan(1, variation=2)], actions=2, rollouts=kept)
+    kept, env = Rollouts(), CountingEnv({2, 3})
+    episodes = [play(act, env, one, actions=2, rollouts=kept) for one in (plan(0), plan(1, variation=2))]
     arrays = kept.arrays()
     assert arrays["observations"].tolist() == [[0, 1], [1, 9], [2, 9], [3, 9], [0, 2], [1, 9], [2, 9], [3, 9]]
     assert arrays["success"].tolist() == [False, True, True, False] * 2
@@ -66,9 +66,10 @@ def test_rollouts_pair_each_step_with_the_observation_before_it() -> None:
 
 
 def test_an_episode_is_a_function_of_its_plan() -> None:
-    kept = [Rollouts(), Rollouts()]
-    play_all(act, CountingEnv({1}), [plan(5), plan(7)], actions=2, rollouts=kept[0])
-    play_all(act, CountingEnv({1}), [plan(7)], actions=2, rollouts=kept[1])
+    kept, env = [Rollouts(), Rollouts()], CountingEnv({1})
+    for one in (plan(5), plan(7)):
+        play(act, env, one, actions=2, rollouts=kept[0])
+    play(act, CountingEnv({1}), plan(7), actions=2, rollouts=kept[1])
     np.testing.assert_array_equal(kept[0].arrays()["actions"][4:], kept[1].arrays()["actions"])
 
 

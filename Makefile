@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: setup quickstart test lint types format clean
+.PHONY: setup quickstart test lint types format perf perf-learning clean
 
 setup: $(VENV)/installed
 
@@ -33,5 +33,21 @@ format: setup
 	@$(BIN)/ruff format .
 	@$(BIN)/ruff check --fix .
 
+# The peers that speed is measured against have an environment of their own.
+PEERS := .venv-perf
+
+$(PEERS)/installed: perf/requirements-peers.txt
+	@echo "Installing the peers into $(PEERS) (a minute or two) ..."
+	@$(PYTHON) -m venv $(PEERS)
+	@$(PEERS)/bin/python -m pip install --quiet --disable-pip-version-check -r perf/requirements-peers.txt
+	@touch $@
+
+perf: setup
+	@$(MAKE) --no-print-directory $(PEERS)/installed || echo "The peers could not be installed: their rows will say so."
+	@$(BIN)/python perf/speed.py $(PERF)
+
+perf-learning: setup
+	@$(BIN)/python perf/learning.py $(PERF)
+
 clean:
-	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) $(PEERS) .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -92,6 +92,8 @@ class Evaluation(Settings):
 
     episodes: Count = 200
     """Episodes per task and mode: 200 x 500 steps are Table 2's 10^5 testing environment steps."""
+    env_steps: Count | None = None
+    """In place of `episodes`: whole games until at least so many env steps are played (Table 2, Atari: 10^5)."""
     deterministic: bool = True
     """Evaluate the policy's mean action too, as a second column (the paper's agents act as in training)."""
     goals: Literal["train", "heldout"] = "train"

@@ -12,7 +12,7 @@ from functools import partial
 from textwrap import fill, wrap
 from typing import Any
 
-from nbsp_ray.benchmarks import Benchmark, benchmarks
+from nbsp_ray.benchmarks import AnySpaces, Benchmark, benchmarks
 from nbsp_ray.config import MethodOptions, Sac, Sweep
 from nbsp_ray.errors import ConfigError
 from nbsp_ray.methods import Method, methods
@@ -218,16 +218,16 @@ def _benchmark(benchmark: Benchmark) -> Explanation:
         "revision": benchmark.revision,
         **{f"default {path}": value for path in settings() if (value := _at(benchmark.defaults, path)) is not MISSING},
     }
-    by_space: dict[tuple[int, int], list[str]] = {}
+    by_space: dict[AnySpaces, list[str]] = {}
     for task, space in spaces.items():
-        by_space.setdefault((space.observations, space.actions), []).append(task)
+        by_space.setdefault(space, []).append(task)
     return Explanation(
         "benchmark",
         benchmark.name,
         " ".join((type(benchmark).__doc__ or "").split()),
         {name: _plain(value) for name, value in facts.items()},
         ("observations", "actions", "tasks (those of one row can be paired)"),
-        tuple((*space, ", ".join(tasks)) for space, tasks in by_space.items()),
+        tuple((space.seen, space.actions, ", ".join(tasks)) for space, tasks in by_space.items()),
     )
 
 

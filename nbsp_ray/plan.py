@@ -22,7 +22,7 @@ from nbsp_ray.methods import NETWORKS, Counts, Ingredient, Method, get_method
 ALGORITHM_VERSION = 1
 """Raise it by hand when the same settings give other numbers than before; older results are then run anew."""
 
-LATER_SETTINGS: Mapping[str, Any] = {}
+LATER_SETTINGS: Mapping[str, Any] = {"rollouts.env_steps": None}
 """Settings added after results were stored, as `{"sac.name": value}`: left out of a key while they have the value that
 means the old behaviour, so that older results stay valid."""
 
@@ -35,11 +35,14 @@ class EvaluationSpec(Settings):
     mode: Literal["rollouts", "stochastic", "deterministic"]
     """`rollouts` is the stochastic policy with every step kept; the others stop an episode at success."""
     goals: Literal["train", "heldout"] = "train"
+    env_steps: int | None = None
+    """In place of `episodes`: whole games until at least so many env steps."""
 
     @property
     def id(self) -> str:
         """Its name within the phase."""
-        return f"{self.task}.{self.mode}.{self.episodes}.{self.goals}"
+        size = self.episodes if self.env_steps is None else f"{self.env_steps}steps"
+        return f"{self.task}.{self.mode}.{size}.{self.goals}"
 
 
 class PhaseSpec(Settings):
@@ -88,8 +91,8 @@ def _without_later_settings(data: dict[str, Any]) -> dict[str, Any]:
         *parents, name = path.split(".")
         inner = data
         for parent in parents:
-            inner = inner[parent]
-        if inner[name] == old:
+            inner = inner[parent] or {}
+        if name in inner and inner[name] == old:
             del inner[name]
     return data
 
@@ -199,6 +202,11 @@ class _Builder:
         self.benchmark: Benchmark = get_benchmark(sweep.benchmark)
         for pair in sweep.pairs:
             self.benchmark.check_sequence(pair)
+        if self.benchmark.measure == "score" and {sweep.first.stop, sweep.second.stop} != {"fixed"}:
+            raise ConfigError(
+                f"{sweep.benchmark} has no success to stop at: set first.stop and second.stop to fixed, "
+                "or leave them out"
+            )
         self.methods = [get_method(name) for name in sweep.methods]
         self.counts = [
             (value, resolve_counts(value, self.benchmark.layers(sweep.sac))) for value in sweep.skill_neurons
@@ -293,4 +301,4 @@ class _Builder:
     def _evaluation(self, task: str, mode: Literal["rollouts", "stochastic", "deterministic"]) -> EvaluationSpec:
         wanted = self.sweep.evaluation
         goals = "train" if mode == "rollouts" else wanted.goals
-        return EvaluationSpec(task=task, episodes=wanted.episodes, mode=mode, goals=goals)
+        return EvaluationSpec(task=task, episodes=wanted.episodes, mode=mode, goals=goals, env_steps=wanted.env_steps)

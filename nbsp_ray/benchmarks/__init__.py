@@ -10,7 +10,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -18,8 +18,14 @@ import numpy.typing as npt
 from nbsp_ray.config import Sac
 from nbsp_ray.errors import ConfigError, did_you_mean
 
-Observation = npt.NDArray[np.float32]
-Action = npt.NDArray[np.float32]
+Observation = npt.NDArray[Any]
+"""A float32 vector (O,), or stacked uint8 frames (stack, height, width), the newest last."""
+Action = npt.NDArray[Any] | np.integer[Any]
+"""A float32 vector in [-1, 1]^A, or the number of a discrete action."""
+Convolutions = tuple[tuple[int, int, int], ...]
+"""Channels, kernel and stride of each convolution, input side first."""
+NATURE_CONVOLUTIONS: Convolutions = ((32, 8, 4), (64, 4, 2), (64, 3, 1))
+"""Table 2's network for Atari (Mnih et al. 2015)."""
 
 
 @dataclass(frozen=True)
@@ -29,18 +35,63 @@ class Spaces:
     observations: int
     actions: int
 
+    @property
+    def seen(self) -> str:
+        """An observation, for people."""
+        return str(self.observations)
+
+    def __str__(self) -> str:
+        return f"{self.observations} observations and {self.actions} actions"
+
+
+@dataclass(frozen=True)
+class PixelSpaces:
+    """What a convolutional network must fit: stacked grey frames and a choice of `actions` actions."""
+
+    actions: int
+    frame: tuple[int, int] = (84, 84)
+    """Height and width."""
+    stack: int = 4
+    convolutions: Convolutions = NATURE_CONVOLUTIONS
+
+    @property
+    def seen(self) -> str:
+        """An observation, for people."""
+        return f"{self.stack} frames of {self.frame[0]} x {self.frame[1]}"
+
+    def __str__(self) -> str:
+        return f"{self.seen} and {self.actions} discrete actions"
+
+
+AnySpaces = Spaces | PixelSpaces
+
 
 class Step(NamedTuple):
     """What one env step gives back."""
 
     observation: Observation
     reward: float
+    """What is learnt from; Atari clips it to its sign."""
     terminated: bool
-    """The episode ended in the task's own sense: no value beyond it."""
+    """The return ended in the task's own sense: no value beyond it."""
     truncated: bool
     """The time limit: the return goes on beyond it, unseen."""
-    success: bool
-    """The task's own success flag at this step."""
+    success: bool | None
+    """The task's own success flag at this step; None where a task is measured by its score."""
+    score: float | None = None
+    """The reward before clipping, which a game's return is the sum of; None: `reward` itself."""
+    resumes: Observation | None = None
+    """After a lost life, what the agent sees of the same game next: the return ended, the episode did not."""
+
+    @property
+    def ends(self) -> bool:
+        """Whether the episode (a whole game) is over."""
+        return self.truncated or (self.terminated and self.resumes is None)
+
+    @property
+    def points(self) -> float:
+        """What the episode's return is the sum of."""
+        return self.reward if self.score is None else self.score
 
 
 class Env(ABC):
@@ -57,7 +108,7 @@ class Env(ABC):
 
     @abstractmethod
     def step(self, action: Action) -> Step:
-        """One env step with `action` in [-1, 1]^actions."""
+        """One env step with `action` in [-1, 1]^actions, or with action number `action`."""
 
 
 class Benchmark(ABC):
@@ -72,9 +123,13 @@ class Benchmark(ABC):
     """Env steps of the longest episode."""
     revision: str
     """Whatever of the simulator and its rewards changes numbers; part of every key."""
+    measure: Literal["success", "score"] = "success"
+    """What an episode is judged by: its success flag, or the sum of its scores."""
+    convolutions: Convolutions = ()
+    """Of the networks, before their fully connected layers."""
 
     @abstractmethod
-    def spaces(self) -> Mapping[str, Spaces]:
+    def spaces(self) -> Mapping[str, AnySpaces]:
         """The spaces of every task, by its name."""
 
     @abstractmethod
@@ -83,9 +138,13 @@ class Benchmark(ABC):
 
     def layers(self, sac: Sac) -> tuple[int, ...]:
         """Neurons of each hidden layer, input side first: the same for the actor and each Q."""
-        return sac.hidden
+        return (*(channels for channels, _, _ in self.convolutions), *sac.hidden)
 
-    def task_spaces(self, task: str) -> Spaces:
+    def normalised(self, task: str, score: float) -> float | None:
+        """A score on the scale where random play is 0 and a human 1; None where there is no such reference."""
+        return None
+
+    def task_spaces(self, task: str) -> AnySpaces:
         """Spaces of one task.
 
         Raises:
@@ -113,8 +172,7 @@ class Benchmark(ABC):
                 raise ConfigError(f"the pair {first} > {second} learns the same task twice; name two tasks")
             if one != other:
                 raise ConfigError(
-                    f"one network cannot serve {first} > {second}: {first} has {one.observations} observations and "
-                    f"{one.actions} actions, {second} {other.observations} and {other.actions}; "
+                    f"one network cannot serve {first} > {second}: {first} has {one}, {second} {other}; "
                     "choose tasks with equal spaces"
                 )
 

@@ -2,16 +2,20 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import torch
 
-from nbsp_ray.benchmarks import Action, Observation, Spaces
+from nbsp_ray.benchmarks import Action, AnySpaces, Observation, PixelSpaces
 from nbsp_ray.config import Sac
-from nbsp_ray.learning.networks import Layout, NumpyMlp, activations, forward
-from nbsp_ray.learning.replay import Mixture, Replay
-from nbsp_ray.learning.sac import Losses, Restraint, SacState, Shape, build_update, track_targets
+from nbsp_ray.learning.acting import CategoricalPolicy, GaussianPolicy, Policy
+from nbsp_ray.learning.categorical import Categorical
+from nbsp_ray.learning.gaussian import Gaussian
+from nbsp_ray.learning.networks import Layout, activations
+from nbsp_ray.learning.replay import AnyReplay, Mixture
+from nbsp_ray.learning.sac import Losses, Problem, Restraint, SacState, build_update, track_targets
 
 NETWORKS = {"actor": ("actor", 0), "q1": ("critic", 0), "q2": ("critic", 1)}
 """Each network's part and its place among the members of that part's stack."""
@@ -43,15 +47,20 @@ class UpdateCounts:
         }
 
 
+def new_problem(sac: Sac, spaces: AnySpaces) -> Problem[Any]:
+    """The losses and networks for such observations and actions."""
+    return Categorical(sac, spaces) if isinstance(spaces, PixelSpaces) else Gaussian(sac, spaces)
+
+
 class Agent:
     """One lane of SAC on one device."""
 
-    def __init__(self, sac: Sac, spaces: Spaces, device: torch.device, generator: np.random.Generator) -> None:
+    def __init__(self, sac: Sac, spaces: AnySpaces, device: torch.device, generator: np.random.Generator) -> None:
         self.sac, self.spaces, self.device = sac, spaces, device
-        self.shape = Shape.of(sac, spaces)
+        self.problem = new_problem(sac, spaces)
         self.updates = UpdateCounts()
-        actor = self.shape.actor.initial(1, generator)
-        critic = self.shape.critic.initial(2, generator)
+        actor = self.problem.actor.initial(1, generator)
+        critic = self.problem.critic.initial(2, generator)
         log_alpha = 0.0 if sac.autotune else float(np.log(sac.alpha))
         self.state = SacState(
             actor=self._stack(actor),
@@ -66,21 +75,22 @@ class Agent:
 
     def restrain(self, restraints: Mapping[str, Restraint]) -> None:
         """Build the update anew with a method's restraints on the parts `actor` and `critic`."""
-        self._update = build_update(self.sac, self.shape, restraints)
+        self._update = build_update(self.sac, self.problem, restraints)
 
     def layout(self, network: str) -> Layout:
         """The layout of `actor`, `q1` or `q2`."""
-        return self.shape.actor if network == "actor" else self.shape.critic
+        return self.problem.actor if network == "actor" else self.problem.critic
 
-    def policy(self) -> "Policy":
+    def policy(self) -> Policy:
         """The policy as it is now and as it will be: it shares the actor's memory where it can."""
-        return Policy(self)
+        kind = CategoricalPolicy if isinstance(self.problem, Categorical) else GaussianPolicy
+        return kind(self.problem.actor, self.state.actor, self.spaces.actions)
 
-    def learn(self, replay: Replay, generator: torch.Generator, *, past: Mixture | None = None) -> Losses:
+    def learn(self, replay: AnyReplay, generator: torch.Generator, *, past: Mixture | None = None) -> Losses:
         """The next update, on a batch of `past` if given, else of `replay` (Algorithm 1, lines 8 to 15)."""
         batch = (past or replay).sample(self.sac.batch_size, generator)
         with_actor = self.updates.critic % self.sac.policy_frequency == 0
-        shape = (1 + self.sac.policy_frequency, 1, self.sac.batch_size, self.spaces.actions)
+        shape = (1 + self.sac.policy_frequency, 1, self.sac.batch_size, self.problem.noise)
         noise = torch.randn(shape, generator=generator, device=generator.device).to(self.device)
         losses = self._update(self.state, batch, noise, with_actor)
         self.updates.count(with_actor=with_actor, from_past=past is not None)
@@ -90,9 +100,9 @@ class Agent:
 
     @torch.no_grad()
     def neuron_activations(self, network: str, observations: Observation, actions: Action) -> npt.NDArray[np.float32]:
-        """Activations (B, N) of a network's hidden neurons; a Q network sees (s, a), the actor s alone."""
+        """Activations (B, N) of a network's hidden neurons on B observations and actions."""
         part, member = NETWORKS[network]
-        inputs = observations if part == "actor" else np.concatenate([observations, actions], axis=1)
+        inputs = self.problem.inputs(part, observations, actions)
         stack = getattr(self.state, part)[:, member : member + 1]
         batch = torch.from_numpy(np.ascontiguousarray(inputs)).to(self.device)[None, None]
         return activations(self.layout(network), stack, batch)[0, 0].cpu().numpy()
@@ -106,27 +116,3 @@ class Agent:
         for name, tensor in self.state.tensors().items():
             if not (weights_only and "." in name):
                 tensor.copy_(torch.from_numpy(np.asarray(arrays[name])))
-
-
-class Policy:
-    """Acts on one observation at a time: tanh(mean + std noise), or tanh(mean)."""
-
-    def __init__(self, agent: Agent) -> None:
-        self._agent = agent
-        self._actions = agent.spaces.actions
-        on_host = agent.device.type == "cpu"
-        self._mlp = NumpyMlp(agent.shape.actor, agent.state.actor[0, 0].numpy()) if on_host else None
-
-    def __call__(self, observation: Observation, noise: npt.NDArray[np.float32] | None) -> Action:
-        """An action in (-1, 1)^A; `noise` is standard normal (A,), None for the mean action."""
-        output = self._mlp(observation) if self._mlp else self._on_device(observation)
-        mean = output[: self._actions]
-        if noise is None:
-            return np.tanh(mean)
-        log_std = -5 + 3.5 * (np.tanh(output[self._actions :]) + 1)
-        return np.tanh(mean + np.exp(log_std) * noise)
-
-    @torch.no_grad()
-    def _on_device(self, observation: Observation) -> npt.NDArray[np.float32]:
-        batch = torch.from_numpy(observation).to(self._agent.device)[None, None, None]
-        return forward(self._agent.shape.actor, self._agent.state.actor, batch)[0, 0, 0].cpu().numpy()

@@ -8,7 +8,7 @@ from nbsp_ray.benchmarks import get_benchmark
 from nbsp_ray.config import Resources
 from nbsp_ray.learning.agent import Agent
 from nbsp_ray.learning.phase import Phase, learn
-from nbsp_ray.learning.replay import Replay
+from nbsp_ray.learning.replay import new_replay
 from nbsp_ray.learning.run import find_device
 from nbsp_ray.learning.seeding import Stream, generator
 from nbsp_ray.methods import Influence
@@ -26,7 +26,7 @@ def measure_speed(spec: PhaseSpec, resources: Resources, env_steps: int = 500) -
     phase = Phase(
         spec=spec.model_copy(update={"sac": sac, "learning": endless, "ingredients": ()}),
         agent=Agent(sac, spaces, device, generator(0, 0, Stream.NETWORKS)),
-        replay=Replay(spaces, warm_up + env_steps + benchmark.horizon, device),
+        replay=new_replay(spaces, warm_up + env_steps + benchmark.horizon, device),
         past_replay=None,
         influence=Influence(()),
         env=benchmark.make_env(spec.task, 0),

@@ -6,35 +6,76 @@ target update and a checkpoint are each a line on one tensor, and one batched pr
 knows layers and neurons, not losses.
 """
 
+import itertools
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from itertools import pairwise
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
+from torch.nn import functional
+
+from nbsp_ray.benchmarks import Convolutions
+
+
+@dataclass(frozen=True)
+class Image:
+    """What comes before the fully connected layers of a network that sees frames."""
+
+    frame: tuple[int, int]
+    """Height and width."""
+    convolutions: Convolutions
+
+    def maps(self) -> Iterator[tuple[int, int]]:
+        """Height and width of each convolution's output."""
+        height, width = self.frame
+        for _, kernel, stride in self.convolutions:
+            height, width = (height - kernel) // stride + 1, (width - kernel) // stride + 1
+            yield height, width
 
 
 @dataclass(frozen=True)
 class Layout:
-    """Where each weight of a fully connected network lies in its P parameters.
+    """Where each weight of a network lies in its P parameters: convolutions if it sees frames, then linear layers.
 
-    A neuron is an output unit of a hidden layer (method: Section 3.2; output layers have none). Neurons are numbered
-    from 0, layer by layer from the input.
+    A neuron is an output unit of a hidden layer, or an output channel of a convolution (method: Section 3.2; output
+    layers have none). Neurons are numbered from 0, layer by layer from the input.
     """
 
     inputs: int
+    """Length of the input vector, or frames in the stack."""
     hidden: tuple[int, ...]
+    """Units of each hidden fully connected layer."""
     outputs: int
+    image: Image | None = None
+
+    @property
+    def convolutions(self) -> Convolutions:
+        """Of the network; none where it reads a vector."""
+        return self.image.convolutions if self.image else ()
+
+    @cached_property
+    def layers(self) -> tuple[int, ...]:
+        """Neurons of each hidden layer, input side first."""
+        return (*(channels for channels, _, _ in self.convolutions), *self.hidden)
 
     @cached_property
     def shapes(self) -> tuple[tuple[int, ...], ...]:
-        """Shapes of weight and bias of each layer, in their order in P: (out, in), (out,), ..."""
-        widths = (self.inputs, *self.hidden, self.outputs)
-        return tuple(shape for into, out in pairwise(widths) for shape in ((out, into), (out,)))
+        """Shapes of weight and bias of each layer, in their order in P: (out, in, k, k) or (out, in), (out,), ..."""
+        shapes: list[tuple[int, ...]] = []
+        into = self.inputs
+        for out, kernel, _ in self.convolutions:
+            shapes += [(out, into, kernel, kernel), (out,)]
+            into = out
+        if self.image:
+            into *= math.prod(list(self.image.maps())[-1])
+        for out in (*self.hidden, self.outputs):
+            shapes += [(out, into), (out,)]
+            into = out
+        return tuple(shapes)
 
     @cached_property
     def sizes(self) -> list[int]:
@@ -49,12 +90,13 @@ class Layout:
     @property
     def neurons(self) -> int:
         """N, the hidden neurons of one network."""
-        return sum(self.hidden)
+        return sum(self.layers)
 
     @property
     def names(self) -> tuple[str, ...]:
-        """`hidden0.weight`, `hidden0.bias`, ..., `output.weight`, `output.bias`."""
-        layers = [f"hidden{number}" for number in range(len(self.hidden))] + ["output"]
+        """`conv0.weight`, `conv0.bias`, ..., `hidden0.weight`, `hidden0.bias`, ..., `output.weight`, `output.bias`."""
+        convolutions = [f"conv{number}" for number in range(len(self.convolutions))]
+        layers = [*convolutions, *(f"hidden{number}" for number in range(len(self.hidden))), "output"]
         return tuple(f"{layer}.{kind}" for layer in layers for kind in ("weight", "bias"))
 
     def unpack(self, stack: Tensor) -> list[Tensor]:
@@ -64,19 +106,29 @@ class Layout:
         ]
 
     def initial(self, members: int, generator: np.random.Generator) -> npt.NDArray[np.float32]:
-        """Fresh parameters (members, P): uniform in +-1/sqrt(inputs of the layer), as `torch.nn.Linear`'s default."""
-        bounds = np.repeat(
-            [1 / math.sqrt(shape[1]) for shape in self.shapes[::2] for _ in ("weight", "bias")], self.sizes
-        )
-        uniform = generator.uniform(-1, 1, (members, self.parameters))
-        return np.asarray(uniform * bounds, dtype=np.float32)
+        """Fresh parameters (members, P), as CleanRL's for either benchmark.
+
+        Networks on vectors: weights and biases uniform in +-1/sqrt(inputs of the layer), as `torch.nn.Linear`'s
+        default. Networks on frames: weights Kaiming normal, of variance 2 / inputs; biases 0.
+        """
+        if self.image is None:
+            uniform = generator.uniform(-1, 1, (members, self.parameters))
+            return np.asarray(uniform * np.repeat([1 / math.sqrt(n) for n in self._fan_in], self.sizes), np.float32)
+        normal = generator.standard_normal((members, self.parameters))
+        kaiming = [kind * math.sqrt(2 / n) for n, kind in zip(self._fan_in, itertools.cycle((1, 0)), strict=False)]
+        return np.asarray(normal * np.repeat(kaiming, self.sizes), np.float32)
+
+    @property
+    def _fan_in(self) -> list[int]:
+        """Inputs of the layer that each of `shapes` belongs to."""
+        return [math.prod(shape[1:]) for shape in self.shapes[::2] for _ in ("weight", "bias")]
 
     def spread(self, per_neuron: npt.NDArray[np.float32], *, output: float) -> npt.NDArray[np.float32]:
         """Values (..., N) of neurons on their incoming weights and bias, (..., P); `output` in the last layer."""
         lead = per_neuron.shape[:-1]
         parts: list[npt.NDArray[np.float32]] = []
         start = 0
-        for width, weights, _ in zip(self.hidden, self.sizes[::2], self.sizes[1::2], strict=False):
+        for width, weights, _ in zip(self.layers, self.sizes[::2], self.sizes[1::2], strict=False):
             layer = per_neuron[..., start : start + width]
             parts += [np.repeat(layer, weights // width, axis=-1), layer]
             start += width
@@ -85,56 +137,84 @@ class Layout:
 
     def layer_of_neurons(self) -> npt.NDArray[np.int64]:
         """The hidden layer (N,) that each neuron is in."""
-        return np.repeat(np.arange(len(self.hidden)), self.hidden)
+        return np.repeat(np.arange(len(self.layers)), self.layers)
 
 
 @dataclass
 class Trace:
-    """What a forward pass went through, for gradients at the neurons; each entry is (L, M, B, width) of a layer."""
+    """What a forward pass went through, for gradients at the neurons.
+
+    Each entry is (L, M, B, width) of a linear layer, (L, M, B, channels, height, width) of a convolution.
+    """
 
     inputs: list[Tensor] = field(default_factory=list[Tensor])
-    """What each layer read: the inputs, then the activations of each hidden layer after the ReLU."""
+    """What each layer read."""
     sums: list[Tensor] = field(default_factory=list[Tensor])
     """What each layer gave before the ReLU; the last is the output."""
-
-    @property
-    def activations(self) -> list[Tensor]:
-        """Of each hidden layer."""
-        return self.inputs[1:]
+    activations: list[Tensor] = field(default_factory=list[Tensor])
+    """What each hidden layer gave after the ReLU."""
+    windows: list[tuple[int, int]] = field(default_factory=list[tuple[int, int]])
+    """Kernel and stride of each convolution."""
 
 
 def forward(layout: Layout, stack: Tensor, inputs: Tensor, trace: Trace | None = None) -> Tensor:
-    """Outputs (L, M, B, outputs) of a stack (L, M, P) on inputs (L, 1 or M, B, inputs); ReLU after hidden layers.
+    """Outputs (L, M, B, outputs) of a stack (L, M, P); ReLU after hidden layers.
 
     Args:
         layout: Where the weights lie.
         stack: Parameters (L, M, P).
-        inputs: One batch for all members (L, 1, B, I), or one for each (L, M, B, I).
+        inputs: One batch for all members (L, 1, B, I), or one for each (L, M, B, I); I is the length of the vector,
+            or (frames, height, width) in bytes, which are divided by 255.
         trace: If given, every layer is noted in it, and the result hangs on what was noted.
     """
     lanes, members, _ = stack.shape
-    batch = inputs.shape[2]
-    x = inputs.expand(lanes, members, batch, layout.inputs).reshape(lanes * members, batch, layout.inputs)
+    x = inputs.expand(lanes, members, *inputs.shape[2:]).flatten(0, 1)
+    if layout.image:
+        x = x / 255
+    if trace is not None:
+        trace.windows += [(kernel, stride) for _, kernel, stride in layout.convolutions]
     weights = layout.unpack(stack)
-    last = len(layout.hidden)
+    convolutions, last = len(layout.convolutions), len(layout.layers)
     for number, (weight, bias) in enumerate(zip(weights[::2], weights[1::2], strict=True)):
-        if trace is not None:
-            trace.inputs.append(x.unflatten(0, (lanes, members)))
-            x = trace.inputs[-1].flatten(0, 1)
-        x = torch.baddbmm(bias.flatten(0, 1).unsqueeze(1), x, weight.flatten(0, 1).transpose(1, 2))
-        if trace is not None:
-            trace.sums.append(x.unflatten(0, (lanes, members)))
-            x = trace.sums[-1].flatten(0, 1)
+        if number == convolutions:
+            x = x.flatten(2)
+        x = _noted(x, trace.inputs if trace is not None else None, lanes)
+        w, b = weight.flatten(0, 1), bias.flatten(0, 1)
+        if number < convolutions:
+            x = _convolve(x, w, b, layout.convolutions[number][2])
+        else:
+            x = torch.baddbmm(b.unsqueeze(1), x, w.transpose(1, 2))
+        x = _noted(x, trace.sums if trace is not None else None, lanes)
         if number < last:
-            x = torch.relu(x)
-    return x.view(lanes, members, batch, layout.outputs)
+            x = _noted(torch.relu(x), trace.activations if trace is not None else None, lanes)
+    outputs: Tensor = x.unflatten(0, (lanes, members))
+    return outputs
+
+
+def _convolve(x: Tensor, weight: Tensor, bias: Tensor, stride: int) -> Tensor:
+    """Each of n networks (n, out, in, k, k) on its own batch (n, B, in, H, W): (n, B, out, H', W').
+
+    One call each, as a grouped convolution of few networks is up to five times slower on a CPU.
+    """
+    return torch.stack([functional.conv2d(*one, stride=stride) for one in zip(x, weight, bias, strict=True)])
+
+
+def _noted(x: Tensor, notes: list[Tensor] | None, lanes: int) -> Tensor:
+    """The same values; if they are noted, with lanes and members apart, the result hangs on the note."""
+    if notes is None:
+        return x
+    notes.append(x.unflatten(0, (lanes, -1)))
+    return notes[-1].flatten(0, 1)
 
 
 def activations(layout: Layout, stack: Tensor, inputs: Tensor) -> Tensor:
-    """Activations (L, M, B, N) of all hidden neurons, after the ReLU, numbered as in `Layout`."""
+    """Activations (L, M, B, N) of all hidden neurons, after the ReLU, numbered as in `Layout`.
+
+    That of a convolution's channel is its mean over height and width.
+    """
     trace = Trace()
     forward(layout, stack, inputs, trace)
-    return torch.cat(trace.activations, dim=-1)
+    return torch.cat([layer if layer.ndim == 4 else layer.mean((-2, -1)) for layer in trace.activations], dim=-1)
 
 
 class NumpyMlp:

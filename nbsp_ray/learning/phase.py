@@ -16,8 +16,8 @@ import torch
 from nbsp_ray.benchmarks import Env
 from nbsp_ray.errors import PhaseError
 from nbsp_ray.learning.agent import Agent
-from nbsp_ray.learning.evaluation import EpisodePlan, play, success_rate
-from nbsp_ray.learning.replay import Mixture, Replay
+from nbsp_ray.learning.evaluation import EpisodePlan, mean_return, play, success_rate
+from nbsp_ray.learning.replay import AnyReplay, Mixture
 from nbsp_ray.learning.sac import Losses
 from nbsp_ray.learning.seeding import Stream, generator, torch_seed
 from nbsp_ray.methods import Influence
@@ -30,7 +30,7 @@ class Phase:
 
     spec: PhaseSpec
     agent: Agent
-    replay: Replay
+    replay: AnyReplay
     """D, the buffer of this phase's own transitions."""
     past_replay: Mixture | None
     """D_pre, if a method replays it."""
@@ -74,26 +74,28 @@ def learn(phase: Phase) -> Iterator[None]:
         chance = generator(spec.seed, spec.index, Stream.TRAINING, phase.episode)
         updates_chance.manual_seed(torch_seed(spec.seed, spec.index, Stream.UPDATES, phase.episode))
         observation = env.reset(int(chance.integers(env.variations)), chance)
-        success, env_return, over, losses = False, 0.0, False, None
+        success, env_return, over, losses = None, 0.0, False, None
         while not over:
             if phase.env_steps < sac.learning_starts:
-                action = chance.uniform(-1, 1, agent.spaces.actions).astype(np.float32)
+                action = policy.random(chance)
             else:
-                action = policy(observation, chance.standard_normal(agent.spaces.actions, dtype=np.float32))
+                action = policy(observation, policy.noise(chance))
             step = env.step(action)
-            # Easy to overlook: a time limit is not the end of the return, so only `terminated` is stored.
-            phase.replay.add(observation, action, step.reward, step.observation, step.terminated)
-            observation = step.observation
             phase.env_steps += 1
+            over = step.ends or phase.env_steps >= spec.learning.env_steps
+            # Easy to overlook: a time limit is not the end of the return, so only `terminated` is stored.
+            phase.replay.add(observation, action, step, last=over)
+            observation = step.observation if step.resumes is None else step.resumes
             while agent.updates.critic < updates_due(phase):
                 past = phase.past_replay if phase.influence.replays(agent.updates.critic) else None
                 losses = agent.learn(phase.replay, updates_chance, past=past)
-            success, env_return = success or step.success, env_return + step.reward
-            over = step.terminated or step.truncated or phase.env_steps >= spec.learning.env_steps
+            env_return += step.points
+            if step.success is not None:
+                success = int(success or step.success)
         _check_finite(phase, {"env_return": env_return})
         phase.curve.append(
             {"kind": "training", "env_steps": phase.env_steps, "episode": phase.episode, "task": spec.task}
-            | {"success": int(success), "env_return": env_return}
+            | {"success": success, "env_return": env_return}
         )
         phase.episode += 1
         if phase.evaluation_due:
@@ -123,10 +125,11 @@ def evaluate(phase: Phase, losses: Losses | None) -> None:
             for number in range(learning.eval_episodes)
         ]
         plans = [EpisodePlan(int(chance.integers(env.variations)), chance) for chance in chances]
-        actions = phase.agent.spaces.actions
-        episodes = [play(policy, env, plan, actions=actions, stop_at_success=True) for plan in plans]
+        episodes = [play(policy, env, plan, stop_at_success=True) for plan in plans]
         row = {"kind": "evaluation", "env_steps": phase.env_steps, "updates": phase.agent.updates.critic, "task": task}
         row |= {"success": success_rate(episodes), "episodes": len(episodes)}
+        if row["success"] is None:
+            row["env_return"] = mean_return(episodes)
         phase.curve.append(row | (_numbers(losses, phase) if task == spec.task else {}))
     own = _last_training(phase) if learning.stop == "stable_training" else phase.curve[-1]["success"]
     # What an agent can do before its first update is not what this phase has taught it.

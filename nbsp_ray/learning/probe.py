@@ -12,12 +12,12 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from nbsp_ray.benchmarks import Env, get_benchmark
+from nbsp_ray.benchmarks import Env, PixelSpaces, get_benchmark
 from nbsp_ray.errors import PhaseError
 from nbsp_ray.learning.agent import NETWORKS, Agent
 from nbsp_ray.learning.evaluation import EpisodePlan, play
+from nbsp_ray.learning.gaussian import Gaussian
 from nbsp_ray.learning.replay import Batch, Replay
-from nbsp_ray.learning.sac import critic_losses, q_values
 from nbsp_ray.learning.seeding import Stream, generator
 from nbsp_ray.methods import Arrays
 from nbsp_ray.methods._scores import Agreement, measure
@@ -87,7 +87,12 @@ class _Phase:
         self._seed = target.phase.spec.seed
         self._folder = store.phase(target.phase.key)
         self._benchmark = get_benchmark(target.phase.spec.benchmark)
-        self._spaces = self._benchmark.task_spaces(target.phase.spec.task)
+        spaces = self._benchmark.task_spaces(target.phase.spec.task)
+        if isinstance(spaces, PixelSpaces):
+            raise PhaseError(
+                f"a probe measures success on observation vectors, and {self._benchmark.name} has scores and frames"
+            )
+        self._spaces = spaces
 
     def scores(self) -> Scores:
         """How its neurons rank, from the store or measured now."""
@@ -145,6 +150,10 @@ class _Phase:
         return agent
 
     @cached_property
+    def _problem(self) -> Gaussian:
+        return Gaussian(self.target.phase.spec.sac, self._spaces)
+
+    @cached_property
     def _env(self) -> Env:
         return self._benchmark.make_env(self.target.phase.spec.task, self._seed)
 
@@ -157,8 +166,8 @@ class _Phase:
             EpisodePlan(number % env.variations, generator(self._seed, 0, Stream.PROBE_EPISODES, number))
             for number in range(episodes)
         ]
-        played = [play(policy, env, plan, actions=self._spaces.actions, stop_at_success=True) for plan in plans]
-        return tuple(int(episode.success) for episode in played)
+        played = [play(policy, env, plan, stop_at_success=True) for plan in plans]
+        return tuple(int(bool(episode.success)) for episode in played)
 
     # The critics
 
@@ -182,14 +191,14 @@ class _Phase:
     def _whole(self) -> torch.Tensor:
         """Both Q with nothing silenced, (2, B)."""
         critic = torch.from_numpy(np.asarray(self._weights["critic"]))
-        return q_values(self._agent.shape, critic, self._batch.observations_actions)[0]
+        return self._problem.q_values(critic, self._batch)[0]
 
     @torch.no_grad()
     def _compare_values(self, member: int) -> tuple[float | None, float | None]:
         """Change of one Q and its TD error, both over the standard deviation of the whole Q; None if that is 0."""
         agent, whole = self._agent, self._whole[member].double()
-        silenced = q_values(agent.shape, agent.state.critic, self._batch.observations_actions)[0, member]
-        errors = critic_losses(agent.shape, agent.state, agent.state.critic, self._batch, self._noise)[0, member]
+        silenced = self._problem.q_values(agent.state.critic, self._batch)[0, member]
+        errors = self._problem.critic_losses(agent.state, agent.state.critic, self._batch, self._noise)[0, member]
         spread = float(whole.std(correction=0))
         if spread == 0:
             return None, None

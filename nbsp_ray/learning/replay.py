@@ -6,15 +6,17 @@ out only what was written.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from nbsp_ray.benchmarks import Action, Observation, Spaces
+from nbsp_ray.benchmarks import Action, AnySpaces, Observation, PixelSpaces, Spaces, Step
+from nbsp_ray.learning.frames import FrameBatch, FrameReplay
 
 
 @dataclass(frozen=True)
@@ -84,11 +86,10 @@ class Replay:
     def _host_rows(self) -> npt.NDArray[np.float32]:
         return self._rows.numpy()
 
-    def add(
-        self, observation: Observation, action: Action, reward: float, following: Observation, terminated: bool
-    ) -> None:
-        """Store one transition; the oldest gives way when the buffer is full."""
-        row = np.concatenate([observation, action, following, (reward, terminated)], dtype=np.float32)
+    def add(self, observation: Observation, action: Action, step: Step, *, last: bool) -> None:
+        """Store one transition; the oldest gives way when the buffer is full. `last` of an episode makes no odds."""
+        ending = (step.reward, step.terminated)
+        row = np.concatenate([observation, action, step.observation, ending], dtype=np.float32)
         if self.device.type == "cpu":
             self._host_rows[self.added % self.capacity] = row
         else:
@@ -111,6 +112,17 @@ class Replay:
         chosen = torch.arange(start, end, device=self.device) % self.capacity
         return self._rows.index_select(0, chosen).cpu().numpy()
 
+    def pieces(self) -> list[npt.NDArray[np.float32]]:
+        """All rows, oldest first, in arrays that share the buffer's memory on a CPU."""
+        turn = self.added % self.capacity
+        parts = [self._rows[turn:], self._rows[:turn]] if self.added > self.capacity else [self._rows[: self.added]]
+        return [part.cpu().numpy() for part in parts]
+
+    @property
+    def slots(self) -> int:
+        """Rows that the ring has room for."""
+        return self.capacity
+
     def restore(self, start: int, rows: npt.NDArray[np.float32]) -> None:
         """Put back `rows` that were number `start`, start + 1, ... of all ever added."""
         chosen = torch.arange(start, start + len(rows), device=self.device) % self.capacity
@@ -123,13 +135,31 @@ class Replay:
         return self._rows.index_select(0, torch.from_numpy(chosen).to(self.device)).cpu().numpy()
 
 
+AnyBatch = Batch | FrameBatch
+AnyReplay = Replay | FrameReplay
+
+
+def new_replay(spaces: AnySpaces, capacity: int, device: torch.device | None = None) -> AnyReplay:
+    """An empty buffer for such observations and actions."""
+    if isinstance(spaces, PixelSpaces):
+        return FrameReplay(spaces, capacity, device)
+    return Replay(spaces, capacity, device)
+
+
+def replay_of(spaces: AnySpaces, rows: npt.NDArray[Any], device: torch.device | None = None) -> AnyReplay:
+    """A full buffer of rows that such a buffer once gave."""
+    if isinstance(spaces, PixelSpaces):
+        return FrameReplay.of(spaces, rows, device)
+    return Replay.of(spaces, rows, device)
+
+
 class Mixture:
     """D_pre after several tasks: an earlier task is drawn uniformly, then a transition of its buffer."""
 
-    def __init__(self, buffers: Sequence[Replay]) -> None:
+    def __init__(self, buffers: Sequence[AnyReplay]) -> None:
         self.buffers = tuple(buffers)
 
-    def sample(self, batch_size: int, generator: torch.Generator) -> Batch:
+    def sample(self, batch_size: int, generator: torch.Generator) -> AnyBatch:
         """`batch_size` transitions, as one lane; after one task they are the very ones its buffer gives."""
         batches = [buffer.sample(batch_size, generator) for buffer in self.buffers]
         if len(batches) == 1:
@@ -137,4 +167,4 @@ class Mixture:
         task = torch.randint(len(batches), (batch_size,), generator=generator, device=generator.device)
         rows = torch.stack([batch.rows for batch in batches])
         chosen = rows[task.to(rows.device), :, torch.arange(batch_size, device=rows.device)]
-        return Batch(chosen.transpose(0, 1), batches[0].spaces)
+        return replace(batches[0], rows=chosen.transpose(0, 1))

@@ -16,18 +16,28 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from nbsp_ray.benchmarks import get_benchmark
+from nbsp_ray.benchmarks import AnySpaces, PixelSpaces, get_benchmark
 from nbsp_ray.config import Resources
 from nbsp_ray.errors import ConfigError, CorruptCheckpointError, PhaseError
 from nbsp_ray.learning.agent import Agent, UpdateCounts
-from nbsp_ray.learning.evaluation import EpisodePlan, Rollouts, play
+from nbsp_ray.learning.evaluation import (
+    Episode,
+    EpisodePlan,
+    GameRollouts,
+    Recorder,
+    Rollouts,
+    VectorRollouts,
+    mean_return,
+    play,
+)
 from nbsp_ray.learning.evidence import digest, evidence
+from nbsp_ray.learning.frames import FrameReplay
 from nbsp_ray.learning.phase import Phase, learn
-from nbsp_ray.learning.replay import Mixture, Replay
+from nbsp_ray.learning.replay import AnyReplay, Mixture, new_replay, replay_of
 from nbsp_ray.learning.seeding import Stream, generator
 from nbsp_ray.methods import Auxiliary, Influence, Past, read_ingredient
 from nbsp_ray.plan import EvaluationSpec, PhaseSpec
-from nbsp_ray.store import Attempt, Checkpoint, Store, StoredCheckpoint
+from nbsp_ray.store import Attempt, Checkpoint, PhaseFolder, Store, StoredCheckpoint
 
 log = logging.getLogger(__name__)
 PROGRESS_SECONDS = 2.0
@@ -76,6 +86,8 @@ class PhaseRun:
         self.folder = store.phase(spec.key())
         self.device = find_device(resources)
         torch.set_num_threads(resources.cpus)
+        # Adam's moments decay into denormal numbers, on which a CPU is many times slower: 1.4 x on a whole phase.
+        torch.set_flush_denormal(True)
         self._evaluations = evaluations
         self._keep_buffer = keep_buffer or spec.index == 0
         self._benchmark = get_benchmark(spec.benchmark)
@@ -148,7 +160,7 @@ class PhaseRun:
             curve=phase.curve,
             tensors=phase.agent.arrays() | prepared,
             added=phase.replay.added,
-            capacity=phase.replay.capacity,
+            capacity=phase.replay.slots,
             rows=phase.replay.rows,
         )
 
@@ -217,7 +229,7 @@ class PhaseRun:
         phase = Phase(
             spec=spec,
             agent=agent,
-            replay=Replay(self._spaces, min(spec.sac.buffer_size, spec.learning.env_steps), self.device),
+            replay=new_replay(self._spaces, min(spec.sac.buffer_size, spec.learning.env_steps), self.device),
             past_replay=self._past_buffers() if influence.needs_buffers else None,
             influence=influence,
             env=self._benchmark.make_env(spec.task, spec.seed),
@@ -287,10 +299,10 @@ class PhaseRun:
             key = self._needed(key, "spec", self.store.phase(key).spec())["previous"]
         return Mixture([self._buffer(key, "replay buffer", self.store.phase(key).replay()) for key in keys])
 
-    def _buffer(self, key: str, what: str, rows: npt.NDArray[np.float32] | None) -> Replay:
-        return Replay.of(self._spaces, self._needed(key, what, rows), self.device)
+    def _buffer(self, key: str, what: str, rows: npt.NDArray[Any] | None) -> AnyReplay:
+        return replay_of(self._spaces, self._needed(key, what, rows), self.device)
 
-    def _last_transitions(self) -> Replay:
+    def _last_transitions(self) -> AnyReplay:
         """The whole buffer of a first phase before this one, the sample that a later one keeps."""
         previous = self.spec.previous
         assert previous is not None
@@ -304,7 +316,7 @@ class PhaseRun:
         spec, rollouts = self.spec, None
         assert spec.previous is not None
         if spec.rollouts is not None:
-            rollouts = self.store.phase(spec.previous).rollouts(spec.rollouts.id)
+            rollouts = read_rollouts(self.store.phase(spec.previous), spec.rollouts.id, self._spaces)
             rollouts = self._needed(spec.previous, f"evaluation {spec.rollouts.id}", rollouts)
         return Past(
             agent=self._initial_agent(),
@@ -353,9 +365,7 @@ class PhaseRun:
             curve=phase.curve,
             agent=agent,
             prepared=phase.influence.arrays,
-            replay=phase.replay.rows(phase.replay.added - len(phase.replay), phase.replay.added)
-            if self._keep_buffer
-            else None,
+            replay=phase.replay.pieces() if self._keep_buffer else None,
             sample=None if spec.index == 0 else phase.replay.subset(SAMPLE_TRANSITIONS, chance),
         )
 
@@ -365,28 +375,51 @@ class PhaseRun:
         agent = Agent(spec.sac, self._spaces, self.device, generator(spec.seed, 0, Stream.NETWORKS))
         agent.restore(self._needed(self.folder.key, "agent", self.folder.agent()))
         env = self._benchmark.make_env(record.task, spec.seed, heldout=record.goals == "heldout")
-        policy, episodes = agent.policy(), []
-        rollouts = Rollouts() if record.mode == "rollouts" else None
-        for number in range(record.episodes):
-            chance = generator(spec.seed, spec.index, Stream.FINAL, number)
+        policy, episodes = agent.policy(), list[Episode]()
+        recorder = Recorder(self._spaces) if record.mode == "rollouts" else None
+        while not _enough(record, episodes):
+            number = len(episodes)
+            plan = EpisodePlan(number % env.variations, generator(spec.seed, spec.index, Stream.FINAL, number))
+            cut = recorder is None
+            deterministic = record.mode == "deterministic"
             episodes.append(
-                play(
-                    policy,
-                    env,
-                    EpisodePlan(number % env.variations, chance),
-                    actions=self._spaces.actions,
-                    deterministic=record.mode == "deterministic",
-                    stop_at_success=rollouts is None,
-                    rollouts=rollouts,
-                )
+                play(policy, env, plan, deterministic=deterministic, stop_at_success=cut, rollouts=recorder)
             )
+            if recorder and isinstance(self._spaces, PixelSpaces):
+                self.folder.write_game(record.id, number, recorder.take_rows())
             yield
-        data = record.model_dump() | {
-            "success": [int(episode.success) for episode in episodes],
-            "env_return": [episode.env_return for episode in episodes],
-            "success_rate": float(np.mean([episode.success for episode in episodes])),
-        }
-        self.folder.write_evaluation(record.id, data, rollouts.arrays() if rollouts else None)
+        returns = [episode.env_return for episode in episodes]
+        data = record.model_dump() | {"env_return": returns}
+        if self._benchmark.measure == "success":
+            flags = [int(bool(episode.success)) for episode in episodes]
+            data |= {"success": flags, "success_rate": float(np.mean(flags))}
+        else:
+            data |= {"success": [], "success_rate": None, "mean_return": mean_return(episodes)}
+            data |= {"episodes": len(episodes), "env_steps": sum(episode.env_steps for episode in episodes)}
+        kept = recorder.arrays() if recorder and not isinstance(self._spaces, PixelSpaces) else None
+        self.folder.write_evaluation(record.id, data, kept)
+
+
+def _enough(record: EvaluationSpec, episodes: Sequence[Episode]) -> bool:
+    """Whether a final evaluation is over: so many episodes, or so many env steps with the last game finished."""
+    if record.env_steps is None:
+        return len(episodes) >= record.episodes
+    return sum(episode.env_steps for episode in episodes) >= record.env_steps
+
+
+def read_rollouts(folder: PhaseFolder, record: str, spaces: AnySpaces) -> Rollouts | None:
+    """The steps of a final evaluation that kept them; None if they are not there."""
+    if not isinstance(spaces, PixelSpaces):
+        arrays = folder.rollouts(record)
+        if arrays is None:
+            return None
+        return VectorRollouts(arrays["success"].astype(np.float64), arrays["observations"], arrays["actions"])
+    data = folder.evaluation(record)
+    games = folder.games(record, len(data["env_return"])) if data else None
+    if data is None or games is None:
+        return None
+    buffers = [FrameReplay.of(spaces, rows) for rows in games]
+    return GameRollouts(np.repeat(data["env_return"], [len(game) for game in buffers]), buffers)
 
 
 def find_device(resources: Resources) -> torch.device:

@@ -1,23 +1,26 @@
-"""Soft Actor-Critic with a tanh-squashed Gaussian policy: the losses, and one update as a function of (state, batch).
+"""Soft Actor-Critic: its state, and one update as a function of (state, batch): lines 11 to 15 of Algorithm 1.
 
-The losses read like Algorithm 1, lines 11 to 15. Everything has a leading lane axis L, and a loss is one number per
-lane, so that lanes never mix. A method acts through a `Restraint` on each part, which is put in when the update is
-built: SAC does not know which methods there are.
+Everything has a leading lane axis L, and a loss is one number per lane, so that lanes never mix. What differs between
+continuous and discrete actions is in a `Problem`. A method acts through a `Restraint` on each part, which is put in
+when the update is built: SAC does not know which methods there are.
 """
 
-import math
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from typing import Any, Generic, TypeVar
 
+import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from nbsp_ray.benchmarks import Spaces
+from nbsp_ray.benchmarks import Action, Observation
 from nbsp_ray.config import Sac
-from nbsp_ray.learning.networks import Layout, Trace, forward
-from nbsp_ray.learning.replay import Batch
+from nbsp_ray.learning.networks import Layout, Trace
+from nbsp_ray.learning.replay import AnyBatch
 
 ADAM_BETAS = (0.9, 0.999)
+BatchT = TypeVar("BatchT", bound=AnyBatch)
 PARTS = ("actor", "critic")
 """The parts that a method can act on: the actor network, and both Q networks."""
 
@@ -87,96 +90,67 @@ class Losses:
     alpha: Tensor
 
 
-@dataclass(frozen=True)
-class Shape:
-    """What the losses need to know of the problem."""
+class Problem(ABC, Generic[BatchT]):
+    """The losses of SAC for one kind of action, and the networks that they are of.
+
+    There are two: `gaussian` for continuous actions, `categorical` for discrete ones.
+    """
 
     actor: Layout
     critic: Layout
-    spaces: Spaces
     gamma: float
     target_entropy: float
+    noise: int
+    """Standard normal numbers that one sampled action takes: 0 where the expectation over actions is exact."""
 
-    @classmethod
-    def of(cls, sac: Sac, spaces: Spaces) -> "Shape":
-        """Actor: observation -> mean, log_std; critic: (observation, action) -> Q."""
-        return cls(
-            actor=Layout(spaces.observations, sac.hidden, 2 * spaces.actions),
-            critic=Layout(spaces.observations + spaces.actions, sac.hidden, 1),
-            spaces=spaces,
-            gamma=sac.gamma,
-            target_entropy=-sac.target_entropy_scale * spaces.actions,
-        )
+    @abstractmethod
+    def critic_losses(
+        self, state: SacState, critic: Tensor, batch: BatchT, noise: Tensor, trace: Trace | None = None
+    ) -> Tensor:
+        """(Q(s, a) - y)^2 of both Q and every sample, (L, 2, B): lines 11 and 12 of Algorithm 1."""
 
+    @abstractmethod
+    def actor_losses(
+        self, state: SacState, actor: Tensor, batch: BatchT, noise: Tensor, trace: Trace | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """The policy's loss of every sample (L, B): line 13 of Algorithm 1.
 
-def distribution(
-    shape: Shape, actor: Tensor, observations: Tensor, trace: Trace | None = None
-) -> tuple[Tensor, Tensor]:
-    """Mean and log_std (L, B, A) of the Gaussian before tanh, on observations (L, B, O).
+        And how far its log-probability is above minus the target entropy, (L,), which alpha is learnt from.
+        """
 
-    log_std = -5 + 3.5 (tanh(raw) + 1) lies in [-5, 2] (CleanRL).
-    """
-    mean, raw = forward(shape.actor, actor, observations.unsqueeze(1), trace).squeeze(1).chunk(2, dim=-1)
-    return mean, -5 + 3.5 * (torch.tanh(raw) + 1)
+    @abstractmethod
+    def q_values(self, critic: Tensor, batch: BatchT, trace: Trace | None = None) -> Tensor:
+        """Q_1 and Q_2 (L, 2, B) of the batch's own states and actions."""
 
+    @abstractmethod
+    def fisher_outputs(self, actor: Tensor, batch: BatchT, trace: Trace) -> list[Tensor]:
+        """Numbers (L, 1, B), the sum of whose squared gradients is the policy's Fisher information at each state."""
 
-def sample_action(
-    shape: Shape, actor: Tensor, observations: Tensor, noise: Tensor, trace: Trace | None = None
-) -> tuple[Tensor, Tensor]:
-    """Actions (L, B, A) = tanh(mean + std noise) and their log-probabilities (L, B)."""
-    mean, log_std = distribution(shape, actor, observations, trace)
-    action = torch.tanh(mean + log_std.exp() * noise)
-    gaussian = -0.5 * noise.square() - log_std - 0.5 * math.log(2 * math.pi)
-    return action, (gaussian - torch.log(1 - action.square() + 1e-6)).sum(-1)
+    @abstractmethod
+    def inputs(self, part: str, observations: Observation, actions: Action) -> npt.NDArray[Any]:
+        """What the networks of `actor` or `critic` read, (B, I), of B observations and actions."""
 
 
-def q_values(shape: Shape, critic: Tensor, observations_actions: Tensor, trace: Trace | None = None) -> Tensor:
-    """Q_1 and Q_2, (L, 2, B), on (s, a) of shape (L, B, O + A)."""
-    return forward(shape.critic, critic, observations_actions.unsqueeze(1), trace).squeeze(-1)
-
-
-def critic_losses(
-    shape: Shape, state: SacState, critic: Tensor, batch: Batch, noise: Tensor, trace: Trace | None = None
-) -> Tensor:
-    """(Q(s, a) - y)^2 of both Q and every sample, (L, 2, B): lines 11 and 12 of Algorithm 1.
-
-    y = r + gamma (1 - terminated) (min_j Q'_j(s', a') - alpha log pi(a'|s')); a time limit bootstraps.
-    """
-    with torch.no_grad():
-        following, log_pi = sample_action(shape, state.actor, batch.next_observations, noise)
-        q_next = q_values(shape, state.target, torch.cat([batch.next_observations, following], -1)).amin(1)
-        value = q_next - state.log_alpha.exp().unsqueeze(-1) * log_pi
-        y = batch.rewards + shape.gamma * (1 - batch.terminated) * value
-    return (q_values(shape, critic, batch.observations_actions, trace) - y.unsqueeze(1)).square()
-
-
-def critic_loss(shape: Shape, state: SacState, critic: Tensor, batch: Batch, noise: Tensor) -> Tensor:
+def critic_loss(problem: Problem[BatchT], state: SacState, critic: Tensor, batch: BatchT, noise: Tensor) -> Tensor:
     """The loss of both Q, (L,): the sum of their batch means."""
-    return critic_losses(shape, state, critic, batch, noise).mean(-1).sum(-1)
+    return problem.critic_losses(state, critic, batch, noise).mean(-1).sum(-1)
 
 
-def actor_losses(
-    shape: Shape, state: SacState, actor: Tensor, batch: Batch, noise: Tensor, trace: Trace | None = None
+def actor_loss(
+    problem: Problem[BatchT], state: SacState, actor: Tensor, batch: BatchT, noise: Tensor
 ) -> tuple[Tensor, Tensor]:
-    """alpha log pi(a|s) - min_j Q_j(s, a) of every sample, and log pi, both (L, B): line 13 of Algorithm 1."""
-    action, log_pi = sample_action(shape, actor, batch.observations, noise, trace)
-    q = q_values(shape, state.critic, torch.cat([batch.observations, action], -1)).amin(1)
-    return state.log_alpha.exp().unsqueeze(-1) * log_pi - q, log_pi
+    """The actor's loss, a batch mean; and the surplus of its log-probability; both (L,)."""
+    losses, surplus = problem.actor_losses(state, actor, batch, noise)
+    return losses.mean(-1), surplus
 
 
-def actor_loss(shape: Shape, state: SacState, actor: Tensor, batch: Batch, noise: Tensor) -> tuple[Tensor, Tensor]:
-    """The actor's loss, (L,), a batch mean; and log pi (L, B)."""
-    losses, log_pi = actor_losses(shape, state, actor, batch, noise)
-    return losses.mean(-1), log_pi
-
-
-def alpha_gradient(shape: Shape, log_alpha: Tensor, log_pi: Tensor) -> Tensor:
+def alpha_gradient(log_alpha: Tensor, surplus: Tensor) -> Tensor:
     """Gradient (L,) of the temperature's loss -alpha (log pi + target entropy) in log_alpha: line 14 of Algorithm 1.
 
-    log pi is that of the actor's step just made; CleanRL draws it anew, which costs a forward pass and has the same
-    expectation up to one step of the actor.
+    log pi is that of the actor's step just made; CleanRL's continuous SAC draws it anew, which costs a forward pass
+    and has the same expectation up to one step of the actor.
     """
-    return -log_alpha.exp() * (log_pi.mean(-1) + shape.target_entropy)
+    return -log_alpha.exp() * surplus
 
 
 def adam_(
@@ -198,13 +172,14 @@ def adam_(
     parameters.sub_(step)
 
 
-Update = Callable[[SacState, Batch, Tensor, bool], Losses]
+Update = Callable[[SacState, AnyBatch, Tensor, bool], Losses]
 
 
-def build_update(sac: Sac, shape: Shape, restraints: Mapping[str, Restraint]) -> Update:
+def build_update(sac: Sac, problem: Problem[Any], restraints: Mapping[str, Restraint]) -> Update:
     """One update as a function of (state, batch, noise, with_actor), in place on the state.
 
-    noise is standard normal (1 + policy_frequency, L, B, A): row 0 for the target, the others for the actor's steps.
+    noise is standard normal (1 + policy_frequency, L, B, `problem.noise`): row 0 for the target, the others for the
+    actor's steps.
     `with_actor` says whether the delayed actor and alpha take part (every `policy_frequency`-th update).
     """
     limits = {part: restraints.get(part, Restraint()) for part in PARTS}
@@ -215,17 +190,17 @@ def build_update(sac: Sac, shape: Shape, restraints: Mapping[str, Restraint]) ->
         parameters, scale = getattr(state, part), limits[part].update_scale
         adam_(parameters, gradient, state.moments[part], lr=lr, eps=sac.adam_eps, scale=scale)
 
-    def update(state: SacState, batch: Batch, noise: Tensor, with_actor: bool) -> Losses:
+    def update(state: SacState, batch: AnyBatch, noise: Tensor, with_actor: bool) -> Losses:
         critic = state.critic.detach().requires_grad_()
-        loss_q = critic_loss(shape, state, critic, batch, noise[0])
+        loss_q = critic_loss(problem, state, critic, batch, noise[0])
         descend(state, "critic", loss_q, critic, sac.critic_lr)
         loss_pi = None
         for step in range(sac.policy_frequency if with_actor else 0):
             actor = state.actor.detach().requires_grad_()
-            loss_pi, log_pi = actor_loss(shape, state, actor, batch, noise[1 + step])
+            loss_pi, surplus = actor_loss(problem, state, actor, batch, noise[1 + step])
             descend(state, "actor", loss_pi, actor, sac.actor_lr)
             if sac.autotune:
-                gradient = alpha_gradient(shape, state.log_alpha, log_pi.detach())
+                gradient = alpha_gradient(state.log_alpha, surplus.detach())
                 moments = state.moments["log_alpha"]
                 adam_(state.log_alpha, gradient, moments, lr=sac.alpha_lr, eps=sac.adam_eps, scale=None)
         return Losses(loss_q.detach(), None if loss_pi is None else loss_pi.detach(), state.log_alpha.exp())

@@ -27,7 +27,8 @@ if TYPE_CHECKING:
     import torch
 
     from nbsp_ray.learning.agent import Agent
-    from nbsp_ray.learning.replay import Replay
+    from nbsp_ray.learning.evaluation import Rollouts
+    from nbsp_ray.learning.replay import AnyReplay
     from nbsp_ray.learning.sac import Restraint
 
 Arrays = Mapping[str, npt.NDArray[Any]]
@@ -42,7 +43,7 @@ class Auxiliary:
 
     agent: Agent
     """As that phase left it."""
-    sample: Replay
+    sample: AnyReplay
     """Transitions drawn from its buffer."""
     env_steps: int
     """What it cost."""
@@ -54,11 +55,10 @@ class Past:
 
     agent: Agent
     """As the phase finds it: the weights that the phase before left."""
-    replay: Replay
+    replay: AnyReplay
     """Transitions of the phase before: the whole buffer of a first phase, a sample of a later one's."""
-    rollouts: Arrays | None
-    """The final evaluation of the phase before, step by step: `observations` (T, O), `actions` (T, A), `success` (T,);
-    there only if an ingredient `needs_rollouts`."""
+    rollouts: Rollouts | None
+    """The final evaluation of the phase before, step by step; there only if an ingredient `needs_rollouts`."""
     auxiliary: Mapping[str, Auxiliary]
     """By method: the phases that an ingredient `needs_method` of."""
     generator: np.random.Generator

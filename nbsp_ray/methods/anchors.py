@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     import torch
 
     from nbsp_ray.learning.agent import Agent
-    from nbsp_ray.learning.replay import Replay
+    from nbsp_ray.learning.replay import AnyReplay
     from nbsp_ray.learning.sac import Restraint
 
 TRANSITIONS = 2_560
@@ -36,10 +36,10 @@ class Anchor(Ingredient):
 
     def prepare(self, past: Past) -> Prepared:
         """Anchor at the weights that the phase before left, weighed by what they mean for its transitions."""
-        from nbsp_ray.learning.replay import Replay
+        from nbsp_ray.learning.replay import replay_of
 
         rows = past.replay.subset(TRANSITIONS, past.generator)
-        new = _anchor(past.agent, Replay.of(past.replay.spaces, rows, past.replay.device), self.parts)
+        new = _anchor(past.agent, replay_of(past.replay.spaces, rows, past.replay.device), self.parts)
         return Prepared({name: _stacked(past.carried.get(name), array) for name, array in new.items()})
 
     def restraints(self, arrays: Arrays, agent: Agent) -> Mapping[str, Restraint]:
@@ -77,7 +77,7 @@ class AuxiliaryAnchor(Anchor):
         return Prepared({name: array[None] for name, array in arrays.items()}, report)
 
 
-def _anchor(agent: Agent, sample: Replay, parts: Parts) -> dict[str, npt.NDArray[Any]]:
+def _anchor(agent: Agent, sample: AnyReplay, parts: Parts) -> dict[str, npt.NDArray[Any]]:
     from nbsp_ray.learning.importance import actor_fisher, critic_fisher
 
     fisher = {"actor": actor_fisher, "critic": critic_fisher}

@@ -110,8 +110,7 @@ class NeuronMask(Ingredient):
         frozen neuron still sees other inputs.
         """
         assert past.rollouts is not None
-        chosen = past.generator.permutation(len(past.rollouts["observations"]))[:DRIFT_STATES]
-        states = past.rollouts["observations"][chosen], past.rollouts["actions"][chosen]
+        states = past.rollouts.take(past.generator.permutation(len(past.rollouts.criterion))[:DRIFT_STATES])
         drift: dict[str, list[float | None]] = {}
         for network in self.counts:
             before = past.agent.neuron_activations(network, *states)
@@ -139,11 +138,10 @@ def _measure(past: Past, network: str) -> Agreement:
     assert rollouts is not None
 
     def stream() -> Iterator[npt.NDArray[np.floating]]:
-        for start in range(0, len(rollouts["success"]), BLOCK):
-            block = slice(start, start + BLOCK)
-            yield past.agent.neuron_activations(network, rollouts["observations"][block], rollouts["actions"][block])
+        for observations, actions in rollouts.blocks(BLOCK):
+            yield past.agent.neuron_activations(network, observations, actions)
 
-    return measure(stream, rollouts["success"])
+    return measure(stream, rollouts.criterion)
 
 
 def _describe(agent: Agent, network: str, frozen: npt.NDArray[np.bool_], agreement: Agreement) -> dict[str, Any]:
@@ -152,9 +150,9 @@ def _describe(agent: Agent, network: str, frozen: npt.NDArray[np.bool_], agreeme
     scores = score(agreement.accuracy)[frozen]
     return {
         "selected": int(frozen.sum()),
-        "selected_per_layer": np.bincount(layer[frozen], minlength=len(layout.hidden)).tolist(),
+        "selected_per_layer": np.bincount(layer[frozen], minlength=len(layout.layers)).tolist(),
         "selected_constant": int((frozen & agreement.constant).sum()),
-        "constant_per_layer": np.bincount(layer[agreement.constant], minlength=len(layout.hidden)).tolist(),
+        "constant_per_layer": np.bincount(layer[agreement.constant], minlength=len(layout.layers)).tolist(),
         "frozen_parameters": float(layout.spread(frozen.astype(np.float32), output=0).mean()),
         "score_lowest": float(scores.min()) if len(scores) else None,
         "score_highest": float(scores.max()) if len(scores) else None,

@@ -3,8 +3,8 @@
 import hashlib
 import io
 import json
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
@@ -25,8 +25,8 @@ class Checkpoint:
     """JSON: everything but tensors."""
     curve: list[dict[str, Any]]
     tensors: Arrays
-    rows: list[tuple[int, Array]] = field(default_factory=list[tuple[int, Array]])
-    """Pieces of the replay buffer: the number of the first row, and the rows."""
+    rows: Iterable[tuple[int, Array]] = ()
+    """Pieces of the replay buffer: the number of the first row, and the rows; read one by one, as all may be GB."""
 
 
 @dataclass(frozen=True)
@@ -72,10 +72,12 @@ class StoredCheckpoint:
         manifest, stem = self.manifest, self.name.removesuffix(".json")
         curve = self._checked(f"{stem}.curve", manifest["curve"])
         tensors = load_safetensors(self._checked(f"{stem}.safetensors", manifest["tensors"]))
-        rows = [
+        for piece in self.pieces:
+            self._checked(piece.name, piece.sha256)
+        rows = (
             (piece.start, np.load(io.BytesIO(self._checked(piece.name, piece.sha256)), allow_pickle=False))
             for piece in self.pieces
-        ]
+        )
         lines = [json.loads(line) for line in curve.splitlines()]
         return Checkpoint(manifest["env_steps"], manifest["counters"], lines, tensors, rows)
 
@@ -152,8 +154,9 @@ class Attempt:
 
     def _write_piece(self, start: int, end: int, rows: Array) -> Piece:
         name = f"{self._at}/rows-{start:012d}-{end:012d}.npy"
-        header, body = to_npy(rows)
-        self._files.write(name, header, body)
-        digest = hashlib.sha256(header)
-        digest.update(body)
+        chunks = to_npy(rows)
+        self._files.write(name, *chunks)
+        digest = hashlib.sha256()
+        for chunk in chunks:
+            digest.update(chunk)
         return Piece(start, end, name, digest.hexdigest())

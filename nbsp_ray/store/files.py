@@ -105,12 +105,14 @@ def digest_of(data: Any) -> str:
     return hashlib.sha256(to_json(data)).hexdigest()
 
 
-def to_npy(array: Array) -> tuple[bytes, memoryview]:
-    """Header and body of an `.npy` file; the body is the array's own memory."""
+def to_npy(*arrays: Array) -> tuple[bytes | memoryview, ...]:
+    """Header and body of an `.npy` file with the rows of all `arrays`; the body is the arrays' own memory."""
     header = io.BytesIO()
-    contiguous = np.ascontiguousarray(array)
-    np.lib.format.write_array_header_1_0(header, np.lib.format.header_data_from_array_1_0(contiguous))
-    return header.getvalue(), contiguous.data.cast("B")
+    parts = [np.ascontiguousarray(array) for array in arrays]
+    data = np.lib.format.header_data_from_array_1_0(parts[0])
+    data["shape"] = (sum(len(part) for part in parts), *parts[0].shape[1:])
+    np.lib.format.write_array_header_1_0(header, data)
+    return header.getvalue(), *(part.data.cast("B") for part in parts if part.size)
 
 
 def to_lines(rows: Sequence[Mapping[str, Any]]) -> bytes:

@@ -88,7 +88,7 @@ class PhaseFolder:
         curve: Sequence[Mapping[str, Any]],
         agent: Arrays,
         prepared: Arrays,
-        replay: Array | None,
+        replay: Sequence[Array] | None,
         sample: Array | None,
     ) -> None:
         """End the phase: data first, `result.json` last.
@@ -96,7 +96,7 @@ class PhaseFolder:
         A phase that is done already stays as it is, but for a whole buffer that it lacks.
         """
         if replay is not None and not (self.done() and self.has_replay()):
-            self._files.write(f"{self._at}/replay.npy", *to_npy(replay))
+            self._files.write(f"{self._at}/replay.npy", *to_npy(*replay))
         parts: dict[str, tuple[bytes | memoryview, ...]] = {
             "curve.jsonl": (to_lines(curve),),
             "agent.safetensors": (save_safetensors(dict(agent)),),
@@ -133,22 +133,22 @@ class PhaseFolder:
         """Whether the whole replay buffer is kept."""
         return self._files.exists(f"{self._at}/replay.npy")
 
-    def replay(self) -> npt.NDArray[np.float32] | None:
+    def replay(self) -> npt.NDArray[Any] | None:
         """The whole replay buffer (n, width), mapped copy-on-write: trials on one machine share its memory."""
-        return self._rows("replay")
+        return self._rows("replay.npy")
 
-    def sample(self) -> npt.NDArray[np.float32] | None:
+    def sample(self) -> npt.NDArray[Any] | None:
         """Transitions drawn from the buffer (n, width)."""
-        return self._rows("sample")
+        return self._rows("sample.npy")
 
-    def _rows(self, name: str) -> npt.NDArray[np.float32] | None:
-        path = self.path / f"{name}.npy"
+    def _rows(self, name: str) -> npt.NDArray[Any] | None:
+        path = self.path / name
         try:
             return np.asarray(np.load(path, mmap_mode="c", allow_pickle=False))
         except FileNotFoundError:
             return None
         except (ValueError, EOFError) as error:
-            raise self._damaged(path.name, error) from error
+            raise self._damaged(name, error) from error
 
     def curve(self) -> list[dict[str, Any]]:
         """All rows of the curve: of the finished phase, or up to the last whole checkpoint. A torn line ends it."""
@@ -182,6 +182,16 @@ class PhaseFolder:
     def rollouts(self, record: str) -> dict[str, Array] | None:
         """The steps of a final evaluation that kept them."""
         return self._read_arrays(f"evaluations/{record}.safetensors")
+
+    def write_game(self, record: str, number: int, rows: Array) -> None:
+        """Keep the steps of one game of a final evaluation, whose record is written when all are played."""
+        self._files.write(f"{self._at}/evaluations/{record}/{number:05d}.npy", *to_npy(rows))
+
+    def games(self, record: str, count: int) -> list[Array] | None:
+        """The steps of the first `count` games, mapped copy-on-write; None if any is missing."""
+        found = [self._rows(f"evaluations/{record}/{number:05d}.npy") for number in range(count)]
+        games = [rows for rows in found if rows is not None]
+        return games if len(games) == count else None
 
     def write_evaluation(self, record: str, data: Mapping[str, Any], rollouts: Arrays | None) -> None:
         """Keep a final evaluation; its steps first."""

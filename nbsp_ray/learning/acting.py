@@ -1,0 +1,85 @@
+"""Acting on one observation at a time, with the actor's weights as they are and as they will be."""
+
+from abc import ABC, abstractmethod
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from nbsp_ray.benchmarks import Action, Observation
+from nbsp_ray.learning.networks import Layout, NumpyMlp, forward
+
+Noise = npt.NDArray[np.float32]
+
+
+class Policy(ABC):
+    """An actor at work. Its chance is handed in, so that an episode is a function of its number.
+
+    Args:
+        layout: The actor's.
+        actor: Its parameters (1, 1, P), shared where the device allows.
+        actions: Length of an action, or number of actions.
+    """
+
+    def __init__(self, layout: Layout, actor: torch.Tensor, actions: int) -> None:
+        self._layout, self._actor, self._actions = layout, actor, actions
+        small = actor.device.type == "cpu" and layout.image is None
+        self._mlp = NumpyMlp(layout, actor[0, 0].numpy()) if small else None
+
+    @abstractmethod
+    def random(self, chance: np.random.Generator) -> Action:
+        """A uniformly random action."""
+
+    @abstractmethod
+    def noise(self, chance: np.random.Generator) -> Noise:
+        """What makes one action random."""
+
+    @abstractmethod
+    def __call__(self, observation: Observation, noise: Noise | None) -> Action:
+        """An action; the most likely one without `noise`."""
+
+    def _output(self, observation: Observation) -> npt.NDArray[np.float32]:
+        return self._mlp(observation) if self._mlp else self._on_device(observation)
+
+    @torch.no_grad()
+    def _on_device(self, observation: Observation) -> npt.NDArray[np.float32]:
+        batch = torch.from_numpy(observation).to(self._actor.device)[None, None, None]
+        return forward(self._layout, self._actor, batch)[0, 0, 0].cpu().numpy()
+
+
+class GaussianPolicy(Policy):
+    """tanh(mean + std noise), or tanh(mean)."""
+
+    def random(self, chance: np.random.Generator) -> Action:
+        """Uniform in [-1, 1]^A."""
+        return chance.uniform(-1, 1, self._actions).astype(np.float32)
+
+    def noise(self, chance: np.random.Generator) -> Noise:
+        """Standard normal (A,)."""
+        return chance.standard_normal(self._actions, dtype=np.float32)
+
+    def __call__(self, observation: Observation, noise: Noise | None) -> Action:
+        """An action in (-1, 1)^A; the mean action without `noise`."""
+        output = self._output(observation)
+        mean = output[: self._actions]
+        if noise is None:
+            return np.tanh(mean)
+        log_std = -5 + 3.5 * (np.tanh(output[self._actions :]) + 1)
+        return np.tanh(mean + np.exp(log_std) * noise)
+
+
+class CategoricalPolicy(Policy):
+    """The action of the greatest logit plus Gumbel noise, which is a draw of the softmax; or of the greatest logit."""
+
+    def random(self, chance: np.random.Generator) -> Action:
+        """Any action."""
+        return chance.integers(self._actions)
+
+    def noise(self, chance: np.random.Generator) -> Noise:
+        """Standard Gumbel (A,)."""
+        return chance.gumbel(size=self._actions).astype(np.float32)
+
+    def __call__(self, observation: Observation, noise: Noise | None) -> Action:
+        """The number of an action."""
+        logits = self._output(observation)
+        return np.argmax(logits if noise is None else logits + noise)

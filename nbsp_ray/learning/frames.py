@@ -1,0 +1,198 @@
+"""The replay buffer of games: single frames in packed byte rows, stacked when a batch is drawn.
+
+A row is one frame | action | reward | terminated | flags, of a moment that the agent acted in: 7,060 bytes at 84 x 84,
+so that 2 x 10^5 transitions take 1.41 GB, where stacked pairs of states would take 11.3. The next row has the next
+frame. A stack never crosses a border: it is filled up with the first frame after a reset or a lost life.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from nbsp_ray.benchmarks import Action, Observation, PixelSpaces, Step
+
+FIELDS = 4
+"""Bytes behind the frame: action, reward (its sign), terminated, flags."""
+FIRST, NO_TRANSITION = 1, 2
+"""Flags of a row: a stack begins here; this frame is only the end of a transition, as of a game cut by its limit."""
+
+
+def frame_row_width(spaces: PixelSpaces) -> int:
+    """Bytes of one row."""
+    return spaces.frame[0] * spaces.frame[1] + FIELDS
+
+
+@dataclass(frozen=True)
+class FrameBatch:
+    """B transitions for each of L lanes: rows (L, B, stack + 1, width), the frames of s and then the last of s'."""
+
+    rows: Tensor
+    spaces: PixelSpaces
+
+    def _frames(self) -> Tensor:
+        frames: Tensor = self.rows[..., :-FIELDS].unflatten(-1, self.spaces.frame)
+        return frames
+
+    def _field(self, number: int) -> Tensor:
+        return self.rows[..., -2, number - FIELDS]
+
+    @property
+    def observations(self) -> Tensor:
+        """s, bytes (L, B, stack, height, width)."""
+        return self._frames()[:, :, :-1]
+
+    @property
+    def next_observations(self) -> Tensor:
+        """s', bytes (L, B, stack, height, width)."""
+        return self._frames()[:, :, 1:]
+
+    @property
+    def actions(self) -> Tensor:
+        """Numbers of the actions, int64 (L, B)."""
+        return self._field(0).long()
+
+    @property
+    def rewards(self) -> Tensor:
+        """r, -1, 0 or 1, float32 (L, B)."""
+        return self._field(1).view(torch.int8).float()
+
+    @property
+    def terminated(self) -> Tensor:
+        """1 where the return ended (game over, or a life lost), float32 (L, B)."""
+        return self._field(2).float()
+
+
+class FrameReplay:
+    """A ring of the last `capacity` frames that were acted on.
+
+    It has a few rows more: the history of the oldest stack, and the frame after the newest.
+    """
+
+    def __init__(self, spaces: PixelSpaces, capacity: int, device: torch.device | None = None) -> None:
+        self.spaces, self.capacity = spaces, capacity
+        self.device = device or torch.device("cpu")
+        self.added = 0
+        self._rows = torch.empty((capacity + spaces.stack, frame_row_width(spaces)), dtype=torch.uint8)
+        self._rows = self._rows.to(self.device)
+        self._tails: list[int] = []
+        self._begins = True
+
+    @classmethod
+    def of(cls, spaces: PixelSpaces, rows: npt.NDArray[np.uint8], device: torch.device | None = None) -> "FrameReplay":
+        """A full buffer that holds `rows` (n, width), without a copy where the device is the CPU."""
+        width = frame_row_width(spaces)
+        if rows.ndim != 2 or rows.shape[1] != width or not len(rows) or rows.dtype != np.uint8:
+            raise ValueError(f"{rows.dtype} rows of shape {rows.shape}, where uint8 (n > 0, {width}) is needed")
+        self = cls.__new__(cls)
+        self.spaces, self.capacity, self.added = spaces, len(rows), len(rows)
+        self.device = device or torch.device("cpu")
+        self._tails = np.flatnonzero(rows[:, -1] & NO_TRANSITION).tolist()
+        self._begins = True
+        self._rows = torch.from_numpy(rows).to(self.device)
+        # What came before the oldest row is not kept, so that its stack begins with it.
+        self._rows[0, -1] |= FIRST
+        return self
+
+    @property
+    def slots(self) -> int:
+        """Rows that the ring has room for."""
+        return len(self._rows)
+
+    @property
+    def oldest(self) -> int:
+        """Number of the oldest row that may be drawn."""
+        return max(0, self.added - self.capacity)
+
+    def _kept_tails(self) -> npt.NDArray[np.int64]:
+        """Rows without a transition, counted from the oldest."""
+        while self._tails and self._tails[0] < self.oldest:
+            del self._tails[0]
+        return np.asarray(self._tails, dtype=np.int64) - self.oldest
+
+    def __len__(self) -> int:
+        """Transitions that may be drawn."""
+        return min(self.added, self.capacity) - len(self._kept_tails())
+
+    def add(self, observation: Observation, action: Action, step: Step, *, last: bool) -> None:
+        """Store one transition; the oldest gives way when the buffer is full.
+
+        `last` says that the episode ends here; the frame that a time limit or the budget cut off is kept then.
+        """
+        reward = np.int8(np.sign(step.reward)).view(np.uint8)
+        self._put(self.added, observation[-1], action, reward, step.terminated, FIRST * self._begins)
+        self.added += 1
+        self._put(self.added, step.observation[-1], 0, 0, 0, NO_TRANSITION)
+        if last and not step.terminated:
+            self._tails.append(self.added)
+            self.added += 1
+        self._begins = last or step.resumes is not None
+
+    def _put(self, number: int, frame: npt.NDArray[np.uint8], *fields: object) -> None:
+        row = torch.from_numpy(np.concatenate([frame.reshape(-1), np.asarray(fields).astype(np.uint8)]))
+        self._rows[number % self.slots] = row
+
+    def sample(self, batch_size: int, generator: torch.Generator) -> FrameBatch:
+        """`batch_size` transitions, uniformly and with replacement, as one lane."""
+        return self._batch(torch.randint(len(self), (batch_size,), generator=generator, device=generator.device))
+
+    def all(self) -> FrameBatch:
+        """Every transition, as one lane."""
+        return self._batch(torch.arange(len(self)))
+
+    def observations(self, numbers: npt.NDArray[np.int64]) -> Observation:
+        """Stacks of transitions `numbers` of those that may be drawn, (n, stack, height, width)."""
+        return self._batch(torch.from_numpy(numbers)).observations[0].cpu().numpy()
+
+    def _batch(self, chosen: Tensor) -> FrameBatch:
+        """Transitions by their place among those that may be drawn."""
+        tails = self._kept_tails()
+        if len(tails):
+            # Before the j-th tail there are tails[j] - j transitions.
+            chosen = chosen + torch.searchsorted(torch.from_numpy(tails - np.arange(len(tails))), chosen, right=True)
+        now = (chosen + self.oldest).to(self.device)
+        stack = [now, now + 1]
+        goes_back = torch.ones_like(now)
+        for _ in range(self.spaces.stack - 1):
+            goes_back = goes_back * (1 - (self._rows[stack[0] % self.slots, -1] & FIRST).long())
+            stack.insert(0, stack[0] - goes_back)
+        rows = self._rows[torch.stack(stack, dim=1) % self.slots]
+        return FrameBatch(rows.unsqueeze(0), self.spaces)
+
+    def rows(self, start: int, end: int) -> npt.NDArray[np.uint8]:
+        """Rows number `start` to `end` of all ever added, (end - start, width); they must still be in the ring.
+
+        On a CPU they share the buffer's memory unless they run over the ring's end.
+        """
+        if not max(0, self.added - self.slots) <= start <= end <= self.added:
+            raise IndexError(f"rows {start} to {end} are not among the last {self.slots} of {self.added}")
+        return torch.cat(self._runs(start, end)).cpu().numpy()
+
+    def pieces(self) -> list[npt.NDArray[np.uint8]]:
+        """All rows that may be drawn, oldest first, as one array or two that share the buffer's memory on a CPU."""
+        return [run.cpu().numpy() for run in self._runs(self.oldest, self.added)]
+
+    def _runs(self, start: int, end: int) -> list[Tensor]:
+        first, count = start % self.slots, end - start
+        return [self._rows[first : first + count], self._rows[: max(0, first + count - self.slots)]]
+
+    def restore(self, start: int, rows: npt.NDArray[np.uint8]) -> None:
+        """Put back `rows` that were number `start`, start + 1, ... of all ever added."""
+        chosen = torch.arange(start, start + len(rows), device=self.device) % self.slots
+        self._rows[chosen] = torch.from_numpy(rows).to(self.device)
+        self._tails += (start + np.flatnonzero(rows[:, -1] & NO_TRANSITION)).tolist()
+        self.added = start + len(rows)
+
+    def subset(self, count: int, generator: np.random.Generator) -> npt.NDArray[np.uint8]:
+        """`count` distinct transitions (or all, if there are fewer), in random order, as rows that `of` reads.
+
+        Each is a game of its own: the frames of its stack, of which the last alone is acted on, and the one after.
+        """
+        chosen = generator.permutation(len(self))[:count]
+        rows = self._batch(torch.from_numpy(chosen)).rows[0].cpu().numpy().copy()
+        rows[:, :, -1] = NO_TRANSITION
+        rows[:, -2, -1] = 0
+        rows[:, 0, -1] |= FIRST
+        return rows.reshape(-1, rows.shape[-1])

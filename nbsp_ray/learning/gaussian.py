@@ -1,0 +1,92 @@
+"""Continuous actions: SAC's losses with a tanh-squashed Gaussian policy (CleanRL's `sac_continuous_action`)."""
+
+import math
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from nbsp_ray.benchmarks import Action, Observation, Spaces
+from nbsp_ray.config import Sac
+from nbsp_ray.learning.networks import Layout, Trace, forward
+from nbsp_ray.learning.replay import Batch
+from nbsp_ray.learning.sac import Problem, SacState
+
+
+class Gaussian(Problem[Batch]):
+    """Actor: observation -> mean, log_std; critic: (observation, action) -> Q."""
+
+    def __init__(self, sac: Sac, spaces: Spaces) -> None:
+        self.spaces = spaces
+        self.actor = Layout(spaces.observations, sac.hidden, 2 * spaces.actions)
+        self.critic = Layout(spaces.observations + spaces.actions, sac.hidden, 1)
+        self.gamma = sac.gamma
+        self.target_entropy = -sac.target_entropy_scale * spaces.actions
+        self.noise = spaces.actions
+
+    def distribution(self, actor: Tensor, observations: Tensor, trace: Trace | None = None) -> tuple[Tensor, Tensor]:
+        """Mean and log_std (L, B, A) of the Gaussian before tanh, on observations (L, B, O).
+
+        log_std = -5 + 3.5 (tanh(raw) + 1) lies in [-5, 2] (CleanRL).
+        """
+        mean, raw = forward(self.actor, actor, observations.unsqueeze(1), trace).squeeze(1).chunk(2, dim=-1)
+        return mean, -5 + 3.5 * (torch.tanh(raw) + 1)
+
+    def sample_action(
+        self, actor: Tensor, observations: Tensor, noise: Tensor, trace: Trace | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """Actions (L, B, A) = tanh(mean + std noise) and their log-probabilities (L, B)."""
+        mean, log_std = self.distribution(actor, observations, trace)
+        action = torch.tanh(mean + log_std.exp() * noise)
+        gaussian = -0.5 * noise.square() - log_std - 0.5 * math.log(2 * math.pi)
+        return action, (gaussian - torch.log(1 - action.square() + 1e-6)).sum(-1)
+
+    def q_of(self, critic: Tensor, observations_actions: Tensor, trace: Trace | None = None) -> Tensor:
+        """Q_1 and Q_2, (L, 2, B), on (s, a) of shape (L, B, O + A)."""
+        return forward(self.critic, critic, observations_actions.unsqueeze(1), trace).squeeze(-1)
+
+    def q_values(self, critic: Tensor, batch: Batch, trace: Trace | None = None) -> Tensor:
+        """Q_1 and Q_2 (L, 2, B) of the batch's own states and actions."""
+        return self.q_of(critic, batch.observations_actions, trace)
+
+    def critic_losses(
+        self, state: SacState, critic: Tensor, batch: Batch, noise: Tensor, trace: Trace | None = None
+    ) -> Tensor:
+        """(Q(s, a) - y)^2 of both Q and every sample, (L, 2, B): lines 11 and 12 of Algorithm 1.
+
+        y = r + gamma (1 - terminated) (min_j Q'_j(s', a') - alpha log pi(a'|s')); a time limit bootstraps.
+        """
+        with torch.no_grad():
+            following, log_pi = self.sample_action(state.actor, batch.next_observations, noise)
+            q_next = self.q_of(state.target, torch.cat([batch.next_observations, following], -1)).amin(1)
+            value = q_next - state.log_alpha.exp().unsqueeze(-1) * log_pi
+            y = batch.rewards + self.gamma * (1 - batch.terminated) * value
+        return (self.q_values(critic, batch, trace) - y.unsqueeze(1)).square()
+
+    def actor_losses(
+        self, state: SacState, actor: Tensor, batch: Batch, noise: Tensor, trace: Trace | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """alpha log pi(a|s) - min_j Q_j(s, a) of every sample (L, B): line 13 of Algorithm 1.
+
+        And the mean of log pi + target entropy, (L,).
+        """
+        action, log_pi = self.sample_action(actor, batch.observations, noise, trace)
+        q = self.q_of(state.critic, torch.cat([batch.observations, action], -1)).amin(1)
+        losses = state.log_alpha.exp().unsqueeze(-1) * log_pi - q
+        return losses, log_pi.mean(-1) + self.target_entropy
+
+    def fisher_outputs(self, actor: Tensor, batch: Batch, trace: Trace) -> list[Tensor]:
+        """mu_d / sigma_d and sqrt(2) log sigma_d for each d, with the sigma of the quotient held still.
+
+        F = sum_d [ (d mu_d / dw)^2 / sigma_d^2 + 2 (d log sigma_d / dw)^2 ] is the exact diagonal Fisher information of
+        the Gaussian before tanh, and of the squashed policy too, as tanh is a bijection.
+        """
+        mean, log_std = self.distribution(actor, batch.observations, trace)
+        scaled = mean / log_std.detach().exp()
+        return [*scaled.unbind(-1), *(2**0.5 * log_std).unbind(-1)]
+
+    def inputs(self, part: str, observations: Observation, actions: Action) -> npt.NDArray[Any]:
+        """The actor reads s, a critic (s, a)."""
+        return observations if part == "actor" else np.concatenate([observations, actions], axis=1)

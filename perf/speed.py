@@ -1,0 +1,121 @@
+"""`make perf`: ours beside its peers on this machine, over the machine's own floor, in one run of at most 15 minutes.
+
+    python perf/speed.py [--quick] [--only NAME,NAME]
+
+Writes docs/performance.md, and the rates of each round to results/perf/speed.json; with --quick (two minutes, a
+smoke test) results/perf/quick.md and quick.json. A contender that fails is a row that says why.
+"""
+
+import argparse
+import json
+import os
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+
+from contenders import ENTRIES, PIXEL_ENTRIES
+from pool import ROOT, Pool, Row, startup
+from table import write
+
+WIDE, DEFAULT = (256, 256, 256), (256, 256)
+FLOORS = {"gemm-fp32": ".venv", "gemm-bf16": ".venv"}
+EPISODE = 500
+MEGABYTES_EACH = 900
+STEPS_BEGIN_BEFORE = 600.0
+"""Seconds after which no further round of episodes begins, so that all is over within 15 minutes."""
+
+
+@dataclass(frozen=True)
+class Effort:
+    """Slices, rounds, and the seconds after which no further round begins, of each part."""
+
+    slice_seconds: float = 1.0
+    rounds: int = 12
+    updates_seconds: float = 90
+    pixel_slice_seconds: float = 2.0
+    pixel_rounds: int = 8
+    pixel_seconds: float = 50
+    episode_rounds: int = 3
+    steps_seconds: float = 200
+    starts: int = 3
+    startup_seconds: float = 75
+
+
+QUICK = Effort(0.3, 3, 8, 0.8, 2, 5, 1, 1, 0, 1)
+
+
+def fits(cores: Sequence[int], contenders: int) -> list[int]:
+    """As many cores as there is memory for, with a process of each contender on each."""
+    (line,) = (line for line in open("/proc/meminfo") if line.startswith("MemAvailable"))  # noqa: SIM115
+    room = int(line.split()[1]) / 1024 / (MEGABYTES_EACH * contenders)
+    return list(cores[: max(1, min(len(cores), int(room)))])
+
+
+def venvs(entries: Sequence[str]) -> dict[str, str]:
+    return {name: (ENTRIES | PIXEL_ENTRIES)[name].venv for name in entries}
+
+
+def measure(effort: Effort, names: Sequence[str], pixels: Sequence[str], *, quick: bool) -> dict[str, dict[str, Row]]:
+    """Every part of the table, by its name."""
+    end = time.perf_counter() + STEPS_BEGIN_BEFORE
+    cores = sorted(os.sched_getaffinity(0))
+    found: dict[str, dict[str, Row]] = {}
+    for part, hidden in (("updates, wide", WIDE), ("updates, default", DEFAULT))[: 1 if quick else 2]:
+        tell(f"{part}: hidden {list(hidden)}")
+        with Pool(FLOORS | venvs(names), "updates", hidden, cores[:1]) as pool:
+            pool.rounds(effort.rounds, effort.updates_seconds, seconds=effort.slice_seconds)
+            if hidden == WIDE:
+                pool.shares([name for name in names if name != "sbx"])  # JAX is not seen by torch's profiler.
+            found[part] = pool.rows
+    tell("updates on pixels")
+    with Pool(FLOORS | venvs(pixels), "updates", WIDE, cores[:1]) as pool:
+        pool.rounds(effort.pixel_rounds, effort.pixel_seconds, seconds=effort.pixel_slice_seconds)
+        found["updates, pixels"] = pool.rows
+    tell("env steps, one process and one for each core")
+    hidden, used = (DEFAULT, cores[:1]) if quick else (WIDE, fits(cores, len(names)))
+    with Pool(venvs(names), "steps", hidden, used) as pool:
+        # Compiling for the first time may have taken minutes: fewer rounds then.
+        within = min(effort.steps_seconds, end - time.perf_counter())
+        pool.rounds(effort.episode_rounds, within, together=True, env_steps=EPISODE)
+        found["steps"] = pool.rows
+    tell("start-up")
+    found["startup"] = startup(venvs(names), hidden, cores[0], effort.starts, effort.startup_seconds)
+    return found
+
+
+def tell(what: str) -> None:
+    sys.stderr.write(f"{time.strftime('%H:%M:%S')} {what}\n")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--quick", action="store_true", help="two minutes; no figure of it means anything")
+    parser.add_argument("--only", help="contenders, separated by commas; the reference is always one")
+    given = parser.parse_args()
+    load, _, _ = os.getloadavg()
+    start, effort = time.perf_counter(), QUICK if given.quick else Effort()
+    known: Mapping[str, object] = ENTRIES | PIXEL_ENTRIES
+    wanted = set(given.only.split(",")) | {"cleanrl", "cleanrl-pixels"} if given.only else set(known)
+    if unknown := wanted - set(known):
+        parser.error(f"no contender {', '.join(sorted(unknown))}; there are {', '.join(known)}")
+    names, pixels = ([name for name in entries if name in wanted] for entries in (ENTRIES, PIXEL_ENTRIES))
+    found = measure(effort, names, pixels, quick=given.quick)
+    folder = ROOT / "results" / "perf"
+    folder.mkdir(parents=True, exist_ok=True)
+    raw = {part: {name: asdict(row) for name, row in rows.items()} for part, rows in found.items()}
+    (folder / ("quick.json" if given.quick else "speed.json")).write_text(json.dumps(raw, indent=1))
+    path = folder / "quick.md" if given.quick or given.only else ROOT / "docs" / "performance.md"
+    write(
+        path,
+        found,
+        processes=max((row.processes for row in found["steps"].values()), default=1),
+        minutes=(time.perf_counter() - start) / 60,
+        load=load,
+        quick=given.quick,
+    )
+    tell(f"written: {path.relative_to(ROOT)}")
+
+
+if __name__ == "__main__":
+    main()

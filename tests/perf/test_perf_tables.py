@@ -1,0 +1,76 @@
+"""FLOPs counted by hand, ratios within rounds, and what a run of learning is said to have reached."""
+
+import math
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parents[2] / "perf"))
+
+from contenders import ENTRIES
+from flops import continuous, discrete
+from learning_table import first_reached, mean_success
+from pool import Row
+from table import over_floor, ratios, spread, targets_table, updates_table
+
+RATES = {"gemm-fp32": [100.0, 50.0], "gemm-bf16": [200.0, 100.0], "cleanrl": [10.0, 5.0], "ours": [20.0, 8.0]}
+
+
+def rows() -> dict[str, Row]:
+    return {name: Row(rounds=rates) for name, rates in RATES.items()} | {"ours-bf16": Row(failed="no | such thing")}
+
+
+def test_flops_of_a_small_network_by_hand() -> None:
+    # 2 observations, 1 action, hidden [3]: actor 2x3 + 3x2 = 12, critic 3x3 + 3x1 = 12 multiply-adds.
+    # Forward 2 x 12 + 6 x 12 = 96; backward of the actor 12 + 12 - 6 = 18, of the critics 2 (12 + 12 - 9) = 30; to the
+    # drawn actions 2 (3 + 1x3) = 12. Wasted: 12 for alpha, 24 weight gradients, 2 x 2x3 = 12 columns.
+    found = continuous(observations=2, actions=1, batch=5, hidden=(3,))
+    assert found.needed == 2 * 5 * (96 + 18 + 30 + 12)
+    assert found.executed - found.needed == 2 * 5 * (12 + 24 + 12)
+
+
+def test_flops_of_pixels_by_hand() -> None:
+    network = 3_276_800 + 2_654_208 + 1_806_336 + 1_605_632 + 512 * 6
+    assert discrete(6, 64).needed == 2 * 64 * (8 * network + 3 * (2 * network - 3_276_800))
+
+
+def test_ratios_are_taken_within_rounds() -> None:
+    assert ratios(RATES["ours"], RATES["cleanrl"]) == [2.0, 1.6]
+    assert spread([2.0, 1.6, 1.7]) == "1.70 (1.60-2.00)"
+    products = continuous(39, 4, 256, (256, 256, 256))
+    assert over_floor(rows(), "ours", products) == pytest.approx(
+        [100 / (20 * products.needed / 1e9), 50 / (8 * products.needed / 1e9)]
+    )
+
+
+def test_a_contender_that_fails_is_a_row_that_says_why() -> None:
+    text = "\n".join(updates_table(rows(), "cleanrl", continuous(39, 4, 256, (256, 256))))
+    assert f"| {ENTRIES['ours'].name} | 14.0 (8.0-20.0) |" in text
+    assert f"| {ENTRIES['ours-bf16'].name} | failed: no / such thing |" in text
+
+
+def test_targets_are_judged_by_the_median_and_missing_ones_are_not_met() -> None:
+    steps = {"ours": Row(rounds=[10.0], together=[19.5])}
+    found: dict[str, Any] = {"updates, wide": rows(), "steps": steps, "startup": {"ours": Row(rounds=[9.0])}}
+    del found["updates, wide"]["ours-bf16"]
+    lines = targets_table(found, continuous(39, 4, 256, (256, 256, 256)), 2)
+    verdicts = {tuple(cell.strip() for cell in line.split("|")[1:6]) for line in lines[2:] if line}
+    assert ("must", "fp32 over the reference", ">= 1.6", "1.80", "met") in verdicts
+    assert ("aim", "fp32 over the reference", ">= 1.9", "1.80", "**missed**") in verdicts
+    assert ("must", "two processes over one", ">= 1.9", "1.95", "met") in verdicts
+    assert ("must", "start-up, seconds", "<= 8", "9.00", "**missed**") in verdicts
+    assert ("must", "bf16 over the reference", ">= 2.7", "-", "not measured") in verdicts
+
+
+def test_what_a_run_reached() -> None:
+    curve = [(0, 1.0), (100, 0.9), (200, 0.5), (300, 0.9), (400, 1.0), (500, 0.8)]
+    evaluations = [{"env_steps": at, "seconds": at / 10, "success": success} for at, success in curve]
+    protocol = {"budget": 800, "eval_every": 100, "learning_starts": 200, "threshold": 0.9}
+    run = {"protocol": protocol, "evaluations": evaluations}
+    assert first_reached(run, "env_steps") == 300
+    assert first_reached(run, "seconds") == 30
+    assert first_reached(run | {"evaluations": evaluations[:3]}, "seconds") == math.inf
+    # Evaluations 1 to 5, then the mean of the last three for the three that are left.
+    assert mean_success(run) == pytest.approx((0.9 + 0.5 + 0.9 + 1.0 + 0.8 + 3 * 0.9) / 8)

@@ -20,7 +20,7 @@ from analysis.paper import is_paper_pair
 from analysis.phases import PhaseData, together
 from nbsp_ray.benchmarks import get_benchmark
 from nbsp_ray.methods import NETWORKS, get_method
-from nbsp_ray.plan import EvaluationSpec, PhaseSpec, Plan, Trial, canonical, resolve_counts
+from nbsp_ray.plan import EvaluationMode, EvaluationSpec, PhaseSpec, Plan, Trial, canonical, resolve_counts
 from nbsp_ray.store import Store
 
 ORDINALS = ("first", "second")
@@ -171,24 +171,22 @@ def _trial_row(trial: Trial, phases: list[PhaseData], data: Mapping[str, PhaseDa
 
 def _records(trial: Trial, phase: PhaseData) -> list[EvaluationSpec]:
     """The final evaluations of the phase that this trial's columns are filled from."""
-    return [
-        record
-        for record in phase.planned.evaluations.values()
-        if record.episodes == trial.episodes and (record.mode == "rollouts" or record.goals == trial.goals)
-    ]
+    return [record for record in phase.planned.evaluations.values() if record == trial.record(record.task, record.mode)]
 
 
 def _final_rates(trial: Trial, first: PhaseData, last: PhaseData) -> Row:
     # The stochastic evaluation of a first phase on training goals is the one that keeps its steps.
-    of_first = "rollouts" if trial.goals == "train" else "stochastic"
+    of_first: EvaluationMode = "rollouts" if trial.goals == "train" else "stochastic"
     row: Row = {}
-    for name, phase, task, stochastic in (
+    places: tuple[tuple[str, PhaseData, str, EvaluationMode], ...] = (
         ("individual", first, trial.tasks[0], of_first),
         ("sequential", last, trial.tasks[0], "stochastic"),
         ("second", last, trial.tasks[-1], "stochastic"),
-    ):
-        for suffix, mode in (("", stochastic), ("_deterministic", "deterministic")):
-            rate, episodes = phase.final(task, mode, trial.episodes, trial.goals)
+    )
+    for name, phase, task, stochastic in places:
+        modes: tuple[tuple[str, EvaluationMode], ...] = (("", stochastic), ("_deterministic", "deterministic"))
+        for suffix, mode in modes:
+            rate, episodes = phase.final(trial.record(task, mode))
             row |= {name + suffix: rate, f"{name}{suffix}_n": episodes}
     row["forgetting"] = metrics.forgetting(row["individual"], row["sequential"])
     known = not np.isnan(row["individual"])

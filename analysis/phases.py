@@ -96,10 +96,9 @@ class PhaseData:
             return np.nan
         return metrics.area_under_curve(*self.evaluations(spec.task), budget=spec.learning.env_steps)
 
-    def final(self, task: str, mode: str, episodes: int, goals: str) -> tuple[float, int | None]:
+    def final(self, record: EvaluationSpec) -> tuple[float, int | None]:
         """Success rate of a final evaluation and its number of episodes; NaN and None if it is not there."""
-        wanted = {"task": task, "mode": mode, "episodes": episodes, "goals": goals}
-        for record in self.planned.evaluations.values():
-            if record.model_dump() == wanted and (found := self.folder.evaluation(record.id)) is not None:
-                return metrics.success_rate(found["success"]), len(found["success"])
-        return np.nan, None
+        found = self.folder.evaluation(record.id) if record.id in self.planned.evaluations else None
+        if found is None:
+            return np.nan, None
+        return metrics.success_rate(found["success"]), len(found["success"])

@@ -76,8 +76,8 @@ def _success(trial: Trial, phases: list[PhaseData]) -> metrics.Floats:
     for number, phase in enumerate(phases):
         for column, task in enumerate(distinct):
             if task in trial.tasks[: number + 1]:
-                mode = "rollouts" if number == 0 and trial.goals == "train" else "stochastic"
-                found[number, column], _ = phase.final(task, mode, trial.episodes, trial.goals)
+                kept = number == 0 and trial.goals == "train"
+                found[number, column], _ = phase.final(trial.record(task, "rollouts" if kept else "stochastic"))
     return found
 
 

@@ -27,12 +27,15 @@ LATER_SETTINGS: Mapping[str, Any] = {"rollouts.env_steps": None}
 means the old behaviour, so that older results stay valid."""
 
 
+EvaluationMode = Literal["rollouts", "stochastic", "deterministic"]
+
+
 class EvaluationSpec(Settings):
     """One final evaluation of one task by one phase's agent: a record of its own beside the phase."""
 
     task: str
     episodes: int
-    mode: Literal["rollouts", "stochastic", "deterministic"]
+    mode: EvaluationMode
     """`rollouts` is the stochastic policy with every step kept; the others stop an episode at success."""
     goals: Literal["train", "heldout"] = "train"
     env_steps: int | None = None
@@ -127,6 +130,13 @@ class Trial:
     episodes: int
     """Of each final evaluation."""
     goals: Literal["train", "heldout"]
+    env_steps: int | None = None
+    """Of each final evaluation, in place of `episodes`."""
+
+    def record(self, task: str, mode: EvaluationMode) -> EvaluationSpec:
+        """The final evaluation of `task` that its numbers come from; the one that keeps its steps is of training."""
+        goals = "train" if mode == "rollouts" else self.goals
+        return EvaluationSpec(task=task, episodes=self.episodes, mode=mode, goals=goals, env_steps=self.env_steps)
 
     @property
     def label(self) -> str:
@@ -183,7 +193,8 @@ def make_plan(name: str, sweeps: Sequence[Sweep]) -> Plan:
     trials: dict[tuple[object, ...], Trial] = {}
     for sweep in sweeps:
         for trial in _Builder(sweep, phases).trials():
-            trials.setdefault((trial.method, trial.phases, trial.episodes, trial.goals), trial)
+            size = (trial.episodes, trial.env_steps)
+            trials.setdefault((trial.method, trial.phases, size, trial.goals), trial)
     titles = {sweep.title for sweep in sweeps}
     return Plan(name, titles.pop() if len(titles) == 1 else "", phases, tuple(trials.values()))
 
@@ -227,6 +238,7 @@ class _Builder:
                             self._chain(tasks, method, counts, seed, skill_neurons),
                             self.sweep.evaluation.episodes,
                             self.sweep.evaluation.goals,
+                            self.sweep.evaluation.env_steps,
                         )
 
     def _chain(
@@ -298,7 +310,7 @@ class _Builder:
             if self.sweep.evaluation.deterministic:
                 yield self._evaluation(task, "deterministic")
 
-    def _evaluation(self, task: str, mode: Literal["rollouts", "stochastic", "deterministic"]) -> EvaluationSpec:
+    def _evaluation(self, task: str, mode: EvaluationMode) -> EvaluationSpec:
         wanted = self.sweep.evaluation
         goals = "train" if mode == "rollouts" else wanted.goals
         return EvaluationSpec(task=task, episodes=wanted.episodes, mode=mode, goals=goals, env_steps=wanted.env_steps)

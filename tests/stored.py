@@ -48,7 +48,7 @@ def write_result(store: Store, phase: PlannedPhase, *, env_steps: int = 400, spe
         curve=[],
         agent={"weights": np.zeros(1)},
         prepared={},
-        replay=np.zeros((1, 1)) if phase.keep_buffer else None,
+        replay=[np.zeros((1, 1))] if phase.keep_buffer else None,
         sample=None,
     )
 

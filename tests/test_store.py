@@ -38,7 +38,7 @@ def commit(folder: PhaseFolder, mark: float, **changes: Any) -> None:
             "curve": [{"mark": mark}, {"mark": mark}],
             "agent": {"weights": np.full((2, 3), mark, np.float32)},
             "prepared": {"mask": np.array([True, False]), "score": np.full(2, mark)},
-            "replay": np.full((4, 5), mark, np.float32),
+            "replay": [np.full((3, 5), mark, np.float32), np.full((1, 5), mark, np.float32)],
             "sample": np.full((2, 5), mark, np.float32),
             **changes,
         }
@@ -78,7 +78,7 @@ def test_a_commit_is_read_back_bit_for_bit(folder: PhaseFolder) -> None:
         "odd": np.array([np.nan, np.inf, -0.0, 5e-324]),
     }
     replay = generator.standard_normal((7, 4)).astype(np.float32)
-    commit(folder, 1.5, agent=arrays, replay=replay[:, ::-1], sample=replay[2:3])
+    commit(folder, 1.5, agent=arrays, replay=[replay[:4, ::-1], replay[4:, ::-1]], sample=replay[2:3])
     found = folder.agent()
     assert found is not None
     assert {n: (a.dtype, a.shape, a.tobytes()) for n, a in found.items()} == {

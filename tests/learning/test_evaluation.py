@@ -3,8 +3,9 @@
 import numpy as np
 import pytest
 
-from nbsp_ray.benchmarks import Env, Observation, Step
-from nbsp_ray.learning.evaluation import Episode, EpisodePlan, Rollouts, play, success_rate
+from nbsp_ray.benchmarks import Env, Observation, Spaces, Step
+from nbsp_ray.learning.acting import GaussianPolicy
+from nbsp_ray.learning.evaluation import Episode, EpisodePlan, Recorder, play, success_rate
 
 HORIZON = 4
 
@@ -29,8 +30,18 @@ class CountingEnv(Env):
         return Step(np.array([self.steps, 9], np.float32), self.steps, ended, cut, self.steps in self.good)
 
 
-def act(observation: Observation, noise: np.ndarray | None) -> np.ndarray:
-    return np.full(2, np.nan, np.float32) if noise is None else noise + observation[0]
+class Shifted(GaussianPolicy):
+    """The noise plus the first number of the observation, so that an action says what it was chosen on."""
+
+    def __init__(self) -> None:
+        self._actions = 2
+
+    def __call__(self, observation: Observation, noise: np.ndarray | None) -> np.ndarray:
+        return np.full(2, np.nan, np.float32) if noise is None else noise + observation[0]
+
+
+act = Shifted()
+SPACES = Spaces(observations=2, actions=2)
 
 
 def plan(number: int = 0, variation: int = 1) -> EpisodePlan:
@@ -38,21 +49,21 @@ def plan(number: int = 0, variation: int = 1) -> EpisodePlan:
 
 
 def test_success_at_any_step_counts_and_the_return_is_whole() -> None:
-    assert play(act, CountingEnv({2}), plan(), actions=2) == Episode(True, 10.0, 4)
-    assert play(act, CountingEnv(set()), plan(), actions=2) == Episode(False, 10.0, 4)
-    assert play(act, CountingEnv({4}), plan(), actions=2) == Episode(True, 10.0, 4)
-    assert play(act, CountingEnv({4}, death=3), plan(), actions=2) == Episode(False, 6.0, 3)
+    assert play(act, CountingEnv({2}), plan()) == Episode(True, 10.0, 4)
+    assert play(act, CountingEnv(set()), plan()) == Episode(False, 10.0, 4)
+    assert play(act, CountingEnv({4}), plan()) == Episode(True, 10.0, 4)
+    assert play(act, CountingEnv({4}, death=3), plan()) == Episode(False, 6.0, 3)
 
 
 def test_stopping_at_success_keeps_the_success_and_owns_up_to_the_missing_return() -> None:
-    assert play(act, CountingEnv({2}), plan(), actions=2, stop_at_success=True) == Episode(True, None, 2)
-    assert play(act, CountingEnv({4}), plan(), actions=2, stop_at_success=True) == Episode(True, 10.0, 4)
-    assert play(act, CountingEnv(set()), plan(), actions=2, stop_at_success=True) == Episode(False, 10.0, 4)
+    assert play(act, CountingEnv({2}), plan(), stop_at_success=True) == Episode(True, None, 2)
+    assert play(act, CountingEnv({4}), plan(), stop_at_success=True) == Episode(True, 10.0, 4)
+    assert play(act, CountingEnv(set()), plan(), stop_at_success=True) == Episode(False, 10.0, 4)
 
 
 def test_rollouts_pair_each_step_with_the_observation_before_it() -> None:
-    kept, env = Rollouts(), CountingEnv({2, 3})
-    episodes = [play(act, env, one, actions=2, rollouts=kept) for one in (plan(0), plan(1, variation=2))]
+    kept, env = Recorder(SPACES), CountingEnv({2, 3})
+    episodes = [play(act, env, one, rollouts=kept) for one in (plan(0), plan(1, variation=2))]
     arrays = kept.arrays()
     assert arrays["observations"].tolist() == [[0, 1], [1, 9], [2, 9], [3, 9], [0, 2], [1, 9], [2, 9], [3, 9]]
     assert arrays["success"].tolist() == [False, True, True, False] * 2
@@ -66,16 +77,16 @@ def test_rollouts_pair_each_step_with_the_observation_before_it() -> None:
 
 
 def test_an_episode_is_a_function_of_its_plan() -> None:
-    kept, env = [Rollouts(), Rollouts()], CountingEnv({1})
+    kept, env = [Recorder(SPACES), Recorder(SPACES)], CountingEnv({1})
     for one in (plan(5), plan(7)):
-        play(act, env, one, actions=2, rollouts=kept[0])
-    play(act, CountingEnv({1}), plan(7), actions=2, rollouts=kept[1])
+        play(act, env, one, rollouts=kept[0])
+    play(act, CountingEnv({1}), plan(7), rollouts=kept[1])
     np.testing.assert_array_equal(kept[0].arrays()["actions"][4:], kept[1].arrays()["actions"])
 
 
 def test_a_deterministic_policy_gets_no_noise() -> None:
-    kept = Rollouts()
-    play(act, CountingEnv(set()), plan(), actions=2, deterministic=True, rollouts=kept)
+    kept = Recorder(SPACES)
+    play(act, CountingEnv(set()), plan(), deterministic=True, rollouts=kept)
     assert np.isnan(kept.arrays()["actions"]).all()
 
 

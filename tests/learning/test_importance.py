@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from nbsp_ray.benchmarks import Spaces
+from nbsp_ray.benchmarks import Spaces, Step
 from nbsp_ray.config import Sac
 from nbsp_ray.learning.agent import NETWORKS, Agent
 from nbsp_ray.learning.importance import FISHER_FLOOR, actor_fisher, critic_fisher, taylor_importance
@@ -30,9 +30,9 @@ def replay() -> Replay:
     rng = np.random.default_rng(1)
     for number in range(40):
         observation, following = rng.normal(size=(2, 3)).astype(np.float32)
-        replay.add(
-            observation, rng.uniform(-1, 1, 2).astype(np.float32), float(rng.normal()), following, number % 7 == 0
-        )
+        action = rng.uniform(-1, 1, 2).astype(np.float32)
+        step = Step(following, float(rng.normal()), number % 7 == 0, truncated=False, success=None)
+        replay.add(observation, action, step, last=step.terminated)
     return replay
 
 
@@ -56,7 +56,7 @@ def squared_gradient(output: torch.Tensor, network: torch.nn.Sequential) -> torc
 
 def test_actor_fisher_is_that_of_the_gaussian_sample_by_sample(agent: Agent, replay: Replay) -> None:
     batch, network = replay.all(), plain_network(agent, "actor")
-    total = torch.zeros(agent.shape.actor.parameters, dtype=torch.float64)
+    total = torch.zeros(agent.problem.actor.parameters, dtype=torch.float64)
     for observation in batch.observations[0].double():
         mean, raw = network(observation).chunk(2)
         log_std = -5 + 3.5 * (torch.tanh(raw) + 1)

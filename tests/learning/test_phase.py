@@ -236,10 +236,10 @@ def traced(phase: Phase) -> list[int]:
     made: list[int] = []
     add: Callable[..., None] = phase.replay.add
 
-    def spy(*row: Any) -> None:
-        if phase.env_steps:
+    def spy(*row: Any, **options: bool) -> None:
+        if phase.env_steps > 1:  # This row is of the env step under way.
             made.append(phase.agent.updates.critic)
-        add(*row)
+        add(*row, **options)
 
     phase.replay.add = spy  # type: ignore[method-assign]
     finished(phase)

@@ -17,9 +17,11 @@ from nbsp_ray.errors import PhaseError
 from nbsp_ray.learning import probe as module
 from nbsp_ray.learning.agent import NETWORKS, Agent
 from nbsp_ray.learning.evaluation import EpisodePlan, play
+from nbsp_ray.learning.gaussian import Gaussian
 from nbsp_ray.learning.networks import forward
 from nbsp_ray.learning.probe import probe, silence
 from nbsp_ray.learning.replay import Batch, Replay
+from nbsp_ray.learning.run import read_rollouts
 from nbsp_ray.learning.seeding import Stream, generator
 from nbsp_ray.methods import Past
 from nbsp_ray.methods._scores import Agreement, measure
@@ -272,7 +274,7 @@ def test_the_best_neurons_are_those_that_a_method_freezes(trained: Store, kind: 
     replay = folder.replay()
     assert replay is not None
     mask = NeuronMask(select="skill", score=kind, strength=1.0, counts=counts)  # type: ignore[arg-type]
-    rollouts = folder.rollouts(target.rollouts.id)
+    rollouts = read_rollouts(folder, target.rollouts.id, agent.spaces)
     prepared = mask.prepare(Past(agent, Replay.of(agent.spaces, replay), rollouts, {}, np.random.default_rng(0)))
     for network, count in counts.items():
         scores = found.scores.networks[network]
@@ -360,7 +362,7 @@ def test_nothing_silenced_is_the_whole_agent_on_the_probes_episodes(trained: Sto
     plans = [
         EpisodePlan(number % env.variations, generator(0, 0, Stream.PROBE_EPISODES, number)) for number in range(6)
     ]
-    expected = tuple(int(play(agent.policy(), env, plan, actions=2).success) for plan in plans)
+    expected = tuple(int(play(agent.policy(), env, plan).success or 0) for plan in plans)
     answers = {cell.network: answer for cell, answer in probed[0].answers if cell.choice == "none"}
     assert answers["actor"].success == expected
     assert answers["q1"].value_change == answers["q2"].value_change == 0.0
@@ -413,8 +415,9 @@ def test_a_second_call_measures_nothing(trained: Store, probed: list[Probed], mo
     def never(*args: Any, **kwargs: Any) -> Any:
         raise AssertionError("measured again")
 
-    for name in ("play", "critic_losses", "measure", "silence"):
+    for name in ("play", "measure", "silence"):
         monkeypatch.setattr(module, name, never)
+    monkeypatch.setattr(Gaussian, "critic_losses", never)
     assert probe(trained, small_targets(seeds=(0, 1)), REQUEST, quiet) == probed
     fewer = Request(("q2",), (3,), episodes=6, draws=1)
     (one, _) = probe(trained, small_targets(fewer, seeds=(0, 1)), fewer, quiet)

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from nbsp_ray.benchmarks import Spaces
+from nbsp_ray.benchmarks import Spaces, Step
 from nbsp_ray.learning.replay import Batch, Mixture, Replay, row_width
 
 SPACES = Spaces(observations=2, actions=1)
@@ -20,7 +20,8 @@ def transition(number: int) -> np.ndarray:
 
 def add(replay: Replay, number: int) -> None:
     row = transition(number)
-    replay.add(row[:2], row[2:3], float(row[5]), row[3:5], bool(row[6]))
+    step = Step(row[3:5], float(row[5]), bool(row[6]), truncated=False, success=None)
+    replay.add(row[:2], row[2:3], step, last=number % 3 == 0)
 
 
 def filled(capacity: int, count: int) -> Replay:

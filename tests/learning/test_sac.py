@@ -13,21 +13,18 @@ from torch import Tensor, nn
 from nbsp_ray.benchmarks import Spaces
 from nbsp_ray.config import Sac
 from nbsp_ray.learning.agent import Agent
+from nbsp_ray.learning.gaussian import Gaussian
 from nbsp_ray.learning.replay import Batch, Mixture, Replay, row_width
 from nbsp_ray.learning.sac import (
     Losses,
     Moments,
     Restraint,
     SacState,
-    Shape,
     actor_loss,
     adam_,
     alpha_gradient,
     build_update,
     critic_loss,
-    distribution,
-    q_values,
-    sample_action,
     track_targets,
 )
 
@@ -139,10 +136,10 @@ class PlainSac:
 
 
 def random_state(settings: Sac, *, lanes: int = 1, dtype: torch.dtype = DOUBLE, seed: int = 0) -> SacState:
-    shape, generator = Shape.of(settings, SPACES), np.random.default_rng(seed)
-    critic = np.stack([shape.critic.initial(2, generator) for _ in range(lanes)])
+    problem, generator = Gaussian(settings, SPACES), np.random.default_rng(seed)
+    critic = np.stack([problem.critic.initial(2, generator) for _ in range(lanes)])
     return SacState(
-        actor=torch.tensor(np.stack([shape.actor.initial(1, generator) for _ in range(lanes)]), dtype=dtype),
+        actor=torch.tensor(np.stack([problem.actor.initial(1, generator) for _ in range(lanes)]), dtype=dtype),
         critic=torch.tensor(critic, dtype=dtype),
         target=torch.tensor(critic + 0.01 * generator.standard_normal(critic.shape), dtype=dtype),
         log_alpha=torch.tensor(generator.uniform(-1, 0, lanes), dtype=dtype),
@@ -194,7 +191,7 @@ def assert_same_losses(losses: Losses, plain: PlainSac, lane: int, rel: float) -
 def test_updates_equal_those_of_the_second_implementation(changes: dict[str, Any]) -> None:
     settings = SETTINGS.model_copy(update=changes)
     state = random_state(settings)
-    plain, update = PlainSac.of(settings, state, 0), build_update(settings, Shape.of(settings, SPACES), {})
+    plain, update = PlainSac.of(settings, state, 0), build_update(settings, Gaussian(settings, SPACES), {})
     for number in range(8):
         batch, noise = random_batch(settings, seed=number)
         with_actor = number % settings.policy_frequency == 0
@@ -210,7 +207,7 @@ def test_updates_equal_those_of_the_second_implementation(changes: dict[str, Any
 
 def test_single_precision_follows_the_second_implementation() -> None:
     state = random_state(SETTINGS, dtype=torch.float32)
-    update = build_update(SETTINGS, Shape.of(SETTINGS, SPACES), {})
+    update = build_update(SETTINGS, Gaussian(SETTINGS, SPACES), {})
     plain = PlainSac.of(SETTINGS, random_state(SETTINGS), 0)
     for number in range(6):
         batch, noise = random_batch(SETTINGS, seed=number)
@@ -233,8 +230,8 @@ def test_single_precision_follows_the_second_implementation() -> None:
 
 
 def test_gradients_equal_those_of_the_second_implementation() -> None:
-    state, shape = random_state(SETTINGS), Shape.of(SETTINGS, SPACES)
-    plain, update = PlainSac.of(SETTINGS, state, 0), build_update(SETTINGS, shape, {})
+    state, problem = random_state(SETTINGS), Gaussian(SETTINGS, SPACES)
+    plain, update = PlainSac.of(SETTINGS, state, 0), build_update(SETTINGS, problem, {})
     batch, noise = random_batch(SETTINGS)
     update(state, batch, noise[:2], False)
     plain.update(batch.rows[0], noise[:, 0], False)
@@ -247,11 +244,11 @@ def test_gradients_equal_those_of_the_second_implementation() -> None:
 
 
 def test_two_lanes_equal_two_runs() -> None:
-    shape = Shape.of(SETTINGS, SPACES)
+    problem = Gaussian(SETTINGS, SPACES)
     together = random_state(SETTINGS, lanes=2)
     apart = [copied(together, slice(lane, lane + 1)) for lane in (0, 1)]
     plain = [PlainSac.of(SETTINGS, together, lane) for lane in (0, 1)]
-    update = build_update(SETTINGS, shape, {})
+    update = build_update(SETTINGS, problem, {})
     for number in range(5):
         batch, noise = random_batch(SETTINGS, lanes=2, seed=number)
         with_actor = number % 2 == 0
@@ -271,7 +268,7 @@ def test_two_lanes_equal_two_runs() -> None:
 
 
 def test_another_lane_changes_nothing() -> None:
-    update = build_update(SETTINGS, Shape.of(SETTINGS, SPACES), {})
+    update = build_update(SETTINGS, Gaussian(SETTINGS, SPACES), {})
     one, other = random_state(SETTINGS, lanes=2), random_state(SETTINGS, lanes=2)
     batch, noise = random_batch(SETTINGS, lanes=2)
     strange = Batch(batch.rows.clone(), SPACES)
@@ -293,7 +290,7 @@ ACTION, LOG_PI = 0.2194994492, 0.1304397625
 
 
 def constant_state(*, mean: float, raw: float, q: list[float], q_slow: list[float], log_alpha: float) -> SacState:
-    shape = Shape.of(CONSTANT, ONE_ACTION)
+    problem = Gaussian(CONSTANT, ONE_ACTION)
 
     def stack(layout_size: int, outputs: list[list[float]]) -> Tensor:
         members = torch.zeros(1, len(outputs), layout_size, dtype=DOUBLE)
@@ -302,9 +299,9 @@ def constant_state(*, mean: float, raw: float, q: list[float], q_slow: list[floa
         return members
 
     return SacState(
-        actor=stack(shape.actor.parameters, [[mean, raw]]),
-        critic=stack(shape.critic.parameters, [[value] for value in q]),
-        target=stack(shape.critic.parameters, [[value] for value in q_slow]),
+        actor=stack(problem.actor.parameters, [[mean, raw]]),
+        critic=stack(problem.critic.parameters, [[value] for value in q]),
+        target=stack(problem.critic.parameters, [[value] for value in q_slow]),
         log_alpha=torch.tensor([log_alpha], dtype=DOUBLE),
     )
 
@@ -315,8 +312,8 @@ LITERAL_BATCH = Batch(torch.tensor([[[0.3, 0.1, 0.2, 1.0, 0.0], [0.3, 0.1, 0.2, 
 
 
 def test_action_and_log_probability_by_hand() -> None:
-    shape, ones = Shape.of(CONSTANT, ONE_ACTION), torch.ones(1, 2, 1, dtype=DOUBLE)
-    action, log_pi = sample_action(shape, LITERAL.actor, LITERAL_BATCH.observations, ones)
+    problem, ones = Gaussian(CONSTANT, ONE_ACTION), torch.ones(1, 2, 1, dtype=DOUBLE)
+    action, log_pi = problem.sample_action(LITERAL.actor, LITERAL_BATCH.observations, ones)
     assert action.flatten().tolist() == pytest.approx([ACTION] * 2, rel=1e-9)
     assert log_pi.tolist() == [pytest.approx([LOG_PI] * 2, rel=1e-6)]
 
@@ -324,7 +321,7 @@ def test_action_and_log_probability_by_hand() -> None:
 @pytest.mark.parametrize(("raw", "log_std"), [(0.0, -1.5), (50.0, 2.0), (-50.0, -5.0), (0.5, 0.1174100504)])
 def test_log_std_is_squashed_not_clamped(raw: float, log_std: float) -> None:
     state = constant_state(mean=0.7, raw=raw, q=[0, 0], q_slow=[0, 0], log_alpha=0)
-    mean, found = distribution(Shape.of(CONSTANT, ONE_ACTION), state.actor, LITERAL_BATCH.observations)
+    mean, found = Gaussian(CONSTANT, ONE_ACTION).distribution(state.actor, LITERAL_BATCH.observations)
     assert found.flatten().tolist() == pytest.approx([log_std] * 2, abs=1e-9)
     assert mean.flatten().tolist() == pytest.approx([0.7] * 2)
 
@@ -332,17 +329,17 @@ def test_log_std_is_squashed_not_clamped(raw: float, log_std: float) -> None:
 def test_log_probability_of_a_saturated_action_is_finite() -> None:
     state = constant_state(mean=1000.0, raw=0.0, q=[0, 0], q_slow=[0, 0], log_alpha=0)
     noise = torch.zeros(1, 2, 1, dtype=DOUBLE)
-    action, log_pi = sample_action(Shape.of(CONSTANT, ONE_ACTION), state.actor, LITERAL_BATCH.observations, noise)
+    action, log_pi = Gaussian(CONSTANT, ONE_ACTION).sample_action(state.actor, LITERAL_BATCH.observations, noise)
     assert action.flatten().tolist() == [1, 1]
     # log N(0; 0, exp(-1.5)) - log(1e-6) = 1.5 - 0.9189385332 + 13.8155105580
     assert log_pi.flatten().tolist() == pytest.approx([14.3965720248] * 2, rel=1e-9)
 
 
 def test_log_probability_sums_over_the_actions() -> None:
-    state, shape = random_state(SETTINGS), Shape.of(SETTINGS, SPACES)
+    state, problem = random_state(SETTINGS), Gaussian(SETTINGS, SPACES)
     batch, noise = random_batch(SETTINGS)
-    action, log_pi = sample_action(shape, state.actor, batch.observations, noise[0])
-    mean, log_std = distribution(shape, state.actor, batch.observations)
+    action, log_pi = problem.sample_action(state.actor, batch.observations, noise[0])
+    mean, log_std = problem.distribution(state.actor, batch.observations)
     before = torch.distributions.Normal(mean, log_std.exp())
     by_action = before.log_prob(mean + log_std.exp() * noise[0]) - torch.log(1 - action**2 + 1e-6)
     assert log_pi.shape == (1, SETTINGS.batch_size)
@@ -350,49 +347,57 @@ def test_log_probability_sums_over_the_actions() -> None:
 
 
 def test_critic_loss_by_hand() -> None:
-    shape, ones = Shape.of(CONSTANT, ONE_ACTION), torch.ones(1, 2, 1, dtype=DOUBLE)
+    problem, ones = Gaussian(CONSTANT, ONE_ACTION), torch.ones(1, 2, 1, dtype=DOUBLE)
     # y = 1 + 0.9 (min(3, 2) - 0.5 log pi) = 2.7413021 where the episode goes on, y = 1 where it is terminated.
     y = 1 + 0.9 * (2 - 0.5 * LOG_PI)
     assert y == pytest.approx(2.7413021, rel=1e-8)
     expected = ((1 - y) ** 2 + 0**2) / 2 + ((4 - y) ** 2 + 3**2) / 2
-    loss = critic_loss(shape, LITERAL, LITERAL.critic, LITERAL_BATCH, ones)
+    loss = critic_loss(problem, LITERAL, LITERAL.critic, LITERAL_BATCH, ones)
     assert loss.tolist() == [pytest.approx(expected, rel=1e-6)]
 
 
 def test_actor_loss_by_hand() -> None:
-    shape, ones = Shape.of(CONSTANT, ONE_ACTION), torch.ones(1, 2, 1, dtype=DOUBLE)
-    loss, log_pi = actor_loss(shape, LITERAL, LITERAL.actor, LITERAL_BATCH, ones)
+    problem, ones = Gaussian(CONSTANT, ONE_ACTION), torch.ones(1, 2, 1, dtype=DOUBLE)
+    loss, surplus = actor_loss(problem, LITERAL, LITERAL.actor, LITERAL_BATCH, ones)
     assert loss.tolist() == [pytest.approx(0.5 * LOG_PI - 1.0, rel=1e-6)]
-    assert log_pi.flatten().tolist() == pytest.approx([LOG_PI] * 2, rel=1e-6)
+    # log pi above minus the target entropy, which is -1 for one action.
+    assert surplus.tolist() == [pytest.approx(LOG_PI - 1, rel=1e-6)]
+
+
+def test_the_surplus_is_a_batch_mean() -> None:
+    state, problem = random_state(SETTINGS, lanes=2), Gaussian(SETTINGS, SPACES)
+    batch, noise = random_batch(SETTINGS, lanes=2)
+    _, log_pi = problem.sample_action(state.actor, batch.observations, noise[0])
+    _, surplus = actor_loss(problem, state, state.actor, batch, noise[0])
+    assert surplus.tolist() == pytest.approx([sum(lane) / len(lane) - 2 for lane in log_pi.tolist()], rel=1e-12)
 
 
 def test_alpha_gradient_by_hand() -> None:
-    shape = Shape.of(CONSTANT, ONE_ACTION)
-    assert shape.target_entropy == -1
+    assert Gaussian(CONSTANT, ONE_ACTION).target_entropy == -1
     # -0.5 (mean of 2 and -1, minus 1) = 0.25: less entropy than wanted would make it negative.
-    log_pi = torch.tensor([[2.0, -1.0], [3.0, 3.0]], dtype=DOUBLE)
-    found = alpha_gradient(shape, torch.tensor([math.log(0.5), 0.0], dtype=DOUBLE), log_pi)
+    surplus = torch.tensor([(2.0 - 1.0) / 2 - 1, (3.0 + 3.0) / 2 - 1], dtype=DOUBLE)
+    found = alpha_gradient(torch.tensor([math.log(0.5), 0.0], dtype=DOUBLE), surplus)
     assert found.tolist() == pytest.approx([0.25, -2.0])
 
 
 def test_a_policy_with_too_little_entropy_raises_alpha() -> None:
-    shape, state = Shape.of(CONSTANT, ONE_ACTION), copied(LITERAL)
+    problem, state = Gaussian(CONSTANT, ONE_ACTION), copied(LITERAL)
     noise = torch.zeros(3, 1, 2, 1, dtype=DOUBLE)
-    build_update(CONSTANT, shape, {})(state, LITERAL_BATCH, noise, True)
+    build_update(CONSTANT, problem, {})(state, LITERAL_BATCH, noise, True)
     # -log pi = -0.58 lies above the target entropy -1, so alpha falls, twice by its lr.
     assert (state.log_alpha - LITERAL.log_alpha).item() == pytest.approx(-2e-3, rel=0.02)
     certain = constant_state(mean=0, raw=-50, q=[0, 0], q_slow=[0, 0], log_alpha=0.0)
-    build_update(CONSTANT, shape, {})(certain, LITERAL_BATCH, noise, True)
+    build_update(CONSTANT, problem, {})(certain, LITERAL_BATCH, noise, True)
     assert certain.log_alpha.item() == pytest.approx(2e-3, rel=0.02)
 
 
 def test_target_entropy_is_minus_the_number_of_actions() -> None:
-    assert Shape.of(Sac(), Spaces(39, 4)).target_entropy == -4
-    assert Shape.of(Sac(target_entropy_scale=0.5), Spaces(39, 4)).target_entropy == -2
+    assert Gaussian(Sac(), Spaces(39, 4)).target_entropy == -4
+    assert Gaussian(Sac(target_entropy_scale=0.5), Spaces(39, 4)).target_entropy == -2
 
 
 def test_q_values_of_both_critics() -> None:
-    found = q_values(Shape.of(CONSTANT, ONE_ACTION), LITERAL.critic, LITERAL_BATCH.observations_actions)
+    found = Gaussian(CONSTANT, ONE_ACTION).q_values(LITERAL.critic, LITERAL_BATCH)
     assert found.tolist() == [[[1, 1], [4, 4]]]
 
 
@@ -444,7 +449,7 @@ def test_adams_first_step_by_hand() -> None:
 
 def restrained(scale: float, *, part: str = "critic") -> dict[str, Restraint]:
     """Every second parameter of a part has its update scaled."""
-    layout = getattr(Shape.of(SETTINGS, SPACES), part)
+    layout = getattr(Gaussian(SETTINGS, SPACES), part)
     values = torch.ones(1, 1 if part == "actor" else 2, layout.parameters, dtype=DOUBLE)
     values[..., ::2] = scale
     return {part: Restraint(update_scale=values)}
@@ -458,7 +463,7 @@ def test_scale_0_leaves_every_bit_whatever_the_moments_hold(part: str, carried: 
     before = copied(state)
     state.moments[part].mean[..., ::2] = carried
     state.moments[part].square[..., ::2] = carried
-    update = build_update(SETTINGS, Shape.of(SETTINGS, SPACES), restrained(0.0, part=part))
+    update = build_update(SETTINGS, Gaussian(SETTINGS, SPACES), restrained(0.0, part=part))
     for number in range(5):
         update(state, *random_batch(SETTINGS, seed=number), True)
     bits, old = getattr(state, part).view(torch.int64), getattr(before, part).view(torch.int64)
@@ -470,12 +475,12 @@ def test_scale_0_leaves_every_bit_whatever_the_moments_hold(part: str, carried: 
 
 
 def test_a_scale_takes_its_share_of_the_first_step() -> None:
-    shape, start = Shape.of(SETTINGS, SPACES), random_state(SETTINGS)
+    problem, start = Gaussian(SETTINGS, SPACES), random_state(SETTINGS)
     batch, noise = random_batch(SETTINGS)
     steps = {}
     for scale in (0.2, 1.0):
         state = copied(start)
-        build_update(SETTINGS, shape, restrained(scale))(state, batch, noise, False)
+        build_update(SETTINGS, problem, restrained(scale))(state, batch, noise, False)
         steps[scale] = state.critic - start.critic
     torch.testing.assert_close(steps[0.2][..., ::2], 0.2 * steps[1.0][..., ::2], rtol=1e-6, atol=1e-16)
     assert torch.equal(steps[0.2][..., 1::2], steps[1.0][..., 1::2])
@@ -496,7 +501,7 @@ def test_a_scale_keeps_its_share_under_constant_gradients() -> None:
 
 @pytest.mark.parametrize("part", ["actor", "critic"])
 def test_a_penalty_is_part_of_the_gradient_and_not_of_the_reported_loss(part: str) -> None:
-    shape, start = Shape.of(SETTINGS, SPACES), random_state(SETTINGS, lanes=2)
+    problem, start = Gaussian(SETTINGS, SPACES), random_state(SETTINGS, lanes=2)
     batch, noise = random_batch(SETTINGS, lanes=2)
     coefficient = torch.tensor([3.0, 5.0], dtype=DOUBLE)
 
@@ -505,8 +510,8 @@ def test_a_penalty_is_part_of_the_gradient_and_not_of_the_reported_loss(part: st
 
     alone, together = copied(start), copied(start)
     settings = SETTINGS.model_copy(update={"policy_frequency": 1})
-    losses = build_update(settings, shape, {})(alone, batch, noise[:2], True)
-    with_penalty = build_update(settings, shape, {part: Restraint(penalties=(penalty, penalty))})
+    losses = build_update(settings, problem, {})(alone, batch, noise[:2], True)
+    with_penalty = build_update(settings, problem, {part: Restraint(penalties=(penalty, penalty))})
     penalised = with_penalty(together, batch, noise[:2], True)
     added = 10 * (together.moments[part].mean - alone.moments[part].mean)
     torch.testing.assert_close(added, 2 * 2 * coefficient[:, None, None] * getattr(start, part))
@@ -515,13 +520,13 @@ def test_a_penalty_is_part_of_the_gradient_and_not_of_the_reported_loss(part: st
 
 @pytest.mark.parametrize("name", ["target", "log_alpha"])
 def test_restraints_reach_neither_targets_nor_alpha(name: str) -> None:
-    shape, state = Shape.of(SETTINGS, SPACES), random_state(SETTINGS)
+    problem, state = Gaussian(SETTINGS, SPACES), random_state(SETTINGS)
     before = copied(state)
     scales = {
-        part: Restraint(update_scale=torch.zeros(1, members, getattr(shape, part).parameters, dtype=DOUBLE))
+        part: Restraint(update_scale=torch.zeros(1, members, getattr(problem, part).parameters, dtype=DOUBLE))
         for part, members in (("actor", 1), ("critic", 2))
     }
-    build_update(SETTINGS, shape, scales)(state, *random_batch(SETTINGS), True)
+    build_update(SETTINGS, problem, scales)(state, *random_batch(SETTINGS), True)
     track_targets(state, SETTINGS.tau)
     assert torch.equal(state.actor, before.actor)
     assert torch.equal(state.critic, before.critic)
@@ -609,15 +614,15 @@ def test_restore_puts_back_everything_or_only_the_weights() -> None:
 
 
 def test_the_policy_acts_as_the_losses_think_it_does() -> None:
-    agent = new_agent()
+    agent, problem = new_agent(), Gaussian(SETTINGS, SPACES)
     policy = agent.policy()
     observation = np.array([0.3, -1.0, 2.0, 0.5], np.float32)
     noise = np.array([0.4, -1.2], np.float32)
     for _ in range(2):
         there = torch.from_numpy(observation)[None, None]
-        expected, _ = sample_action(agent.shape, agent.state.actor, there, torch.from_numpy(noise)[None, None])
+        expected, _ = problem.sample_action(agent.state.actor, there, torch.from_numpy(noise)[None, None])
         np.testing.assert_allclose(policy(observation, noise), expected[0, 0].numpy(), rtol=1e-5)
-        mean, _ = distribution(agent.shape, agent.state.actor, there)
+        mean, _ = problem.distribution(agent.state.actor, there)
         np.testing.assert_allclose(policy(observation, None), torch.tanh(mean)[0, 0].numpy(), rtol=1e-5)
         agent.learn(filled_replay(), torch.Generator().manual_seed(0))  # and goes on doing so as the actor learns
 

@@ -27,7 +27,7 @@ def plan(methods: Sequence[str], **options: float) -> Plan:
 
 def test_the_penalty_and_its_gradient_by_hand() -> None:
     agent = Agent(Sac(hidden=(1,)), Spaces(1, 1), torch.device("cpu"), np.random.default_rng(0))
-    assert agent.shape.actor.parameters == 2 + 4
+    assert agent.problem.actor.parameters == 2 + 4
     agent.state.actor[:] = torch.tensor([1.0, 2.0, 0.0, -1.0, 0.5, 0.0])
     arrays = {
         "actor.weights": np.array([[[0.0, 2.0, 1.0, -1.0, 0.0, 0.0]]], np.float32),

@@ -12,6 +12,7 @@ import torch
 from nbsp_ray.benchmarks import Spaces
 from nbsp_ray.config import MethodOptions, Sac
 from nbsp_ray.learning.agent import Agent
+from nbsp_ray.learning.evaluation import VectorRollouts
 from nbsp_ray.learning.replay import Replay, row_width
 from nbsp_ray.learning.seeding import Stream, generator
 from nbsp_ray.methods import NETWORKS, Influence, Past, get_method
@@ -33,18 +34,21 @@ def new_agent(seed: int = 0) -> Agent:
     return agent
 
 
-def rollouts_of(steps: int = 300, success: Any = None, seed: int = 1) -> dict[str, np.ndarray]:
+def rollouts_of(steps: int = 300, success: Any = None, seed: int = 1) -> VectorRollouts:
     chance = np.random.default_rng(seed)
     observations = chance.standard_normal((steps, 4)).astype(np.float32)
     found = observations[:, 0] + 0.5 * chance.standard_normal(steps) > 0.4 if success is None else success
-    return {
-        "observations": observations,
-        "actions": np.tanh(chance.standard_normal((steps, 2))).astype(np.float32),
-        "success": np.broadcast_to(found, steps).astype(np.bool_),
-    }
+    actions = np.tanh(chance.standard_normal((steps, 2))).astype(np.float32)
+    return VectorRollouts(np.broadcast_to(found, steps).astype(np.float64), observations, actions)
 
 
-def past_of(rollouts: Mapping[str, np.ndarray] | None = None, *, seed: int = 0) -> Past:
+def steps_of(past: Past) -> tuple[VectorRollouts, np.ndarray]:
+    """The rollouts, and which of their steps succeed."""
+    assert isinstance(past.rollouts, VectorRollouts)
+    return past.rollouts, past.rollouts.criterion == 1
+
+
+def past_of(rollouts: VectorRollouts | None = None, *, seed: int = 0) -> Past:
     return Past(
         agent=new_agent(),
         replay=Replay.of(SPACES, np.zeros((4, row_width(SPACES)), np.float32)),
@@ -70,13 +74,13 @@ def chosen(mask: NeuronMask, past: Past) -> dict[str, list[int]]:
     return {network: np.flatnonzero(arrays[f"{network}.frozen"]).tolist() for network in mask.counts}
 
 
-def plain_activations(agent: Agent, network: str, rollouts: Mapping[str, np.ndarray]) -> np.ndarray:
+def plain_activations(agent: Agent, network: str, rollouts: VectorRollouts) -> np.ndarray:
     """One matrix product after another in NumPy, from the flat parameters."""
     if network == "actor":
-        flat, x = agent.state.actor[0, 0].numpy(), rollouts["observations"]
+        flat, x = agent.state.actor[0, 0].numpy(), rollouts.observations
     else:
         flat = agent.state.critic[0, int(network[1]) - 1].numpy()
-        x = np.concatenate([rollouts["observations"], rollouts["actions"]], 1)
+        x = np.concatenate([rollouts.observations, rollouts.actions], 1)
     used, found = 0, []
     for into, out in pairwise([x.shape[1], *HIDDEN]):
         weight = flat[used : used + into * out].reshape(out, into)
@@ -109,12 +113,11 @@ def expected_order(activations: np.ndarray, good: np.ndarray, how: str) -> list[
 def test_skill_neurons_are_the_best_of_each_network(how: str, block: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "BLOCK", block)
     past, seen = past_of(), set[tuple[str, ...]]()
-    assert past.rollouts is not None
+    rollouts, good = steps_of(past)
     for count in range(15):
         counts = {"actor": count, "q1": 14 - count, "q2": max(1, count)}
         for network, neurons in chosen(mask_of("nbsp", counts, score=how), past).items():
-            activations = plain_activations(past.agent, network, past.rollouts)
-            order = expected_order(activations, past.rollouts["success"], how)
+            order = expected_order(plain_activations(past.agent, network, rollouts), good, how)
             assert neurons == sorted(order[: counts[network]])
             seen.add((network, *map(str, neurons)))
     assert len(seen) == 3 * 15 - 1
@@ -131,14 +134,14 @@ def test_the_three_scores_choose_differently_and_only_dormant_takes_the_dead_fir
 
 def test_a_count_always_selects_that_many_constants_last() -> None:
     past = past_of()
-    assert past.rollouts is not None
+    rollouts, _ = steps_of(past)
     for count in range(1, 15):
         for method in ("nbsp", "random_nbsp"):
             mask = mask_of(method, count)
             prepared = mask.prepare(past)
             for network in NETWORKS:
                 report = prepared.report["neurons"][network]
-                activations = plain_activations(past.agent, network, past.rollouts)
+                activations = plain_activations(past.agent, network, rollouts)
                 constant = (activations == activations[0]).all(0)
                 frozen = prepared.arrays[f"{network}.frozen"]
                 assert frozen.dtype == np.bool_
@@ -149,10 +152,10 @@ def test_a_count_always_selects_that_many_constants_last() -> None:
 
 def test_what_is_reported() -> None:
     past = past_of()
-    assert past.rollouts is not None
+    rollouts, good = steps_of(past)
     prepared = mask_of("nbsp", 5).prepare(past)
     json.dumps(prepared.report, allow_nan=False)
-    assert prepared.report["good_share"] == pytest.approx(past.rollouts["success"].mean())
+    assert prepared.report["good_share"] == pytest.approx(good.mean())
     assert prepared.report["score_undefined"] is False
     for network in NETWORKS:
         report, frozen = prepared.report["neurons"][network], prepared.arrays[f"{network}.frozen"]
@@ -162,11 +165,11 @@ def test_what_is_reported() -> None:
         assert report["selected_per_layer"] == [first, second]
         whole = (inputs + 1) * 8 + 9 * 6 + 7 * outputs
         assert report["frozen_parameters"] == pytest.approx((first * (inputs + 1) + second * 9) / whole)
-        activations = plain_activations(past.agent, network, past.rollouts)
+        activations = plain_activations(past.agent, network, rollouts)
         constant = (activations == activations[0]).all(0)
         assert constant[list(DEAD)].all()
         assert report["constant_per_layer"] == [int(constant[:8].sum()), int(constant[8:].sum())]
-        right = ((activations > activations.mean(0)) == past.rollouts["success"][:, None]).mean(0)
+        right = ((activations > activations.mean(0)) == good[:, None]).mean(0)
         values = np.maximum(right, 1 - right)
         np.testing.assert_allclose(prepared.arrays[f"{network}.score"], values, rtol=1e-12)
         assert report["score_lowest"] == pytest.approx(values[frozen].min())
@@ -274,7 +277,6 @@ def test_nothing_to_freeze_is_no_mask(method: str) -> None:
 
 def test_drift_by_hand() -> None:
     past, agent = past_of(), new_agent()
-    assert past.rollouts is not None
     mask = mask_of("nbsp", 14)
     arrays = mask.prepare(past).arrays
     # Layer 0 does not move. In layer 1 every activation grows by one half, as do the biases (all activations above 0).

@@ -63,7 +63,7 @@ def test_one_update_has_our_gradients(reference: Reference, buffer: Buffer) -> N
     ones = torch.ones(BATCH, SPACES.actions)
     torch.manual_seed(3)
     noise = torch.stack([torch.normal(0 * ones, ones) for _ in range(2)]).unsqueeze(1)
-    build_update(SAC, agent.shape, {})(agent.state, Batch(rows, SPACES), noise, True)
+    build_update(SAC, agent.problem, {})(agent.state, Batch(rows, SPACES), noise, True)
     torch.manual_seed(3)
     reference.update(buffer)
     # Adam's first mean is a tenth of the gradient.

@@ -240,6 +240,10 @@ class _Builder:
                             self.sweep.evaluation.goals,
                             self.sweep.evaluation.env_steps,
                         )
+        if sweep.evaluation.goals == "heldout" and not self.benchmark.heldout:
+            raise ConfigError(
+                f"{sweep.benchmark} has no held-out variations: set evaluation.goals to train, or leave it out"
+            )
 
     def _chain(
         self, tasks: tuple[str, ...], method: Method, counts: Counts, seed: int, skill_neurons: SkillNeurons | None

@@ -14,7 +14,7 @@ PUBLIC = {
     "nbsp_ray.config": "Sweep Sac Learning Evaluation MethodOptions Resources",
     "nbsp_ray.plan": "make_plan Plan PlannedPhase Trial PhaseSpec EvaluationSpec ALGORITHM_VERSION",
     "nbsp_ray.store": "Store PhaseFolder Checkpoint FORMAT",
-    "nbsp_ray.benchmarks": "Benchmark Env Step Spaces benchmarks get_benchmark",
+    "nbsp_ray.benchmarks": "Benchmark Env Step Spaces PixelSpaces benchmarks get_benchmark",
     "nbsp_ray.methods": "Method Ingredient Past Prepared Influence methods get_method read_ingredient NETWORKS PARTS",
     "nbsp_ray.methods.replay": "PastReplay",
     "nbsp_ray.methods.neuron_mask": "NeuronMask",
@@ -52,7 +52,7 @@ def test_what_a_benchmark_must_give() -> None:
 
     assert Benchmark.__abstractmethods__ == {"spaces", "make_env"}
     assert Env.__abstractmethods__ == {"reset", "step"}
-    assert Step._fields == ("observation", "reward", "terminated", "truncated", "success")
+    assert Step._fields == ("observation", "reward", "terminated", "truncated", "success", "score", "resumes")
 
 
 def test_every_error_for_the_user_is_one_of_ours() -> None:

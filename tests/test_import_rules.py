@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-HEAVY = ("torch", "ray", "pandas", "metaworld", "mujoco", "matplotlib")
+HEAVY = ("torch", "ray", "pandas", "metaworld", "mujoco", "matplotlib", "gymnasium", "ale_py", "cv2", "imageio", "PIL")
 
 
 def sources(*folders: str) -> list[Path]:

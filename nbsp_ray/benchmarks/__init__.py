@@ -16,12 +16,14 @@ import numpy as np
 import numpy.typing as npt
 
 from nbsp_ray.config import Sac
-from nbsp_ray.errors import ConfigError, did_you_mean
+from nbsp_ray.errors import ConfigError, NbspError, did_you_mean
 
 Observation = npt.NDArray[Any]
 """A float32 vector (O,), or stacked uint8 frames (stack, height, width), the newest last."""
 Action = npt.NDArray[Any] | np.integer[Any]
 """A float32 vector in [-1, 1]^A, or the number of a discrete action."""
+Picture = npt.NDArray[np.uint8]
+"""Red, green and blue, (height, width, 3)."""
 Convolutions = tuple[tuple[int, int, int], ...]
 """Channels, kernel and stride of each convolution, input side first."""
 NATURE_CONVOLUTIONS: Convolutions = ((32, 8, 4), (64, 4, 2), (64, 3, 1))
@@ -110,6 +112,14 @@ class Env(ABC):
     def step(self, action: Action) -> Step:
         """One env step with `action` in [-1, 1]^actions, or with action number `action`."""
 
+    def picture(self) -> Picture:
+        """What a person would see now.
+
+        Raises:
+            NbspError: this machine cannot draw it.
+        """
+        raise NbspError(f"{type(self).__name__} has no picture to film; override its `picture`")
+
 
 class Benchmark(ABC):
     """A family of tasks with a common measure."""
@@ -125,6 +135,8 @@ class Benchmark(ABC):
     """Whatever of the simulator and its rewards changes numbers; part of every key."""
     measure: Literal["success", "score"] = "success"
     """What an episode is judged by: its success flag, or the sum of its scores."""
+    heldout: bool = True
+    """Whether there are other variations than those of training."""
     convolutions: Convolutions = ()
     """Of the networks, before their fully connected layers."""
 

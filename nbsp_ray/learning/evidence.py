@@ -16,7 +16,7 @@ import numpy.typing as npt
 import torch
 
 CHECKOUT = Path(__file__).parents[2]
-PACKAGES = ("nbsp-ray", "torch", "numpy", "ray", "metaworld", "mujoco")
+PACKAGES = ("nbsp-ray", "torch", "numpy", "ray", "metaworld", "mujoco", "ale-py")
 
 
 def evidence(device: torch.device) -> dict[str, Any]:

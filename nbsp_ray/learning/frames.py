@@ -66,40 +66,47 @@ class FrameBatch:
 
 
 class FrameReplay:
-    """A ring of the last `capacity` frames that were acted on.
+    """A ring of the last `capacity` frames, almost all of them acted on.
 
-    It has a few rows more: the history of the oldest stack, and the frame after the newest.
+    It has a few rows more: the history of the oldest stack, and the frame after the newest. A frame that is only the
+    end of a transition (a *tail*: where a time limit or the budget cut an episode off) takes a row of the capacity.
     """
 
     def __init__(self, spaces: PixelSpaces, capacity: int, device: torch.device | None = None) -> None:
-        self.spaces, self.capacity = spaces, capacity
+        # In a ring of one row, a tail would drive out the only transition.
+        self.spaces, self.capacity = spaces, max(2, capacity)
         self.device = device or torch.device("cpu")
         self.added = 0
-        self._rows = torch.empty((capacity + spaces.stack, frame_row_width(spaces)), dtype=torch.uint8)
-        self._rows = self._rows.to(self.device)
-        self._tails: list[int] = []
+        shape = self.slots + 1, frame_row_width(spaces)
+        self._rows = torch.empty(shape, dtype=torch.uint8, device=self.device)
+        self._tails = np.empty(0, dtype=np.int64)
         self._begins = True
 
     @classmethod
     def of(cls, spaces: PixelSpaces, rows: npt.NDArray[np.uint8], device: torch.device | None = None) -> "FrameReplay":
-        """A full buffer that holds `rows` (n, width), without a copy where the device is the CPU."""
+        """A full buffer that holds `rows` (n, width), without a copy where the device is the CPU.
+
+        What came before the oldest row is not there, so that a stack is made to begin with it.
+
+        Raises:
+            ValueError: these are no such rows.
+        """
         width = frame_row_width(spaces)
         if rows.ndim != 2 or rows.shape[1] != width or not len(rows) or rows.dtype != np.uint8:
             raise ValueError(f"{rows.dtype} rows of shape {rows.shape}, where uint8 (n > 0, {width}) is needed")
         self = cls.__new__(cls)
         self.spaces, self.capacity, self.added = spaces, len(rows), len(rows)
         self.device = device or torch.device("cpu")
-        self._tails = np.flatnonzero(rows[:, -1] & NO_TRANSITION).tolist()
+        self._tails = np.flatnonzero(rows[:, -1] & NO_TRANSITION)
         self._begins = True
         self._rows = torch.from_numpy(rows).to(self.device)
-        # What came before the oldest row is not kept, so that its stack begins with it.
         self._rows[0, -1] |= FIRST
         return self
 
     @property
     def slots(self) -> int:
-        """Rows that the ring has room for."""
-        return len(self._rows)
+        """Rows that are kept, and that a checkpoint must hold: the history of the oldest stack among them."""
+        return self.capacity + self.spaces.stack - 1
 
     @property
     def oldest(self) -> int:
@@ -108,9 +115,7 @@ class FrameReplay:
 
     def _kept_tails(self) -> npt.NDArray[np.int64]:
         """Rows without a transition, counted from the oldest."""
-        while self._tails and self._tails[0] < self.oldest:
-            del self._tails[0]
-        return np.asarray(self._tails, dtype=np.int64) - self.oldest
+        return self._tails[np.searchsorted(self._tails, self.oldest) :] - self.oldest
 
     def __len__(self) -> int:
         """Transitions that may be drawn."""
@@ -121,18 +126,19 @@ class FrameReplay:
 
         `last` says that the episode ends here; the frame that a time limit or the budget cut off is kept then.
         """
-        reward = np.int8(np.sign(step.reward)).view(np.uint8)
-        self._put(self.added, observation[-1], action, reward, step.terminated, FIRST * self._begins)
+        reward = int(np.sign(step.reward)) % 256
+        self._put(self.added, observation[-1], int(action), reward, int(step.terminated), FIRST * self._begins)
         self.added += 1
         self._put(self.added, step.observation[-1], 0, 0, 0, NO_TRANSITION)
         if last and not step.terminated:
-            self._tails.append(self.added)
+            self._tails = np.append(self._tails[np.searchsorted(self._tails, self.oldest) :], self.added)
             self.added += 1
         self._begins = last or step.resumes is not None
 
-    def _put(self, number: int, frame: npt.NDArray[np.uint8], *fields: object) -> None:
-        row = torch.from_numpy(np.concatenate([frame.reshape(-1), np.asarray(fields).astype(np.uint8)]))
-        self._rows[number % self.slots] = row
+    def _put(self, number: int, frame: npt.NDArray[np.uint8], *fields: int) -> None:
+        row = np.empty(self._rows.shape[1], dtype=np.uint8)
+        row[:-FIELDS], row[-FIELDS:] = frame.reshape(-1), fields
+        self._rows[number % len(self._rows)] = torch.from_numpy(row)
 
     def sample(self, batch_size: int, generator: torch.Generator) -> FrameBatch:
         """`batch_size` transitions, uniformly and with replacement, as one lane."""
@@ -151,21 +157,19 @@ class FrameReplay:
         tails = self._kept_tails()
         if len(tails):
             # Before the j-th tail there are tails[j] - j transitions.
-            chosen = chosen + torch.searchsorted(torch.from_numpy(tails - np.arange(len(tails))), chosen, right=True)
+            before = torch.from_numpy(tails - np.arange(len(tails))).to(chosen.device)
+            chosen = chosen + torch.searchsorted(before, chosen, right=True)
         now = (chosen + self.oldest).to(self.device)
         stack = [now, now + 1]
         goes_back = torch.ones_like(now)
         for _ in range(self.spaces.stack - 1):
-            goes_back = goes_back * (1 - (self._rows[stack[0] % self.slots, -1] & FIRST).long())
+            goes_back = goes_back * (1 - (self._rows[stack[0] % len(self._rows), -1] & FIRST).long())
             stack.insert(0, stack[0] - goes_back)
-        rows = self._rows[torch.stack(stack, dim=1) % self.slots]
+        rows = self._rows[torch.stack(stack, dim=1) % len(self._rows)]
         return FrameBatch(rows.unsqueeze(0), self.spaces)
 
     def rows(self, start: int, end: int) -> npt.NDArray[np.uint8]:
-        """Rows number `start` to `end` of all ever added, (end - start, width); they must still be in the ring.
-
-        On a CPU they share the buffer's memory unless they run over the ring's end.
-        """
+        """A copy of rows number `start` to `end` of all ever added, (end - start, width); they must still be kept."""
         if not max(0, self.added - self.slots) <= start <= end <= self.added:
             raise IndexError(f"rows {start} to {end} are not among the last {self.slots} of {self.added}")
         return torch.cat(self._runs(start, end)).cpu().numpy()
@@ -175,14 +179,17 @@ class FrameReplay:
         return [run.cpu().numpy() for run in self._runs(self.oldest, self.added)]
 
     def _runs(self, start: int, end: int) -> list[Tensor]:
-        first, count = start % self.slots, end - start
-        return [self._rows[first : first + count], self._rows[: max(0, first + count - self.slots)]]
+        first, count = start % len(self._rows), end - start
+        return [self._rows[first : first + count], self._rows[: max(0, first + count - len(self._rows))]]
 
     def restore(self, start: int, rows: npt.NDArray[np.uint8]) -> None:
-        """Put back `rows` that were number `start`, start + 1, ... of all ever added."""
-        chosen = torch.arange(start, start + len(rows), device=self.device) % self.slots
+        """Put back `rows` that were number `start`, start + 1, ... of all ever added; the older ones first.
+
+        The next transition is the first of an episode.
+        """
+        chosen = torch.arange(start, start + len(rows), device=self.device) % len(self._rows)
         self._rows[chosen] = torch.from_numpy(rows).to(self.device)
-        self._tails += (start + np.flatnonzero(rows[:, -1] & NO_TRANSITION)).tolist()
+        self._tails = np.append(self._tails, start + np.flatnonzero(rows[:, -1] & NO_TRANSITION))
         self.added = start + len(rows)
 
     def subset(self, count: int, generator: np.random.Generator) -> npt.NDArray[np.uint8]:
@@ -191,7 +198,7 @@ class FrameReplay:
         Each is a game of its own: the frames of its stack, of which the last alone is acted on, and the one after.
         """
         chosen = generator.permutation(len(self))[:count]
-        rows = self._batch(torch.from_numpy(chosen)).rows[0].cpu().numpy().copy()
+        rows = self._batch(torch.from_numpy(chosen)).rows[0].cpu().numpy()
         rows[:, :, -1] = NO_TRANSITION
         rows[:, -2, -1] = 0
         rows[:, 0, -1] |= FIRST

@@ -65,12 +65,15 @@ def main() -> None:
         sys.exit(USAGE)
 
 
-def _planned(sweep: str, overrides: list[str] | None) -> tuple[LoadedSweep, Plan]:
+def _planned(sweep: str, overrides: list[str] | None, root: Path) -> tuple[LoadedSweep, Plan]:
+    """The sweep and its plan; of a search, what it has tried by now."""
     from nbsp_ray.plan import make_plan
+    from nbsp_ray.searching import tried_sweeps
+    from nbsp_ray.store import Store
     from nbsp_ray.sweepfile import load_sweep
 
     loaded = load_sweep(sweep, overrides or [])
-    return loaded, make_plan(loaded.name, loaded.sweeps)
+    return loaded, make_plan(loaded.name, tried_sweeps(loaded.sweeps, Store(root)))
 
 
 def _print_json(data: Any) -> None:
@@ -86,13 +89,17 @@ def plan(
     measure: Annotated[bool, typer.Option(help="Time a few hundred env steps here first (about 10 s).")] = False,
 ) -> None:
     """List and price a sweep; start nothing."""
-    from nbsp_ray.listing import plan_json, print_plan
+    from nbsp_ray.listing import plan_json, print_plan, search_lines
+    from nbsp_ray.plan import make_plan
     from nbsp_ray.pricing import price, speed_kind
+    from nbsp_ray.searching import budget_sweeps, searches
     from nbsp_ray.status import sweep_status
     from nbsp_ray.store import Store
+    from nbsp_ray.sweepfile import load_sweep
 
-    loaded, planned = _planned(sweep, overrides)
+    loaded = load_sweep(sweep, overrides or [])
     store = Store(root, create=measure)
+    planned, found = make_plan(loaded.name, budget_sweeps(loaded.sweeps, store)), searches(loaded.sweeps, store)
     if measure:
         from nbsp_ray.learning.measure import measure_speed
 
@@ -101,9 +108,10 @@ def plan(
     status = sweep_status(planned, store)
     cost = price(planned, store, status.left)
     if as_json:
-        _print_json(plan_json(planned, status, cost))
+        _print_json(plan_json(planned, status, cost, found))
     else:
-        print_plan(planned, status, cost, command=_command("run", loaded, root), title=loaded.title)
+        run_it = _command("run", loaded, root)
+        print_plan(planned, status, cost, command=run_it, title=loaded.title, notes=search_lines(found))
 
 
 @app.command()
@@ -120,13 +128,24 @@ def run(
     ] = False,
 ) -> None:
     """Run what is left of a sweep; the same command again goes on."""
-    from nbsp_ray.orchestration.launch import run_plan
+    from nbsp_ray.orchestration.launch import Outcome, run_plan
+    from nbsp_ray.searching import searches
     from nbsp_ray.store import Store
 
-    loaded, planned = _planned(sweep, overrides)
+    loaded, planned = _planned(sweep, overrides, root)
     store = Store(root, create=True)
     store.write_sweep(loaded.name, {"title": loaded.title, "overrides": list(loaded.overrides)})
-    outcome = run_plan(planned, store, address=address, cpus=cpus, autoscaling=autoscaling)
+
+    def run_all(wanted: Plan) -> Outcome:
+        return run_plan(wanted, store, address=address, cpus=cpus, autoscaling=autoscaling)
+
+    if searches(loaded.sweeps, store):
+        from nbsp_ray.orchestration.count_search import run_search
+
+        outcome = run_search(loaded.name, loaded.sweeps, store, run_all, _say)
+        _, planned = _planned(sweep, overrides, root)
+    else:
+        outcome = run_all(planned)
     _report(planned, store, loaded)
     again = _command("run", loaded, root)
     if outcome.failed or outcome.blocked:
@@ -146,21 +165,26 @@ def status(
 ) -> None:
     """Show how far a sweep is; reads the results root only, so it works from anywhere and after a crash."""
     from nbsp_ray.console import print_status, watch_status
+    from nbsp_ray.listing import search_lines
+    from nbsp_ray.searching import searches
     from nbsp_ray.status import sweep_status
     from nbsp_ray.store import Store
 
-    loaded, planned = _planned(sweep, overrides)
+    loaded, planned = _planned(sweep, overrides, root)
     store = Store(root)
     if watch:
         watch_status(planned, store)
         return
-    now = sweep_status(planned, store)
+    now, found = sweep_status(planned, store), searches(loaded.sweeps, store)
     if as_json:
         _print_json(now.to_json())
     else:
         print_status(now)
+        for line in search_lines(found):
+            _say(line)
         _hint_at_last_overrides(store, loaded, nothing_done=not now.done)
-    raise typer.Exit(FAILED if now.failed else UNFINISHED if now.left else DONE)
+    unfinished = now.left or any(search.left for search in found)
+    raise typer.Exit(FAILED if now.failed else UNFINISHED if unfinished else DONE)
 
 
 @app.command(name="try")
@@ -170,7 +194,7 @@ def try_(
     root: Root = DEFAULT_ROOT,
 ) -> None:
     """Run the first trial of a sweep in this process, without Ray: a debugger works."""
-    loaded, planned = _planned(sweep, overrides)
+    loaded, planned = _planned(sweep, overrides, root)
     trial = planned.trials[0]
     if len(planned.trials) > 1:
         _say(f"Trial 1 of {len(planned.trials)}: {trial.label}. Others: methods=..., seeds=..., pairs=...")
@@ -190,7 +214,7 @@ def report(sweep: Sweep, overrides: Overrides = None, root: Root = DEFAULT_ROOT)
     """Write a page, tables, figures and tidy data of what there is, done or half done."""
     from nbsp_ray.store import Store
 
-    loaded, planned = _planned(sweep, overrides)
+    loaded, planned = _planned(sweep, overrides, root)
     store = Store(root)
     _hint_at_last_overrides(store, loaded, nothing_done=not any(store.phase(key).done() for key in planned.phases))
     _report(planned, store, loaded)
@@ -207,7 +231,7 @@ def explore(
     import analysis
     from nbsp_ray.store import Store
 
-    loaded, planned = _planned(sweep, overrides)
+    loaded, planned = _planned(sweep, overrides, root)
     store = Store(root)
     page = analysis.write_explorer(
         analysis.load(store.root, planned),
@@ -235,7 +259,7 @@ def advise(
     from nbsp_ray.listing import advice_json, print_advice
     from nbsp_ray.store import Store
 
-    _, planned = _planned(sweep, overrides)
+    _, planned = _planned(sweep, overrides, root)
     advice = analysis.advise(analysis.load(Store(root).root, planned), weight_stability)
     if as_json:
         _print_json(advice_json(advice, weight_stability))
@@ -262,12 +286,13 @@ def probe(
 ) -> None:
     """Silence the best-scored neurons of trained first phases, against random and the worst, and see what breaks."""
     from nbsp_ray import probing
+    from nbsp_ray.searching import tried_sweeps
     from nbsp_ray.store import Store
 
-    loaded, _ = _planned(sweep, overrides)
+    loaded, _ = _planned(sweep, overrides, root)
     wanted = probing.Request(probing.read_networks(network or []), probing.read_counts(counts), episodes, draws)
-    targets = probing.find_targets(loaded.name, loaded.sweeps, wanted)
     store = Store(root)
+    targets = probing.find_targets(loaded.name, tried_sweeps(loaded.sweeps, store), wanted)
     ready = [target for target in targets if probing.is_ready(target, store)]
     if not ready:
         _hint_at_last_overrides(store, loaded, nothing_done=True)
@@ -311,7 +336,7 @@ def tables(
     import analysis
     from nbsp_ray.store import Store
 
-    loaded, planned = _planned(sweep, overrides)
+    loaded, planned = _planned(sweep, overrides, root)
     store = Store(root)
     folder = to or store.report_folder(loaded.name)
     analysis.write_tables(analysis.load(store.root, planned), folder, name=loaded.name)

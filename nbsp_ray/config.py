@@ -65,6 +65,9 @@ class Sac(Settings):
     """Learn alpha; if false it stays at `alpha` (Table 2 names both; CleanRL ignores alpha when autotuning)."""
     alpha: float = Field(0.2, gt=0)
     """Entropy coefficient, used only if `autotune` is false (Table 2)."""
+    precision: Literal["fp32", "bf16"] = "fp32"
+    """Of the networks' matrix products while learning. `bf16`: bfloat16 products with float32 weights, optimizers and
+    losses, faster where the machine has them; its learning curves are compared in docs/performance-learning.md."""
     target_entropy_scale: float = Field(1.0, ge=0)
     """Target entropy: -scale x dim(A) for continuous actions, scale x log(number of actions) for discrete ones."""
 
@@ -137,8 +140,32 @@ class Resources(Settings):
     """Memory per trial in GiB that Ray reserves; None: do not reserve."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """`auto`: cuda if the trial has a GPU, else cpu."""
+    compile: Literal["auto"] | bool = "auto"
+    """Compile the update: `auto` does it for phases of at least 50,000 updates (it takes up to a minute, once for all
+    trials of a results root on one kind of machine, and seconds afterwards), if there is a compiler."""
+    cuda_graphs: bool = True
+    """On a GPU, launch all updates that are due as one captured graph."""
     checkpoint_minutes: float = Field(5.0, gt=0)
     """At most so many minutes of work are lost to a kill -9."""
+
+
+class Search(Settings):
+    """Choosing the number of skill neurons adaptively in place of a grid (Appendix E calls it future work).
+
+    Each number is tried on all pairs and seeds, and what the ones before gave decides which is next.
+    """
+
+    trials: int = Field(0, ge=0)
+    """Numbers of skill neurons to try at most; 0: no search, `skill_neurons` as listed."""
+    skill_neurons: tuple[SkillNeurons, ...] = Field((0.0, 1.0), min_length=2, max_length=2)
+    """The fewest and the most, each a fraction or a count as in `skill_neurons`."""
+    weight_stability: Rate = 0.5
+    """What stability counts, of 1, and plasticity the rest: the mean of this over pairs and seeds is maximised. As in
+    `nbsp-ray advise`."""
+    start: Count = 4
+    """Numbers tried first, evenly spread over the range."""
+    at_once: Count = 1
+    """Numbers chosen at a time after these: more fill a larger cluster, and know less of one another."""
 
 
 class Sweep(Settings):
@@ -165,6 +192,7 @@ class Sweep(Settings):
     """Each later phase: the second, and the third and so on where more than two tasks are learnt."""
     evaluation: Evaluation = Evaluation()
     method: MethodOptions = MethodOptions()
+    search: Search = Search()
     resources: Resources = Resources()
 
     @field_validator("pairs", "methods", "seeds", "skill_neurons")

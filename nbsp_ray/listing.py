@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from nbsp_ray.doctor import Check
     from nbsp_ray.plan import Plan, Trial
     from nbsp_ray.pricing import Price
+    from nbsp_ray.searching import CountSearch
     from nbsp_ray.status import SweepStatus
 
 SPEED_SOURCES: Mapping[str, str] = {
@@ -30,7 +31,7 @@ SPEED_SOURCES: Mapping[str, str] = {
 }
 
 
-def plan_json(plan: Plan, status: SweepStatus, cost: Price) -> dict[str, Any]:
+def plan_json(plan: Plan, status: SweepStatus, cost: Price, searches: Sequence[CountSearch] = ()) -> dict[str, Any]:
     """Counts of trials, phases and env steps (the most they can take), and the cost of what is left."""
     first = sum(phase.spec.index == 0 for phase in plan.phases.values())
     return {
@@ -54,10 +55,26 @@ def plan_json(plan: Plan, status: SweepStatus, cost: Price) -> dict[str, Any]:
             "disk_gb": round(cost.disk_gb, 3),
             "peak_disk_gb": round(cost.peak_disk_gb, 3),
         },
+        "searches": [
+            {"method": search.method, "numbers": search.budget, "tried": list(search.tried), "left": search.left}
+            for search in searches
+        ],
     }
 
 
-def print_plan(plan: Plan, status: SweepStatus, cost: Price, *, command: str, title: str) -> None:
+def search_lines(searches: Sequence[CountSearch]) -> list[str]:
+    """For each search, how far it is."""
+    return [
+        f"search of {search.method}'s number of skill neurons: {len(search.tried)} of {search.budget} chosen "
+        f"({', '.join(map(str, search.tried))})"
+        + (", the others by what these give; priced as any other numbers" if search.left else "")
+        for search in searches
+    ]
+
+
+def print_plan(
+    plan: Plan, status: SweepStatus, cost: Price, *, command: str, title: str, notes: Sequence[str] = ()
+) -> None:
     """The front door: what there is to do, what it costs, and how to start it."""
     console = Console(highlight=False)
     counts = plan_json(plan, status, cost)
@@ -74,6 +91,8 @@ def print_plan(plan: Plan, status: SweepStatus, cost: Price, *, command: str, ti
             f"  at most {_duration(cost.hours)} with {cost.side_by_side} side by side "
             f"({cost.cpu_hours:.1f} CPU hours), {SPEED_SOURCES[cost.speed_source]}"
         )
+    for note in notes:
+        console.print(Text(f"  {note}"), soft_wrap=True)
     console.print(f"  disk {cost.disk_gb:.1f} GB, {cost.peak_disk_gb:.1f} GB while running")
     console.print(Padding(_cells(plan.trials, set(status.done)), (1, 0, 1, 2)))
     console.print(f"Nothing was started. Run it:  {command}" if status.left else "All of it is done.")

@@ -22,7 +22,7 @@ from nbsp_ray.methods import NETWORKS, Counts, Ingredient, Method, get_method
 ALGORITHM_VERSION = 1
 """Raise it by hand when the same settings give other numbers than before; older results are then run anew."""
 
-LATER_SETTINGS: Mapping[str, Any] = {"rollouts.env_steps": None}
+LATER_SETTINGS: Mapping[str, Any] = {"rollouts.env_steps": None, "sac.precision": "fp32"}
 """Settings added after results were stored, as `{"sac.name": value}`: left out of a key while they have the value that
 means the old behaviour, so that older results stay valid."""
 
@@ -183,8 +183,30 @@ def resolve_counts(skill_neurons: SkillNeurons, layers: Sequence[int]) -> Counts
     return dict.fromkeys(NETWORKS, count)
 
 
+def searched(sweep: Sweep) -> tuple[int, int]:
+    """The fewest and the most neurons per network that a sweep's search may select.
+
+    Raises:
+        ConfigError: more neurons than a network has.
+    """
+    layers = get_benchmark(sweep.benchmark).layers(sweep.sac)
+    low, high = (resolve_counts(value, layers)[NETWORKS[0]] for value in sweep.search.skill_neurons)
+    return low, high
+
+
+def spread(sweep: Sweep, numbers: int) -> tuple[int, ...]:
+    """So many numbers of skill neurons, evenly spread over what a sweep's search may select, both ends among them."""
+    low, high = searched(sweep)
+    if numbers == 1:
+        return ((low + high) // 2,)
+    return tuple(math.floor(low + (high - low) * place / (numbers - 1) + 0.5) for place in range(numbers))
+
+
 def make_plan(name: str, sweeps: Sequence[Sweep]) -> Plan:
     """All trials of `sweeps` and their phases, each once.
+
+    A sweep that searches its number of skill neurons is planned as a grid of as many numbers as it may try: what it has
+    tried is in the store, and `nbsp_ray.searching` puts it in place of the search.
 
     Raises:
         ConfigError: an unknown benchmark, task or method, a pair that one network cannot serve, too many neurons.
@@ -218,10 +240,15 @@ class _Builder:
                 f"{sweep.benchmark} has no success to stop at: set first.stop and second.stop to fixed, "
                 "or leave them out"
             )
+        if sweep.evaluation.goals == "heldout" and not self.benchmark.heldout:
+            raise ConfigError(
+                f"{sweep.benchmark} has no held-out variations: set evaluation.goals to train, or leave it out"
+            )
         self.methods = [get_method(name) for name in sweep.methods]
-        self.counts = [
-            (value, resolve_counts(value, self.benchmark.layers(sweep.sac))) for value in sweep.skill_neurons
-        ]
+        layers = self.benchmark.layers(sweep.sac)
+        # Of a search that has chosen nothing yet: as many numbers as it may try, which cost as much as any.
+        wanted = spread(sweep, sweep.search.trials) if sweep.search.trials else sweep.skill_neurons
+        self.counts = [(value, resolve_counts(value, layers)) for value in wanted]
 
     def trials(self) -> Iterator[Trial]:
         for tasks in self.sweep.pairs:
@@ -240,10 +267,6 @@ class _Builder:
                             self.sweep.evaluation.goals,
                             self.sweep.evaluation.env_steps,
                         )
-        if sweep.evaluation.goals == "heldout" and not self.benchmark.heldout:
-            raise ConfigError(
-                f"{sweep.benchmark} has no held-out variations: set evaluation.goals to train, or leave it out"
-            )
 
     def _chain(
         self, tasks: tuple[str, ...], method: Method, counts: Counts, seed: int, skill_neurons: SkillNeurons | None

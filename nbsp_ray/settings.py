@@ -131,7 +131,8 @@ def words(node: Node) -> str:
     if "enum" in node:
         return f"one of {', '.join(node['enum'])}"
     if node["type"] == "array":
-        return f"one or more, each {words(node['items'])}" if "items" in node else "a list"
+        many = "two" if node.get("minItems") == node.get("maxItems") == 2 else "one or more"
+        return f"{many}, each {words(node['items'])}" if "items" in node else "a list"
     kinds = {"integer": "a whole number", "number": "a number", "boolean": "true or false", "null": "null"}
     meaning = f" ({node['title']})" if "title" in node else ""
     return f"{kinds.get(node['type'], 'text')}{_range(node)}{meaning}"

@@ -41,6 +41,7 @@ SIZES = {
     "metaworld_modules": (60, (20, 60), 80_000_000),
     "paper_metaworld": (160, (20, 160), 180_000_000),
     "tradeoff": (180, (20, 180), 200_000_000),
+    "tradeoff_search": (160, (20, 160), 180_000_000),  # as many as its budget: eight numbers
     "tuning_ewc": (14, (2, 14), 16_000_000),  # base, and six coefficients, by two seeds
     "tuning_ancl": (14, (2, 14), 16_000_000),  # base is the auxiliary phase
     "metaworld_ablations": (120, (20, 120), 140_000_000),
@@ -76,7 +77,7 @@ def test_the_readme_lists_each_file_once() -> None:
 
 
 def test_the_readmes_own_sweep_is_right(tmp_path: Path) -> None:
-    (text, _) = re.findall(r"```yaml\n(.*?)```", (FOLDER / "README.md").read_text(), re.DOTALL)
+    (text, *_) = re.findall(r"```yaml\n(.*?)```", (FOLDER / "README.md").read_text(), re.DOTALL)
     (tmp_path / "x.yaml").write_text(text)
     (sweep,) = load_sweep(str(tmp_path / "x.yaml")).sweeps
     assert (len(sweep.pairs), sweep.skill_neurons, sweep.sac.hidden) == (2, (0.1, 0.2), (512, 512))
@@ -84,7 +85,7 @@ def test_the_readmes_own_sweep_is_right(tmp_path: Path) -> None:
 
 
 def test_the_readmes_own_variation_is_right(tmp_path: Path) -> None:
-    (_, text) = re.findall(r"```yaml\n(.*?)```", (FOLDER / "README.md").read_text(), re.DOTALL)
+    (_, text, _) = re.findall(r"```yaml\n(.*?)```", (FOLDER / "README.md").read_text(), re.DOTALL)
     (tmp_path / "x.yaml").write_text("benchmark: metaworld\nmethods: ewc\n" + text)
     assert len(load_sweep(str(tmp_path / "x.yaml")).sweeps) == 6
     (one,) = {sweep.method.ewc_coef for sweep in load_sweep("tuning_ewc", ["method.ewc_coef=10"]).sweeps}

@@ -2,8 +2,10 @@
 
     <root>/store.json                           the format, so that an incompatible version stops at the door
     <root>/sweeps/<name>.json                   how a sweep was last run
+    <root>/searches/<id>.json                   numbers of skill neurons that a search has chosen so far
     <root>/speeds.json                          speeds measured here, for prices
     <root>/reports/<name>/...                   what `report` wrote
+    <root>/compiled/<machine>/...               machine code of updates; may be removed at any time
     <root>/phases/<key>/spec.json               what the phase is
                        /result.json             written last: the phase is done if and only if it is there
                        /manifest.json           where, when and with what it was made
@@ -110,6 +112,14 @@ class Store:
         """Names of all sweeps ever run here."""
         return [name.removesuffix(".json") for name in self.files.names("sweeps")]
 
+    def write_search(self, search: str, data: Mapping[str, Any]) -> None:
+        """Remember what a search has chosen."""
+        self.files.write(f"searches/{search}.json", to_json(dict(data)))
+
+    def read_search(self, search: str) -> JsonObject | None:
+        """What `write_search` wrote."""
+        return self._read_json(f"searches/{search}.json")
+
     def speeds(self) -> dict[str, float]:
         """Env steps per second measured here, by kind of phase."""
         return {kind: float(speed) for kind, speed in (self._read_json("speeds.json") or {}).items()}
@@ -117,6 +127,10 @@ class Store:
     def write_speed(self, kind: str, env_steps_per_second: float) -> None:
         """Remember a measured speed."""
         self.files.write("speeds.json", to_json({**self.speeds(), kind: env_steps_per_second}))
+
+    def compile_cache(self, machine: str) -> Path:
+        """Where code that was compiled for a kind of machine is kept."""
+        return self.files.path(f"compiled/{machine}")
 
     def report_folder(self, name: str) -> Path:
         """Where the report of a sweep goes."""

@@ -10,7 +10,7 @@ from pydantic_core import ErrorDetails
 from nbsp_ray.benchmarks import Benchmark, benchmarks, get_benchmark
 from nbsp_ray.config import Sweep
 from nbsp_ray.errors import ConfigError
-from nbsp_ray.methods import get_method
+from nbsp_ray.methods import NETWORKS, get_method
 from nbsp_ray.plan import resolve_counts
 from nbsp_ray.settings import AXES, PAPER, settings
 from nbsp_ray.sweepfile.layers import Layer
@@ -86,12 +86,44 @@ def _check_sense(layer: Layer, sweep: Sweep, benchmark: Benchmark | None, proble
             resolve_counts(value, benchmark.layers(sweep.sac))
         except ConfigError as error:
             problem(layer.at("skill_neurons", number), error)
+    if benchmark and sweep.search.trials:
+        _check_search(layer, sweep, benchmark, problem)
     for name, learning in (("first", sweep.first), ("second", sweep.second)):
         if learning.env_steps <= sweep.sac.learning_starts:
             problem(
                 layer.at(name, "env_steps"),
                 f"{name}.env_steps is {learning.env_steps}: nothing would be learnt, for the first "
                 f"{sweep.sac.learning_starts} env steps are random (sac.learning_starts)",
+            )
+
+
+def _check_search(layer: Layer, sweep: Sweep, benchmark: Benchmark, problem: Problem) -> None:
+    """A search needs one method to choose for, room for its numbers, and a measure to compare them by."""
+    search, layers = sweep.search, benchmark.layers(sweep.sac)
+    if "skill_neurons" in layer.data:
+        problem(
+            layer.at("skill_neurons"), "skill_neurons is given, and searched too (search.trials); leave one of them"
+        )
+    selecting = [name for name in sweep.methods if get_method(name).selects_neurons]
+    if len(selecting) != 1:
+        found = f"of {', '.join(sweep.methods)} {' and '.join(selecting) or 'none'} do"
+        problem(layer.at("methods"), f"search chooses for one method that selects neurons, such as nbsp; {found}")
+    try:
+        low, high = (resolve_counts(value, layers)[NETWORKS[0]] for value in search.skill_neurons)
+    except ConfigError as error:
+        problem(layer.at("search", "skill_neurons"), f"search.{error}")
+        return
+    if high - low + 1 < search.trials:
+        problem(
+            layer.at("search", "skill_neurons"),
+            f"search.skill_neurons goes from {low} to {high} neurons, which is {max(0, high - low + 1)} numbers, and "
+            f"search.trials is {search.trials}; widen the range, or lower search.trials",
+        )
+    for task in dict.fromkeys(task for pair in sweep.pairs for task in pair):
+        if benchmark.measure == "score" and benchmark.normalised(task, 0.0) is None:
+            problem(
+                layer.at("search"),
+                f"search weighs scores of two games, and {task} has no reference scores; leave its pairs out",
             )
 
 

@@ -25,8 +25,12 @@ class Layer:
     def over(self, under: "Layer") -> "Layer":
         """Both, this one above; the whole still comes from where the lower one does.
 
-        What this one sets, the lower one no longer varies.
+        What this one sets, the lower one no longer varies; and of a grid of skill neurons and a search among them
+        (`search.trials`) the upper one holds.
         """
+        for mine, others in (("skill_neurons", "search"), ("search", "skill_neurons")):
+            if mine in self.data and (mine != "search" or "trials" in self.data["search"]):
+                under = under.without(others)
         replaced = set(leaves(self.data))
         varied = under.data.get("vary", {})
         if fixed := {path for path in varied if tuple(path.split(".")) in replaced}:

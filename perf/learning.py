@@ -15,11 +15,14 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
 from contenders import Entry
 from learning_table import write
 from pool import ONE_THREAD, ROOT
+
+if TYPE_CHECKING:
+    from nbsp_ray.learning.acting import Policy
 
 RUNS = {
     "cleanrl": Entry("CleanRL-style reference", "cleanrl"),
@@ -45,15 +48,37 @@ class Protocol:
 
 
 class Clock:
-    """The evaluations of a run, each with the seconds since its start: learning, playing and evaluating."""
+    """The evaluations of a run, each with what it took since the start: learning, playing, evaluating, compiling.
+
+    Seconds of the wall clock, and of the CPU, its compilers' included: what else ran beside it is not in these.
+    """
 
     def __init__(self) -> None:
-        self.start = time.perf_counter()
+        self._start = self._now()
         self.evaluations: list[dict[str, float]] = []
 
+    @staticmethod
+    def _now() -> tuple[float, float]:
+        return time.perf_counter(), sum(os.times()[:4])
+
     def note(self, env_steps: int, success: float) -> None:
-        seconds = time.perf_counter() - self.start
-        self.evaluations.append({"env_steps": env_steps, "seconds": seconds, "success": success})
+        seconds, cpu_seconds = (now - start for now, start in zip(self._now(), self._start, strict=True))
+        self.evaluations.append(
+            {"env_steps": env_steps, "seconds": seconds, "cpu_seconds": cpu_seconds, "success": success}
+        )
+
+
+class ReferencePolicy:
+    """The reference, as `play` asks it to act: the noise is its own."""
+
+    def __init__(self, agent: Any) -> None:
+        self._agent = agent
+
+    def noise(self, chance: Any) -> None:
+        """None of ours."""
+
+    def __call__(self, observation: Any, noise: None) -> Any:
+        return self._agent.act(observation)
 
 
 def learn_ours(entry: Entry, task: str, seed: int, protocol: Protocol, folder: Path) -> Clock:
@@ -116,11 +141,11 @@ def success_of(agent: Any, env: Any, seed: int, env_steps: int, protocol: Protoc
 
     from nbsp_ray.learning.evaluation import EpisodePlan, play
 
-    found = []
+    found, policy = [], cast("Policy", ReferencePolicy(agent))
     for number in range(protocol.eval_episodes):
         rng = np.random.default_rng([seed, env_steps, number])
         plan = EpisodePlan(int(rng.integers(env.variations)), rng)
-        found.append(play(agent.act, env, plan, actions=agent.spaces.actions, stop_at_success=True).success)
+        found.append(play(policy, env, plan, stop_at_success=True).success)
     return float(np.mean(found))
 
 

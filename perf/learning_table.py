@@ -13,7 +13,7 @@ Run = Mapping[str, Any]
 
 
 def first_reached(run: Run, what: str) -> float:
-    """`env_steps` or `seconds` at the first evaluation after an update that reached the threshold; inf if none did."""
+    """`env_steps` or `cpu_seconds` at the first evaluation after an update that reached the threshold; inf if none did."""
     starts, threshold = run["protocol"]["learning_starts"], run["protocol"]["threshold"]
     reached = (one for one in run["evaluations"] if one["success"] >= threshold and one["env_steps"] >= starts)
     return next((float(one[what]) for one in reached), math.inf)
@@ -51,8 +51,8 @@ def write(page: Path, root: Path, names: Mapping[str, str]) -> None:
         "",
         f"Written by `make perf-learning`. {machine()}.",
         "",
-        "Seconds are of one thread on a core of its own, with all cores busy, and hold everything: playing, learning, "
-        "compiling and evaluating. Cells are the median (least to most) of the seeds.",
+        "Seconds are CPU seconds of one thread, and hold everything: playing, learning, compiling and evaluating. "
+        "Cells are the median (least to most) of the seeds.",
         "",
     ]
     for task in dict.fromkeys(run["task"] for run in runs):
@@ -72,10 +72,10 @@ def _task(task: str, runs: Mapping[str, Mapping[int, Run]], names: Mapping[str, 
         f"{protocol['in_a_row']} evaluations in a row at {protocol['threshold']}.",
         "",
     ]
-    head = ["", f"reached {protocol['threshold']}", "env steps to it", "seconds to it", "mean success"]
+    head = ["", f"reached {protocol['threshold']}", "env steps to it", "CPU seconds to it", "mean success"]
     body = []
     for name, found in runs.items():
-        steps, seconds = ([first_reached(run, what) for run in found.values()] for what in ("env_steps", "seconds"))
+        steps, seconds = ([first_reached(run, what) for run in found.values()] for what in ("env_steps", "cpu_seconds"))
         reached = f"{sum(map(math.isfinite, steps))} of {len(steps)}"
         body.append([names[name], reached, shown(steps), shown(seconds)])
         body[-1].append(f"{mean(mean_success(run) for run in found.values()):.2f}")

@@ -1,6 +1,6 @@
 """The agent: SAC's state with a way to act, to learn from a batch, and to be saved."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,10 +12,11 @@ from nbsp_ray.benchmarks import Action, AnySpaces, Observation, PixelSpaces
 from nbsp_ray.config import Sac
 from nbsp_ray.learning.acting import CategoricalPolicy, GaussianPolicy, Policy
 from nbsp_ray.learning.categorical import Categorical
+from nbsp_ray.learning.execution import Due, Execution
 from nbsp_ray.learning.gaussian import Gaussian
 from nbsp_ray.learning.networks import Layout, activations
-from nbsp_ray.learning.replay import AnyReplay, Mixture
-from nbsp_ray.learning.sac import Losses, Problem, Restraint, SacState, build_update, track_targets
+from nbsp_ray.learning.replay import AnyReplay, Mixture, blank_batch
+from nbsp_ray.learning.sac import Losses, Problem, Restraint, SacState, build_update
 
 NETWORKS = {"actor": ("actor", 0), "q1": ("critic", 0), "q2": ("critic", 1)}
 """Each network's part and its place among the members of that part's stack."""
@@ -70,12 +71,24 @@ class Agent:
         )
         self.restrain({})
 
+    @property
+    def _noise_shape(self) -> tuple[int, ...]:
+        return 1 + self.sac.policy_frequency, 1, self.sac.batch_size, self.problem.noise
+
     def _stack(self, parameters: npt.NDArray[np.float32]) -> torch.Tensor:
         return torch.tensor(parameters, device=self.device).unsqueeze(0)
 
-    def restrain(self, restraints: Mapping[str, Restraint]) -> None:
+    def restrain(self, restraints: Mapping[str, Restraint], execution: Execution | None = None) -> None:
         """Build the update anew with a method's restraints on the parts `actor` and `critic`."""
-        self._update = build_update(self.sac, self.problem, restraints)
+        update = build_update(self.sac, self.problem, restraints)
+        self._execute = (execution or Execution()).of(update, self.sac)
+
+    def warm_up(self) -> None:
+        """Compile all that learning will need; changes nothing."""
+        batch = blank_batch(self.spaces, self.sac.batch_size, self.device)
+        noise = torch.zeros(self._noise_shape, device=self.device)
+        for with_actor in (True,) if self.sac.policy_frequency == 1 else (True, False):
+            self._execute.warm_up(self.state, [Due(batch, noise, with_actor, with_targets=True)])
 
     def layout(self, network: str) -> Layout:
         """The layout of `actor`, `q1` or `q2`."""
@@ -88,15 +101,27 @@ class Agent:
 
     def learn(self, replay: AnyReplay, generator: torch.Generator, *, past: Mixture | None = None) -> Losses:
         """The next update, on a batch of `past` if given, else of `replay` (Algorithm 1, lines 8 to 15)."""
+        return self.learn_until(self.updates.critic + 1, replay, generator, lambda _: past)
+
+    def learn_until(
+        self, updates: int, replay: AnyReplay, generator: torch.Generator, past: Callable[[int], Mixture | None]
+    ) -> Losses:
+        """All updates up to number `updates`; each on a batch of `past(its number)` if that gives any.
+
+        Their batches are drawn first: no update changes what a later one is drawn from.
+        """
+        due: list[Due] = []
+        while self.updates.critic < updates:
+            due.append(self._draw(replay, generator, past(self.updates.critic)))
+        return self._execute(self.state, due)
+
+    def _draw(self, replay: AnyReplay, generator: torch.Generator, past: Mixture | None) -> Due:
         batch = (past or replay).sample(self.sac.batch_size, generator)
         with_actor = self.updates.critic % self.sac.policy_frequency == 0
-        shape = (1 + self.sac.policy_frequency, 1, self.sac.batch_size, self.problem.noise)
-        noise = torch.randn(shape, generator=generator, device=generator.device).to(self.device)
-        losses = self._update(self.state, batch, noise, with_actor)
+        noise = torch.randn(self._noise_shape, generator=generator, device=generator.device)
         self.updates.count(with_actor=with_actor, from_past=past is not None)
-        if self.updates.critic % self.sac.target_period == 0:
-            track_targets(self.state, self.sac.tau)
-        return losses
+        with_targets = self.updates.critic % self.sac.target_period == 0
+        return Due(batch, noise.to(self.device, non_blocking=True), with_actor, with_targets)
 
     @torch.no_grad()
     def neuron_activations(self, network: str, observations: Observation, actions: Action) -> npt.NDArray[np.float32]:

@@ -15,8 +15,8 @@ from torch import Tensor
 from nbsp_ray.benchmarks import Action, Observation, PixelSpaces
 from nbsp_ray.config import Sac
 from nbsp_ray.learning.frames import FrameBatch
-from nbsp_ray.learning.networks import Image, Layout, Trace, forward
-from nbsp_ray.learning.sac import Problem, SacState
+from nbsp_ray.learning.networks import Image, Layout, Trace
+from nbsp_ray.learning.sac import PRECISIONS, Problem, SacState
 
 
 class Categorical(Problem[FrameBatch]):
@@ -30,15 +30,16 @@ class Categorical(Problem[FrameBatch]):
             spaces.stack, sac.hidden, spaces.actions, Image(spaces.frame, spaces.convolutions)
         )
         self.gamma = sac.gamma
+        self.precision = PRECISIONS[sac.precision]
         self.target_entropy = sac.target_entropy_scale * math.log(spaces.actions)
 
     def log_policy(self, actor: Tensor, observations: Tensor, trace: Trace | None = None) -> Tensor:
         """log pi(a|s) of every action, (L, B, A), on stacked frames (L, B, stack, height, width)."""
-        return torch.log_softmax(forward(self.actor, actor, observations.unsqueeze(1), trace).squeeze(1), dim=-1)
+        return torch.log_softmax(self.forward("actor", actor, observations, trace).squeeze(1), dim=-1)
 
     def q_of(self, critic: Tensor, observations: Tensor, trace: Trace | None = None) -> Tensor:
         """Q_1 and Q_2 of every action, (L, 2, B, A)."""
-        return forward(self.critic, critic, observations.unsqueeze(1), trace)
+        return self.forward("critic", critic, observations, trace)
 
     def q_values(self, critic: Tensor, batch: FrameBatch, trace: Trace | None = None) -> Tensor:
         """Q_1 and Q_2 (L, 2, B) of the batch's own states and actions."""

@@ -19,7 +19,7 @@ CHECKOUT = Path(__file__).parents[2]
 PACKAGES = ("nbsp-ray", "torch", "numpy", "ray", "metaworld", "mujoco", "ale-py")
 
 
-def evidence(device: torch.device) -> dict[str, Any]:
+def evidence(device: torch.device, *, compiled: bool = False) -> dict[str, Any]:
     """What stands beside a result, and in no key: host, device, threads, command, commit and versions, as JSON."""
     return {
         "host": socket.gethostname(),
@@ -27,6 +27,7 @@ def evidence(device: torch.device) -> dict[str, Any]:
         "processor": platform.processor() or platform.machine(),
         "device": torch.cuda.get_device_name() if device.type == "cuda" else "cpu",
         "threads": torch.get_num_threads(),
+        "compiled": compiled,
         "command": sys.argv,
         "git_commit": git_commit(),
         "versions": {"python": platform.python_version()} | {name: metadata.version(name) for name in PACKAGES},

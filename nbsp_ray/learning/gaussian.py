@@ -10,9 +10,9 @@ from torch import Tensor
 
 from nbsp_ray.benchmarks import Action, Observation, Spaces
 from nbsp_ray.config import Sac
-from nbsp_ray.learning.networks import Layout, Trace, forward
+from nbsp_ray.learning.networks import Layout, Trace
 from nbsp_ray.learning.replay import Batch
-from nbsp_ray.learning.sac import Problem, SacState
+from nbsp_ray.learning.sac import PRECISIONS, Problem, SacState
 
 
 class Gaussian(Problem[Batch]):
@@ -23,6 +23,7 @@ class Gaussian(Problem[Batch]):
         self.actor = Layout(spaces.observations, sac.hidden, 2 * spaces.actions)
         self.critic = Layout(spaces.observations + spaces.actions, sac.hidden, 1)
         self.gamma = sac.gamma
+        self.precision = PRECISIONS[sac.precision]
         self.target_entropy = -sac.target_entropy_scale * spaces.actions
         self.noise = spaces.actions
 
@@ -31,7 +32,7 @@ class Gaussian(Problem[Batch]):
 
         log_std = -5 + 3.5 (tanh(raw) + 1) lies in [-5, 2] (CleanRL).
         """
-        mean, raw = forward(self.actor, actor, observations.unsqueeze(1), trace).squeeze(1).chunk(2, dim=-1)
+        mean, raw = self.forward("actor", actor, observations, trace).squeeze(1).chunk(2, dim=-1)
         return mean, -5 + 3.5 * (torch.tanh(raw) + 1)
 
     def sample_action(
@@ -45,7 +46,7 @@ class Gaussian(Problem[Batch]):
 
     def q_of(self, critic: Tensor, observations_actions: Tensor, trace: Trace | None = None) -> Tensor:
         """Q_1 and Q_2, (L, 2, B), on (s, a) of shape (L, B, O + A)."""
-        return forward(self.critic, critic, observations_actions.unsqueeze(1), trace).squeeze(-1)
+        return self.forward("critic", critic, observations_actions, trace).squeeze(-1)
 
     def q_values(self, critic: Tensor, batch: Batch, trace: Trace | None = None) -> Tensor:
         """Q_1 and Q_2 (L, 2, B) of the batch's own states and actions."""

@@ -52,6 +52,10 @@ class Layout:
     outputs: int
     image: Image | None = None
 
+    def __post_init__(self) -> None:
+        # Each is computed once, and now: torch.compile cannot follow the lock inside of a cached property.
+        _ = self.layers, self.shapes, self.sizes
+
     @property
     def convolutions(self) -> Convolutions:
         """Of the network; none where it reads a vector."""
@@ -157,7 +161,14 @@ class Trace:
     """Kernel and stride of each convolution."""
 
 
-def forward(layout: Layout, stack: Tensor, inputs: Tensor, trace: Trace | None = None) -> Tensor:
+def forward(
+    layout: Layout,
+    stack: Tensor,
+    inputs: Tensor,
+    trace: Trace | None = None,
+    *,
+    precision: torch.dtype = torch.float32,
+) -> Tensor:
     """Outputs (L, M, B, outputs) of a stack (L, M, P); ReLU after hidden layers.
 
     Args:
@@ -166,11 +177,14 @@ def forward(layout: Layout, stack: Tensor, inputs: Tensor, trace: Trace | None =
         inputs: One batch for all members (L, 1, B, I), or one for each (L, M, B, I); I is the length of the vector,
             or (frames, height, width) in bytes, which are divided by 255.
         trace: If given, every layer is noted in it, and the result hangs on what was noted.
+        precision: Of products and activations; what is traced is computed in that of the stack, and so are outputs.
     """
     lanes, members, _ = stack.shape
-    x = inputs.expand(lanes, members, *inputs.shape[2:]).flatten(0, 1)
+    number_type = stack.dtype if trace is not None or precision == torch.float32 else precision
+    x = inputs.to(number_type)
     if layout.image:
         x = x / 255
+    x = x.expand(lanes, members, *inputs.shape[2:]).flatten(0, 1)
     if trace is not None:
         trace.windows += [(kernel, stride) for _, kernel, stride in layout.convolutions]
     weights = layout.unpack(stack)
@@ -179,7 +193,7 @@ def forward(layout: Layout, stack: Tensor, inputs: Tensor, trace: Trace | None =
         if number == convolutions:
             x = x.flatten(2)
         x = _noted(x, trace.inputs if trace is not None else None, lanes)
-        w, b = weight.flatten(0, 1), bias.flatten(0, 1)
+        w, b = (part.flatten(0, 1).to(number_type) for part in (weight, bias))
         if number < convolutions:
             x = _convolve(x, w, b, layout.convolutions[number][2])
         else:
@@ -187,7 +201,7 @@ def forward(layout: Layout, stack: Tensor, inputs: Tensor, trace: Trace | None =
         x = _noted(x, trace.sums if trace is not None else None, lanes)
         if number < last:
             x = _noted(torch.relu(x), trace.activations if trace is not None else None, lanes)
-    outputs: Tensor = x.unflatten(0, (lanes, members))
+    outputs: Tensor = x.unflatten(0, (lanes, members)).to(stack.dtype)
     return outputs
 
 

@@ -44,6 +44,10 @@ class Phase:
     """Evaluations in a row that reached the threshold."""
     curve: list[dict[str, Any]] = field(default_factory=list[dict[str, Any]])
 
+    def past_for(self, update: int) -> Mixture | None:
+        """D_pre, if update number `update` takes its batch from there (Eq. 6)."""
+        return self.past_replay if self.influence.replays(update) else None
+
     @property
     def stop_reason(self) -> str | None:
         """Why learning is over: `stable`, `budget`; None while it is not."""
@@ -86,9 +90,8 @@ def learn(phase: Phase) -> Iterator[None]:
             # Easy to overlook: a time limit is not the end of the return, so only `terminated` is stored.
             phase.replay.add(observation, action, step, last=over)
             observation = step.observation if step.resumes is None else step.resumes
-            while agent.updates.critic < updates_due(phase):
-                past = phase.past_replay if phase.influence.replays(agent.updates.critic) else None
-                losses = agent.learn(phase.replay, updates_chance, past=past)
+            if agent.updates.critic < updates_due(phase):
+                losses = agent.learn_until(updates_due(phase), phase.replay, updates_chance, phase.past_for)
             env_return += step.points
             if step.success is not None:
                 success = int(success or step.success)

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from nbsp_ray.benchmarks import Action, AnySpaces, Observation, PixelSpaces, Spaces, Step
-from nbsp_ray.learning.frames import FrameBatch, FrameReplay
+from nbsp_ray.learning.frames import FrameBatch, FrameReplay, frame_row_width
 
 
 @dataclass(frozen=True)
@@ -151,6 +151,14 @@ def replay_of(spaces: AnySpaces, rows: npt.NDArray[Any], device: torch.device | 
     if isinstance(spaces, PixelSpaces):
         return FrameReplay.of(spaces, rows, device)
     return Replay.of(spaces, rows, device)
+
+
+def blank_batch(spaces: AnySpaces, size: int, device: torch.device) -> AnyBatch:
+    """A batch of nothing, as one lane: of the shape of any other."""
+    if isinstance(spaces, PixelSpaces):
+        rows = torch.zeros((1, size, spaces.stack + 1, frame_row_width(spaces)), dtype=torch.uint8, device=device)
+        return FrameBatch(rows, spaces)
+    return Batch(torch.zeros((1, size, row_width(spaces)), device=device), spaces)
 
 
 class Mixture:

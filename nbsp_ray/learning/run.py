@@ -19,7 +19,9 @@ import torch
 from nbsp_ray.benchmarks import AnySpaces, PixelSpaces, get_benchmark
 from nbsp_ray.config import Resources
 from nbsp_ray.errors import ConfigError, CorruptCheckpointError, PhaseError
+from nbsp_ray.learning import compiling
 from nbsp_ray.learning.agent import Agent, UpdateCounts
+from nbsp_ray.learning.compiling import check_precision, wants_compiling
 from nbsp_ray.learning.evaluation import (
     Episode,
     EpisodePlan,
@@ -69,7 +71,7 @@ class PhaseRun:
     """A phase at work.
 
     Raises:
-        ConfigError: the device asked for is not there.
+        ConfigError: the device or the precision asked for is not there.
         PhaseError: a phase that this one needs is not in the store.
     """
 
@@ -85,6 +87,7 @@ class PhaseRun:
         self.store, self.spec, self.resources = store, spec, resources
         self.folder = store.phase(spec.key())
         self.device = find_device(resources)
+        check_precision(spec.sac, self.device)
         torch.set_num_threads(resources.cpus)
         # Adam's moments decay into denormal numbers, on which a CPU is many times slower: 1.4 x on a whole phase.
         torch.set_flush_denormal(True)
@@ -100,6 +103,7 @@ class PhaseRun:
         self._started = time.time()
         self._speed: float | None = None
         self._notes: list[str] = []
+        self._compiled = False
         self._work = self._steps()
 
     def advance(self, seconds: float) -> Progress:
@@ -156,6 +160,7 @@ class PhaseRun:
                 "report": phase.influence.report,
                 "notes": self._notes,
                 "threads": torch.get_num_threads(),
+                "compiled": self._compiled,
             },
             curve=phase.curve,
             tensors=phase.agent.arrays() | prepared,
@@ -224,7 +229,7 @@ class PhaseRun:
                 name.removeprefix(METHOD): array for name, array in found.tensors.items() if name.startswith(METHOD)
             }
             influence.report = dict(found.counters["report"])
-        agent.restrain(influence.restraints(agent))
+        self._build_update(agent, influence, found)
         tasks = (*(task for task in spec.earlier_tasks if task != spec.task), spec.task)
         phase = Phase(
             spec=spec,
@@ -238,6 +243,20 @@ class PhaseRun:
         if found is not None:
             self._resume(phase, found)
         return phase
+
+    def _build_update(self, agent: Agent, influence: Influence, found: Checkpoint | None) -> None:
+        """Compiled or not is decided once per phase, as sums round otherwise."""
+        wanted = wants_compiling(self.resources, self.spec)
+        if found is not None:
+            before = bool(found.counters.get("compiled", False))
+            if self.resources.compile == "auto":
+                wanted = before
+            elif wanted != before:
+                self._note(f"resources.compile changed from {before} to {wanted}: sums round otherwise")
+        why = compiling.build(agent, influence.restraints(agent), self.store, self.resources, compile=wanted)
+        if why:
+            self._note(why)
+        self._compiled = wanted and not why
 
     def _checkpoint(self) -> Checkpoint | None:
         for stored in self.folder.checkpoints():
@@ -361,7 +380,8 @@ class PhaseRun:
         chance = generator(spec.seed, spec.index, Stream.SAMPLE)
         self.folder.commit(
             result=result,
-            manifest={"started": self._started, "finished": time.time()} | evidence(self.device),
+            manifest={"started": self._started, "finished": time.time()}
+            | evidence(self.device, compiled=self._compiled),
             curve=phase.curve,
             agent=agent,
             prepared=phase.influence.arrays,

@@ -8,7 +8,7 @@ when the update is built: SAC does not know which methods there are.
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, Literal, TypeVar
 
 import numpy.typing as npt
 import torch
@@ -16,10 +16,11 @@ from torch import Tensor
 
 from nbsp_ray.benchmarks import Action, Observation
 from nbsp_ray.config import Sac
-from nbsp_ray.learning.networks import Layout, Trace
+from nbsp_ray.learning.networks import Layout, Trace, forward
 from nbsp_ray.learning.replay import AnyBatch
 
 ADAM_BETAS = (0.9, 0.999)
+PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16}
 BatchT = TypeVar("BatchT", bound=AnyBatch)
 PARTS = ("actor", "critic")
 """The parts that a method can act on: the actor network, and both Q networks."""
@@ -42,11 +43,15 @@ class Moments:
     mean: Tensor
     square: Tensor
     count: Tensor
+    """Steps of each lane, float64 (L, 1, ...)."""
 
     @classmethod
     def fresh(cls, parameters: Tensor) -> "Moments":
         """No memory."""
-        count = torch.zeros((), dtype=torch.float64, device=parameters.device)
+        # Not a single number, for lanes of different ages, and because torch 2.13 loses an update of such a tensor in
+        # what it compiles for a CPU.
+        shape = (parameters.shape[0], *[1] * (parameters.ndim - 1))
+        count = torch.zeros(shape, dtype=torch.float64, device=parameters.device)
         return cls(torch.zeros_like(parameters), torch.zeros_like(parameters), count)
 
 
@@ -72,6 +77,13 @@ class SacState:
     def reset_optimizers(self) -> None:
         """Forget Adam's moments, as at every task switch."""
         self.moments = {name: Moments.fresh(getattr(self, name)) for name in ("actor", "critic", "log_alpha")}
+
+    def clone(self) -> "SacState":
+        """A copy that shares nothing."""
+        moments = {
+            name: Moments(one.mean.clone(), one.square.clone(), one.count.clone()) for name, one in self.moments.items()
+        }
+        return SacState(self.actor.clone(), self.critic.clone(), self.target.clone(), self.log_alpha.clone(), moments)
 
     def tensors(self) -> dict[str, Tensor]:
         """Every tensor by a name, the very tensors: what a checkpoint holds, and where it is put back."""
@@ -102,6 +114,13 @@ class Problem(ABC, Generic[BatchT]):
     target_entropy: float
     noise: int
     """Standard normal numbers that one sampled action takes: 0 where the expectation over actions is exact."""
+    precision: torch.dtype
+    """Of the networks' products."""
+
+    def forward(self, part: Literal["actor", "critic"], stack: Tensor, inputs: Tensor, trace: Trace | None) -> Tensor:
+        """Outputs (L, M, B, outputs) of `stack`, the parameters of a part, on one batch (L, B, ...) for all members."""
+        layout = self.actor if part == "actor" else self.critic
+        return forward(layout, stack, inputs.unsqueeze(1), trace, precision=self.precision)
 
     @abstractmethod
     def critic_losses(
@@ -165,8 +184,9 @@ def adam_(
     moments.count.add_(1)
     moments.mean.lerp_(gradient, 1 - beta1)
     moments.square.mul_(beta2).addcmul_(gradient, gradient, value=1 - beta2)
-    spread = (moments.square / (1 - beta2**moments.count)).sqrt_().add_(eps)
-    step = (moments.mean / spread).mul_(lr / (1 - beta1**moments.count))
+    unbiased_square = moments.square / (1 - beta2**moments.count).to(parameters.dtype)
+    rate = (lr / (1 - beta1**moments.count)).to(parameters.dtype)
+    step = (moments.mean / unbiased_square.sqrt_().add_(eps)).mul_(rate)
     if scale is not None:
         step = torch.where(scale == 0, 0.0, scale * step)
     parameters.sub_(step)

@@ -1,0 +1,142 @@
+"""How updates are executed: as they are written, compiled, or captured as CUDA graphs; all from the same losses.
+
+Knows neither tasks nor methods, and changes nothing but speed and rounding. What is compiled is one whole update of
+all networks, so that a core's time goes into matrix products; what is captured is all updates that are due, so that a
+GPU gets them in one launch. `compiling` says where compiled code is kept, and who waits for whom.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor
+
+from nbsp_ray.config import Sac
+from nbsp_ray.learning.replay import AnyBatch
+from nbsp_ray.learning.sac import Losses, SacState, Update, track_targets
+
+CAPTURE_WARM_UP = 3
+"""Updates before a capture, on a side stream, as torch asks for: libraries allocate their workspaces in them."""
+
+
+@dataclass(frozen=True)
+class Due:
+    """An update that is due, and what it learns from."""
+
+    batch: AnyBatch
+    noise: Tensor
+    """As `sac.build_update` takes it."""
+    with_actor: bool
+    with_targets: bool
+
+
+class Execute(Protocol):
+    """Makes updates in place on a state."""
+
+    def __call__(self, state: SacState, due: Sequence[Due]) -> Losses:
+        """Make all that are due; the losses of the last."""
+
+    def warm_up(self, state: SacState, due: Sequence[Due]) -> None:
+        """Compile what such updates need, on a copy of the state."""
+
+
+@dataclass(frozen=True)
+class Execution:
+    """Which of the ways."""
+
+    compile: bool = False
+    cuda_graphs: bool = False
+
+    def of(self, update: Update, sac: Sac) -> Execute:
+        """`update` and the targets' (Algorithm 1, lines 11 to 15), executed in this way."""
+        execute = _OneByOne(update, sac, compile=self.compile)
+        return _Captured(execute) if self.cuda_graphs else execute
+
+
+class _OneByOne:
+    """Each update by itself."""
+
+    def __init__(self, update: Update, sac: Sac, *, compile: bool) -> None:
+        self._tau = sac.tau
+        # A hard copy every few thousand updates is not worth a graph of its own.
+        self._apart = sac.target_period > 1
+
+        def step(state: SacState, batch: AnyBatch, noise: Tensor, with_actor: bool, with_targets: bool) -> Losses:
+            losses = update(state, batch, noise, with_actor)
+            if with_targets:
+                track_targets(state, sac.tau)
+            return losses
+
+        self._step = _compiled(step) if compile else step
+
+    def __call__(self, state: SacState, due: Sequence[Due]) -> Losses:
+        """Make the updates, one after another."""
+        for one in due:
+            together = one.with_targets and not self._apart
+            losses = self._step(state, one.batch, one.noise, one.with_actor, together)
+            if one.with_targets and self._apart:
+                track_targets(state, self._tau)
+        return losses
+
+    def warm_up(self, state: SacState, due: Sequence[Due]) -> None:
+        """Make them, and throw the result away."""
+        self(state.clone(), due)
+
+
+def _compiled(step: Any) -> Any:
+    """One graph for each combination of the flags."""
+    import torch._dynamo
+
+    # Each phase has a `step` of its own, with its method in it, and a process may learn many: they must not add up to
+    # the number of versions after which a function is given up.
+    torch._dynamo.reset()
+    # The gradients are taken inside of what is compiled.
+    torch._dynamo.config.trace_autograd_ops = True  # type: ignore[attr-defined,unused-ignore]
+    return torch.compile(step, dynamic=False, fullgraph=True)
+
+
+class _Captured:
+    """Sequences of updates as CUDA graphs: one for each pattern of flags, its inputs copied into fixed places."""
+
+    def __init__(self, execute: _OneByOne) -> None:
+        self._execute = execute
+        self._graphs: dict[tuple[tuple[bool, bool], ...], _Graph] = {}
+
+    def __call__(self, state: SacState, due: Sequence[Due]) -> Losses:
+        pattern = tuple((one.with_actor, one.with_targets) for one in due)
+        if pattern not in self._graphs:
+            self._graphs[pattern] = _Graph(self._execute, state, due)
+        return self._graphs[pattern].replay(due)
+
+    def warm_up(self, state: SacState, due: Sequence[Due]) -> None:
+        """Compile, without a capture: that holds on to the state it is made with."""
+        self._execute.warm_up(state, due)
+
+
+class _Graph:
+    """One capture; it holds on to the very tensors of the state that it was captured with."""
+
+    def __init__(self, execute: _OneByOne, state: SacState, due: Sequence[Due]) -> None:
+        self._inputs = [
+            replace(one, batch=replace(one.batch, rows=one.batch.rows.clone()), noise=one.noise.clone()) for one in due
+        ]
+        self._graph = torch.cuda.CUDAGraph()
+        before = {name: tensor.clone() for name, tensor in state.tensors().items()}
+        stream = torch.cuda.Stream()
+        stream.wait_stream(torch.cuda.current_stream())
+        with torch.cuda.stream(stream):
+            for _ in range(CAPTURE_WARM_UP):
+                execute(state, self._inputs)
+        torch.cuda.current_stream().wait_stream(stream)
+        for name, tensor in state.tensors().items():
+            tensor.copy_(before[name])  # The warm-up was real.
+        with torch.cuda.graph(self._graph):
+            self._losses = execute(state, self._inputs)
+
+    def replay(self, due: Sequence[Due]) -> Losses:
+        for own, one in zip(self._inputs, due, strict=True):
+            own.batch.rows.copy_(one.batch.rows, non_blocking=True)
+            own.noise.copy_(one.noise, non_blocking=True)
+        self._graph.replay()
+        return self._losses

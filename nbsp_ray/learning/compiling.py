@@ -4,15 +4,10 @@ Compiling takes up to a minute and its result is a file of machine code, so the 
 first trial that needs a graph compiles it while others wait, and all later ones read it.
 """
 
-import hashlib
-import logging
 import os
-import platform
-import shutil
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-import torch
 from filelock import FileLock
 
 from nbsp_ray.benchmarks import AnySpaces
@@ -20,17 +15,17 @@ from nbsp_ray.config import Resources, Sac
 from nbsp_ray.errors import ConfigError
 from nbsp_ray.learning.agent import Agent
 from nbsp_ray.learning.execution import Execution
+from nbsp_ray.learning.machine import check_compiler, machine_name
 from nbsp_ray.learning.sac import Restraint
 from nbsp_ray.plan import PhaseSpec
 from nbsp_ray.store import Store
 from nbsp_ray.store.files import digest_of
 
-log = logging.getLogger(__name__)
 AUTO_UPDATES = 50_000
 """Updates from which on `compile: auto` compiles: it saves a millisecond or more on each."""
 
 
-def wants_compiling(resources: Resources, spec: PhaseSpec) -> bool:
+def wanted(resources: Resources, spec: PhaseSpec) -> bool:
     """What `resources.compile` means for a phase: `auto` goes by the most updates that it can make."""
     if resources.compile == "auto":
         updates = (spec.learning.env_steps - spec.sac.learning_starts) * spec.sac.updates_per_env_step
@@ -42,17 +37,6 @@ def graph_name(sac: Sac, spaces: AnySpaces, restraints: Mapping[str, Restraint])
     """The same for updates that compile to the same code."""
     shape = {part: [one.update_scale is None, len(one.penalties)] for part, one in sorted(restraints.items())}
     return digest_of([sac.model_dump(mode="json"), str(spaces), shape])[:12]
-
-
-def machine_name() -> str:
-    """What compiled code depends on, as a name: instructions of the CPU, the GPU, torch and Python."""
-    cpu = Path("/proc/cpuinfo")
-    flags = (
-        next((line for line in cpu.read_text().splitlines() if line.startswith("flags")), "") if cpu.exists() else ""
-    )
-    gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else ""
-    facts = (platform.machine(), platform.processor(), flags, gpu, torch.__version__, platform.python_version())
-    return hashlib.sha256(repr(facts).encode()).hexdigest()[:12]
 
 
 def build(
@@ -113,37 +97,3 @@ def _use(folder: Path, threads: int) -> None:
 
 _given: dict[str, str] = {}
 """What `_use` has put into the environment itself, and may change again."""
-
-
-def check_compiler(device: torch.device) -> None:
-    """Whether code can be compiled for a CPU here; for a GPU, torch brings what it takes.
-
-    Raises:
-        ConfigError: there is no C++ compiler.
-    """
-    wanted = os.environ.get("CXX") or "g++"
-    if device.type == "cpu" and shutil.which(wanted) is None:
-        raise ConfigError(
-            f"there is no C++ compiler {wanted} here: install g++ or name another in the environment's CXX, or set "
-            "resources.compile=auto, which goes on without"
-        )
-
-
-def check_precision(sac: Sac, device: torch.device) -> None:
-    """Whether this machine has products in `sac.precision`.
-
-    Raises:
-        ConfigError: it has not.
-    """
-    if sac.precision == "fp32" or _has_bf16(device):
-        return
-    raise ConfigError(
-        f"sac.precision=bf16 needs products in bfloat16, and this machine's {device.type} has none (a CPU needs "
-        "AVX-512 or AMX, a GPU compute capability 8.0): set sac.precision=fp32"
-    )
-
-
-def _has_bf16(device: torch.device) -> bool:
-    if device.type == "cuda":
-        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
-    return bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())

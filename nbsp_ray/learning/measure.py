@@ -7,9 +7,9 @@ import torch
 from nbsp_ray.benchmarks import get_benchmark
 from nbsp_ray.config import Resources
 from nbsp_ray.learning.agent import Agent
+from nbsp_ray.learning.machine import find_device
 from nbsp_ray.learning.phase import Phase, learn
 from nbsp_ray.learning.replay import new_replay
-from nbsp_ray.learning.run import find_device
 from nbsp_ray.learning.seeding import Stream, generator
 from nbsp_ray.methods import Influence
 from nbsp_ray.plan import PhaseSpec

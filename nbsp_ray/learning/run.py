@@ -18,10 +18,9 @@ import torch
 
 from nbsp_ray.benchmarks import AnySpaces, PixelSpaces, get_benchmark
 from nbsp_ray.config import Resources
-from nbsp_ray.errors import ConfigError, CorruptCheckpointError, PhaseError
+from nbsp_ray.errors import CorruptCheckpointError, PhaseError
 from nbsp_ray.learning import compiling
 from nbsp_ray.learning.agent import Agent, UpdateCounts
-from nbsp_ray.learning.compiling import check_precision, wants_compiling
 from nbsp_ray.learning.evaluation import (
     Episode,
     EpisodePlan,
@@ -34,6 +33,7 @@ from nbsp_ray.learning.evaluation import (
 )
 from nbsp_ray.learning.evidence import digest, evidence
 from nbsp_ray.learning.frames import FrameReplay
+from nbsp_ray.learning.machine import check_precision, find_device
 from nbsp_ray.learning.phase import Phase, learn
 from nbsp_ray.learning.replay import AnyReplay, Mixture, new_replay, replay_of
 from nbsp_ray.learning.seeding import Stream, generator
@@ -246,7 +246,7 @@ class PhaseRun:
 
     def _build_update(self, agent: Agent, influence: Influence, found: Checkpoint | None) -> None:
         """Compiled or not is decided once per phase, as sums round otherwise."""
-        wanted = wants_compiling(self.resources, self.spec)
+        wanted = compiling.wanted(self.resources, self.spec)
         if found is not None:
             before = bool(found.counters.get("compiled", False))
             if self.resources.compile == "auto":
@@ -440,20 +440,3 @@ def read_rollouts(folder: PhaseFolder, record: str, spaces: AnySpaces) -> Rollou
         return None
     buffers = [FrameReplay.of(spaces, rows) for rows in games]
     return GameRollouts(np.repeat(data["env_return"], [len(game) for game in buffers]), buffers)
-
-
-def find_device(resources: Resources) -> torch.device:
-    """The device that `resources.device` means here.
-
-    Raises:
-        ConfigError: cuda is asked for and not there.
-    """
-    wanted = resources.device
-    if wanted == "auto":
-        wanted = "cuda" if resources.gpus > 0 else "cpu"
-    if wanted == "cuda" and not torch.cuda.is_available():
-        raise ConfigError(
-            "resources ask for a GPU, and torch sees none here: set resources.gpus=0 and resources.device=cpu, "
-            "or install a CUDA build of torch on a machine with a GPU (`nbsp-ray doctor` shows what there is)"
-        )
-    return torch.device(wanted)

@@ -104,6 +104,7 @@ def run_plan(
     preflight.check_disk(plan, todo, store, live.say)
     if address is None:
         preflight.check_cpus(plan, todo, cpus or os.cpu_count() or 1)
+        preflight.check_here(plan, todo)
     launch = _Launch(plan, store, todo, live, max_concurrent=max_concurrent, failure_retries=failure_retries)
     with StopRequest(live.say) as stop, _quiet():
         try:

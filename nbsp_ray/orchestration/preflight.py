@@ -59,6 +59,19 @@ def check_settings(plan: Plan, keys: Collection[str]) -> None:
             )
 
 
+def check_here(plan: Plan, keys: Collection[str]) -> None:
+    """This machine has what is asked for beyond a CPU: precision, compiler, GPU. Torch is asked only if something is.
+
+    Raises:
+        ConfigError: it has not.
+    """
+    for resources, sac in {(plan.phases[key].resources, plan.phases[key].spec.sac) for key in keys}:
+        if resources.compile is True or resources.device == "cuda" or resources.gpus or sac.precision != "fp32":
+            from nbsp_ray.learning.machine import check
+
+            check(resources, sac)
+
+
 def check_disk(plan: Plan, keys: Collection[str], store: Store, say: Callable[[str], None]) -> None:
     """The disk of the results root holds what is left to do: replay buffers, above all.
 

@@ -1,0 +1,86 @@
+"""What this machine has for learning: a device, a precision, a compiler; and what to do where it has not."""
+
+import hashlib
+import os
+import platform
+import shutil
+from pathlib import Path
+
+import torch
+
+from nbsp_ray.config import Resources, Sac
+from nbsp_ray.errors import ConfigError
+
+
+def find_device(resources: Resources) -> torch.device:
+    """The device that `resources.device` means here.
+
+    Raises:
+        ConfigError: cuda is asked for and not there.
+    """
+    wanted = resources.device
+    if wanted == "auto":
+        wanted = "cuda" if resources.gpus > 0 else "cpu"
+    if wanted == "cuda" and not torch.cuda.is_available():
+        raise ConfigError(
+            "resources ask for a GPU, and torch sees none here: set resources.gpus=0 and resources.device=cpu, "
+            "or install a CUDA build of torch on a machine with a GPU (`nbsp-ray doctor` shows what there is)"
+        )
+    return torch.device(wanted)
+
+
+def machine_name() -> str:
+    """What compiled code depends on, as a name: instructions of the CPU, the GPU, torch and Python."""
+    cpu = Path("/proc/cpuinfo")
+    flags = (
+        next((line for line in cpu.read_text().splitlines() if line.startswith("flags")), "") if cpu.exists() else ""
+    )
+    gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else ""
+    facts = (platform.machine(), platform.processor(), flags, gpu, torch.__version__, platform.python_version())
+    return hashlib.sha256(repr(facts).encode()).hexdigest()[:12]
+
+
+def check_compiler(device: torch.device) -> None:
+    """Whether code can be compiled for a CPU here; for a GPU, torch brings what it takes.
+
+    Raises:
+        ConfigError: there is no C++ compiler.
+    """
+    wanted = os.environ.get("CXX") or "g++"
+    if device.type == "cpu" and shutil.which(wanted) is None:
+        raise ConfigError(
+            f"there is no C++ compiler {wanted} here: install g++ or name another in the environment's CXX, or set "
+            "resources.compile=auto, which goes on without"
+        )
+
+
+def check_precision(sac: Sac, device: torch.device) -> None:
+    """Whether this machine has products in `sac.precision`.
+
+    Raises:
+        ConfigError: it has not.
+    """
+    if sac.precision == "fp32" or _has_bf16(device):
+        return
+    raise ConfigError(
+        f"sac.precision=bf16 needs products in bfloat16, and this machine's {device.type} has none (a CPU needs "
+        "AVX-512 or AMX, a GPU compute capability 8.0): set sac.precision=fp32"
+    )
+
+
+def _has_bf16(device: torch.device) -> bool:
+    if device.type == "cuda":
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
+    return bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
+
+
+def check(resources: Resources, sac: Sac) -> None:
+    """Whether phases with these settings can be learnt here.
+
+    Raises:
+        ConfigError: they cannot.
+    """
+    device = find_device(resources)
+    check_precision(sac, device)
+    if resources.compile is True:
+        check_compiler(device)

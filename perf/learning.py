@@ -102,8 +102,7 @@ def learn_ours(entry: Entry, task: str, seed: int, protocol: Protocol, folder: P
     done = False
     while not done:
         done = run.advance(0).done
-        assert run._phase is not None
-        rows = [row for row in run._phase.curve if row["kind"] == "evaluation"]
+        rows = [row for row in run.curve() if row["kind"] == "evaluation"]
         for row in rows[len(clock.evaluations) :]:
             clock.note(row["env_steps"], row["success"])
     return clock

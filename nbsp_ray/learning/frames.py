@@ -25,6 +25,13 @@ def frame_row_width(spaces: PixelSpaces) -> int:
     return spaces.frame[0] * spaces.frame[1] + FIELDS
 
 
+def frame_row(frame: npt.NDArray[np.uint8], *fields: int) -> npt.NDArray[np.uint8]:
+    """The row (width,) of a frame (height, width) and the four bytes behind it."""
+    row = np.empty(frame.size + FIELDS, dtype=np.uint8)
+    row[:-FIELDS], row[-FIELDS:] = frame.reshape(-1), fields
+    return row
+
+
 @dataclass(frozen=True)
 class FrameBatch:
     """B transitions for each of L lanes: rows (L, B, stack + 1, width), the frames of s and then the last of s'."""
@@ -127,17 +134,16 @@ class FrameReplay:
         `last` says that the episode ends here; the frame that a time limit or the budget cut off is kept then.
         """
         reward = int(np.sign(step.reward)) % 256
-        self._put(self.added, observation[-1], int(action), reward, int(step.terminated), FIRST * self._begins)
+        now = frame_row(observation[-1], int(action), reward, int(step.terminated), FIRST * self._begins)
+        self._put(self.added, now)
         self.added += 1
-        self._put(self.added, step.observation[-1], 0, 0, 0, NO_TRANSITION)
+        self._put(self.added, frame_row(step.observation[-1], 0, 0, 0, NO_TRANSITION))
         if last and not step.terminated:
             self._tails = np.append(self._tails[np.searchsorted(self._tails, self.oldest) :], self.added)
             self.added += 1
         self._begins = last or step.resumes is not None
 
-    def _put(self, number: int, frame: npt.NDArray[np.uint8], *fields: int) -> None:
-        row = np.empty(self._rows.shape[1], dtype=np.uint8)
-        row[:-FIELDS], row[-FIELDS:] = frame.reshape(-1), fields
+    def _put(self, number: int, row: npt.NDArray[np.uint8]) -> None:
         self._rows[number % len(self._rows)] = torch.from_numpy(row)
 
     def sample(self, batch_size: int, generator: torch.Generator) -> FrameBatch:
@@ -148,9 +154,9 @@ class FrameReplay:
         """Every transition, as one lane."""
         return self._batch(torch.arange(len(self)))
 
-    def observations(self, numbers: npt.NDArray[np.int64]) -> Observation:
-        """Stacks of transitions `numbers` of those that may be drawn, (n, stack, height, width)."""
-        return self._batch(torch.from_numpy(numbers)).observations[0].cpu().numpy()
+    def take(self, numbers: npt.NDArray[np.int64]) -> FrameBatch:
+        """Transitions `numbers` of those that may be drawn, 0 being the oldest, as one lane."""
+        return self._batch(torch.from_numpy(numbers))
 
     def _batch(self, chosen: Tensor) -> FrameBatch:
         """Transitions by their place among those that may be drawn."""
@@ -199,7 +205,7 @@ class FrameReplay:
         Each brings the frames of its own stack, of which the last alone is acted on, and the one after.
         """
         chosen = generator.permutation(len(self))[:count]
-        rows = self._batch(torch.from_numpy(chosen)).rows[0].cpu().numpy()
+        rows = self.take(chosen).rows[0].cpu().numpy()
         rows[:, :, -1] = NO_TRANSITION
         rows[:, -2, -1] = 0
         return rows.reshape(-1, rows.shape[-1])

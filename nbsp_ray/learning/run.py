@@ -9,37 +9,26 @@ import os
 import socket
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
 
-import numpy as np
-import numpy.typing as npt
 import torch
 
-from nbsp_ray.benchmarks import AnySpaces, PixelSpaces, get_benchmark
+from nbsp_ray.benchmarks import get_benchmark
 from nbsp_ray.config import Resources
-from nbsp_ray.errors import CorruptCheckpointError, PhaseError
+from nbsp_ray.errors import CorruptCheckpointError
 from nbsp_ray.learning import compiling
 from nbsp_ray.learning.agent import Agent, UpdateCounts
-from nbsp_ray.learning.evaluation import (
-    Episode,
-    EpisodePlan,
-    GameRollouts,
-    Recorder,
-    Rollouts,
-    VectorRollouts,
-    mean_return,
-    play,
-)
 from nbsp_ray.learning.evidence import digest, evidence
-from nbsp_ray.learning.frames import FrameReplay
+from nbsp_ray.learning.final import FinalEvaluation
 from nbsp_ray.learning.machine import check_precision, find_device
+from nbsp_ray.learning.past import PastReader
 from nbsp_ray.learning.phase import Phase, learn
-from nbsp_ray.learning.replay import AnyReplay, Mixture, new_replay, replay_of
+from nbsp_ray.learning.replay import new_replay
 from nbsp_ray.learning.seeding import Stream, generator
-from nbsp_ray.methods import Auxiliary, Influence, Past, read_ingredient
+from nbsp_ray.methods import Influence, read_ingredient
 from nbsp_ray.plan import EvaluationSpec, PhaseSpec
-from nbsp_ray.store import Attempt, Checkpoint, PhaseFolder, Store, StoredCheckpoint
+from nbsp_ray.store import Attempt, Checkpoint, Store, StoredCheckpoint
 
 log = logging.getLogger(__name__)
 PROGRESS_SECONDS = 2.0
@@ -95,9 +84,11 @@ class PhaseRun:
         self._keep_buffer = keep_buffer or spec.index == 0
         self._benchmark = get_benchmark(spec.benchmark)
         self._spaces = self._benchmark.task_spaces(spec.task)
+        self._past = PastReader(store, spec, self._spaces, self.device)
         self._phase: Phase | None = None
         self._attempt: Attempt | None = None
-        self._stage: Literal["learning", "evaluating", "done"] = "learning"
+        self._final: FinalEvaluation | None = None
+        self._progress = Progress("learning", 0, spec.learning.env_steps, 0, None, None)
         self._seconds = 0.0
         self._saved_at = self._told_at = time.monotonic()
         self._started = time.time()
@@ -111,7 +102,7 @@ class PhaseRun:
         end = time.monotonic() + seconds
         for _ in self._work:
             now = time.monotonic()
-            if self._phase and now - self._saved_at > 60 * self.resources.checkpoint_minutes:
+            if now - self._saved_at > 60 * self.resources.checkpoint_minutes:
                 self.save()
             if now - self._told_at > PROGRESS_SECONDS:
                 self._tell()
@@ -123,28 +114,33 @@ class PhaseRun:
     def progress(self) -> Progress:
         """How far it is now."""
         phase = self._phase
-        rows = phase.curve if phase else []
-        own = [row["success"] for row in rows if row["kind"] == "evaluation" and row["task"] == self.spec.task]
-        return Progress(
-            stage=self._stage,
-            env_steps=phase.env_steps if phase else 0,
-            budget=self.spec.learning.env_steps,
-            updates=phase.agent.updates.critic if phase else 0,
-            success=own[-1] if own else None,
-            env_steps_per_second=self._speed,
-        )
+        if phase is not None:
+            own = [row for row in phase.curve if row["kind"] == "evaluation" and row["task"] == self.spec.task]
+            self._progress = replace(
+                self._progress,
+                env_steps=phase.env_steps,
+                updates=phase.agent.updates.critic,
+                success=own[-1]["success"] if own else None,
+                env_steps_per_second=self._speed,
+            )
+        return self._progress
+
+    def curve(self) -> list[dict[str, Any]]:
+        """All evaluations and training episodes so far."""
+        return self._phase.curve if self._phase else self.folder.curve()
 
     def save(self) -> None:
         """Write a checkpoint of where it stands; costs what was added since the last one."""
         phase, attempt = self._phase, self._attempt
-        if phase is None or attempt is None or self._stage != "learning" or self._has_learnt():
-            return
-        try:
-            self._save(phase, attempt)
-        except OSError:
-            # Another process may have committed just now, and removed what is no longer needed.
-            if not self._has_learnt():
-                raise
+        if self._final is not None:
+            self._final.save()
+        elif phase is not None and attempt is not None and not self._has_learnt():
+            try:
+                self._save(phase, attempt)
+            except OSError:
+                # Another process may have committed just now, and removed what is no longer needed.
+                if not self._has_learnt():
+                    raise
         self._saved_at = time.monotonic()
 
     def _save(self, phase: Phase, attempt: Attempt) -> None:
@@ -180,16 +176,21 @@ class PhaseRun:
     def _steps(self) -> Iterator[None]:
         """All the work, with a pause wherever it may be saved or stopped."""
         if not self._has_learnt():
-            self._phase = phase = self._open()
+            self._phase = self._open()
             self._tell()
-            yield from self._learn(phase)
+            yield from self._learn(self._phase)
             if not self._has_learnt():
-                self._commit(phase)
-        self._stage = "evaluating"
+                self._commit(self._phase)
+            self.progress()
+            self._phase = None  # And with it the buffers.
+        self._progress = replace(self._progress, stage="evaluating")
         for record in self._evaluations:
             if not self.folder.has_evaluation(record.id):
-                yield from self._evaluate(record)
-        self._stage = "done"
+                agent = self._past.trained_agent(self.folder.key)
+                self._final = FinalEvaluation(self.folder, self._benchmark, self.spec, record, agent)
+                yield from self._final.play()
+        self._final = None
+        self._progress = replace(self._progress, stage="done")
         self.folder.clean()
 
     def _has_learnt(self) -> bool:
@@ -220,10 +221,10 @@ class PhaseRun:
         self._attempt = self.folder.attempt()
         found = self._checkpoint()
         influence = Influence(tuple(read_ingredient(data) for data in spec.ingredients))
-        agent = self._initial_agent()
+        agent = self._past.initial_agent()
         if found is None:
             if influence.ingredients:
-                influence.prepare(self._past(Stream.RANDOM_NEURONS))
+                influence.prepare(self._past.past(Stream.RANDOM_NEURONS))
         else:
             influence.arrays = {
                 name.removeprefix(METHOD): array for name, array in found.tensors.items() if name.startswith(METHOD)
@@ -235,7 +236,7 @@ class PhaseRun:
             spec=spec,
             agent=agent,
             replay=new_replay(self._spaces, min(spec.sac.buffer_size, spec.learning.env_steps), self.device),
-            past_replay=self._past_buffers() if influence.needs_buffers else None,
+            past_replay=self._past.buffers() if influence.needs_buffers else None,
             influence=influence,
             env=self._benchmark.make_env(spec.task, spec.seed),
             evaluation_envs={task: self._benchmark.make_env(task, spec.seed) for task in tasks},
@@ -290,78 +291,12 @@ class PhaseRun:
         if counters["threads"] != torch.get_num_threads():
             self._note(f"threads changed from {counters['threads']} to {torch.get_num_threads()}: sums round otherwise")
 
-    def _initial_agent(self) -> Agent:
-        """New networks for a first phase; for a later one those of the phase before, with new optimizers."""
-        spec = self.spec
-        agent = Agent(spec.sac, self._spaces, self.device, generator(spec.seed, 0, Stream.NETWORKS))
-        if spec.previous is not None:
-            weights = self._needed(spec.previous, "agent", self.store.phase(spec.previous).agent())
-            agent.restore(weights, weights_only=True)
-            if spec.reset_log_alpha and spec.sac.autotune:
-                agent.state.log_alpha.zero_()
-        return agent
-
-    def _needed(self, key: str, what: str, found: Any) -> Any:
-        if found is None:
-            raise PhaseError(
-                f"the {what} of phase {key} is missing from {self.store.phase(key).path}, and phase {self.folder.key} "
-                "needs it; remove that folder and run the sweep again: it trains what is missing"
-            )
-        return found
-
-    def _past_buffers(self) -> Mixture:
-        """D_pre: the whole buffers of all earlier phases, oldest first."""
-        keys: list[str] = []
-        key = self.spec.previous
-        while key is not None:
-            keys.insert(0, key)
-            key = self._needed(key, "spec", self.store.phase(key).spec())["previous"]
-        return Mixture([self._buffer(key, "replay buffer", self.store.phase(key).replay()) for key in keys])
-
-    def _buffer(self, key: str, what: str, rows: npt.NDArray[Any] | None) -> AnyReplay:
-        return replay_of(self._spaces, self._needed(key, what, rows), self.device)
-
-    def _last_transitions(self) -> AnyReplay:
-        """The whole buffer of a first phase before this one, the sample that a later one keeps."""
-        previous = self.spec.previous
-        assert previous is not None
-        folder = self.store.phase(previous)
-        if self.spec.index == 1:
-            return self._buffer(previous, "replay buffer", folder.replay())
-        return self._buffer(previous, "sample of transitions", folder.sample())
-
-    def _past(self, stream: Stream) -> Past:
-        """All that the method may know; its generator is `stream`'s."""
-        spec, rollouts = self.spec, None
-        assert spec.previous is not None
-        if spec.rollouts is not None:
-            rollouts = read_rollouts(self.store.phase(spec.previous), spec.rollouts.id, self._spaces)
-            rollouts = self._needed(spec.previous, f"evaluation {spec.rollouts.id}", rollouts)
-        return Past(
-            agent=self._initial_agent(),
-            replay=self._last_transitions(),
-            rollouts=rollouts,
-            auxiliary={method: self._auxiliary(key) for method, key in spec.auxiliary.items()},
-            generator=generator(spec.seed, spec.index, stream),
-            carried=self.store.phase(spec.previous).prepared(),
-        )
-
-    def _auxiliary(self, key: str) -> Auxiliary:
-        folder = self.store.phase(key)
-        agent = self._initial_agent()
-        agent.restore(self._needed(key, "agent", folder.agent()), weights_only=True)
-        return Auxiliary(
-            agent,
-            self._buffer(key, "sample of transitions", folder.sample()),
-            self._needed(key, "result", folder.result())["env_steps"],
-        )
-
     # Ending
 
     def _commit(self, phase: Phase) -> None:
         spec = self.spec
         if phase.influence.ingredients:
-            phase.influence.finish(self._past(Stream.DRIFT), phase.agent)
+            phase.influence.finish(self._past.past(Stream.DRIFT), phase.agent)
         agent = phase.agent.arrays()
         result = {
             "key": self.folder.key,
@@ -388,55 +323,3 @@ class PhaseRun:
             replay=phase.replay.pieces() if self._keep_buffer else None,
             sample=None if spec.index == 0 else phase.replay.subset(SAMPLE_TRANSITIONS, chance),
         )
-
-    def _evaluate(self, record: EvaluationSpec) -> Iterator[None]:
-        """Play one final evaluation, pausing between episodes, and store it."""
-        spec = self.spec
-        agent = Agent(spec.sac, self._spaces, self.device, generator(spec.seed, 0, Stream.NETWORKS))
-        agent.restore(self._needed(self.folder.key, "agent", self.folder.agent()))
-        env = self._benchmark.make_env(record.task, spec.seed, heldout=record.goals == "heldout")
-        policy, episodes = agent.policy(), list[Episode]()
-        recorder = Recorder(self._spaces) if record.mode == "rollouts" else None
-        while not _enough(record, episodes):
-            number = len(episodes)
-            plan = EpisodePlan(number % env.variations, generator(spec.seed, spec.index, Stream.FINAL, number))
-            cut = recorder is None
-            deterministic = record.mode == "deterministic"
-            episodes.append(
-                play(policy, env, plan, deterministic=deterministic, stop_at_success=cut, rollouts=recorder)
-            )
-            if recorder and isinstance(self._spaces, PixelSpaces):
-                self.folder.write_game(record.id, number, recorder.take_rows())
-            yield
-        returns = [episode.env_return for episode in episodes]
-        data = record.model_dump() | {"env_return": returns}
-        if self._benchmark.measure == "success":
-            flags = [int(bool(episode.success)) for episode in episodes]
-            data |= {"success": flags, "success_rate": float(np.mean(flags))}
-        else:
-            data |= {"success": [], "success_rate": None, "mean_return": mean_return(episodes)}
-            data |= {"episodes": len(episodes), "env_steps": sum(episode.env_steps for episode in episodes)}
-        kept = recorder.arrays() if recorder and not isinstance(self._spaces, PixelSpaces) else None
-        self.folder.write_evaluation(record.id, data, kept)
-
-
-def _enough(record: EvaluationSpec, episodes: Sequence[Episode]) -> bool:
-    """Whether a final evaluation is over: so many episodes, or so many env steps with the last game finished."""
-    if record.env_steps is None:
-        return len(episodes) >= record.episodes
-    return sum(episode.env_steps for episode in episodes) >= record.env_steps
-
-
-def read_rollouts(folder: PhaseFolder, record: str, spaces: AnySpaces) -> Rollouts | None:
-    """The steps of a final evaluation that kept them; None if they are not there."""
-    if not isinstance(spaces, PixelSpaces):
-        arrays = folder.rollouts(record)
-        if arrays is None:
-            return None
-        return VectorRollouts(arrays["success"].astype(np.float64), arrays["observations"], arrays["actions"])
-    data = folder.evaluation(record)
-    games = folder.games(record, len(data["env_return"])) if data else None
-    if data is None or games is None:
-        return None
-    buffers = [FrameReplay.of(spaces, rows) for rows in games]
-    return GameRollouts(np.repeat(data["env_return"], [len(game) for game in buffers]), buffers)

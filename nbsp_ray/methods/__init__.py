@@ -27,8 +27,8 @@ if TYPE_CHECKING:
     import torch
 
     from nbsp_ray.learning.agent import Agent
-    from nbsp_ray.learning.evaluation import Rollouts
     from nbsp_ray.learning.replay import AnyReplay
+    from nbsp_ray.learning.rollouts import Rollouts
     from nbsp_ray.learning.sac import Restraint
 
 Arrays = Mapping[str, npt.NDArray[Any]]

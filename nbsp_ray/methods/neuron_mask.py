@@ -110,11 +110,13 @@ class NeuronMask(Ingredient):
         frozen neuron still sees other inputs.
         """
         assert past.rollouts is not None
-        states = past.rollouts.take(past.generator.permutation(len(past.rollouts.criterion))[:DRIFT_STATES])
+        states = past.generator.permutation(len(past.rollouts.criterion))[:DRIFT_STATES]
         drift: dict[str, list[float | None]] = {}
         for network in self.counts:
-            before = past.agent.neuron_activations(network, *states)
-            after = agent.neuron_activations(network, *states)
+            before, after = (
+                np.concatenate([one.neuron_activations(network, *block) for block in past.rollouts.take(states)])
+                for one in (past.agent, agent)
+            )
             frozen, layer = arrays[f"{network}.frozen"], agent.layout(network).layer_of_neurons()
             drift[network] = [
                 _relative_change(before[:, frozen & (layer == number)], after[:, frozen & (layer == number)])

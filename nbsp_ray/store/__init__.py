@@ -14,10 +14,12 @@
                        /replay.npy              the whole buffer, of a first phase and where a later one replays it
                        /sample.npy              a sample of the buffer of a later phase
                        /prepared.safetensors    what the method made of the past (masks, scores)
-                       /evaluations/<id>.json   a final evaluation, with <id>.safetensors if its steps were kept
+                       /evaluations/<id>.json   a final evaluation, with <id>.safetensors if its steps were kept, or
+                                                <id>/<number>.npy for each game of frames
                        /probes/<id>.json        what a probe of the phase found
                        /progress.json           how far it is; advice for `status`, nothing rests on it
                        /attempts/<id>/...       checkpoints of unfinished work, removed when the phase is done
+                       /unfinished/<id>.json    episodes of a final evaluation under way, removed then too
                        /failures/<id>.json      attempts that failed, with their traceback
 
 Every file is written whole and then named, so a reader never sees half of one. Attempts never share a file, the first

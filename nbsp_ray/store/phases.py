@@ -114,7 +114,7 @@ class PhaseFolder:
     def clean(self) -> None:
         """Remove what only unfinished work needs; the phase must be done."""
         if self.done():
-            for name in ("attempts", "failures", "progress.json"):
+            for name in ("attempts", "unfinished", "failures", "progress.json"):
                 self._files.remove(f"{self._at}/{name}")
             for folder in (self._at, f"{self._at}/evaluations"):
                 self._files.remove_scraps(folder)
@@ -187,11 +187,19 @@ class PhaseFolder:
         """Keep the steps of one game of a final evaluation, whose record is written when all are played."""
         self._files.write(f"{self._at}/evaluations/{record}/{number:05d}.npy", *to_npy(rows))
 
-    def games(self, record: str, count: int) -> list[Array] | None:
-        """The steps of the first `count` games, mapped copy-on-write; None if any is missing."""
-        found = [self._rows(f"evaluations/{record}/{number:05d}.npy") for number in range(count)]
-        games = [rows for rows in found if rows is not None]
-        return games if len(games) == count else None
+    def game(self, record: str, number: int) -> Array | None:
+        """The steps of one game, mapped copy-on-write."""
+        return self._rows(f"evaluations/{record}/{number:05d}.npy")
+
+    def write_unfinished(self, record: str, episodes: Sequence[Mapping[str, Any]]) -> None:
+        """Keep how the episodes played so far went, of a final evaluation under way."""
+        self._write_json(f"unfinished/{record}.json", {"episodes": list(episodes)})
+
+    def unfinished(self, record: str) -> list[JsonObject]:
+        """What `write_unfinished` wrote; nothing if it did not, or is damaged: it can be played again."""
+        with contextlib.suppress(StoreError):
+            return list((self._read_json(f"unfinished/{record}.json") or {}).get("episodes", []))
+        return []
 
     def write_evaluation(self, record: str, data: Mapping[str, Any], rollouts: Arrays | None) -> None:
         """Keep a final evaluation; its steps first."""

@@ -3,9 +3,10 @@
 import numpy as np
 import pytest
 
-from nbsp_ray.benchmarks import Env, Observation, Spaces, Step
+from nbsp_ray.benchmarks import Env, Observation, Step
 from nbsp_ray.learning.acting import GaussianPolicy
-from nbsp_ray.learning.evaluation import Episode, EpisodePlan, Recorder, play, success_rate
+from nbsp_ray.learning.evaluation import Episode, EpisodePlan, play, success_rate
+from nbsp_ray.learning.rollouts import VectorRecorder
 
 HORIZON = 4
 
@@ -41,7 +42,6 @@ class Shifted(GaussianPolicy):
 
 
 act = Shifted()
-SPACES = Spaces(observations=2, actions=2)
 
 
 def plan(number: int = 0, variation: int = 1) -> EpisodePlan:
@@ -62,8 +62,8 @@ def test_stopping_at_success_keeps_the_success_and_owns_up_to_the_missing_return
 
 
 def test_rollouts_pair_each_step_with_the_observation_before_it() -> None:
-    kept, env = Recorder(SPACES), CountingEnv({2, 3})
-    episodes = [play(act, env, one, rollouts=kept) for one in (plan(0), plan(1, variation=2))]
+    kept, env = VectorRecorder(), CountingEnv({2, 3})
+    episodes = [play(act, env, one, recorder=kept) for one in (plan(0), plan(1, variation=2))]
     arrays = kept.arrays()
     assert arrays["observations"].tolist() == [[0, 1], [1, 9], [2, 9], [3, 9], [0, 2], [1, 9], [2, 9], [3, 9]]
     assert arrays["success"].tolist() == [False, True, True, False] * 2
@@ -77,16 +77,16 @@ def test_rollouts_pair_each_step_with_the_observation_before_it() -> None:
 
 
 def test_an_episode_is_a_function_of_its_plan() -> None:
-    kept, env = [Recorder(SPACES), Recorder(SPACES)], CountingEnv({1})
+    kept, env = [VectorRecorder(), VectorRecorder()], CountingEnv({1})
     for one in (plan(5), plan(7)):
-        play(act, env, one, rollouts=kept[0])
-    play(act, CountingEnv({1}), plan(7), rollouts=kept[1])
+        play(act, env, one, recorder=kept[0])
+    play(act, CountingEnv({1}), plan(7), recorder=kept[1])
     np.testing.assert_array_equal(kept[0].arrays()["actions"][4:], kept[1].arrays()["actions"])
 
 
 def test_a_deterministic_policy_gets_no_noise() -> None:
-    kept = Recorder(SPACES)
-    play(act, CountingEnv(set()), plan(), deterministic=True, rollouts=kept)
+    kept = VectorRecorder()
+    play(act, CountingEnv(set()), plan(), deterministic=True, recorder=kept)
     assert np.isnan(kept.arrays()["actions"]).all()
 
 

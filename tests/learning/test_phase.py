@@ -15,6 +15,7 @@ from nbsp_ray.learning.agent import Agent
 from nbsp_ray.learning.evidence import digest
 from nbsp_ray.learning.phase import Phase, learn
 from nbsp_ray.learning.replay import Mixture, Replay, row_width
+from nbsp_ray.learning.sac import Losses
 from nbsp_ray.learning.seeding import Stream, generator
 from nbsp_ray.methods import Influence
 from nbsp_ray.methods.replay import PastReplay
@@ -298,15 +299,16 @@ def test_every_tenth_batch_from_the_past_is_a_tenth_for_the_critics_and_a_fifth_
         env_steps=205, past_replay=Mixture([Replay.of(SPACES, marked)]), influence=Influence((PastReplay(interval=10),))
     )
     seen: list[tuple[bool, bool]] = []
-    update = phase.agent._update
+    learn_until: Callable[..., Losses] = phase.agent.learn_until
 
-    def spy(state: Any, batch: Any, noise: Any, with_actor: bool) -> Any:
-        past = batch.rewards == 77
-        assert past.all() or not past.any()
-        seen.append((bool(past.all()), with_actor))
-        return update(state, batch, noise, with_actor)
+    def spy(*args: Any) -> Losses:
+        losses = learn_until(*args)
+        # Two squares of 77, or of less than 10: the losses say what the batch was.
+        assert losses.critic.item() > 1_000 or losses.critic.item() < 200
+        seen.append((losses.critic.item() > 1_000, losses.actor is not None))
+        return losses
 
-    phase.agent._update = spy
+    phase.agent.learn_until = spy  # type: ignore[method-assign]
     finished(phase)
     assert len(seen) == 200
     assert [number for number, (past, _) in enumerate(seen) if past] == list(range(0, 200, 10))
@@ -340,14 +342,14 @@ def test_divergence_is_an_error_that_says_what_to_do(reward: float, sac: dict[st
 @pytest.mark.parametrize("part", ["actor", "critic"])
 def test_networks_that_the_last_update_broke_are_never_handed_on(part: str) -> None:
     phase = new_phase(env_steps=40)
-    learn_once: Callable[..., Any] = phase.agent.learn
+    learn_until: Callable[..., Losses] = phase.agent.learn_until
 
-    def spy(*args: Any, **options: Any) -> Any:
-        losses = learn_once(*args, **options)
+    def spy(*args: Any) -> Losses:
+        losses = learn_until(*args)
         if phase.env_steps == 40:
             getattr(phase.agent.state, part)[0, -1, 3] = np.nan
         return losses
 
-    phase.agent.learn = spy  # type: ignore[method-assign]
+    phase.agent.learn_until = spy  # type: ignore[method-assign]
     with pytest.raises(PhaseError, match="diverged at 40 env steps"):
         finished(phase)

@@ -17,11 +17,11 @@ from nbsp_ray.errors import PhaseError
 from nbsp_ray.learning import probe as module
 from nbsp_ray.learning.agent import NETWORKS, Agent
 from nbsp_ray.learning.evaluation import EpisodePlan, play
+from nbsp_ray.learning.final import read_rollouts
 from nbsp_ray.learning.gaussian import Gaussian
 from nbsp_ray.learning.networks import forward
 from nbsp_ray.learning.probe import probe, silence
 from nbsp_ray.learning.replay import Batch, Replay
-from nbsp_ray.learning.run import read_rollouts
 from nbsp_ray.learning.seeding import Stream, generator
 from nbsp_ray.methods import Past
 from nbsp_ray.methods._scores import Agreement, measure

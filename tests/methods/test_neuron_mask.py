@@ -12,8 +12,8 @@ import torch
 from nbsp_ray.benchmarks import Spaces
 from nbsp_ray.config import MethodOptions, Sac
 from nbsp_ray.learning.agent import Agent
-from nbsp_ray.learning.evaluation import VectorRollouts
 from nbsp_ray.learning.replay import Replay, row_width
+from nbsp_ray.learning.rollouts import VectorRollouts
 from nbsp_ray.learning.seeding import Stream, generator
 from nbsp_ray.methods import NETWORKS, Influence, Past, get_method
 from nbsp_ray.methods import neuron_mask as module

@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nbsp_ray.errors import CorruptCheckpointError, StoreError
-from nbsp_ray.store import SCRAP_SECONDS, Attempt, Files, PhaseFolder, Store
+from nbsp_ray.store import SCRAP_SECONDS, Attempt, Files, PhaseFolder, Store, checkpoints
 
 KEY = "0123456789abcdef0123"
 OTHER = "f" * 20
@@ -492,10 +492,11 @@ def test_a_checkpoint_comes_back_and_the_two_before_are_kept(folder: PhaseFolder
     capacity=st.integers(1, 30),
     growth=st.lists(st.integers(0, 25), min_size=1, max_size=8),
     restarts=st.sets(st.integers(0, 7)),
+    piece=st.sampled_from([1, 4, 10**6]),
 )
 @settings(max_examples=40, deadline=None)
 def test_pieces_always_give_the_whole_ring(
-    capacity: int, growth: list[int], restarts: set[int], tmp_path_factory: pytest.TempPathFactory
+    capacity: int, growth: list[int], restarts: set[int], piece: int, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     folder = Store(tmp_path_factory.mktemp("results"), create=True).phase(KEY)
     attempt, added = folder.attempt(), 0
@@ -506,8 +507,11 @@ def test_pieces_always_give_the_whole_ring(
                 attempt.adopt(stored)
                 break
         added += more
-        save(attempt, added, capacity=capacity)
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(checkpoints, "PIECE_BYTES", 4 * piece)
+            save(attempt, added, capacity=capacity)
         assert rows_in(folder, capacity) == list(range(max(0, added - capacity), added))
+        assert max((len(rows) for _, rows in next(folder.checkpoints()).read().rows), default=0) <= piece
 
 
 def test_attempts_never_share_a_file(folder: PhaseFolder) -> None:

@@ -15,6 +15,9 @@ from safetensors.numpy import save as save_safetensors
 from nbsp_ray.errors import CorruptCheckpointError
 from nbsp_ray.store.files import Array, Arrays, Files, JsonObject, digest_of, from_json, to_json, to_lines, to_npy
 
+PIECE_BYTES = 2**27
+"""The most bytes of a piece of a replay buffer, which is held twice for a moment when it is written or read."""
+
 
 @dataclass(frozen=True)
 class Checkpoint:
@@ -132,7 +135,10 @@ class Attempt:
         saved = self._pieces[-1].end if self._pieces else 0
         start = max(saved, added - capacity)
         if added > start:
-            self._pieces.append(self._write_piece(start, added, rows(start, added)))
+            step = max(1, PIECE_BYTES // rows(start, start + 1).nbytes)
+            for begin in range(start, added, step):
+                end = min(begin + step, added)
+                self._pieces.append(self._write_piece(begin, end, rows(begin, end)))
         self._pieces = [piece for piece in self._pieces if piece.end > added - capacity]
         stem = f"{self._at}/{env_steps:012d}"
         curve_bytes, tensor_bytes = to_lines(curve), save_safetensors(dict(tensors))

@@ -90,6 +90,7 @@ def plan(
 ) -> None:
     """List and price a sweep; start nothing."""
     from nbsp_ray.listing import plan_json, print_plan, search_lines
+    from nbsp_ray.memory import available_bytes, memory_note
     from nbsp_ray.plan import make_plan
     from nbsp_ray.pricing import price, speed_kind
     from nbsp_ray.searching import budget_sweeps, searches
@@ -110,6 +111,9 @@ def plan(
     if as_json:
         _print_json(plan_json(planned, status, cost, found))
     else:
+        notes = search_lines(found)
+        if status.left:
+            notes.append(memory_note(planned, status.left, available_bytes(), cost.side_by_side))
         run_it = _command("run", loaded, root)
         print_plan(planned, status, cost, command=run_it, title=loaded.title, notes=search_lines(found))
 
@@ -198,8 +202,14 @@ def try_(
     trial = planned.trials[0]
     if len(planned.trials) > 1:
         _say(f"Trial 1 of {len(planned.trials)}: {trial.label}. Others: methods=..., seeds=..., pairs=...")
-    from nbsp_ray.local import run_trial
+    from nbsp_ray.memory import available_bytes, fits_side_by_side
+    from nbsp_ray.status import is_complete
     from nbsp_ray.store import Store
+
+    store = Store(root)
+    if left := [key for key in trial.phases if not is_complete(planned.phases[key], store)]:
+        fits_side_by_side(planned, left, available_bytes())
+    from nbsp_ray.local import run_trial
 
     store = Store(root, create=True)
     finished = run_trial(planned, trial, store, lambda label, progress: _say(_progress_line(label, progress)))

@@ -94,7 +94,10 @@ def print_plan(
     for note in notes:
         console.print(Text(f"  {note}"), soft_wrap=True)
     console.print(f"  disk {cost.disk_gb:.1f} GB, {cost.peak_disk_gb:.1f} GB while running")
-    console.print(Padding(_cells(plan.trials, set(status.done)), (1, 0, 1, 2)))
+    for benchmark in dict.fromkeys(trial.benchmark for trial in plan.trials):
+        trials = [trial for trial in plan.trials if trial.benchmark == benchmark]
+        console.print(Padding(_cells(trials, set(status.done)), (1, 0, 0, 2)))
+    console.print()
     console.print(f"Nothing was started. Run it:  {command}" if status.left else "All of it is done.")
 
 

@@ -4,24 +4,34 @@ The speed of a phase is, in this order: what finished phases of the same kind ra
 here, or a reference from another machine, which is then called one.
 """
 
-import itertools
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-from nbsp_ray.benchmarks import get_benchmark
-from nbsp_ray.methods import NETWORKS
-from nbsp_ray.plan import EvaluationSpec, Plan, PlannedPhase
+from nbsp_ray.plan import Plan, PlannedPhase
+from nbsp_ray.sizes import buffer_bytes, disk_bytes, evaluation_steps, kind, multiplications, spaces_of
 from nbsp_ray.store import Store
 
-REFERENCE_ENV_STEPS_PER_SECOND = 90.0
-"""Of the default network (hidden 256-256, batch 256, one update per env step) on one core of a 2-core Zen 4 machine,
-both cores busy; other networks are scaled by their multiplications."""
-REFERENCE_EVALUATION_STEPS_PER_SECOND = 2_500.0
-"""Env steps per second of an evaluation there: the simulator and one forward pass."""
-FLOAT_BYTES = 4
-COPIES = 3
-"""An agent is stored with Adam's two moments."""
+
+@dataclass(frozen=True)
+class Reference:
+    """Speeds of one kind of network on one core of a 2-core machine without a GPU, both cores busy."""
+
+    env_steps_per_second: float
+    """Of learning."""
+    multiplications: float
+    """Per env step, by `sizes.multiplications`: other sizes, batches and rates are scaled by theirs."""
+    evaluation_steps_per_second: float
+    """The simulator and one forward pass."""
+
+
+REFERENCES: Mapping[str, Reference] = {
+    # Zen 4; hidden 256-256 on Meta-World's 39 observations, batch 256, one update per env step.
+    "vectors": Reference(90.0, 19_660_800, 2_500.0),
+    # 14 to 27 env steps/s on CPUs of 2023 to 2025; Table 2's network, batch 64, one update per four env steps.
+    "pixels": Reference(20.0, 149_536_768, 400.0),
+}
 
 Source = Literal["finished phases", "measured", "reference"]
 
@@ -60,8 +70,8 @@ def price(plan: Plan, store: Store, keys: list[str]) -> Price:
         needs = [chains.get(need, 0.0) for need in plan.phases[key].spec.needs]
         chains[key] = max(needs, default=0.0) + seconds.get(key, 0.0)
     total = sum(seconds.values())
-    disk = sum(_disk(phase) for phase in plan.phases.values())
-    buffers = sorted((_buffer_bytes(plan.phases[key]) for key in keys), reverse=True)
+    disk = sum(disk_bytes(phase) for phase in plan.phases.values())
+    buffers = sorted((buffer_bytes(plan.phases[key]) for key in keys), reverse=True)
     return Price(
         cpu_hours=sum(seconds[key] * plan.phases[key].resources.cpus for key in keys) / 3600,
         hours=max(total / slots, max(chains.values(), default=0.0)) / 3600,
@@ -91,40 +101,12 @@ def _speeds(plan: Plan, store: Store) -> tuple[dict[str, float], Source]:
 
 
 def _seconds(phase: PlannedPhase, speeds: dict[str, float]) -> float:
-    spec = phase.spec
-    speed = speeds.get(speed_kind(phase)) or REFERENCE_ENV_STEPS_PER_SECOND * _reference_scale(phase)
-    steps = sum(_evaluation_steps(phase, record) for record in phase.evaluations.values())
-    return spec.learning.env_steps / speed + steps / REFERENCE_EVALUATION_STEPS_PER_SECOND
+    reference = REFERENCES[kind(spaces_of(phase))]
+    speed = speeds.get(speed_kind(phase)) or reference.env_steps_per_second / _work(phase, reference)
+    steps = sum(evaluation_steps(phase, record) for record in phase.evaluations.values())
+    return phase.spec.learning.env_steps / speed + steps / reference.evaluation_steps_per_second
 
 
-def _evaluation_steps(phase: PlannedPhase, record: EvaluationSpec) -> int:
-    return record.episodes * get_benchmark(phase.spec.benchmark).horizon
-
-
-def _reference_scale(phase: PlannedPhase) -> float:
-    """How many times faster than the reference an env step is, by its multiplications."""
-    sac = phase.spec.sac
-    reference = 256 * 256 + 256 * 40
-    hidden = sac.hidden
-    products = 40 * hidden[0] + sum(a * b for a, b in itertools.pairwise(hidden))
-    work = products * sac.batch_size * sac.updates_per_env_step / (reference * 256)
-    return 1 / max(work, 0.05)
-
-
-def _buffer_bytes(phase: PlannedPhase) -> int:
-    spaces = get_benchmark(phase.spec.benchmark).task_spaces(phase.spec.task)
-    width = 2 * spaces.observations + spaces.actions + 2
-    return min(phase.spec.sac.buffer_size, phase.spec.learning.env_steps) * width * FLOAT_BYTES
-
-
-def _disk(phase: PlannedPhase) -> int:
-    spec = phase.spec
-    benchmark = get_benchmark(spec.benchmark)
-    spaces = benchmark.task_spaces(spec.task)
-    widths = (spaces.observations + spaces.actions, *spec.sac.hidden, 1)
-    network = sum(a * b + b for a, b in itertools.pairwise(widths))
-    agent = (len(NETWORKS) * COPIES + 2) * network * FLOAT_BYTES
-    steps = sum(_evaluation_steps(phase, record) for record in phase.evaluations.values() if record.mode == "rollouts")
-    rollouts = steps * (spaces.observations + spaces.actions) * FLOAT_BYTES
-    kept = _buffer_bytes(phase) if spec.index == 0 else 0
-    return agent + rollouts + kept
+def _work(phase: PlannedPhase, reference: Reference) -> float:
+    """How many times the reference's an env step costs; the simulator and the bookkeeping are never free."""
+    return max(multiplications(spaces_of(phase), phase.spec.sac) / reference.multiplications, 0.05)

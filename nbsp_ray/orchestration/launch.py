@@ -94,6 +94,7 @@ def run_plan(
 
     Raises:
         ClusterError: Ray is not there, or can never place what is asked for.
+        ConfigError: this machine lacks what the settings ask for, memory for one phase not least.
         StoreError: the disk cannot hold it.
     """
     todo = [key for key, phase in plan.phases.items() if not is_complete(phase, store)]
@@ -106,6 +107,9 @@ def run_plan(
         preflight.check_cpus(plan, todo, cpus or os.cpu_count() or 1)
         preflight.check_here(plan, todo)
     launch = _Launch(plan, store, todo, live, max_concurrent=max_concurrent, failure_retries=failure_retries)
+        fits = preflight.check_memory(plan, todo, here, live.say)
+        if fits is not None:
+            max_concurrent = min(fits, max_concurrent or fits)
     with StopRequest(live.say) as stop, _quiet():
         try:
             with _ray(address, cpus, stop):

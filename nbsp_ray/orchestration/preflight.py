@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 from nbsp_ray.config import Resources
 from nbsp_ray.errors import ClusterError, StoreError
+from nbsp_ray.memory import available_bytes, fits_side_by_side, gb
 from nbsp_ray.plan import Plan
 from nbsp_ray.pricing import price
 from nbsp_ray.store import Store
@@ -87,6 +88,20 @@ def check_disk(plan: Plan, keys: Collection[str], store: Store, say: Callable[[s
     if free < need * (1 if fixed else EARLY_STOP_SHARE):
         raise StoreError(f"{problem}; make room, name a larger disk with --root, or lower sac.buffer_size")
     say(f"{problem}: it is enough if phases stop early; `run` goes on from where a full disk stops it")
+
+
+def check_memory(plan: Plan, keys: Collection[str], cpus: int, say: Callable[[str], None]) -> int | None:
+    """How many phases this machine's memory holds side by side, if fewer than its CPUs do; else None.
+
+    Raises:
+        ConfigError: not even one.
+    """
+    available = available_bytes()
+    fits = fits_side_by_side(plan, keys, available)
+    if fits >= slots(plan, keys, [Node("", cpus, math.inf, math.inf)]):
+        return None
+    say(f"{fits} side by side: more, with all their buffers, do not fit in the {gb(available)} of memory that are free")
+    return fits
 
 
 def check_address(address: str) -> None:

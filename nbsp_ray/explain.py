@@ -1,4 +1,4 @@
-"""What a word means: a setting, a section, a method, a benchmark, a sweep, a key of sweep files.
+"""What a word means: a setting, a section, a method, a benchmark or a task of it, a sweep, a key of sweep files.
 
 Nothing is said here that stands elsewhere: types, ranges, defaults and help come from the schema, methods from
 `methods/`, tasks from `benchmarks/`, and who sets what from `tune_configs`.
@@ -91,6 +91,7 @@ def _words() -> list[tuple[str, Meaning]]:
         *((name, ("method", partial(_method, one))) for name, one in methods().items()),
         *((name, ("benchmark", partial(_benchmark, one))) for name, one in benchmarks().items()),
         *((name, ("sweep", partial(_sweep, name))) for name in sweep_names()),
+        *((task, ("task", partial(_task, one, task))) for one in benchmarks().values() for task in one.spaces()),
     ]
 
 
@@ -100,7 +101,7 @@ def _overview(words: Sequence[tuple[str, Meaning]]) -> Explanation:
     return Explanation(
         "WORD",
         "nbsp-ray explain",
-        "WORD is a setting (sac.tau, or tau alone), one of these, or a list: settings, methods, benchmarks, sweeps.",
+        "WORD is a setting (sac.tau, or tau), a task, one of these, or a list: settings, methods, benchmarks, sweeps.",
         columns=("kind", "words"),
         rows=tuple(rows),
     )
@@ -229,6 +230,22 @@ def _benchmark(benchmark: Benchmark) -> Explanation:
         ("observations", "actions", "tasks (those of one row can be paired)"),
         tuple((space.seen, space.actions, ", ".join(tasks)) for space, tasks in by_space.items()),
     )
+
+
+def _task(benchmark: Benchmark, task: str) -> Explanation:
+    space = benchmark.task_spaces(task)
+    others = [name for name, other in benchmark.spaces().items() if other == space and name != task]
+    measures = {"success": "success", "score": "its score"}
+    normalised = benchmark.measure == "score" and benchmark.normalised(task, 0.0) is not None
+    facts: dict[str, Any] = {
+        "observations": space.seen,
+        "actions": space.actions,
+        "measured by": measures[benchmark.measure] + (", also normalised by a human's (Eq. 8)" if normalised else ""),
+        "in the pairs": ", ".join(":".join(pair) for pair in benchmark.pairs if task in pair) or "none",
+        "can be paired with": ", ".join(others) or "none",
+    }
+    summary = f"A task of {benchmark.name}; `nbsp-ray explain {benchmark.name}` lists all."
+    return Explanation("task", task, summary, facts)
 
 
 def _sweeps() -> Explanation:

@@ -54,7 +54,8 @@ def test_keys_of_sweep_files() -> None:
     assert "replaces its variation" in found.summary
     assert found.facts["in sweeps"]["metaworld_scores"] == {"method.score": ["paper", "balanced", "dormant"]}
     assert "`pairs: [a:b:a:b]`" in explain("tasks").summary
-    assert list(explain("include").facts["in sweeps"]) == ["metaworld_controls", "paper_metaworld"]
+    including = ["atari_main", "metaworld_controls", "paper", "paper_atari", "paper_metaworld"]
+    assert list(explain("include").facts["in sweeps"]) == including
 
 
 def test_a_setting_that_must_be_given() -> None:
@@ -97,9 +98,23 @@ def test_a_benchmark_its_tasks_and_pairs() -> None:
     assert found.kind == "benchmark"
     assert "window-close:window-open" in found.facts["pairs"]
     ((observations, actions, tasks),) = found.rows
-    assert (observations, actions, len(tasks.split(", "))) == (39, 4, 50)
-    assert [row[:2] for row in explain("toy").rows] == [(5, 2), (3, 1)]
+    assert (observations, actions, len(tasks.split(", "))) == ("39", 4, 50)
+    assert [row[:2] for row in explain("toy").rows] == [("5", 2), ("3", 1)]
     assert explain("toy").facts["default second.stop"] == "fixed"
+
+
+def test_a_task_and_what_it_can_be_paired_with() -> None:
+    found = explain("Pong")
+    assert (found.kind, found.facts["actions"], found.facts["in the pairs"]) == (
+        "task",
+        6,
+        "Bowling:Pong, Pong:Bowling",
+    )
+    assert {"Bowling", "Carnival"} < set(found.facts["can be paired with"].split(", "))
+    assert "normalised" in found.facts["measured by"]
+    assert explain("Carnival").facts["measured by"] == "its score"
+    assert explain("slide").facts["can be paired with"] == explain("slide").facts["in the pairs"] == "none"
+    assert explain("drawer-open").facts["measured by"] == "success"
 
 
 def test_a_word_with_two_meanings_names_the_other() -> None:
@@ -131,7 +146,8 @@ def test_a_sweep_its_title_and_size(word: str) -> None:
         ("metawold", "(did you mean 'metaworld'?)"),
         ("quikstart", "(did you mean 'quickstart'?)"),
         ("zebra", "nothing is known of 'zebra'; "),
-        ("env_steps", "'env_steps' is 2 settings: first.env_steps and second.env_steps; name one of them"),
+        ("eval_every", "'eval_every' is 2 settings: first.eval_every and second.eval_every; name one of them"),
+        ("Bowlin", "nothing is known of 'Bowlin' (did you mean 'Bowling'?); "),
         ("./zebra.yaml", "there is no file"),
     ],
 )

@@ -10,6 +10,7 @@ import jsonschema
 import pytest
 
 from nbsp_ray.benchmarks import get_benchmark
+from nbsp_ray.config import Sweep
 from nbsp_ray.methods import get_method, methods
 from nbsp_ray.plan import Plan, make_plan
 from nbsp_ray.settings import json_schema
@@ -40,6 +41,12 @@ SIZES = {
     "metaworld_components": (60, (20, 60), 80_000_000),
     "metaworld_modules": (60, (20, 60), 80_000_000),
     "paper_metaworld": (160, (20, 160), 180_000_000),
+    "atari_smoke": (2, (1, 2), 6_000),
+    "atari_irrelevant": (50, (10, 50), 90_000_000),
+    "atari_relevant": (50, (10, 50), 180_000_000),
+    "atari_main": (100, (20, 100), 270_000_000),
+    "paper_atari": (100, (20, 100), 270_000_000),
+    "paper": (260, (40, 260), 450_000_000),
     "tradeoff": (180, (20, 180), 200_000_000),
     "tradeoff_search": (160, (20, 160), 180_000_000),  # as many as its budget: eight numbers
     "tuning_ewc": (14, (2, 14), 16_000_000),  # base, and six coefficients, by two seeds
@@ -110,6 +117,34 @@ def test_sweeps_of_the_paper_use_its_pairs_its_seeds_and_its_settings(name: str)
         assert all(get_method(method).in_paper for method in sweep.methods)
         changed = sweep.model_dump(exclude_unset=True)
         assert set(changed) <= {"title", "benchmark", "pairs", "methods", "seeds", "skill_neurons"}
+
+
+def test_the_papers_atari_sweeps_use_its_pairs_seeds_and_budgets() -> None:
+    sweeps = load_sweep("paper_atari").sweeps
+    assert [pair for sweep in sweeps for pair in sweep.pairs] == list(get_benchmark("atari").pairs)
+    assert [sweep.first.env_steps for sweep in sweeps] == [1_500_000, 3_000_000]
+    for sweep in sweeps:
+        assert sweep.methods == ("base", "nbsp", "importance_nbsp", "ewc", "ancl")
+        assert sweep.seeds == (0, 1, 2, 3, 4)
+        assert sweep.first == sweep.second
+        own = Sweep.model_validate({"benchmark": "atari", "pairs": sweep.pairs, "methods": sweep.methods} | _ATARI)
+        assert (sweep.sac, sweep.evaluation, sweep.method) == (own.sac, own.evaluation, own.method)
+
+
+_ATARI = dict(get_benchmark("atari").defaults)
+
+
+def test_the_whole_paper_is_both_benchmarks() -> None:
+    paper, parts = plan_of("paper"), [plan_of("paper_metaworld"), plan_of("paper_atari")]
+    assert set(paper.phases) == {key for part in parts for key in part.phases}
+    assert len(paper.trials) == sum(len(part.trials) for part in parts)
+
+
+def test_the_smoke_test_is_tiny_and_claims_nothing() -> None:
+    loaded = load_sweep("atari_smoke")
+    assert "no evidence for the paper" in loaded.title
+    (sweep,) = loaded.sweeps
+    assert max(sweep.first.env_steps, sweep.second.env_steps, sweep.evaluation.env_steps or 0) <= 2_000
 
 
 def test_the_paper_is_its_four_sweeps_and_trains_what_they_share_once() -> None:

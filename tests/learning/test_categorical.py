@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from plain_networks import flat, plain_network
 from scipy import stats
 from torch import Tensor, nn
 
@@ -39,24 +40,6 @@ DOUBLE = torch.float64
 # The second implementation: single networks, no lanes, no stacks; CleanRL's `sac_atari` in CleanRL's order.
 
 
-def network_of(spaces: PixelSpaces, hidden: tuple[int, ...], flat: Tensor) -> nn.Sequential:
-    """The network that the flat parameters mean: convolutions, then linear layers; weight before bias."""
-    layers: list[nn.Module] = []
-    channels, (height, width) = spaces.stack, spaces.frame
-    for out, kernel, stride in spaces.convolutions:
-        layers += [nn.Conv2d(channels, out, kernel, stride, dtype=DOUBLE), nn.ReLU()]
-        channels, height, width = out, (height - kernel) // stride + 1, (width - kernel) // stride + 1
-    layers.append(nn.Flatten())
-    size = channels * height * width
-    for out in (*hidden, spaces.actions):
-        layers += [nn.Linear(size, out, dtype=DOUBLE), nn.ReLU()]
-        size = out
-    network = nn.Sequential(*layers[:-1])
-    assert sum(parameter.numel() for parameter in network.parameters()) == len(flat)
-    torch.nn.utils.vector_to_parameters(flat.clone(), network.parameters())
-    return network
-
-
 @dataclass
 class PlainSac:
     """Losses and steps as in CleanRL, except that its networks divide by 255 themselves."""
@@ -71,10 +54,9 @@ class PlainSac:
 
     @classmethod
     def of(cls, settings: Sac, spaces: PixelSpaces, state: SacState, lane: int) -> "PlainSac":
-        actor, *critics = (
-            network_of(spaces, settings.hidden, flat)
-            for flat in (state.actor[lane, 0], *state.critic[lane], *state.target[lane])
-        )
+        layout = Categorical(settings, spaces).actor
+        flats = (state.actor[lane, 0], *state.critic[lane], *state.target[lane])
+        actor, *critics = (plain_network(layout, one) for one in flats)
         log_alpha = state.log_alpha[lane].clone().requires_grad_()
         return cls(settings, spaces, actor, critics[:2], critics[2:], log_alpha)
 
@@ -177,10 +159,6 @@ def copied(state: SacState, lanes: slice = slice(None)) -> SacState:
     return SacState(
         **{name: getattr(state, name)[lanes].clone() for name in ("actor", "critic", "target", "log_alpha")}
     )
-
-
-def flat(network: nn.Module) -> Tensor:
-    return torch.nn.utils.parameters_to_vector(network.parameters()).detach()
 
 
 def assert_same(plain: PlainSac, state: SacState, lane: int) -> None:
@@ -466,7 +444,7 @@ def test_it_acts_with_the_actor_as_it_is_now() -> None:
     for _ in range(2):
         for _ in range(20):
             seen, noise = chance.integers(0, 256, (2, 7, 6), dtype=np.uint8), policy.noise(chance)
-            network = network_of(SPACES, SETTINGS.hidden, agent.state.actor[0, 0].double())
+            network = plain_network(agent.layout("actor"), agent.state.actor[0, 0])
             logits = network(torch.from_numpy(seen)[None].double() / 255)[0].detach().numpy()
             assert int(policy(seen, noise)) == (logits + noise).argmax()
             assert int(policy(seen, None)) == logits.argmax()

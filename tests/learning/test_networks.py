@@ -8,9 +8,11 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from plain_networks import plain_network as plain_frame_network
 from torch import nn
 
-from nbsp_ray.learning.networks import Layout, NumpyMlp, activations, forward
+from nbsp_ray.benchmarks import NATURE_CONVOLUTIONS
+from nbsp_ray.learning.networks import Image, Layout, NumpyMlp, Trace, activations, forward
 
 SMALL = Layout(inputs=2, hidden=(3, 1), outputs=2)
 
@@ -164,3 +166,124 @@ def test_numpy_mlp_equals_forward_and_shares_its_memory() -> None:
         np.testing.assert_allclose(mlp(x), expected, rtol=1e-5, atol=1e-6)
         assert mlp(x).dtype == np.float32
         stack.mul_(1.5)  # learnt in place: the same object must act with the new weights
+
+
+# Networks that see frames
+
+PIXELS = Layout(2, (5,), 3, Image((7, 6), ((3, 3, 2), (4, 2, 1))))
+"""2 frames of 7 x 6 -> 3 maps of 3 x 2 -> 4 maps of 2 x 1 -> 5 -> 3."""
+
+
+def test_layout_of_a_small_network_of_frames_by_hand() -> None:
+    assert PIXELS.names == (
+        "conv0.weight", "conv0.bias", "conv1.weight", "conv1.bias", "hidden0.weight", "hidden0.bias",
+        "output.weight", "output.bias",
+    )  # fmt: skip
+    assert PIXELS.shapes == ((3, 2, 3, 3), (3,), (4, 3, 2, 2), (4,), (5, 8), (5,), (3, 5), (3,))
+    assert PIXELS.sizes == [54, 3, 48, 4, 40, 5, 15, 3]
+    assert PIXELS.parameters == 172
+    assert PIXELS.layers == (3, 4, 5)
+    assert PIXELS.neurons == 12, "a convolution's neurons are its output channels"
+    assert PIXELS.layer_of_neurons().tolist() == [0] * 3 + [1] * 4 + [2] * 5
+    assert PIXELS.image is not None
+    assert list(PIXELS.image.maps()) == [(3, 2), (2, 1)]
+    assert [tuple(part.shape[2:]) for part in PIXELS.unpack(torch.zeros(2, 1, 172))] == list(PIXELS.shapes)
+
+
+def test_the_network_of_the_paper() -> None:
+    """Table 2: 32 8x8 4, 64 4x4 2, 64 3x3 1, 512: 1,687,206 parameters with six actions."""
+    nature = Layout(4, (512,), 6, Image((84, 84), NATURE_CONVOLUTIONS))
+    assert nature.image is not None
+    assert list(nature.image.maps()) == [(20, 20), (9, 9), (7, 7)]
+    assert nature.parameters == (4 * 64 + 1) * 32 + (32 * 16 + 1) * 64 + (64 * 9 + 1) * 64 + 3137 * 512 + 513 * 6
+    assert nature.neurons == 32 + 64 + 64 + 512
+
+
+@settings(max_examples=15, deadline=None)
+@given(
+    lanes=st.integers(1, 2),
+    members=st.integers(1, 2),
+    batch=st.integers(1, 3),
+    shared=st.booleans(),
+    seed=st.integers(0, 1000),
+)
+def test_frames_go_through_one_plain_network_per_lane_and_member(
+    lanes: int, members: int, batch: int, shared: bool, seed: int
+) -> None:
+    chance = torch.Generator().manual_seed(seed)
+    stack = torch.randn(lanes, members, 172, dtype=torch.float64, generator=chance)
+    shape = (lanes, 1 if shared else members, batch, 2, 7, 6)
+    inputs = torch.randint(256, shape, dtype=torch.uint8, generator=chance)
+    found, neurons = forward(PIXELS, stack, inputs), activations(PIXELS, stack, inputs)
+    assert found.shape == (lanes, members, batch, 3)
+    assert neurons.shape == (lanes, members, batch, 12)
+    for lane in range(lanes):
+        for member in range(members):
+            x = inputs[lane, 0 if shared else member].double() / 255
+            expected = []
+            for module in plain_frame_network(PIXELS, stack[lane, member]):
+                x = module(x)
+                if isinstance(module, nn.ReLU):
+                    expected.append(x.mean((2, 3)) if x.ndim == 4 else x)
+            torch.testing.assert_close(found[lane, member], x, rtol=1e-12, atol=1e-12)
+            torch.testing.assert_close(neurons[lane, member], torch.cat(expected, 1), rtol=1e-12, atol=1e-12)
+
+
+def test_spread_covers_whole_filters() -> None:
+    values = np.zeros(12, np.float32)
+    values[[1, 3, 11]] = 1, 2, 3  # a filter of each convolution, and the last hidden unit
+    spread = PIXELS.unpack(torch.from_numpy(PIXELS.spread(values, output=-7))[None, None])
+    first, first_bias, second, second_bias, hidden, hidden_bias, output, output_bias = (part[0, 0] for part in spread)
+    assert (first[1] == 1).all()
+    assert first_bias.tolist() == [0, 1, 0]
+    assert (second[0] == 2).all()
+    assert second_bias.tolist() == [2, 0, 0, 0]
+    assert (hidden[4] == 3).all()
+    assert hidden_bias.tolist() == [0, 0, 0, 0, 3]
+    assert first.sum() == 2 * 9
+    assert second.sum() == 2 * 3 * 4
+    assert hidden.sum() == 3 * 8
+    assert (output == -7).all()
+    assert (output_bias == -7).all()
+
+
+@pytest.mark.parametrize("neuron", range(12))
+def test_what_spread_marks_is_what_a_channel_is_computed_from(neuron: int) -> None:
+    chance = torch.Generator().manual_seed(0)
+    stack = torch.rand(1, 1, 172, generator=chance, dtype=torch.float64).requires_grad_()
+    inputs = torch.randint(1, 256, (1, 1, 1, 2, 7, 6), generator=chance, dtype=torch.uint8)
+    (gradient,) = torch.autograd.grad(activations(PIXELS, stack, inputs)[0, 0, 0, neuron], stack)
+    layer = PIXELS.layer_of_neurons()
+    own = torch.from_numpy(PIXELS.spread(np.eye(12, dtype=np.float32)[neuron], output=0)) > 0
+    earlier = torch.from_numpy(PIXELS.spread((layer < layer[neuron]).astype(np.float32), output=0)) > 0
+    assert own.sum() == (2 * 9 + 1, 3 * 4 + 1, 8 + 1)[layer[neuron]]
+    assert (gradient[0, 0][own] > 0).all()
+    assert not gradient[0, 0][~own & ~earlier].any()
+
+
+def test_initial_parameters_of_networks_on_frames_are_kaiming_normal() -> None:
+    layout = Layout(4, (64,), 6, Image((20, 20), ((32, 8, 4), (64, 3, 1))))
+    members = layout.initial(2, np.random.default_rng(0))
+    assert members.dtype == np.float32
+    parts = layout.unpack(torch.from_numpy(members)[None])
+    for weight, bias, into in zip(parts[::2], parts[1::2], (4 * 64, 32 * 9, 64 * 4, 64), strict=True):
+        assert not bias.any()
+        tolerance = 4 / math.sqrt(2 * weight.numel())  # four standard errors
+        assert weight.std().item() == pytest.approx(math.sqrt(2 / into), rel=tolerance)
+        assert abs(weight.mean().item()) < 4 * math.sqrt(2 / into / weight.numel())
+        assert not (weight[0, 0] == weight[0, 1]).any()
+    # torch's own, so that the claim is about torch and not about a formula.
+    theirs = nn.Conv2d(32, 64, 3)
+    nn.init.kaiming_normal_(theirs.weight)
+    assert theirs.weight.std().item() == pytest.approx(parts[2].std().item(), rel=0.03)
+
+
+def test_a_trace_of_convolutions_knows_their_windows() -> None:
+    trace = Trace()
+    stack = torch.rand(1, 2, 172, dtype=torch.float64)
+    output = forward(PIXELS, stack, torch.zeros(1, 1, 3, 2, 7, 6, dtype=torch.uint8), trace)
+    assert trace.windows == [(3, 2), (2, 1)]
+    assert [tuple(x.shape[2:]) for x in trace.inputs] == [(3, 2, 7, 6), (3, 3, 3, 2), (3, 8), (3, 5)]
+    assert [tuple(x.shape[2:]) for x in trace.sums] == [(3, 3, 3, 2), (3, 4, 2, 1), (3, 5), (3, 3)]
+    assert len(trace.activations) == 3
+    torch.testing.assert_close(trace.sums[-1], output)

@@ -15,6 +15,7 @@ from analysis.statistics import (
     Floats,
     Interval,
     bootstrap_interval,
+    optimality_gap,
     pooled_interquartile_mean,
     probability_of_improvement,
 )
@@ -48,8 +49,9 @@ def strata(trials: pd.DataFrame, measure: str) -> dict[str, Floats]:
 def across_pairs_table(results: Results) -> pd.DataFrame:
     """One row per method, count and settings: IQM over pairs and seeds, and the probability to be better than base.
 
-    Of a measure `x`: `x_iqm`, `x_iqm_low`, `x_iqm_high` (95 % stratified bootstrap), `x_runs`, `x_pairs`; and
-    `x_improvement` with the same suffixes, over the seeds that both have and whose trials differ in nothing else.
+    Of a measure `x`: `x_iqm`, `x_iqm_low`, `x_iqm_high` (95 % stratified bootstrap), `x_runs`, `x_pairs`;
+    `x_optimality_gap` with the same suffixes; and `x_improvement` over the seeds that both have and whose trials differ
+    in nothing else.
     """
     base = results.finals[results.finals["method"] == BASE]
     rows: list[Row] = []
@@ -58,6 +60,8 @@ def across_pairs_table(results: Results) -> pd.DataFrame:
         for measure in MEASURES:
             found = bootstrap_interval(list(strata(trials, measure).values()), pooled_interquartile_mean)
             row |= _columns(f"{measure}_iqm", found) | {f"{measure}_runs": found.runs, f"{measure}_pairs": found.strata}
+            gap = bootstrap_interval(list(strata(trials, measure).values()), optimality_gap)
+            row |= _columns(f"{measure}_optimality_gap", gap)
             better = _improvement(trials, base, measure) if identity["method"] != BASE else None
             row |= _columns(f"{measure}_improvement", better or bootstrap_interval([], probability_of_improvement))
         rows.append(row)

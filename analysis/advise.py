@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from analysis.captions import unreferenced
 from analysis.load import Results
 from analysis.metrics import Floats
 from analysis.statistics import BOOTSTRAP_SEED, CONFIDENCE, RESAMPLES, Summary, summary
@@ -75,8 +76,15 @@ class Advice:
         return f"{head}; {self.seeds} seeds cannot tell it apart from {names}."
 
 
-def advise(results: Results, weight_stability: float, *, measures: Measures = MEASURES["final"]) -> list[Advice]:
+def advise(results: Results, weight_stability: float, *, measures: str = "final") -> list[Advice]:
     """Advice for every pair and method with several numbers of skill neurons; then for each method over all its pairs.
+
+    Games are weighed by their normalised scores; a pair with a game that has no reference scores is left out.
+
+    Args:
+        results: Of a plan with several numbers of skill neurons.
+        weight_stability: w, in [0, 1].
+        measures: `final` or `learning`, of `analysis.tradeoff.MEASURES`.
 
     Raises:
         NbspError: a weight outside [0, 1], or no method of the plan has two numbers of skill neurons with results.
@@ -88,6 +96,13 @@ def advise(results: Results, weight_stability: float, *, measures: Measures = ME
         raise NbspError(
             "this sweep has one number of skill neurons, so there is nothing to choose from; "
             "give it several: skill_neurons=0.1,0.2,0.4"
+        )
+    games = unreferenced(results)
+    found = [one for one in found if not set(one.tasks) & set(games)]
+    if not found:
+        raise NbspError(
+            f"raw scores of two games cannot be weighed against each other, and {', '.join(games)} has no reference "
+            "scores; `nbsp-ray explore` draws them"
         )
     advice = [_of_series([one], one.label, weight_stability, measures) for one in found]
     for series in _over_pairs(found):
@@ -109,9 +124,9 @@ def _over_pairs(found: Sequence[Series]) -> Iterator[list[Series]]:
     yield from (series for series in groups.values() if len({one.pair for one in series}) > 1)
 
 
-def _of_series(series: Sequence[Series], label: str, weight: float, measures: Measures) -> Advice | None:
+def _of_series(series: Sequence[Series], label: str, weight: float, measures: str) -> Advice | None:
     """Advice on the mean over the pairs of `series`, by the seeds that all pairs and all compared counts have."""
-    tables = [_values(one.counts, weight, measures) for one in series]
+    tables = [_values(one.counts, weight, MEASURES[one.measure][measures]) for one in series]
     every = list(dict.fromkeys(name for table in tables for name in table.columns))
     columns = [name for name in every if all(name in table and table[name].notna().any() for table in tables)]
     if len(columns) < 2:
@@ -161,10 +176,14 @@ def _best_shares(values: Floats) -> Floats:
     return np.asarray((first / first.sum(axis=1, keepdims=True)).mean(axis=0))
 
 
-def advice_notes(weight_stability: float, measures: Measures = MEASURES["final"]) -> list[str]:
-    """What the numbers of the advice are."""
+def advice_notes(results: Results, weight_stability: float, measures: str = "final") -> list[str]:
+    """What the numbers of the advice are, and what it does not speak of."""
+    words = "; ".join(MEASURES[measure][measures].words for measure in results.parts())
+    games = unreferenced(results)
+    lacking = f"Left out: pairs with {', '.join(games)}, without reference scores to be weighed by."
     return [
-        f"Value = {weight_stability:g} x stability + {1 - weight_stability:g} x plasticity ({measures.words}).",
+        f"Value = {weight_stability:g} x stability + {1 - weight_stability:g} x plasticity ({words}).",
+        *([lacking] if games else []),
         f"Mean and {CONFIDENCE:.0%} Student t interval over seeds; `behind the best` is paired by seed, and so is "
         f"`best in`, the share of {RESAMPLES:,} resamples of the seeds (bootstrap seed {BOOTSTRAP_SEED}) in which the "
         "count has the highest mean.",

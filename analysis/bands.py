@@ -1,7 +1,8 @@
 """Training curves of several seeds as one line with a band: what a figure draws, without knowing how.
 
-A point of a curve is the success of the last ten training episodes (Table 2). Only phases that are done are averaged;
-one that stopped early carries its last value forward to the budget. Curves of unfinished phases are kept apart.
+A point of a curve is the success of the last ten training episodes (Table 2), or the mean raw score of the last ten
+games. Only phases that are done are averaged; one that stopped early carries its last value forward to the budget.
+Curves of unfinished phases are kept apart.
 """
 
 import math
@@ -21,11 +22,11 @@ NO_ROWS = np.zeros(0, dtype=np.int64)
 
 @dataclass(frozen=True)
 class SeedCurve:
-    """One phase's curve: success (T,) at env steps (T,)."""
+    """One phase's curve: success or raw score (T,) at env steps (T,)."""
 
     seed: int
     env_steps: Floats
-    success: Floats
+    heights: Floats
     done: bool
     """Learnt to its end, with its whole curve: it may be averaged."""
     end: int
@@ -51,7 +52,7 @@ class Band:
 
 
 class CurveReader:
-    """Curves by the key of their phase."""
+    """Curves by the key of their phase, of results that are all judged by success or all by score."""
 
     def __init__(self, results: Results) -> None:
         curves, finals = results.curves, results.finals
@@ -61,23 +62,24 @@ class CurveReader:
         rows = curves.groupby("key", sort=False).indices
         self._rows = {str(key): at[: len(at) // max(1, copies.get(key, 1))] for key, at in rows.items()}
         self._env_steps = curves["env_steps"].to_numpy(dtype=np.float64)
-        self._success = curves["success"].to_numpy(dtype=np.float64)
-        self._rolling = curves["success_last_10"].to_numpy(dtype=np.float64)
+        scored = results.measure == "score"
+        self._heights = curves["env_return" if scored else "success"].to_numpy(dtype=np.float64)
+        self._rolling = curves["return_last_10" if scored else "success_last_10"].to_numpy(dtype=np.float64)
         self._evaluated = curves["task"].where(curves["kind"] == "evaluation", "").to_numpy(dtype=object)
         self._phases: dict[Any, Any] = results.phases.set_index("key").to_dict("index")
         self._truncated = set(finals.loc[finals["curve_truncated"].fillna(False).astype(bool), "key_second"])
 
     def training(self, key: str) -> SeedCurve:
-        """Success of the last ten training episodes; empty if there are fewer."""
+        """Success, or mean score, of the last ten training episodes; empty if there are fewer."""
         rows = self._rows.get(key, NO_ROWS)
         rows = rows[~np.isnan(self._rolling[rows])]
         return self._curve(key, self._env_steps[rows], self._rolling[rows])
 
     def evaluation(self, key: str, task: str) -> SeedCurve:
-        """Success of the evaluations of `task` in that phase."""
+        """Success, or mean score, of the evaluations of `task` in that phase."""
         rows = self._rows.get(key, NO_ROWS)
         rows = rows[self._evaluated[rows] == task]
-        return self._curve(key, self._env_steps[rows], self._success[rows])
+        return self._curve(key, self._env_steps[rows], self._heights[rows])
 
     def band(self, keys: Iterable[str], task: str | None = None) -> Band:
         """The band of the training curves of phases, or of their evaluations of `task`; each phase counts once."""
@@ -86,12 +88,12 @@ class CurveReader:
         budget = max((self._plan.phases[key].spec.learning.env_steps for key in distinct), default=1)
         return make_band(curves, budget)
 
-    def _curve(self, key: str, env_steps: Floats, success: Floats) -> SeedCurve:
+    def _curve(self, key: str, env_steps: Floats, heights: Floats) -> SeedCurve:
         phase = self._phases[key]
         learnt = 0 if pd.isna(phase["env_steps"]) else int(phase["env_steps"])
         done = learnt > 0 and key not in self._truncated and len(env_steps) > 0
         stopped_early = done and phase["stop_reason"] == "stable"
-        return SeedCurve(int(phase["seed"]), env_steps, success, done, learnt, stopped_early)
+        return SeedCurve(int(phase["seed"]), env_steps, heights, done, learnt, stopped_early)
 
 
 def make_band(curves: Sequence[SeedCurve], budget: int) -> Band:
@@ -114,4 +116,4 @@ def make_band(curves: Sequence[SeedCurve], budget: int) -> Band:
 
 def _on_grid(curve: SeedCurve, grid: Floats) -> Floats:
     """Linear between points, missing before the first, the last value carried forward."""
-    return np.interp(grid, curve.env_steps, curve.success, left=np.nan)
+    return np.interp(grid, curve.env_steps, curve.heights, left=np.nan)

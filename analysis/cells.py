@@ -31,7 +31,10 @@ def estimate(row: Cells, name: str, *, interval: bool = True) -> str:
     text = number(row[f"{name}_mean"])
     if n > 1:
         text += f" ± {number(row[f'{name}_se'])}"
-        text += f" {_cut(name, row[f'{name}_low'], row[f'{name}_high'])}" if interval else ""
+        is_rate = row.get("measure", "success") == "success"
+        low, high = row[f"{name}_low"], row[f"{name}_high"]
+        shown = _cut(name, low, high) if is_rate else f"[{number(low)}, {number(high)}]"
+        text += f" {shown}" if interval else ""
     return f"{text} (n={n} of {seeds})" if 0 < n < seeds else text
 
 
@@ -76,6 +79,14 @@ def rate_of_agent(row: Cells, name: str) -> str:
     if pd.isna(row[name]):
         return NONE
     return f"{number(row[name])} [{number(row[f'{name}_wilson_low'])}, {number(row[f'{name}_wilson_high'])}]"
+
+
+def score_of_agent(row: Cells, name: str) -> str:
+    """One agent's mean raw score over its games: `23.4 (12 games)`."""
+    if pd.isna(row[f"{name}_return"]):
+        return NONE
+    games = int(row[f"{name}_n"])
+    return f"{number(row[f'{name}_return'], digits=1)} ({games} game{'s' * (games != 1)})"
 
 
 def published(row: Cells, name: str) -> str:

@@ -32,6 +32,10 @@ DTYPES: Mapping[str, Any] = {
 }
 
 
+PERFORMANCE = "rate in [0, 1], or normalised score"
+"""What a trial is judged by: the success rate, or the score with random play at 0 and a human at 1 (Eq. 8)."""
+
+
 def frame(rows: Iterable[Mapping[str, Any]], columns: Columns) -> pd.DataFrame:
     """Rows as a frame with exactly `columns`, each of its type even without rows; what a row lacks is missing."""
     rows = list(rows)
@@ -51,8 +55,12 @@ def _rate(meaning: str) -> Column:
     return Column("number", "rate in [0, 1]", meaning)
 
 
-def _difference(meaning: str) -> Column:
-    return Column("number", "difference of rates", meaning)
+def _performance(meaning: str) -> Column:
+    return Column("number", PERFORMANCE, meaning)
+
+
+def _return(meaning: str) -> Column:
+    return Column("number", "score", f"{meaning} (benchmarks judged by score).")
 
 
 def _count(unit: str, meaning: str) -> Column:
@@ -87,9 +95,23 @@ CURVE_ROW: Columns = {
     "updates": _count("updates", "Updates of the critics since the phase began (evaluations only)."),
     "episode": _count("", "Number of the training episode in its phase, from 0 (training only)."),
     "episodes": _count("episodes", "Episodes that the evaluation played (evaluations only)."),
-    "success": _rate("Success rate of the evaluation (Eq. 7); 0 or 1 for a training episode."),
+    "success": _rate("Success rate of the evaluation (Eq. 7); 0 or 1 for a training episode; missing of games."),
     "success_last_10": _rate("Mean success of this and the nine episodes before it; missing before the tenth."),
-    "env_return": Column("number", "reward", "Sum of rewards of the training episode."),
+    "env_return": Column(
+        "number",
+        "reward",
+        "Sum of rewards of the training episode (of a game its score); mean over an evaluation's games.",
+    ),
+    "return_last_10": Column(
+        "number",
+        "reward",
+        "Mean env_return of this and the nine training episodes before it; missing before the tenth.",
+    ),
+    "normalised": Column(
+        "number",
+        "normalised score",
+        "env_return with random play at 0 and a human at 1 (Eq. 8); of games that have both.",
+    ),
     "critic_loss": Column("number", "", "Loss of both Q networks at the last update (at evaluations of its own task)."),
     "actor_loss": Column("number", "", "Actor loss at the last update (at evaluations of its own task)."),
     "alpha": Column("number", "", "Entropy coefficient (at evaluations of its own task)."),
@@ -109,6 +131,8 @@ second_task, method, skill_neurons and variant missing. `finals.key_first` joins
 
 FINALS: Columns = {
     **IDENTITY,
+    "measure": _text("What its tasks are judged by: `success` rates or `score`s; the two are never averaged."),
+    "skill_neurons_share": _rate("skill_neurons_count as a share of a network's hidden neurons."),
     "status": _text("`done`, `failed` (a phase is not done and its attempts failed), `partial` or `missing`."),
     "paper_pair": _flag("Whether the pair is one that the paper compares methods on."),
     "paper_method": _flag("Whether the paper has the method."),
@@ -116,36 +140,47 @@ FINALS: Columns = {
     "key_second": _text("Key of the last phase."),
     "comparable": _text("Trials with the same value differ in nothing but their method: compare these, by seed."),
     "goals": _text("Goals of the final evaluations: those of training (`train`) or others (`heldout`)."),
-    "individual": _rate("First task after the first phase, stochastic policy (Table 1, individual)."),
+    "individual": _performance("First task after the first phase, stochastic policy (Table 1, individual)."),
     "individual_n": _count("episodes", "Episodes of `individual`."),
-    "individual_deterministic": _rate("The same with the policy's mean action."),
+    "individual_deterministic": _performance("The same with the policy's mean (or likeliest) action."),
     "individual_deterministic_n": _count("episodes", "Episodes of `individual_deterministic`."),
-    "sequential": _rate("First task after the last phase, stochastic policy (Table 1, sequential): stability."),
+    "sequential": _performance("First task after the last phase, stochastic policy (Table 1, sequential): stability."),
     "sequential_n": _count("episodes", "Episodes of `sequential`."),
-    "sequential_deterministic": _rate("The same with the policy's mean action."),
+    "sequential_deterministic": _performance("The same with the policy's mean (or likeliest) action."),
     "sequential_deterministic_n": _count("episodes", "Episodes of `sequential_deterministic`."),
-    "second": _rate("Second task after its phase, stochastic policy: plasticity."),
+    "second": _performance("Second task after its phase, stochastic policy: plasticity."),
     "second_n": _count("episodes", "Episodes of `second`."),
-    "second_deterministic": _rate("The same with the policy's mean action."),
+    "second_deterministic": _performance("The same with the policy's mean (or likeliest) action."),
     "second_deterministic_n": _count("episodes", "Episodes of `second_deterministic`."),
-    "forgetting": _difference("individual - sequential."),
-    "learnt_first": _flag("Whether the first task was learnt at all: individual >= 0.5."),
-    "retention_last_5": _rate(
+    "individual_return": _return("Mean raw score behind `individual`"),
+    "individual_deterministic_return": _return("Mean raw score behind `individual_deterministic`"),
+    "sequential_return": _return("Mean raw score behind `sequential`"),
+    "sequential_deterministic_return": _return("Mean raw score behind `sequential_deterministic`"),
+    "second_return": _return("Mean raw score behind `second`"),
+    "second_deterministic_return": _return("Mean raw score behind `second_deterministic`"),
+    "forgetting": Column("number", "difference of these", "individual - sequential."),
+    "learnt_first": _flag("Whether the first task was learnt at all: individual >= 0.5. Of scores nothing is said."),
+    "retention_last_5": _performance(
         "Mean of the last five evaluations of the first task in the last phase, of those after its first update."
     ),
+    "retention_last_5_return": _return("The same as a raw score"),
     "retention_evaluations": _count("evaluations", "How many evaluations `retention_last_5` rests on, at most five."),
-    "auc_second": _rate(
+    "auc_second": _performance(
         "Mean height of the evaluation curve of the second task over [0, budget]: trapezoids between evaluations, the "
         "last value carried forward after an early stop."
     ),
+    "auc_second_return": _return("The same of raw scores"),
     "auc_carried_share": _rate("Share of [0, budget] over which `auc_second` carries the last value forward."),
     "env_steps_to_threshold": _count(
         "env steps",
         "Of the second task's first evaluation of as many in a row as the stop rule asks for (3) that all reach its "
-        "threshold (0.9). Missing if there are none (censored at the end of the phase) or the phase is not done.",
+        "threshold (0.9). Missing if there are none (censored at the end of the phase), if the phase is not done, and "
+        "of scores.",
     ),
     "auc_scratch": _rate("`auc_second`'s counterpart for learning the second task first: same seed, SAC and budget."),
-    "forward_transfer": Column("number", "", "(auc_second - auc_scratch) / (1 - auc_scratch); missing if that is 1."),
+    "forward_transfer": Column(
+        "number", "", "(auc_second - auc_scratch) / (1 - auc_scratch); missing if that is 1, and of scores."
+    ),
     "curve_truncated": _flag("The last phase is done but its curve is cut off: the curve's metrics are missing."),
     "env_steps_first": _count("env steps", "Learnt in the first phase (shared by other trials)."),
     "env_steps_second": _count("env steps", "Learnt in the last phase."),

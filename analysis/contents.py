@@ -5,17 +5,19 @@ from collections.abc import Iterator
 import pandas as pd
 
 from analysis import metrics
+from analysis.captions import score_notes, what_ran
 from analysis.cells import number
 from analysis.document import Block, Bullets, Heading, Paragraph, Picture, TextTable, join
 from analysis.load import Results
 from analysis.phases import STATUSES
-from analysis.show import Shown, what_ran
+from analysis.shown import Shown
+from analysis.words import NORMALISED, WORDS
 from nbsp_ray.config import Learning
 from nbsp_ray.plan import ALGORITHM_VERSION
 from nbsp_ray.store import Store
 
-FIGURES_FIRST = ("results", "individual_sequential")
-"""The figures come after these tables: what they draw, in numbers."""
+FIGURES_FIRST = ("results", "returns", "individual_sequential")
+"""The figures come after these tables: what they draw, in numbers. Names of tables of scores begin so too."""
 
 
 def report_blocks(
@@ -24,12 +26,12 @@ def report_blocks(
     """The whole report."""
     yield Heading(title, level=1)
     yield from _what_ran(results, name)
-    for table in (one for one in shown if one.name in FIGURES_FIRST):
+    for table in (one for one in shown if one.name.startswith(FIGURES_FIRST)):
         yield from section(table)
     for picture in pictures:
         yield Heading(f"Figure: {picture.title[0].lower()}{picture.title[1:]}")
         yield picture
-    for table in (one for one in shown if one.name not in FIGURES_FIRST):
+    for table in (one for one in shown if not one.name.startswith(FIGURES_FIRST)):
         yield from section(table)
     yield from _definitions(results)
     yield from _cost(results)
@@ -79,30 +81,67 @@ def _other_versions(results: Results) -> int:
 
 
 def _definitions(results: Results) -> Iterator[Block]:
-    last = {trial.phases[-1] for trial in results.plan.trials}
-    learning = [results.plan.phases[key].spec.learning for key in last]
-    goals = {"train": "the goals of training", "heldout": "goals other than those of training"}
     yield Heading("What the numbers mean")
-    yield Bullets(
-        [
-            "Success of an episode: the task's own success flag was set at any of its steps. A success rate is the "
-            "share of successful episodes (Eq. 7).",
-            f"Final evaluations: {join(trial.episodes for trial in results.plan.trials)} episodes per task, on "
-            f"{join(goals[trial.goals] for trial in results.plan.trials)}. The policy acts as in training "
-            "(stochastic); its mean action is in the columns `*_deterministic` of `data/finals.csv`.",
-            f"Evaluations while learning: {join(one.eval_episodes for one in learning)} episodes per task every "
-            f"{join(one.eval_every for one in learning)} env steps, stochastic policy.",
-            f"Stop rule of the last phase: {join(map(_stop_rule, learning))}.",
-            f"Threshold: the first of {join(one.stop_evaluations for one in learning)} evaluations in a row of at "
-            f"least {join(one.stop_threshold for one in learning)}.",
-            "Forgetting: individual - sequential, of the final evaluations.",
-            f"Retention (`first task, last 5`): mean of the last {metrics.RETENTION_EVALUATIONS} evaluations of the "
-            "first task in the last phase; a single late evaluation is noisy.",
-            "Forward transfer: (AUC - AUC from scratch) / (1 - AUC from scratch), where the plan learns the second "
-            "task first with the same seed, SAC and budget; else missing.",
-            f"Not learnt: a first task whose individual success is below {metrics.LEARNT}.",
-        ]
-    )
+    parts = results.parts()
+    for measure, part in parts.items():
+        if len(parts) > 1:
+            yield Paragraph(f"{WORDS[measure].performance.capitalize()}s ({join(part.finals['benchmark'])}):")
+        yield Bullets(_of_rates(part) if WORDS[measure].is_rate else _of_scores(part))
+
+
+def _of_rates(results: Results) -> list[str]:
+    learning = _learning(results)
+    return [
+        "Success of an episode: the task's own success flag was set at any of its steps. A success rate is the "
+        "share of successful episodes (Eq. 7).",
+        f"Final evaluations: {_sizes(results)} per task, on {_goals(results)}. The policy acts as in training "
+        "(stochastic); its mean action is in the columns `*_deterministic` of `data/finals.csv`.",
+        f"Evaluations while learning: {join(one.eval_episodes for one in learning)} episodes per task every "
+        f"{join(one.eval_every for one in learning)} env steps, stochastic policy.",
+        f"Stop rule of the last phase: {join(map(_stop_rule, learning))}.",
+        f"Threshold: the first of {join(one.stop_evaluations for one in learning)} evaluations in a row of at "
+        f"least {join(one.stop_threshold for one in learning)}.",
+        "Forgetting: individual - sequential, of the final evaluations.",
+        f"Retention (`first task, last 5`): mean of the last {metrics.RETENTION_EVALUATIONS} evaluations of the "
+        "first task in the last phase; a single late evaluation is noisy.",
+        "Forward transfer: (AUC - AUC from scratch) / (1 - AUC from scratch), where the plan learns the second "
+        "task first with the same seed, SAC and budget; else missing.",
+        f"Not learnt: a first task whose individual success is below {metrics.LEARNT}.",
+    ]
+
+
+def _of_scores(results: Results) -> list[str]:
+    learning = _learning(results)
+    return [
+        "Score: the sum of a whole game's rewards, before they are clipped for learning. " + NORMALISED,
+        *score_notes(results)[1:],
+        f"Final evaluations: {_sizes(results)} per game. The policy acts as in training (stochastic); its likeliest "
+        "action is in the columns `*_deterministic` of `data/finals.csv`.",
+        f"Evaluations while learning: {join(one.eval_episodes for one in learning)} games of each every "
+        f"{join(one.eval_every for one in learning)} env steps, stochastic policy.",
+        f"Last phase: {join(one.env_steps for one in learning)} env steps, without a stop rule.",
+        "Forgetting: individual - sequential, normalised.",
+        f"Retention (`first game, last 5`): mean of the last {metrics.RETENTION_EVALUATIONS} evaluations of the first "
+        "game in the last phase, normalised; a single late evaluation is noisy.",
+        "There is no threshold of success and no forward transfer: a score has no highest value.",
+    ]
+
+
+def _learning(results: Results) -> list[Learning]:
+    last = dict.fromkeys(trial.phases[-1] for trial in results.plan.trials)
+    return [results.plan.phases[key].spec.learning for key in last]
+
+
+def _sizes(results: Results) -> str:
+    trials = results.plan.trials
+    games = join(f"whole games until {trial.env_steps:,} env steps" for trial in trials if trial.env_steps)
+    episodes = join(trial.episodes for trial in trials if not trial.env_steps)
+    return " or ".join(part for part in (games, f"{episodes} episodes" if episodes else "") if part)
+
+
+def _goals(results: Results) -> str:
+    goals = {"train": "the goals of training", "heldout": "goals other than those of training"}
+    return join(goals[trial.goals] for trial in results.plan.trials)
 
 
 def _stop_rule(learning: Learning) -> str:

@@ -1,7 +1,7 @@
 """How a figure is drawn with matplotlib: style, axes, bands, bars of seeds, and its three file formats.
 
-Knows nothing of sweeps: it is given bands, values and looks. matplotlib is imported here and in `analysis.figures`
-alone, and both are imported only where figures are made.
+Knows nothing of sweeps: it is given bands, values and looks; `is_rate` says whether they lie in [0, 1]. matplotlib is
+imported in the modules of figures alone, and these only where figures are made.
 """
 
 import io
@@ -91,6 +91,15 @@ def style_rates(axes: Axes) -> None:
     axes.set_yticks([0, 0.25, 0.5, 0.75, 1], ["0", "", "0.5", "", "1"])
 
 
+def style_heights(axes: Axes, *, is_rate: bool, word: str) -> None:
+    """What goes upwards: a rate, or scores on a scale of their own."""
+    axes.set_ylabel(word)
+    if is_rate:
+        style_rates(axes)
+    else:
+        axes.margins(y=0.06)
+
+
 def style_env_steps(axes: Axes, budget: float) -> None:
     """Env steps to the right, in thousands or millions."""
     unit, word = (1e6, "million ") if budget >= 1e6 else (1e3, "thousand ") if budget >= 1e4 else (1, "")
@@ -108,10 +117,11 @@ def draw_band(
     dash: str | None = None,
     offset: int = 0,
     alpha: float = 0.18,
+    is_rate: bool = True,
 ) -> None:
     """Mean, standard error, early stops as crosses, dotted where all is carried forward; unfinished seeds thin."""
     for curve in band.unfinished:
-        axes.plot(curve.env_steps, curve.success, color=look.colour, linewidth=0.5, alpha=0.6)
+        axes.plot(curve.env_steps, curve.heights, color=look.colour, linewidth=0.5, alpha=0.6)
     if not band.n:
         return
     x, carried = band.env_steps, band.env_steps >= band.carried_from
@@ -130,19 +140,21 @@ def draw_band(
     axes.plot(np.where(carried, x, np.nan), band.mean, color=look.colour, linestyle=(0, (1, 1.6)))
     if band.n > 1:
         low, high = band.mean - band.standard_error, band.mean + band.standard_error
-        axes.fill_between(x, low.clip(0, 1), high.clip(0, 1), color=look.colour, alpha=alpha, linewidth=0)
+        low, high = (low.clip(0, 1), high.clip(0, 1)) if is_rate else (low, high)
+        axes.fill_between(x, low, high, color=look.colour, alpha=alpha, linewidth=0)
     if band.stops:
         stops = np.array(band.stops, dtype=np.float64)
         means = np.interp(stops, x, band.mean)
         _over_the_edge(axes.plot(stops, means, "x", color=look.colour, markersize=5, zorder=4))
 
 
-def draw_bars(axes: Axes, lines: Sequence[Line]) -> None:
+def draw_bars(axes: Axes, lines: Sequence[Line], *, is_rate: bool = True) -> None:
     """A row for each line: a bar over mean +- standard error, a black stroke at the mean, a dot for every seed."""
     for row, line in enumerate(lines):
         found = summary(line.values)
         if found.n > 1:
-            low, high = max(0.0, found.mean - found.standard_error), min(1.0, found.mean + found.standard_error)
+            low, high = found.mean - found.standard_error, found.mean + found.standard_error
+            low, high = (max(0.0, low), min(1.0, high)) if is_rate else (low, high)
             axes.barh(row, high - low, left=low, height=0.62, color=line.look.colour, alpha=0.35, linewidth=0)
         if found.n:
             axes.plot([found.mean] * 2, [row - 0.31, row + 0.31], color=INK, linewidth=1.6, zorder=3)
@@ -156,8 +168,11 @@ def draw_bars(axes: Axes, lines: Sequence[Line]) -> None:
     names = [f"{line.label}{_short(len(line.values), line.planned)}" for line in lines]
     axes.set_yticks(range(len(lines)), names)
     axes.set_ylim(len(lines) - 0.5, -0.5)
-    axes.set_xlim(-0.04, 1.04)
-    axes.set_xticks([0, 0.25, 0.5, 0.75, 1], ["0", "", "0.5", "", "1"])
+    if is_rate:
+        axes.set_xlim(-0.04, 1.04)
+        axes.set_xticks([0, 0.25, 0.5, 0.75, 1], ["0", "", "0.5", "", "1"])
+    else:
+        axes.margins(x=0.08)
     axes.grid(visible=False, axis="y")
     axes.tick_params(axis="y", length=0)
 

@@ -21,6 +21,7 @@ from analysis.load import Results
 from analysis.palette import look
 from analysis.statistics import Summary
 from analysis.tradeoff import FRONT_RULE, KNEE_RULE, MEASURES, Count, Series, all_series, knee, pareto_front
+from analysis.words import NORMALISED, WORDS
 from nbsp_ray.errors import NbspError
 from nbsp_ray.methods import NETWORKS
 from nbsp_ray.settings import AXES
@@ -85,18 +86,36 @@ def explorer_data(results: Results, given: str, overrides: Sequence[str]) -> Jso
     series = list(all_series(results))
     methods = dict.fromkeys(one.method for one in series)
     trials: list[Json] = []
-    reader, store = CurveReader(results), Store(results.root)
-    described = [_series(one, trials, reader, store, results, given, overrides) for one in series]
+    store, described = Store(results.root), list[Json]()
+    for part in results.parts().values():
+        reader = CurveReader(part)
+        described += [_series(one, trials, reader, store, part, given, overrides) for one in all_series(part)]
     return {
         "pairs": list(dict.fromkeys(one.pair for one in series)),
         "methods": [_method(method) for method in methods],
         "networks": list(NETWORKS),
-        "measures": [{"id": key, "words": measures.words} for key, measures in MEASURES.items()],
-        "rules": [FRONT_RULE, KNEE_RULE],
+        "measures": [one for measure in results.parts() for one in _measures(measure)],
+        "rules": [FRONT_RULE, KNEE_RULE, *([NORMALISED] if "score" in results.parts() else [])],
         "counts": _all_counts(series),
         "series": described,
         "trials": trials,
     }
+
+
+def _measures(measure: str) -> list[Json]:
+    """What can be drawn of trials judged so: axes in [0, 1] for success rates, their own for scores."""
+    words = WORDS[measure]
+    return [
+        {
+            "id": f"{measure}-{name}",
+            "kind": measure,
+            "words": measures.words,
+            "axis": "raw score" if name == "raw" else "success" if words.is_rate else words.performance,
+            "task": words.task,
+            "rate": words.is_rate,
+        }
+        for name, measures in MEASURES[measure].items()
+    ]
 
 
 def _method(method: str) -> Json:
@@ -123,30 +142,35 @@ def _series(
     for count in series.counts:
         indices = range(len(trials), len(trials) + len(count.trials))
         trials += [_trial(row, reader, store, results, given, overrides) for row in count.trials.to_dict("records")]
-        counts.append(_count(count) | {"trials": list(indices)})
+        counts.append(_count(count, series.measure) | {"trials": list(indices)})
     fronts: Json = {}
-    for key, measures in MEASURES.items():
+    for name, measures in MEASURES[series.measure].items():
         means = series.means(measures)
         front = pareto_front(means)
-        fronts[key] = {"front": front, "knee": knee(means, front)}
-    identity = {"pair": series.pair, "method": series.method, "variant": series.variant, "label": series.label}
+        fronts[f"{series.measure}-{name}"] = {"front": front, "knee": knee(means, front)}
+    identity = {
+        "kind": series.measure,
+        "pair": series.pair,
+        "method": series.method,
+        "variant": series.variant,
+        "label": series.label,
+    }
     return identity | {"counts": counts, "fronts": fronts}
 
 
-def _count(count: Count) -> Json:
+def _count(count: Count, measure: str) -> Json:
     row: Json = {"label": count.label, "neurons": count.neurons, "planned": len(count.trials)}
-    for key, measures in MEASURES.items():
-        stability, plasticity = count.summaries(measures)
-        row[key] = {"n": stability.n, "stability": _summary(stability), "plasticity": _summary(plasticity)}
+    is_rate = WORDS[measure].is_rate
+    for name, measures in MEASURES[measure].items():
+        stability, plasticity = (_summary(found, is_rate=is_rate) for found in count.summaries(measures))
+        n = len(count.both(measures))
+        row[f"{measure}-{name}"] = {"n": n, "stability": stability, "plasticity": plasticity}
     return row
 
 
-def _summary(found: Summary) -> Json:
-    return {
-        "mean": _rounded(found.mean),
-        "se": _rounded(found.standard_error),
-        "t": [_rate(found.low), _rate(found.high)],
-    }
+def _summary(found: Summary, *, is_rate: bool) -> Json:
+    cut = _rate if is_rate else _rounded
+    return {"mean": _rounded(found.mean), "se": _rounded(found.standard_error), "t": [cut(found.low), cut(found.high)]}
 
 
 def _trial(
@@ -154,7 +178,7 @@ def _trial(
 ) -> Json:
     first, last = str(row["key_first"]), str(row["key_second"])
     found: Json = {
-        name: str(row[name]) for name in ("pair", "method", "variant", "status", "first_task", "second_task")
+        name: str(row[name]) for name in ("pair", "method", "variant", "status", "first_task", "second_task", "measure")
     }
     found |= {
         "seed": int(row["seed"]),
@@ -169,15 +193,17 @@ def _trial(
         "command": rerun_command(row, given, overrides),
         "selected": {network: _per_layer(row, network) for network in NETWORKS},
     }
-    for key, measures in MEASURES.items():
-        found[key] = [_rounded(row[measures.stability]), _rounded(row[measures.plasticity])]
+    for name, measures in MEASURES[results.measure].items():
+        found[f"{results.measure}-{name}"] = [_rounded(row[measures.stability]), _rounded(row[measures.plasticity])]
     return found
 
 
 def rerun_command(row: Mapping[Any, Any], given: str, overrides: Sequence[str]) -> str:
     """The command that runs one trial anew, in a results root of its own (in the old one it is done already)."""
-    kept = [one for one in overrides if one.partition("=")[0].strip() not in AXES]
-    chosen = [f"pairs={row['first_task']}:{row['second_task']}", f"methods={row['method']}", f"seeds={row['seed']}"]
+    settings = [(one.partition("=")[0].strip(), one) for one in overrides]
+    # A search is replaced by the number that it tried.
+    kept = [one for name, one in settings if name not in AXES and not name.startswith("search.")]
+    chosen = [f"pairs={str(row['pair']).replace(' > ', ':')}", f"methods={row['method']}", f"seeds={row['seed']}"]
     if not pd.isna(row["skill_neurons"]):
         chosen.append(f"skill_neurons={row['skill_neurons']}")
     return shlex.join(["nbsp-ray", "try", given, *kept, *chosen, "--root", "rerun"])
@@ -197,7 +223,7 @@ def _curve(curve: SeedCurve) -> Json:
     at = at[at < len(curve.env_steps)]
     return {
         "x": curve.env_steps[at].astype(int).tolist(),
-        "y": [_rounded(value) for value in curve.success[at]],
+        "y": [_rounded(value) for value in curve.heights[at]],
         "stopped": curve.end if curve.stopped_early else None,
     }
 

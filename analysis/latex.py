@@ -8,7 +8,7 @@ from collections.abc import Iterable
 
 import pandas as pd
 
-from analysis.show import Shown
+from analysis.shown import Shown
 
 SPECIAL = {
     "\\": r"\textbackslash{}",

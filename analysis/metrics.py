@@ -1,7 +1,8 @@
-"""What is measured on one trial: pure functions of arrays (method.md, section 7).
+"""What is measured on one trial: pure functions of arrays.
 
-Success is a rate in [0, 1], time is env steps since the phase began, shapes: E episodes, T evaluations. A metric that
-is not defined is NaN. Nothing here knows of stores, plans or frames.
+Success is a rate in [0, 1], or in its place stands a score with random play at 0 and a human at 1; time is env steps
+since the phase began, shapes: E episodes, T evaluations. A metric that is not defined is NaN. Nothing here knows of
+stores, plans or frames.
 """
 
 from collections.abc import Sequence
@@ -24,23 +25,23 @@ def success_rate(success: Sequence[float] | Floats) -> float:
     return float(np.mean(success)) if len(success) else np.nan
 
 
-def rolling_success(success: Floats, window: int = ROLLING_EPISODES) -> Floats:
-    """Mean success of each episode and the `window` - 1 before it (E,); NaN before there are `window`."""
-    rolled = np.full(len(success), np.nan)
-    if len(success) >= window:
-        rolled[window - 1 :] = np.lib.stride_tricks.sliding_window_view(success, window).mean(axis=1)
+def rolling_mean(values: Floats, window: int = ROLLING_EPISODES) -> Floats:
+    """Mean of each episode's value and the `window` - 1 before it (E,); NaN before there are `window`."""
+    rolled = np.full(len(values), np.nan)
+    if len(values) >= window:
+        rolled[window - 1 :] = np.lib.stride_tricks.sliding_window_view(values, window).mean(axis=1)
     return rolled
 
 
-def area_under_curve(env_steps: Floats, success: Floats, budget: float) -> float:
-    """Mean height of an evaluation curve over [0, budget], in [0, 1].
+def area_under_curve(env_steps: Floats, heights: Floats, budget: float) -> float:
+    """Mean height of an evaluation curve over [0, budget]; of success rates in [0, 1].
 
     Trapezoids between evaluations; the last value is carried forward to the budget; an evaluation beyond the budget
     counts up to it.
 
     Args:
         env_steps: Increasing (T,), the first 0.
-        success: Success rates (T,).
+        heights: Success rates, or scores (T,).
         budget: Env steps > 0.
 
     Returns:
@@ -50,7 +51,7 @@ def area_under_curve(env_steps: Floats, success: Floats, budget: float) -> float
         return np.nan
     inside = env_steps < budget
     x = np.append(env_steps[inside], budget)
-    y = np.append(success[inside], np.interp(budget, env_steps, success))
+    y = np.append(heights[inside], np.interp(budget, env_steps, heights))
     return float(np.trapezoid(y, x) / budget)
 
 

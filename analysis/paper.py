@@ -22,6 +22,40 @@ TABLE_1: Mapping[tuple[str, str], tuple[Published, Published]] = {
 }
 """Table 1: (benchmark, pair) -> individual and sequential success on the first task, plain SAC."""
 
+TABLE_2: Mapping[str, tuple[str, str, str]] = {
+    "Initial collect steps": ("sac.learning_starts", "10000", "20000"),
+    "Discount factor": ("sac.gamma", "0.99", "0.99"),
+    "Training environment steps, first": ("first.env_steps", "10^6", "1.5 x 10^6, 3 x 10^6"),
+    "Training environment steps, second": ("second.env_steps", "10^6", "1.5 x 10^6, 3 x 10^6"),
+    "Testing environment steps": ("evaluation.env_steps", "10^5 (200 episodes)", "10^5"),
+    "Testing episodes": ("evaluation.episodes", "200", "-"),
+    "Replay buffer size": ("sac.buffer_size", "10^6", "2 x 10^5"),
+    "Updates per environment step (Replay Ratio)": ("sac.updates_per_env_step", "2", "4"),
+    "Policy update period": ("sac.policy_frequency", "-", "-"),
+    "Target network update period": ("sac.target_period", "1", "8000"),
+    "Target smoothing coefficient": ("sac.tau", "0.005", "1"),
+    "Optimizer, Adam's epsilon": ("sac.adam_eps", "-", "-"),
+    "Policy learning rate": ("sac.actor_lr", "3 x 10^-4", "10^-4"),
+    "Q-value learning rate": ("sac.critic_lr", "10^-3", "10^-4"),
+    "Minibatch size": ("sac.batch_size", "256", "64"),
+    "Alpha": ("sac.alpha", "0.2", "0.2"),
+    "Autotune": ("sac.autotune", "True", "True"),
+    "Average environment steps of success rate": ("first.eval_episodes", "10", "-"),
+    "Stable threshold to finish training": ("first.stop_threshold", "0.9", "-"),
+    "Replay interval": ("method.replay_interval", "10", "10"),
+    "Target entropy scale": ("sac.target_entropy_scale", "-", "0.89"),
+    "Fully connected hidden layers": ("sac.hidden", "three of 256", "two of 512"),
+}
+"""Table 2 (and the layers, of Appendix C.3): parameter -> the setting here, its value for Meta-World and for Atari."""
+
+TABLE_3: Mapping[str, tuple[float, float]] = {
+    "Bowling": (23.1, 154.8),
+    "Pong": (-20.7, 9.3),
+    "DemonAttack": (152.1, 3401.3),
+    "BankHeist": (14.2, 734.4),
+}
+"""Table 3: game -> scores of random play and of a human."""
+
 BENCHMARKS = ("metaworld", "atari")
 """The paper's; others (the toy) have pairs of their own, which are none of the paper's."""
 

@@ -14,6 +14,7 @@ import pandas as pd
 
 from analysis import metrics
 from analysis.columns import CURVE_ROW, frame
+from nbsp_ray.benchmarks import Benchmark, get_benchmark
 from nbsp_ray.plan import EvaluationSpec, PlannedPhase
 from nbsp_ray.store import PhaseFolder
 
@@ -27,6 +28,17 @@ def together(statuses: Iterable[Status]) -> Status:
     if len(found) == 1:
         return found.pop()
     return "failed" if "failed" in found else "partial"
+
+
+@dataclass(frozen=True)
+class Final:
+    """A final evaluation in numbers; of one that is not there, none."""
+
+    performance: float = np.nan
+    """Success rate, or normalised score; NaN also of a game without reference scores."""
+    env_return: float = np.nan
+    """Mean raw score; NaN of success rates, whose episodes end at success."""
+    episodes: int | None = None
 
 
 @dataclass(frozen=True)
@@ -58,16 +70,37 @@ class PhaseData:
         return lines[0] if lines else None
 
     @cached_property
+    def benchmark(self) -> Benchmark:
+        """The benchmark of the phase."""
+        return get_benchmark(self.planned.spec.benchmark)
+
+    @property
+    def is_scored(self) -> bool:
+        """Whether its tasks are judged by their scores."""
+        return self.benchmark.measure == "score"
+
+    @cached_property
     def curve(self) -> pd.DataFrame:
         """Rows of the curve so far, with the columns `CURVE_ROW`."""
         curve = frame(self.folder.curve(), CURVE_ROW)
         training = curve["kind"] == "training"
-        success = curve.loc[training, "success"].to_numpy(dtype=np.float64)
-        curve.loc[training, "success_last_10"] = metrics.rolling_success(success)
+        for column, rolled in (("success", "success_last_10"), ("env_return", "return_last_10")):
+            values = curve.loc[training, column].to_numpy(dtype=np.float64)
+            curve.loc[training, rolled] = metrics.rolling_mean(values)
+        if self.is_scored:
+            for task, rows in curve.groupby("task", sort=False):
+                curve.loc[rows.index, "normalised"] = self.normalised(str(task), rows["env_return"].to_numpy())
         return curve
 
-    def evaluations(self, task: str, *, after_first_update: bool = False) -> tuple[metrics.Floats, metrics.Floats]:
-        """Env steps (T,) and success rates (T,) of the evaluations of `task` during the phase.
+    def normalised(self, task: str, scores: metrics.Floats) -> metrics.Floats:
+        """Scores with random play at 0 and a human at 1 (Eq. 8); NaN of a game that lacks either."""
+        found = [self.benchmark.normalised(task, float(score)) for score in scores]
+        return np.array([np.nan if one is None else one for one in found], dtype=np.float64)
+
+    def evaluations(
+        self, task: str, *, raw: bool = False, after_first_update: bool = False
+    ) -> tuple[metrics.Floats, metrics.Floats]:
+        """Env steps (T,) and success rates, or normalised scores (or `raw` ones), of the evaluations of `task` (T,).
 
         Before its first update the agent is still the one that the phase before left.
         """
@@ -75,7 +108,8 @@ class PhaseData:
         if after_first_update:
             wanted &= (self.curve["updates"] > 0).fillna(False).astype(bool)
         rows = self.curve[wanted]
-        return rows["env_steps"].to_numpy(dtype=np.float64), rows["success"].to_numpy(dtype=np.float64)
+        column = "env_return" if raw else "normalised" if self.is_scored else "success"
+        return rows["env_steps"].to_numpy(dtype=np.float64), rows[column].to_numpy(dtype=np.float64)
 
     @property
     def curve_truncated(self) -> bool:
@@ -91,14 +125,26 @@ class PhaseData:
     @cached_property
     def auc(self) -> float:
         """Mean height of the evaluation curve of the phase's own task over [0, budget]; NaN until it is whole."""
+        return self._area(raw=False)
+
+    @property
+    def raw_auc(self) -> float:
+        """The same of raw scores."""
+        return self._area(raw=True)
+
+    def _area(self, *, raw: bool) -> float:
         spec = self.planned.spec
         if not self.has_whole_curve:
             return np.nan
-        return metrics.area_under_curve(*self.evaluations(spec.task), budget=spec.learning.env_steps)
+        return metrics.area_under_curve(*self.evaluations(spec.task, raw=raw), budget=spec.learning.env_steps)
 
-    def final(self, record: EvaluationSpec) -> tuple[float, int | None]:
-        """Success rate of a final evaluation and its number of episodes; NaN and None if it is not there."""
+    def final(self, record: EvaluationSpec) -> Final:
+        """What a final evaluation of the plan came to."""
         found = self.folder.evaluation(record.id) if record.id in self.planned.evaluations else None
         if found is None:
-            return np.nan, None
-        return metrics.success_rate(found["success"]), len(found["success"])
+            return Final()
+        if not self.is_scored:
+            return Final(metrics.success_rate(found["success"]), episodes=len(found["success"]))
+        score = float(np.mean(found["env_return"])) if found["env_return"] else np.nan
+        (performance,) = self.normalised(record.task, np.array([score]))
+        return Final(float(performance), score, len(found["env_return"]))

@@ -19,7 +19,7 @@ from analysis.cells import NONE, Cells, number
 from analysis.document import Block, Bullets, Heading, Paragraph, Picture, TextTable
 from analysis.metrics import LEARNT
 from analysis.probe_frames import GROUP, Probe, Row, ambiguous, effects
-from analysis.show import Shown
+from analysis.shown import Shown
 from nbsp_ray.store import Files
 
 CHOICES = {"top": "best", "random": "random", "bottom": "worst"}

@@ -21,7 +21,8 @@ from analysis.columns import CURVES, FINALS, PHASES, describe, neuron_columns
 from analysis.contents import report_blocks
 from analysis.document import Block, Heading, Paragraph
 from analysis.load import Results
-from analysis.show import Shown, all_tables
+from analysis.show import all_tables
+from analysis.shown import Shown
 from nbsp_ray.errors import NbspError
 from nbsp_ray.methods import NETWORKS
 from nbsp_ray.store import Files

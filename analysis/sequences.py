@@ -1,4 +1,4 @@
-"""Trials of more than two tasks: the success of every task after every phase, and what is said of the whole.
+"""Trials of more than two tasks: the success (or score) of every task after every phase, and what the whole comes to.
 
 A task may come back (a, b, a, b), so the matrix has a row per phase and a column per distinct task. Trials of two tasks
 are in the other tables.
@@ -12,14 +12,15 @@ import numpy as np
 import pandas as pd
 
 from analysis import cells, metrics
-from analysis.load import Results, scratch_phase
+from analysis.load import Results
 from analysis.phases import PhaseData
 from analysis.statistics import summary
 from analysis.tables import GROUP
+from analysis.trials import scratch_phase
 from nbsp_ray.plan import Trial
 from nbsp_ray.store import Store
 
-METRICS = ("average_success", "forgetting_measure", "forward_transfer")
+METRICS = ("average_performance", "forgetting_measure", "forward_transfer")
 Row = dict[str, Any]
 
 
@@ -54,7 +55,7 @@ class Sequence:
         """Its three metrics; NaN while the sequence has not ended."""
         known = self.transfer[~np.isnan(self.transfer)]
         return {
-            "average_success": float(np.mean(self.success[-1])),
+            "average_performance": float(np.mean(self.success[-1])),
             "forgetting_measure": forgetting_measure(self.success, self.trial.tasks),
             "forward_transfer": float(known.mean()) if len(known) else np.nan,
         }
@@ -77,13 +78,15 @@ def _success(trial: Trial, phases: list[PhaseData]) -> metrics.Floats:
         for column, task in enumerate(distinct):
             if task in trial.tasks[: number + 1]:
                 kept = number == 0 and trial.goals == "train"
-                found[number, column], _ = phase.final(trial.record(task, "rollouts" if kept else "stochastic"))
+                found[number, column] = phase.final(
+                    trial.record(task, "rollouts" if kept else "stochastic")
+                ).performance
     return found
 
 
 def _transfer(phase: PhaseData, data: dict[str, PhaseData]) -> float:
     scratch = scratch_phase(phase.planned.spec, data)
-    return metrics.forward_transfer(phase.auc, scratch.auc) if scratch else np.nan
+    return metrics.forward_transfer(phase.auc, scratch.auc) if scratch and not phase.is_scored else np.nan
 
 
 def matrix_frame(results: Results) -> pd.DataFrame:
@@ -117,15 +120,15 @@ def sequences_table(results: Results) -> pd.DataFrame:
     found = list(sequences(results))
     if not found:
         return pd.DataFrame()
-    identity = results.finals[[*GROUP, "seed"]].reset_index(drop=True)
+    identity = results.finals[[*GROUP, "measure", "seed"]].reset_index(drop=True)
     places = [place for place, trial in enumerate(results.plan.trials) if len(trial.tasks) > 2]
     frame = identity.iloc[places].reset_index(drop=True)
     rows: list[Row] = []
     for _, trials in frame.groupby(GROUP, sort=False, dropna=False):
         members = [found[place] for place in trials.index]
-        row: Row = {name: trials[name].iloc[0] for name in GROUP} | {"seeds": len(members)}
+        row: Row = {name: trials[name].iloc[0] for name in (*GROUP, "measure")} | {"seeds": len(members)}
         numbers = pd.DataFrame([member.row() for member in members])
-        row["done"] = int(numbers["average_success"].notna().sum())
+        row["done"] = int(numbers["average_performance"].notna().sum())
         for name in METRICS:
             row |= summary(numbers[name].to_numpy(dtype=np.float64)).columns(name)
         rows.append(row | _mean_matrix(members))

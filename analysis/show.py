@@ -4,45 +4,38 @@ A cell reads `0.62 ± 0.20 [0.06, 1.00] (n=3 of 5)`: mean, standard error, Stude
 where some are missing. With one seed there is the number alone; with none a dash.
 """
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
 
 import pandas as pd
 
 from analysis import cells, tables
 from analysis.across import across_pairs_table
+from analysis.captions import cautions, interval_notes, score_notes
 from analysis.cells import Cells
 from analysis.load import Results
-from analysis.metrics import LEARNT
-from analysis.phases import STATUSES
+from analysis.published import show_references, show_settings
 from analysis.sequences import sequences_table, shown_matrix
+from analysis.shown import Shown, as_text
 from analysis.statistics import BOOTSTRAP_SEED, RESAMPLES
-
-OPTIONAL = ("neurons", "settings", "remarks")
-"""Columns that are left out of a table in which all their cells are empty."""
-
-
-@dataclass(frozen=True)
-class Shown:
-    """A table for people and for programs."""
-
-    name: str
-    """Of its file."""
-    title: str
-    data: pd.DataFrame
-    """Unrounded."""
-    text: pd.DataFrame
-    """Cells as shown."""
-    caption: list[str]
-    """Sentences under it: what its numbers are, and what to beware of."""
+from analysis.words import WORDS
 
 
 def all_tables(results: Results) -> list[Shown]:
-    """Every table that has rows."""
-    shown = [show_results(results), show_first_task(results), show_learning(results)]
-    shown += [show_sequences(results), show_differences(results), show_across_pairs(results)]
-    shown += [show_neurons(results), show_trials(results)]
-    return [table for table in shown if len(table.data)]
+    """Every table that has rows; of success rates and of scores each its own, for the two are never averaged."""
+    shown: list[Shown] = []
+    for part in results.parts().values():
+        found = [show_results(part), show_returns(part), show_first_task(part), show_learning(part)]
+        found += [show_sequences(part), show_differences(part), show_across_pairs(part)]
+        found += [show_neurons(part), show_trials(part), show_settings(part), show_references(part)]
+        words = WORDS[part.measure]
+        shown += [
+            replace(table, name=table.name + words.suffix, title=table.title + words.title)
+            for table in found
+            if len(table.data)
+        ]
+    return shown
 
 
 def show_results(results: Results, *, interval: bool = True) -> Shown:
@@ -50,27 +43,46 @@ def show_results(results: Results, *, interval: bool = True) -> Shown:
 
     A single late evaluation of the first task is noisy; the report has retention in the table of the curves.
     """
-    data = tables.results_table(results)
-    metrics = {"first task before": "individual", "first task after": "sequential"}
-    metrics |= {} if interval else {"first task, last 5": "retention_last_5"}
-    metrics |= {"second task after": "second", "forgetting": "forgetting"}
+    data, words = tables.results_table(results), WORDS[results.measure]
+    task = words.task
+    metrics = {f"first {task} before": "individual", f"first {task} after": "sequential"}
+    metrics |= {} if interval else {f"first {task}, last 5": "retention_last_5"}
+    metrics |= {f"second {task} after": "second", "forgetting": "forgetting"}
     if data["not_learnt"].any():
         metrics["forgetting, learnt only"] = "forgetting_learnt"
     columns: dict[str, Callable[[Cells], str]] = {
         "seeds": lambda row: f"{row['done']} of {row['seeds']}",
         **cells.estimates(metrics, interval=interval),
-        "remarks": cells.remarks,
     }
+    if interval and data["paper_sequential"].notna().any():
+        columns["paper: first task after"] = lambda row: cells.published(row, "sequential")
+    columns["remarks"] = cells.remarks
     caption = [
-        "Success rates of the stochastic policy in the final evaluations; first task before and after the second is "
-        "learnt; forgetting is the difference.",
+        f"{words.performance.capitalize()}s of the stochastic policy in the final evaluations; first {task} before and "
+        "after the second is learnt; forgetting is the difference.",
         "Seeds: trials done of trials planned."
         if interval
-        else "Last 5: mean of the last five evaluations of the first task while the second was learnt.",
+        else f"Last 5: mean of the last five evaluations of the first {task} while the second was learnt.",
+        *score_notes(results),
         *interval_notes(data, "individual", "sequential", "second", interval=interval),
         *cautions(results),
     ]
-    return Shown("results", "Both tasks", data, _text(data, columns), caption)
+    if interval:
+        caption.append("The bars of the figures by method and by number of skill neurons are `first task after`.")
+        caption[-1] = caption[-1].replace("first task", f"first {task}")
+    return Shown("results", f"Both {task}s", data, as_text(data, columns), caption)
+
+
+def show_returns(results: Results) -> Shown:
+    """`returns_table`: raw scores of games; no rows of success rates."""
+    data = tables.returns_table(results) if results.measure == "score" else pd.DataFrame()
+    names = {"first game before": "individual", "first game after": "sequential", "second game after": "second"}
+    names |= {"first game, last 5": "retention_last_5", "second game, AUC": "auc_second"}
+    columns = cells.estimates({title: f"{name}_return" for title, name in names.items()})
+    caption = ["Mean raw scores of whole games, each seed's own mean first; scores of different games do not compare."]
+    if len(data):
+        caption += interval_notes(data, "individual_return", "sequential_return", "second_return")
+    return Shown("returns", "Raw scores", data, as_text(data, columns) if len(data) else data, caption)
 
 
 def show_first_task(results: Results) -> Shown:
@@ -79,63 +91,93 @@ def show_first_task(results: Results) -> Shown:
     columns: dict[str, Callable[[Cells], str]] = {
         **cells.estimates({"individual": "individual", "sequential (base)": "sequential", "forgetting": "forgetting"})
     }
-    caption = ["First task alone, and after plain SAC (`base`) has learnt the second, as in the paper's Table 1."]
+    task = WORDS[results.measure].task
+    caption = [
+        f"First {task} alone, and after plain SAC (`base`) has learnt the second, as in the paper's Table 1.",
+        *score_notes(results),
+    ]
     if data["paper_individual"].notna().any():
         columns["paper: individual"] = lambda row: cells.published(row, "individual")
         columns["paper: sequential"] = lambda row: cells.published(row, "sequential")
         caption.append("The paper's numbers are over five seeds; it does not say what its ± is in this table.")
+    if data["not_learnt"].any():
+        columns["remarks"] = lambda row: (
+            f"not learnt: {row['not_learnt']} of {row['individual_n']}" if row["not_learnt"] else ""
+        )
     caption += interval_notes(data, "individual", "sequential")
-    return Shown("individual_sequential", "The first task before and after", data, _text(data, columns), caption)
+    return Shown("individual_sequential", f"The first {task} before and after", data, as_text(data, columns), caption)
 
 
 def show_learning(results: Results) -> Shown:
     """`learning_table`: what the evaluations during the last phase say."""
-    data = tables.learning_table(results)
+    data, words = tables.learning_table(results), WORDS[results.measure]
     columns: dict[str, Callable[[Cells], str]] = {
-        "first task, last 5": lambda row: cells.estimate(row, "retention_last_5"),
-        "second task, AUC": lambda row: cells.estimate(row, "auc_second"),
-        "reached threshold": lambda row: f"{row['reached']} of {row['ended']}" if row["ended"] else cells.NONE,
-        "env steps to it": lambda row: cells.number(row["env_steps_to_threshold_median"], digits=0),
-        "forward transfer": lambda row: cells.estimate(row, "forward_transfer"),
-        "carried forward": lambda row: cells.number(row["auc_carried_share_highest"]),
+        f"first {words.task}, last 5": lambda row: cells.estimate(row, "retention_last_5"),
+        f"second {words.task}, AUC": lambda row: cells.estimate(row, "auc_second"),
     }
+    if words.is_rate:
+        columns |= {
+            "reached threshold": lambda row: f"{row['reached']} of {row['ended']}" if row["ended"] else cells.NONE,
+            "env steps to it": lambda row: cells.number(row["env_steps_to_threshold_median"], digits=0),
+            "forward transfer": lambda row: cells.estimate(row, "forward_transfer"),
+        }
+    columns["carried forward"] = lambda row: cells.number(row["auc_carried_share_highest"])
     caption = [
-        "From the evaluations of the frozen policy during the last phase. AUC: mean height of the second task's curve "
-        "over [0, budget] by trapezoids, the last value carried forward after an early stop (over at most the share "
-        "shown). Env steps to the threshold: median over the phases that ended, those that never reached it counted as "
-        "later than any; shown if more than half reached it.",
+        f"From the evaluations of the frozen policy during the last phase ({words.performance}s). AUC: mean height of "
+        f"the second {words.task}'s curve over [0, budget] by trapezoids, the last value carried forward after an "
+        "early stop (over at most the share shown).",
+        *(
+            [
+                "Env steps to the threshold: median over the phases that ended, those that never reached it counted as "
+                "later than any; shown if more than half reached it."
+            ]
+            if words.is_rate
+            else score_notes(results)
+        ),
         *interval_notes(data, "retention_last_5", "auc_second"),
     ]
     truncated = int(data["curve_truncated"].sum())
     if truncated:
         caption.append(f"{truncated} finished phases have a curve that is cut off; they are left out here.")
-    return Shown("learning", "While the second task is learnt", data, _text(data, columns), caption)
+    return Shown("learning", f"While the second {words.task} is learnt", data, as_text(data, columns), caption)
 
 
 def show_sequences(results: Results) -> Shown:
     """`sequences_table`: trials of more than two tasks."""
     data = sequences_table(results)
-    names = {"average success": "average_success", "forgetting measure": "forgetting_measure"}
+    words = WORDS[results.measure]
+    what = "success" if words.is_rate else "score"
+    names = {f"average {what}": "average_performance", "forgetting measure": "forgetting_measure"}
     columns: dict[str, Callable[[Cells], str]] = {
         "seeds": lambda row: f"{row['done']} of {row['seeds']}",
-        **cells.estimates(names | {"forward transfer": "forward_transfer"}),
-        "success after each phase": shown_matrix,
+        **cells.estimates(names | ({"forward transfer": "forward_transfer"} if words.is_rate else {})),
+        f"{what} after each phase": shown_matrix,
     }
     caption = [
-        "Average success: mean over tasks after the last phase. Forgetting measure: mean over tasks but the last of "
-        "the best success after an earlier phase minus the success at the end. Forward transfer: mean over phases but "
-        "the first, where the plan learns the task first with the same seed, SAC and budget. Success after each phase: "
-        "mean over seeds, phases parted by semicolons.",
-        *(interval_notes(data, "average_success", "forgetting_measure") if len(data) else []),
+        f"Average {what}: mean over {words.task}s after the last phase. Forgetting measure: mean over {words.task}s "
+        f"but the last of the best {what} after an earlier phase minus that at the end.",
+        *(
+            [
+                "Forward transfer: mean over phases but the first, where the plan learns the task first with the same "
+                "seed, SAC and budget."
+            ]
+            if words.is_rate
+            else score_notes(results)
+        ),
+        f"{what.capitalize()} after each phase: mean over seeds, phases parted by semicolons.",
+        *(interval_notes(data, "average_performance", "forgetting_measure") if len(data) else []),
     ]
-    return Shown("sequences", "Sequences of tasks", data, _text(data, columns) if len(data) else data, caption)
+    return Shown(
+        "sequences", f"Sequences of {words.task}s", data, as_text(data, columns) if len(data) else data, caption
+    )
 
 
 def show_differences(results: Results) -> Shown:
     """`differences_table`: every method against base."""
     data = tables.differences_table(results)
-    names = {"first task after": "sequential", "second task after": "second"}
-    names |= {"first task, last 5": "retention_last_5", "second task, AUC": "auc_second"}
+    task = WORDS[results.measure].task
+    names = {f"first {task} after": "sequential", f"second {task} after": "second"}
+    names |= {f"first {task}, last 5": "retention_last_5", f"second {task}, AUC": "auc_second"}
     columns = cells.estimates({title: f"{name}_difference" for title, name in names.items()})
     caption = [
         "Method minus `base`, paired by seed: both continue the same first phase and differ in nothing but the method. "
@@ -144,32 +186,49 @@ def show_differences(results: Results) -> Shown:
     ]
     if len(data):
         caption += interval_notes(data, "sequential_difference", "second_difference")
-    return Shown("differences", "Against base, paired by seed", data, _text(data, columns), caption)
+    return Shown("differences", "Against base, paired by seed", data, as_text(data, columns), caption)
 
 
 def show_across_pairs(results: Results) -> Shown:
     """`across_pairs_table`: every method over all pairs."""
-    data = across_pairs_table(results)
+    data, words = across_pairs_table(results), WORDS[results.measure]
+    task = words.task
     columns: dict[str, Callable[[Cells], str]] = {
-        "pairs": lambda row: f"{row['sequential_pairs']} of {row['pairs']}",
+        "pairs": lambda row: _pairs(row),
         "runs": lambda row: f"{row['sequential_runs']} of {row['seeds']}",
-        "first task after, IQM": lambda row: cells.bootstrapped(row, "sequential_iqm"),
-        "second task after, IQM": lambda row: cells.bootstrapped(row, "second_iqm"),
     }
+    for name, measure in ((f"first {task} after", "sequential"), (f"second {task} after", "second")):
+        columns[f"{name}, IQM"] = partial(cells.bootstrapped, name=f"{measure}_iqm")
+        if not words.is_rate:
+            columns[f"{name}, optimality gap"] = partial(cells.bootstrapped, name=f"{measure}_optimality_gap")
     if len(data) and data["sequential_improvement"].notna().any():
-        columns["first task, P(better than base)"] = lambda row: cells.bootstrapped(row, "sequential_improvement")
-        columns["second task, P(better than base)"] = lambda row: cells.bootstrapped(row, "second_improvement")
+        columns[f"first {task}, P(better than base)"] = partial(cells.bootstrapped, name="sequential_improvement")
+        columns[f"second {task}, P(better than base)"] = partial(cells.bootstrapped, name="second_improvement")
     caption = [
         "IQM: mean of the middle half of all runs of all pairs (Agarwal et al. 2021). P(better than base): chance that "
-        "a run of the method succeeds more often than one of `base` on the same pair, ties as half, averaged over "
-        "pairs; 0.50 is no difference.",
+        f"a run of the method has a higher {words.performance} than one of `base` on the same pair, ties as half, "
+        "averaged over pairs; 0.50 is no difference.",
+        *(
+            []
+            if words.is_rate
+            else [
+                "Optimality gap: by how much runs fall short of a human on average, 0 if none does.",
+                *score_notes(results),
+            ]
+        ),
         f"In brackets the 95 % stratified percentile bootstrap interval ({RESAMPLES:,} resamples, seed "
         f"{BOOTSTRAP_SEED}; seeds drawn within each pair). With 4 pairs of 5 seeds of normal data such an interval "
         "holds the true IQM in about 90 % of cases, not in 95 %. There is none if a pair has one seed only.",
     ]
     if len(data) and (data["sequential_pairs"] < data["pairs"]).any():
         caption.append("Rows over different pairs cannot be compared with one another.")
-    return Shown("across_pairs", "Across pairs", data, _text(data, columns), caption)
+    return Shown("across_pairs", "Across pairs", data, as_text(data, columns), caption)
+
+
+def _pairs(row: Cells) -> str:
+    """`4 of 4`; `4, 3 of 4` if fewer pairs have the second measure (a game without reference scores)."""
+    first, second = row["sequential_pairs"], row["second_pairs"]
+    return f"{first} of {row['pairs']}" if first == second else f"{first}, {second} of {row['pairs']}"
 
 
 def show_neurons(results: Results) -> Shown:
@@ -190,97 +249,38 @@ def show_neurons(results: Results) -> Shown:
         "activation at all scoring steps. Frozen parameters: share of the network's. Drift: relative change of the "
         "frozen neurons' activations on first-task states over the last phase, 0 in the first layer if strictly frozen."
     ]
-    return Shown("neurons", "Frozen neurons", data, _text(data, columns), caption)
+    return Shown("neurons", "Frozen neurons", data, as_text(data, columns), caption)
 
 
 def show_trials(results: Results) -> Shown:
     """`trials_table`: every seed."""
-    data = tables.trials_table(results)
+    data, words = tables.trials_table(results), WORDS[results.measure]
+    task, of_agent = words.task, cells.rate_of_agent if words.is_rate else cells.score_of_agent
     columns: dict[str, Callable[[Cells], str]] = {
         "seed": lambda row: str(row["seed"]),
         "status": lambda row: str(row["status"]),
-        "first task before": lambda row: cells.rate_of_agent(row, "individual"),
-        "first task after": lambda row: cells.rate_of_agent(row, "sequential"),
-        "second task after": lambda row: cells.rate_of_agent(row, "second"),
+        f"first {task} before": lambda row: of_agent(row, "individual"),
+        f"first {task} after": lambda row: of_agent(row, "sequential"),
+        f"second {task} after": lambda row: of_agent(row, "second"),
+    }
+    if not words.is_rate:
+        columns["normalised"] = lambda row: " / ".join(cells.number(row[name]) for name in tables.SUCCESSES)
+    columns |= {
         "forgetting": lambda row: cells.number(row["forgetting"]),
-        "first task, last 5": lambda row: cells.number(row["retention_last_5"]),
+        f"first {task}, last 5": lambda row: cells.number(row["retention_last_5"]),
         "AUC": lambda row: cells.number(row["auc_second"]),
         "stopped": lambda row: cells.or_none(row["stop_reason_second"]),
         "env steps": cells.cost,
         "keys": lambda row: f"`{row['key_first']}` `{row['key_second']}`",
     }
+    numbers = (
+        "In brackets Wilson's 95 % interval over the episodes of that one agent: it says nothing about other seeds."
+        if words.is_rate
+        else "Raw scores with the number of games they are means of; normalised: the same three; forgetting, last 5 "
+        "and AUC are normalised too."
+    )
     caption = [
-        "In brackets Wilson's 95 % interval over the episodes of that one agent: it says nothing about other seeds. "
-        "Env steps: of the first phase (shared by other trials), of the last, and of auxiliary phases that the method "
-        "reads. Keys: the first digits of the phases' folders."
+        f"{numbers} Env steps: of the first phase (shared by other trials), of the last, and of auxiliary phases that "
+        "the method reads. Keys: the first digits of the phases' folders."
     ]
-    return Shown("trials", "Every trial", data, _text(data, columns), caption)
-
-
-def _text(data: pd.DataFrame, columns: Mapping[str, Callable[[Cells], str]]) -> pd.DataFrame:
-    """Cells as text, those that say which group it is first."""
-    rows = [{str(name): value for name, value in row.items()} for row in data.to_dict("records")]
-    shown = [identity(row) | {title: cell(row) for title, cell in columns.items()} for row in rows]
-    text = pd.DataFrame(shown, columns=list(shown[0]) if shown else None, dtype=object)
-    return text.drop(columns=[name for name in OPTIONAL if name in text and not text[name].any()])
-
-
-def identity(row: Cells) -> dict[str, str]:
-    """Which group it is, as text; `neurons` and `settings` are empty where they mean nothing."""
-    found = {"pair": str(row["pair"])} if "pair" in row else {}
-    if "method" in row:
-        found["method"] = str(row["method"])
-        found["neurons"] = "" if pd.isna(row["skill_neurons"]) else str(row["skill_neurons"])
-    return found | {"settings": str(row["variant"])}
-
-
-# Sentences
-
-
-def what_ran(results: Results) -> str:
-    """How many trials are done, and what is with the others."""
-    counts = results.finals["status"].value_counts()
-    there = [f"{counts[status]} {status}" for status in STATUSES if counts.get(status, 0)]
-    return f"{len(results.finals)} trial{'s' * (len(results.finals) != 1)}: {', '.join(there)}."
-
-
-def interval_notes(data: pd.DataFrame, *names: str, interval: bool = True) -> list[str]:
-    """What the numbers after a mean are, for the statistics `names` of a table, and what one seed allows."""
-    counts = data[[f"{name}_n" for name in names]].to_numpy()
-    notes = []
-    if (counts > 1).any() and not interval:
-        notes.append("Mean ± standard error over seeds; the report has the intervals.")
-    elif (counts > 1).any():
-        notes.append(
-            "Mean ± standard error over seeds, in brackets the 95 % Student t interval of the mean, cut at what the "
-            "number can be; one without width means that all seeds agree, not that the next would."
-        )
-    if (counts == 1).any():
-        notes.append("One seed ranks nothing: no interval is possible, and another seed may turn the order round.")
-    if (counts < data[["seeds"]].to_numpy()).any():
-        notes.append("Seeds are missing: `n=3 of 5` means over the three that are there, a dash that there is none.")
-    return notes
-
-
-def cautions(results: Results) -> list[str]:
-    """What must be said under a table that holds all trials."""
-    finals = results.finals
-    notes = []
-    learnt = finals.drop_duplicates("key_first")["learnt_first"].dropna()
-    if len(learnt) and not learnt.all():
-        notes.append(
-            f"{(~learnt).sum()} of {len(learnt)} first phases did not learn their task (individual success below "
-            f"{LEARNT}). They have nothing to forget; they are in every number here, except in forgetting where it "
-            "says `learnt only`."
-        )
-    scored = finals["score_undefined"].dropna()
-    if scored.any():
-        notes.append(
-            f"Score undefined in {scored.sum()} of {len(scored)} trials: all scoring steps were alike, and the neurons "
-            "were chosen at random."
-        )
-    for flag, column, what in (("paper_pair", "pair", "pairs"), ("paper_method", "method", "methods")):
-        others = list(dict.fromkeys(finals.loc[~finals[flag].astype(bool), column]))
-        if others:
-            notes.append(f"Not one of the paper's {what}: {', '.join(map(str, others))}.")
-    return notes
+    return Shown("trials", "Every trial", data, as_text(data, columns), caption)

@@ -30,17 +30,30 @@ def groups(finals: pd.DataFrame) -> Iterator[tuple[Row, pd.DataFrame]]:
     """Groups of trials with their identity: pair by pair, within it in the order of the plan."""
     for _, of_pair in finals.groupby(["benchmark", "pair"], sort=False):
         for _, trials in of_pair.groupby(GROUP[2:], sort=False, dropna=False):
-            identity = {name: trials[name].iloc[0] for name in [*GROUP, "paper_pair", "paper_method"]}
+            identity = {name: trials[name].iloc[0] for name in [*GROUP, "measure", "paper_pair", "paper_method"]}
             yield identity, trials
 
 
 def results_table(results: Results) -> pd.DataFrame:
     """One row per pair, method and number of skill neurons: both tasks' success, forgetting, and what to beware of.
 
+    Of games it is their normalised score. `paper_sequential` is the paper's number of plain SAC (Table 1).
+
     `forgetting_learnt` leaves out the seeds whose first task was not learnt (individual < 0.5); counts of trials:
     `not_learnt`, `score_undefined`, `stopped_early` (the last phase was `stable` before its budget was spent).
     """
-    return pd.DataFrame([identity | _outcome(trials) for identity, trials in groups(results.finals)])
+    return pd.DataFrame(
+        [identity | _outcome(trials) | _published(identity) for identity, trials in groups(results.finals)]
+    )
+
+
+def _published(identity: Row) -> Row:
+    _, published = TABLE_1.get((identity["benchmark"], identity["pair"]), (None, None))
+    found = published if identity["method"] == BASE else None
+    return {
+        "paper_sequential": found.mean if found else np.nan,
+        "paper_sequential_spread": found.spread if found else np.nan,
+    }
 
 
 def _outcome(trials: pd.DataFrame) -> Row:
@@ -55,6 +68,17 @@ def _outcome(trials: pd.DataFrame) -> Row:
         "stopped_early": int((trials["stop_reason_second"] == "stable").sum()),
         "ended": int(trials["stop_reason_second"].notna().sum()),
     }
+
+
+def returns_table(results: Results) -> pd.DataFrame:
+    """The same groups in raw scores: means of `individual_return`, `sequential_return` and `second_return`."""
+    rows: list[Row] = []
+    for identity, trials in groups(results.finals):
+        row = identity | _counts(trials)
+        for name in (*SUCCESSES, "retention_last_5", "auc_second"):
+            row |= _summary(trials, f"{name}_return").columns(f"{name}_return")
+        rows.append(row)
+    return pd.DataFrame(rows)
 
 
 def learning_table(results: Results) -> pd.DataFrame:
@@ -103,7 +127,7 @@ def _first_phases(trials: pd.DataFrame) -> pd.DataFrame:
 
 
 def _table_1_row(benchmark: str, pair: str, trials: pd.DataFrame) -> Row:
-    row: Row = {name: trials[name].iloc[0] for name in ("benchmark", "pair", "variant", "paper_pair")}
+    row: Row = {name: trials[name].iloc[0] for name in ("benchmark", "pair", "variant", "measure", "paper_pair")}
     row |= _counts(trials)
     for name in ("individual", "sequential", "forgetting"):
         row |= _summary(trials, name).columns(name)
@@ -156,15 +180,22 @@ def neurons_table(results: Results) -> pd.DataFrame:
 
 
 def trials_table(results: Results) -> pd.DataFrame:
-    """One row per trial: every seed's numbers, a Wilson interval for each success rate, and where to look further."""
+    """One row per trial: every seed's numbers, a Wilson interval for each success rate, and where to look further.
+
+    Of scores the raw ones stand in place of the intervals, as `individual_return` and so on.
+    """
     columns = [*GROUP, "seed", "status", *SUCCESSES, "forgetting", "retention_last_5", "auc_second"]
     columns += ["env_steps_to_threshold", "forward_transfer", "stop_reason_second", "learnt_first", "score_undefined"]
-    columns += ["env_steps_first", "env_steps_second", "env_steps_auxiliary"]
+    columns += ["env_steps_first", "env_steps_second", "env_steps_auxiliary", "measure"]
+    scored = results.measure == "score"
+    columns += [f"{name}_return" for name in (*SUCCESSES, "retention_last_5", "auc_second") if scored]
     table = results.finals[columns].copy()
     for name in SUCCESSES:
+        table[f"{name}_n"] = results.finals[f"{name}_n"]
+        if scored:
+            continue
         rates, episodes = results.finals[name], results.finals[f"{name}_n"].fillna(0)
         intervals = [wilson_interval(rate, int(n)) for rate, n in zip(rates, episodes, strict=True)]
-        table[f"{name}_n"] = results.finals[f"{name}_n"]
         table[f"{name}_wilson_low"] = [low for low, _ in intervals]
         table[f"{name}_wilson_high"] = [high for _, high in intervals]
     for name in ("key_first", "key_second"):

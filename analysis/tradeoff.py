@@ -26,18 +26,29 @@ class Measures:
     words: str
 
 
-MEASURES: Mapping[str, Measures] = {
-    "final": Measures("sequential", "second", "final evaluations of both tasks"),
-    "learning": Measures("retention_last_5", "auc_second", "first task's last five evaluations, second task's AUC"),
+MEASURES: Mapping[str, Mapping[str, Measures]] = {
+    "success": {
+        "final": Measures("sequential", "second", "final evaluations of both tasks"),
+        "learning": Measures("retention_last_5", "auc_second", "first task's last five evaluations, second task's AUC"),
+    },
+    "score": {
+        "final": Measures("sequential", "second", "normalised scores of both games' final evaluations"),
+        "learning": Measures("retention_last_5", "auc_second", "first game's last five, second game's AUC, normalised"),
+        "raw": Measures("sequential_return", "second_return", "raw scores of both games' final evaluations"),
+    },
 }
+"""By what trials are judged by: what may be weighed or drawn, the first of each unless something else is asked for.
+
+Raw scores are for looking: those of two games cannot be weighed against each other.
+"""
 
 FRONT_RULE = (
     "Pareto front: the counts whose mean stability and mean plasticity no other count of the same pair and method "
     "matches or beats in both and beats in one."
 )
 KNEE_RULE = (
-    "Knee: the count on the front that lies farthest beyond the straight line between the front's two ends, in success "
-    "rates; none with fewer than three counts on the front or if all lie on or within the line."
+    "Knee: the count on the front that lies farthest beyond the straight line between the front's two ends, in the "
+    "units of the axes; none with fewer than three counts on the front or if all lie on or within the line."
 )
 
 
@@ -66,11 +77,18 @@ class Count:
 class Series:
     """One pair, method and settings, its counts from few neurons to many."""
 
+    measure: str
+    """What it is judged by, `success` or `score`."""
     benchmark: str
     pair: str
     method: str
     variant: str
     counts: tuple[Count, ...]
+
+    @property
+    def tasks(self) -> list[str]:
+        """As they are learnt."""
+        return self.pair.split(" > ")
 
     @property
     def label(self) -> str:
@@ -91,7 +109,9 @@ def all_series(results: Results) -> Iterator[Series]:
             for label, of_count in trials.groupby("skill_neurons", sort=False, dropna=False)
         ]
         counts.sort(key=lambda count: count.neurons or 0)
-        yield Series(str(benchmark), str(pair), str(method), str(variant), tuple(counts))
+        yield Series(
+            str(trials["measure"].iloc[0]), str(benchmark), str(pair), str(method), str(variant), tuple(counts)
+        )
 
 
 def _neurons(trials: pd.DataFrame) -> int | None:

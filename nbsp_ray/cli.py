@@ -6,6 +6,7 @@ Exit codes: 0 all done, 1 some phases failed, 2 bad usage, 3 not finished (run t
 from __future__ import annotations
 
 import json
+import re
 import shlex
 import sys
 from pathlib import Path
@@ -115,7 +116,7 @@ def plan(
         if status.left:
             notes.append(memory_note(planned, status.left, available_bytes(), cost.side_by_side))
         run_it = _command("run", loaded, root)
-        print_plan(planned, status, cost, command=run_it, title=loaded.title, notes=search_lines(found))
+        print_plan(planned, status, cost, command=run_it, title=loaded.title, notes=notes)
 
 
 @app.command()
@@ -270,11 +271,12 @@ def advise(
     from nbsp_ray.store import Store
 
     _, planned = _planned(sweep, overrides, root)
-    advice = analysis.advise(analysis.load(Store(root).root, planned), weight_stability)
+    results = analysis.load(Store(root).root, planned)
+    advice = analysis.advise(results, weight_stability)
     if as_json:
         _print_json(advice_json(advice, weight_stability))
     else:
-        print_advice(advice, weight_stability)
+        print_advice(advice, results, weight_stability)
 
 
 @app.command()
@@ -329,6 +331,42 @@ def probe(
     else:
         print_probe(found)
     _say(f"Report: {_short(folder / 'probe.md')}")
+
+
+@app.command()
+def watch(
+    target: Annotated[
+        str, typer.Argument(metavar="KEY-OR-SWEEP", help="A phase's key, as reports give it, or a sweep.")
+    ],
+    overrides: Overrides = None,
+    root: Root = DEFAULT_ROOT,
+    to: Annotated[Path | None, typer.Option(help="Folder for the films; default: beside the report.")] = None,
+    episodes: Annotated[int, typer.Option(min=1, help="In each film: the first ones of the final evaluation.")] = 1,
+    deterministic: Annotated[bool, typer.Option(help="The most likely actions, in place of drawn ones.")] = False,
+    most_env_steps: Annotated[int, typer.Option(min=1, help="Of an episode: a game may last half an hour.")] = 5_000,
+) -> None:
+    """Film saved agents: the first task after each phase, and the second; of a sweep, its first finished trial."""
+    from nbsp_ray import filming
+    from nbsp_ray.store import Store
+
+    store = Store(root)
+    if re.fullmatch("[0-9a-f]{4,20}", target):
+        from analysis.export import find_key
+
+        key = find_key(store, target)
+        shots, folder = filming.shots_of_phase(store, key), store.report_folder("films") / key
+    else:
+        loaded, planned = _planned(target, overrides, root)
+        trial = filming.finished_trial(planned, store)
+        if trial is None:
+            _hint_at_last_overrides(store, loaded, nothing_done=True)
+            raise NbspError(f"no trial of {loaded.name} is finished yet; `{_command('run', loaded, root)}` does that")
+        if len(planned.trials) > 1:
+            _say(f"One of {len(planned.trials)} trials: {trial.label}. Others: methods=..., seeds=..., pairs=...")
+        shots, folder = filming.shots_of_trial(store, trial), store.report_folder(loaded.name) / "films" / trial.name
+    wish = filming.Wish(episodes, deterministic, most_env_steps)
+    for path in filming.film(store, shots, to or folder, wish, _say):
+        _say(f"Film: {_short(path)}")
 
 
 export = typer.Typer(help="Write results for others: tables, agents.", no_args_is_help=True, rich_markup_mode=None)

@@ -130,14 +130,14 @@ def print_checks(checks: Sequence[Check]) -> None:
 
 
 def print_results(results: Results, *, title: str) -> None:
-    """The table of a sweep, and what must be said under it."""
-    from analysis.console import console_table
+    """The tables of a sweep, and what must be said under each."""
+    from analysis.console import console_tables
 
-    table, notes = console_table(results, title=title)
     console = Console(highlight=False, width=None if sys.stdout.isatty() else 120)
-    console.print(table)
-    for note in notes:
-        console.print(f"  {note}", soft_wrap=True)
+    for table, notes in console_tables(results, title=title):
+        console.print(table)
+        for note in notes:
+            console.print(f"  {note}", soft_wrap=True)
 
 
 def advice_json(advice: Sequence[Advice], weight_stability: float) -> dict[str, Any]:
@@ -173,7 +173,7 @@ def advice_json(advice: Sequence[Advice], weight_stability: float) -> dict[str, 
     }
 
 
-def print_advice(advice: Sequence[Advice], weight_stability: float) -> None:
+def print_advice(advice: Sequence[Advice], results: Results, weight_stability: float) -> None:
     """A table of each pair's counts, and what it comes to."""
     from analysis.advise import advice_notes
     from analysis.cells import number
@@ -196,7 +196,7 @@ def print_advice(advice: Sequence[Advice], weight_stability: float) -> None:
         if one.left_out:
             console.print(Text(f"Left out, without a finished seed in common: {', '.join(one.left_out)}."))
         console.print()
-    for note in advice_notes(weight_stability):
+    for note in advice_notes(results, weight_stability):
         console.print(Text(f"  {note}"), soft_wrap=True)
 
 

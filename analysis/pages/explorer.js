@@ -17,8 +17,11 @@ function element(tag, text, attributes = {}) {
   return made;
 }
 
+const shown = () => DATA.measures.find((m) => m.id === state.measure);
+
 function layout(x, y, extra = {}) {
-  const axis = (title) => ({ title: { text: title, font: { size: 12 } }, range: [-0.05, 1.05], gridcolor: colour("--line"),
+  const range = shown().rate ? [-0.05, 1.05] : undefined;
+  const axis = (title) => ({ title: { text: title, font: { size: 12 } }, range, gridcolor: colour("--line"),
     zeroline: false, linecolor: colour("--quiet"), tickfont: { size: 11 } });
   return { paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)", font: { color: colour("--ink"), family: "inherit" },
     margin: { l: 52, r: 12, t: 12, b: 44 }, hovermode: "closest", showlegend: false,
@@ -27,7 +30,7 @@ function layout(x, y, extra = {}) {
     xaxis: axis(x), yaxis: axis(y), ...extra };
 }
 
-const visible = () => DATA.series.filter((s) => state.pairs.has(s.pair) && state.methods.has(s.method));
+const visible = () => DATA.series.filter((s) => s.kind === shown().kind && state.pairs.has(s.pair) && state.methods.has(s.method));
 const dashes = ["solid", "dash", "dot", "dashdot"];
 
 function seedTrace(series) {
@@ -74,7 +77,7 @@ function marks(series) {
 function drawTradeoff() {
   const traces = visible().flatMap((series) => [meanTrace(series), ...marks(series), seedTrace(series)]);
   const plot = byId("tradeoff");
-  Plotly.react(plot, traces, layout("stability: success on the first task", "plasticity: success on the second task"), SETTINGS);
+  Plotly.react(plot, traces, layout(`stability: ${shown().axis}, first ${shown().task}`, `plasticity: ${shown().axis}, second ${shown().task}`), SETTINGS);
   plot.removeAllListeners?.("plotly_click");
   plot.on("plotly_click", ({ points }) => {
     const trial = points.map((p) => p.customdata).find(Number.isInteger);
@@ -117,7 +120,7 @@ function drawTrial() {
   const panel = byId("trial");
   panel.replaceChildren();
   if (state.trial === null) {
-    panel.append(element("p", "No seed has finished both tasks yet; nothing to click on."));
+    panel.append(element("p", `No seed has finished both ${shown().task}s yet, in these measures; nothing to click on.`));
     return;
   }
   const t = DATA.trials[state.trial];
@@ -139,15 +142,23 @@ function drawTrial() {
 function drawCurves(t) {
   const line = (curve, name, own, dash) => ({ type: "scatter", mode: "lines", name, x: curve.x, y: curve.y,
     line: { color: own, dash, width: 2 }, hovertemplate: `%{y:.2f} at %{x:,}<extra>${name}</extra>` });
-  const traces = [line(t.training, "second task, last ten episodes", method[t.method].colour, "solid"),
-    line(t.retained, "first task, evaluated", colour("--ink"), "dash")];
+  const rate = t.measure === "success";
+  const traces = rate
+    ? [line(t.training, "second task, last ten episodes", method[t.method].colour, "solid"),
+      line(t.retained, "first task, evaluated", colour("--ink"), "dash")]
+    : [line(t.training, `${t.second_task}, last ten games`, method[t.method].colour, "solid"),
+      { ...line(t.retained, `${t.first_task}, evaluated`, colour("--ink"), "dash"), yaxis: "y2" }];
   const stop = t.training.stopped;
   if (stop !== null && t.training.y.length)
     traces.push({ type: "scatter", mode: "markers", name: "stopped early", x: [stop], y: [t.training.y.at(-1)],
       marker: { symbol: "x-thin", size: 9, line: { width: 2, color: method[t.method].colour } } });
-  const axes = layout("env steps in the second phase", "success rate", { showlegend: true,
+  const axes = layout("env steps in the second phase", rate ? "success rate" : `raw score, ${t.second_task}`, { showlegend: true,
     legend: { orientation: "h", y: 1.02, yanchor: "bottom", x: 0, font: { size: 11 } }, margin: { l: 52, r: 12, t: 30, b: 40 } });
   axes.xaxis.range = [0, t.budget];
+  if (!rate) {
+    axes.yaxis2 = { ...axes.yaxis, title: { text: t.first_task, font: { size: 12 } }, overlaying: "y", side: "right", showgrid: false };
+    axes.margin.r = 52;
+  }
   Plotly.newPlot("curves", traces, axes, { ...SETTINGS, displayModeBar: false });
 }
 
@@ -219,7 +230,18 @@ tick(byId("methods"), DATA.methods.map((m) => m.name), state.methods, (label, na
   swatch.style.background = method[name].colour;
   label.append(swatch);
 });
-select("measure", DATA.measures.map((m) => m.id), DATA.measures.map((m) => m.words), (value) => (state.measure = value));
+const there = (t) => (t[state.measure] ?? [null]).every((v) => v !== null);
+
+function firstTrial() {
+  const at = DATA.trials.findIndex((t) => t.count === DATA.counts[state.count]?.label && there(t));
+  const first = at >= 0 ? at : DATA.trials.findIndex(there);
+  state.trial = first >= 0 ? first : null;
+}
+
+select("measure", DATA.measures.map((m) => m.id), DATA.measures.map((m) => m.words), (value) => {
+  state.measure = value;
+  if (state.trial === null || !there(DATA.trials[state.trial])) firstTrial();
+});
 select("network", DATA.networks, DATA.networks, (value) => (state.network = value));
 byId("count").max = Math.max(0, DATA.counts.length - 1);
 byId("count").value = state.count = Math.floor((DATA.counts.length - 1) / 2);
@@ -229,10 +251,8 @@ byId("count").addEventListener("input", (event) => {
   drawTradeoff();
   drawSummary();
 });
-for (const rule of [...DATA.rules, "Table: mean ± standard error over the seeds that have both numbers, and their 95 % Student t interval, cut at 0 and 1; one seed has neither."])
+for (const rule of [...DATA.rules, "Table: mean ± standard error over the seeds that have both numbers, and their 95 % Student t interval (of rates cut at 0 and 1); one seed has neither."])
   byId("notes").append(element("li", rule));
-const first = DATA.trials.findIndex((t) => t[state.measure].every((v) => v !== null));
-const atSlider = DATA.trials.findIndex((t) => t.count === DATA.counts[state.count]?.label && t[state.measure].every((v) => v !== null));
-state.trial = atSlider >= 0 ? atSlider : first >= 0 ? first : null;
+firstTrial();
 matchMedia("(prefers-color-scheme: dark)").addEventListener("change", draw);
 draw();

@@ -25,6 +25,16 @@ SETTINGS: Mapping[str, Any] = {
     "evaluation": {"episodes": EPISODES},
 }
 
+GAMES: Mapping[str, Any] = {
+    **SETTINGS,
+    "benchmark": "atari",
+    "pairs": (("Pong", "Bowling"), ("DemonAttack", "Carnival")),
+    "first": {"env_steps": BUDGET, "eval_every": 100, "stop": "fixed"},
+    "second": {"env_steps": BUDGET, "eval_every": 100, "stop": "fixed"},
+    "evaluation": {"env_steps": 1_000},
+}
+"""Pong is won at 21 and lost at -21, random play gets -20.7 and a human 9.3; Carnival has no reference scores."""
+
 MANIFEST = {"host": "box", "device": "cpu", "git_commit": "abc", "versions": {"python": "3.11.8", "torch": "2.11"}}
 AGENT = {"w": np.zeros(1, dtype=np.float32)}
 NEURONS = {
@@ -47,6 +57,16 @@ NBSP_REPORT: Mapping[str, Any] = {
 def plan_of(**changes: Any) -> Plan:
     """The plan of `SETTINGS` with some of them changed."""
     return make_plan("x", [Sweep.model_validate({**SETTINGS, **changes})])
+
+
+def games_of(**changes: Any) -> Plan:
+    """The plan of `GAMES` with some settings changed."""
+    return make_plan("x", [Sweep.model_validate({**GAMES, **changes})])
+
+
+def both_of(**changes: Any) -> Plan:
+    """Tasks and games in one plan."""
+    return make_plan("x", [Sweep.model_validate({**settings, **changes}) for settings in (SETTINGS, GAMES)])
 
 
 def find(plan: Plan, method: str, seed: int, pair: tuple[str, ...] = (FIRST, SECOND)) -> Trial:
@@ -133,3 +153,54 @@ def learn_second(
     learn(store, plan, key, rows, env_steps=100 * (len(curve) - 1), **result)
     evaluate(store, plan, key, first, sequential, deterministic=sequential)
     evaluate(store, plan, key, last, second, deterministic=second)
+
+
+def scores(task: str, means: Sequence[float], every: int = 100) -> list[dict[str, Any]]:
+    """Evaluations of a game, as `evaluations` of a task."""
+    rows = evaluations(task, means, every)
+    return [row | {"success": None, "env_return": row["success"], "episodes": 3} for row in rows]
+
+
+def played(task: str, returns: Sequence[float]) -> list[dict[str, Any]]:
+    """One training game each 25 env steps."""
+    return [
+        {"kind": "training", "env_steps": 25 * (i + 1), "episode": i, "task": task, "success": None, "env_return": one}
+        for i, one in enumerate(returns)
+    ]
+
+
+def score(store: Store, plan: Plan, key: str, task: str, returns: Sequence[float]) -> None:
+    """Write all final evaluations of a game, with these returns of its games."""
+    for record in plan.phases[key].evaluations.values():
+        if record.task == task:
+            data = record.model_dump() | {"env_return": list(returns), "success": [], "success_rate": None}
+            data |= {"mean_return": float(np.mean(returns)), "episodes": len(returns), "env_steps": 1_000}
+            store.phase(key).write_evaluation(record.id, data, None)
+
+
+def play_first(store: Store, plan: Plan, trial: Trial, returns: Sequence[float]) -> None:
+    """A first game whose final evaluation had these returns."""
+    key, game = trial.phases[0], trial.tasks[0]
+    mean = float(np.mean(returns))
+    learn(store, plan, key, scores(game, (0, mean / 2, mean, mean, mean)) + played(game, [mean] * 16))
+    score(store, plan, key, game, returns)
+
+
+def play_second(
+    store: Store, plan: Plan, trial: Trial, first: Sequence[float], second: Sequence[float], **result: Any
+) -> None:
+    """A second game, and what is left of the first."""
+    key, (game, other) = trial.phases[1], trial.tasks
+    of_both = zip(scores(game, (9, 8, 7, 6, 5)), scores(other, (0, 10, 20, 30, 40)), strict=True)
+    rows = [row for both in of_both for row in both]
+    learn(store, plan, key, rows + played(other, [float(np.mean(second))] * 16), **result)
+    score(store, plan, key, game, first)
+    score(store, plan, key, other, second)
+
+
+def play_all(store: Store, plan: Plan) -> None:
+    """Every trial on games: first games alike, later ones better with every trial, seed 1 better than seed 0."""
+    for number, trial in enumerate(one for one in plan.trials if one.benchmark == "atari"):
+        play_first(store, plan, trial, [9.3, 9.3 + 2 * trial.seed])
+        report = NBSP_REPORT if trial.method == "nbsp" else {}
+        play_second(store, plan, trial, [-20.7 + number, -5.7], [23.1 + 10 * number], **report)

@@ -66,7 +66,7 @@ def test_the_training_curve_is_the_mean_of_ten_episodes(store, plan):
     found = CurveReader(analysis.load(store.root, plan)).training(trial.phases[0])
     # Sixteen episodes, six failures first: the tenth ends four successes, the last ten.
     assert found.env_steps.tolist() == [25.0 * n for n in range(10, 17)]
-    assert found.success.tolist() == pytest.approx([0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0])
+    assert found.heights.tolist() == pytest.approx([0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0])
     assert (found.done, found.end) == (True, BUDGET)
 
 
@@ -87,4 +87,4 @@ def test_a_phase_that_trials_share_counts_once(store):
     results = analysis.load(store.root, plan)
     reader = CurveReader(results)
     for trial in plan.trials:
-        assert reader.evaluation(trial.phases[1], FIRST).success.tolist() == [1, 0.8, 0.6, 0.4, 0.2]
+        assert reader.evaluation(trial.phases[1], FIRST).heights.tolist() == [1, 0.8, 0.6, 0.4, 0.2]

@@ -5,11 +5,11 @@ from rich.console import Console
 from synthetic_store import find, learn_first, learn_second, plan_of
 
 import analysis
-from analysis.console import console_table
+from analysis.console import console_tables
 
 
 def shown(results, width=160):
-    table, notes = console_table(results, title="Toy")
+    ((table, notes),) = console_tables(results, title="Toy")
     text = io.StringIO()
     Console(width=width, file=text).print(table)
     return text.getvalue(), notes

@@ -32,9 +32,9 @@ def test_the_page_knows_means_front_and_knee(results):
     assert [count["label"] for count in base["counts"]] == [""]
     assert [count["label"] for count in nbsp["counts"]] == ["0.1", "0.2", "0.8"]
     low = nbsp["counts"][0]
-    assert (low["neurons"], low["planned"], low["final"]["n"]) == (2, 2, 2)
-    assert low["final"]["stability"] == {"mean": 0.4, "se": 0.0, "t": [0.4, 0.4]}
-    assert nbsp["fronts"]["final"] == {"front": [0, 1, 2], "knee": 1}
+    assert (low["neurons"], low["planned"], low["success-final"]["n"]) == (2, 2, 2)
+    assert low["success-final"]["stability"] == {"mean": 0.4, "se": 0.0, "t": [0.4, 0.4]}
+    assert nbsp["fronts"]["success-final"] == {"front": [0, 1, 2], "knee": 1}
     assert [one["label"] for one in data["counts"]] == ["0.1", "0.2", "0.8"]
     assert [one["name"] for one in data["methods"]] == ["base", "nbsp"]
 
@@ -42,7 +42,7 @@ def test_the_page_knows_means_front_and_knee(results):
 def test_each_trial_has_what_a_click_shows(results):
     data = explorer_data(results, "x", ())
     trial = data["trials"][data["series"][1]["counts"][2]["trials"][1]]
-    assert (trial["seed"], trial["count"], trial["final"]) == (1, "0.8", [1.0, 0.1])
+    assert (trial["seed"], trial["count"], trial["success-final"]) == (1, "0.8", [1.0, 0.1])
     assert trial["retained"]["y"] == [1, 0.8, 0.6, 0.4, 0.2]
     assert trial["folders"]["second"].startswith(str(results.root))
     assert trial["selected"]["actor"] is None
@@ -89,7 +89,7 @@ def test_a_sweep_hardly_begun_has_a_page(store, plan):
     store.phase(find(plan, "base", 0).phases[0]).write_progress({"env_steps": 3})
     data = explorer_data(analysis.load(store.root, plan), "x", ())
     assert {trial["status"] for trial in data["trials"]} == {"partial", "missing"}
-    assert data["series"][0]["counts"][0]["final"]["stability"] == {"mean": None, "se": None, "t": [None, None]}
+    assert data["series"][0]["counts"][0]["success-final"]["stability"] == {"mean": None, "se": None, "t": [None, None]}
     json.dumps(data, allow_nan=False)
 
 

@@ -13,10 +13,10 @@ def test_success_rate_is_the_share_of_successful_episodes():
     assert np.isnan(metrics.success_rate([]))
 
 
-def test_rolling_success_begins_with_the_first_full_window():
-    rolled = metrics.rolling_success(np.array([0, 0, 1, 1, 1.0]), window=3)
+def test_rolling_mean_begins_with_the_first_full_window():
+    rolled = metrics.rolling_mean(np.array([0, 0, 1, 1, 1.0]), window=3)
     np.testing.assert_allclose(rolled, [np.nan, np.nan, 1 / 3, 2 / 3, 1])
-    assert np.isnan(metrics.rolling_success(np.ones(9))).all()
+    assert np.isnan(metrics.rolling_mean(np.ones(9))).all()
 
 
 def test_area_is_the_mean_height_by_trapezoids():

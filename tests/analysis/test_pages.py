@@ -114,7 +114,7 @@ def test_pairs_and_methods_can_be_left_out(explorer: Browser):
 
 def test_measures_and_network_can_be_chosen(explorer: Browser):
     before = rows(explorer)
-    set_control(explorer, "#measure", "learning", "change")
+    set_control(explorer, "#measure", "success-learning", "change")
     # Retention is the mean of 0.8, 0.6, 0.4, 0.2, whatever the final evaluation said.
     assert {row[4] for row in rows(explorer)} == {"0.50 ± 0.00"}
     assert rows(explorer) != before
@@ -127,7 +127,8 @@ def test_a_click_on_a_seed_shows_its_trial(explorer: Browser):
         """(() => {
           const plot = document.querySelector('#tradeoff');
           const seed = DATA.trials.findIndex(t => t.count === '0.1' && t.seed === 1);
-          const [x, y] = DATA.trials[seed].final, box = plot.getBoundingClientRect(), {xaxis, yaxis} = plot._fullLayout;
+          const [x, y] = DATA.trials[seed]['success-final'], {xaxis, yaxis} = plot._fullLayout;
+          const box = plot.getBoundingClientRect();
           return [box.left + xaxis._offset + xaxis.l2p(x), box.top + yaxis._offset + yaxis.l2p(y)];
         })()"""
     )

@@ -10,7 +10,7 @@ from analysis.columns import CURVES, PHASES
 from analysis.report import write_tables
 from nbsp_ray.errors import NbspError
 
-TABLES = {"results", "individual_sequential", "learning", "differences", "neurons", "trials"}
+TABLES = {"results", "individual_sequential", "learning", "differences", "neurons", "trials", "settings"}
 FIGURES = {"two_phases", "methods", "first_tasks"}
 
 

@@ -47,7 +47,7 @@ def test_the_metrics_of_two_seeds_by_hand(tmp_path: Path, plan: Plan) -> None:
     results = load(tmp_path, plan)
     table = sequences_table(results)
     (row,) = table.to_dict("records")
-    assert row["average_success_mean"] == pytest.approx((0.6 + 0.7) / 2)
+    assert row["average_performance_mean"] == pytest.approx((0.6 + 0.7) / 2)
     assert row["forgetting_measure_mean"] == pytest.approx((0.5 + 0.6) / 2)
     assert row["forgetting_measure_n"] == row["done"] == row["seeds"] == 2
     assert row["success_2_reach"] == pytest.approx(0.1)
@@ -62,8 +62,8 @@ def test_a_sequence_that_has_not_ended_is_counted_but_not_averaged(tmp_path: Pat
     write(store, plan, 0, [{"reach": 1.0}, {"reach": 0.2, "avoid": 0.9}, {"reach": 0.8, "avoid": 0.4}])
     write(store, plan, 1, [{"reach": 1.0}])
     (row,) = sequences_table(load(tmp_path, plan)).to_dict("records")
-    assert (row["average_success_n"], row["done"], row["seeds"]) == (1, 1, 2)
-    assert row["average_success_mean"] == pytest.approx(0.6)
+    assert (row["average_performance_n"], row["done"], row["seeds"]) == (1, 1, 2)
+    assert row["average_performance_mean"] == pytest.approx(0.6)
 
 
 def test_pairs_have_no_such_table(tmp_path: Path) -> None:

@@ -3,7 +3,7 @@ import pytest
 from synthetic_store import find, learn_first, learn_second, plan_of
 
 import analysis
-from analysis import cells, markdown, show
+from analysis import captions, cells, markdown, show
 
 
 def test_numbers_are_rounded_and_never_minus_zero():
@@ -69,11 +69,11 @@ def test_one_seed_ranks_nothing(store):
 
 def test_a_table_without_rows_is_left_out(store, plan):
     names = [table.name for table in show.all_tables(analysis.load(store.root, plan))]
-    assert names == ["results", "individual_sequential", "learning", "differences", "trials"]
+    assert names == ["results", "individual_sequential", "learning", "differences", "trials", "settings"]
 
 
 def test_what_ran_counts_trials(full, plan):
-    assert show.what_ran(analysis.load(full.root, plan)) == "4 trials: 4 done."
+    assert captions.what_ran(analysis.load(full.root, plan)) == "4 trials: 4 done."
 
 
 def test_markdown_escapes_what_would_break_a_row():

@@ -12,3 +12,15 @@ def denormal_numbers() -> Iterator[None]:
     yield
     if "torch" in sys.modules:
         sys.modules["torch"].set_flush_denormal(False)
+
+
+@pytest.fixture(scope="module")
+def pixel_toy() -> Iterator[None]:
+    """Tiny games are a benchmark as long as a module's tests run."""
+    from pixel_toy import BENCHMARK
+
+    from nbsp_ray.benchmarks import benchmarks
+
+    benchmarks()[BENCHMARK.name] = BENCHMARK
+    yield
+    del benchmarks()[BENCHMARK.name]

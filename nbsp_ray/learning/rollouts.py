@@ -154,3 +154,4 @@ class GameRollouts(Rollouts):
             for start in range(0, len(own), small):
                 batch = game.take(own[start : start + small] - starts[number])
                 yield batch.observations[0].numpy(), batch.actions[0].numpy()
+            del game  # before the next is opened

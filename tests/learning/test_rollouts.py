@@ -1,0 +1,181 @@
+"""Steps of an evaluation: what is read back is what the policy saw and did, one game in memory at a time."""
+
+import gc
+import weakref
+from collections.abc import Iterator
+
+import numpy as np
+import pytest
+from pixel_toy import BENCHMARK, SIZE, STACK, BallEnv
+
+from nbsp_ray.benchmarks import Action, Env, Observation, Step
+from nbsp_ray.learning import rollouts as module
+from nbsp_ray.learning.acting import CategoricalPolicy
+from nbsp_ray.learning.evaluation import EpisodePlan, play
+from nbsp_ray.learning.final import read_rollouts
+from nbsp_ray.learning.frames import frame_row_width
+from nbsp_ray.learning.rollouts import GameRecorder, GameRollouts, VectorRollouts, new_recorder
+from nbsp_ray.store import PhaseFolder, Store
+
+SPACES = BENCHMARK.spaces()["catch"]
+RECORD = "catch.rollouts.60steps.train"
+
+
+class Witness(CategoricalPolicy):
+    """Acts at random and keeps what it saw and did."""
+
+    def __init__(self) -> None:
+        self._actions = 3
+        self.seen: list[np.ndarray] = []
+        self.did: list[int] = []
+
+    def __call__(self, observation: Observation, noise: np.ndarray | None) -> np.integer:
+        assert noise is not None
+        self.seen.append(observation.copy())
+        self.did.append(int(noise.argmax()))
+        return noise.argmax()
+
+
+@pytest.fixture
+def folder(tmp_path_factory: pytest.TempPathFactory) -> PhaseFolder:
+    return Store(tmp_path_factory.mktemp("results"), create=True).phase("0" * 20)
+
+
+def played(folder: PhaseFolder, games: int = 6) -> tuple[Witness, list[float], list[int], int]:
+    """Games played and stored as a final evaluation does; who saw them, their returns, their lengths, lives lost."""
+    witness, recorder, env = Witness(), new_recorder(SPACES), BallEnv("catch")
+    assert isinstance(recorder, GameRecorder)
+    returns, lengths, lost, step_once = [], [], [], env.step
+
+    def step(action: Action) -> Step:
+        found = step_once(action)
+        lost.append(found.resumes is not None)
+        return found
+
+    env.step = step  # type: ignore[method-assign]
+    for number in range(games):
+        plan = EpisodePlan(number % env.variations, np.random.default_rng(number))
+        episode = play(witness, env, plan, recorder=recorder)
+        rows = recorder.take_game()
+        assert rows.shape == (episode.env_steps + 1, frame_row_width(SPACES))
+        folder.write_game(RECORD, number, rows)
+        assert episode.env_return is not None
+        returns.append(episode.env_return)
+        lengths.append(episode.env_steps)
+    folder.write_evaluation(RECORD, {"env_return": returns}, None)
+    return witness, returns, lengths, sum(lost)
+
+
+def read(folder: PhaseFolder) -> GameRollouts:
+    found = read_rollouts(folder, RECORD, SPACES)
+    assert isinstance(found, GameRollouts)
+    return found
+
+
+@pytest.mark.parametrize("size", [1, 7, 4096])
+def test_stacks_read_back_are_those_the_policy_saw(folder: PhaseFolder, size: int) -> None:
+    witness, returns, lengths, lost = played(folder)
+    assert len(set(lengths)) > 1
+    assert lost >= 3, "stacks must begin anew within games"
+    rollouts = read(folder)
+    blocks = list(rollouts.blocks(size))
+    assert max(len(observations) for observations, _ in blocks) <= size
+    np.testing.assert_array_equal(np.concatenate([observations for observations, _ in blocks]), witness.seen)
+    np.testing.assert_array_equal(np.concatenate([actions for _, actions in blocks]), witness.did)
+    assert rollouts.criterion.tolist() == [
+        value for value, steps in zip(returns, lengths, strict=True) for _ in range(steps)
+    ]
+
+
+def test_the_criterion_is_the_raw_return_of_the_whole_game(folder: PhaseFolder) -> None:
+    """Of all its lives, and not of clipped rewards: a round won scores 2."""
+    _, returns, _, _ = played(folder)
+    env, sums = BallEnv("catch"), []
+    for number in range(6):
+        chance, total, over = np.random.default_rng(number), 0.0, False
+        policy = Witness()
+        observation = env.reset(number % env.variations, chance)
+        while not over:
+            step = env.step(policy(observation, policy.noise(chance)))
+            assert step.score in (0.0, 2.0)
+            total += step.score or 0
+            observation = step.observation if step.resumes is None else step.resumes
+            over = step.ends
+        sums.append(total)
+    assert returns == sums
+    assert len(set(read(folder).criterion)) > 1
+
+
+def test_some_steps_are_taken_from_all_games(folder: PhaseFolder, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "STACKS", 4)
+    witness, _, lengths, _ = played(folder)
+    steps = np.random.default_rng(0).permutation(sum(lengths))[:40]
+    blocks = list(read(folder).take(steps))
+    assert max(len(actions) for _, actions in blocks) == 4
+    np.testing.assert_array_equal(np.concatenate([seen for seen, _ in blocks]), np.array(witness.seen)[np.sort(steps)])
+    np.testing.assert_array_equal(np.concatenate([did for _, did in blocks]), np.array(witness.did)[np.sort(steps)])
+    first, last = (list(read(folder).take(np.array([step]))) for step in (0, sum(lengths) - 1))
+    np.testing.assert_array_equal(first[0][0][0], witness.seen[0])
+    np.testing.assert_array_equal(last[0][0][0], witness.seen[-1])
+
+
+def test_one_game_is_mapped_at_a_time(folder: PhaseFolder) -> None:
+    _, _, lengths, _ = played(folder)
+    rollouts, open_now = read(folder), list[weakref.ref[np.ndarray]]()
+    opened = rollouts.open_game
+
+    def watched(number: int) -> np.ndarray:
+        gc.collect()
+        assert all(one() is None for one in open_now)
+        rows = opened(number)
+        open_now.append(weakref.ref(rows))
+        return rows
+
+    again = GameRollouts(rollouts.criterion, rollouts.spaces, rollouts.ends, watched)
+    for _ in again.blocks(5):
+        pass
+    assert len(open_now) == len(lengths)
+
+
+def test_a_game_that_is_missing_is_no_rollouts(folder: PhaseFolder) -> None:
+    assert read_rollouts(folder, RECORD, SPACES) is None
+    played(folder)
+    (folder.path / "evaluations" / RECORD / "00003.npy").unlink()
+    assert read_rollouts(folder, RECORD, SPACES) is None
+
+
+def test_a_recorder_holds_single_frames(folder: PhaseFolder) -> None:
+    """A game of 27,000 steps must not keep its stacks alive, which are four times as much."""
+    recorder, env = GameRecorder(), BallEnv("catch")
+    stacks = [weakref.ref(stack) for stack in _steps(recorder, env)]
+    gc.collect()
+    assert sum(stack() is not None for stack in stacks) <= 1, "the environment's own"
+    assert recorder.take_game().nbytes == (len(stacks) + 1) * (SIZE * SIZE + 4)
+
+
+def _steps(recorder: GameRecorder, env: Env) -> Iterator[np.ndarray]:
+    observation = env.reset(0, np.random.default_rng(0))
+    for _ in range(8):
+        step = env.step(np.int64(0))
+        recorder.add(observation, np.int64(0), step)
+        yield observation
+        observation = step.observation
+
+
+def test_vector_rollouts() -> None:
+    observations, actions = np.arange(20.0).reshape(10, 2), np.arange(10.0)[:, None]
+    rollouts = VectorRollouts(np.arange(10.0), observations, actions)
+    blocks = list(rollouts.blocks(4))
+    assert [len(block) for block, _ in blocks] == [4, 4, 2]
+    np.testing.assert_array_equal(np.concatenate([block for block, _ in blocks]), observations)
+    ((some, did),) = rollouts.take(np.array([7, 2]))
+    assert some.tolist() == [[14, 15], [4, 5]]
+    assert did.tolist() == [[7], [2]]
+
+
+def test_the_shapes_of_stacks(folder: PhaseFolder) -> None:
+    played(folder, games=1)
+    observations, actions = next(read(folder).blocks(3))
+    assert observations.shape == (3, STACK, SIZE, SIZE)
+    assert observations.dtype == np.uint8
+    assert actions.shape == (3,)

@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from interrupted import run_interrupted, what_it_left
 from toy_phases import ONE_THREAD, phase_run, phases_of, run_whole, toy_plan
 
 from nbsp_ray.learning.run import PhaseRun
@@ -35,39 +36,6 @@ VARIANTS: dict[str, dict[str, Any]] = {
     },
     "three tasks": {"pairs": (("reach", "avoid", "reach"),), "first": {"env_steps": 100}, "second": {"env_steps": 100}},
 }
-
-
-def what_it_left(store: Store, phase: PlannedPhase) -> dict[str, Any]:
-    """Everything but times, hosts and notes, and the scraps of a write that was killed."""
-    folder = store.phase(phase.key)
-    found: dict[str, Any] = {
-        str(path.relative_to(folder.path)): path.read_bytes()
-        for path in sorted(folder.path.rglob("*"))
-        if path.is_file() and path.name not in ("result.json", "manifest.json") and not path.name.startswith(".")
-    }
-    result = folder.result()
-    assert result is not None
-    times = ("seconds", "env_steps_per_second", "notes")
-    return found | {"result": {name: value for name, value in result.items() if name not in times}}
-
-
-def run_interrupted(store: Store, phase: PlannedPhase, seed: int) -> int:
-    """Run a phase to its end, dropping it at random; the number of times it was dropped."""
-    chance, dropped = random.Random(seed), 0
-    while True:
-        run = phase_run(store, phase)
-        for _ in range(chance.randint(1, 4)):
-            progress = run.advance(0)
-            if progress.stage == "evaluating" and chance.random() < 0.5:
-                progress = run.advance(600)  # an evaluation that is cut begins anew
-            if progress.done:
-                return dropped
-            if chance.random() < 0.5:
-                run.save()
-        run.save()
-        if chance.random() < 0.5:
-            run.advance(0)  # work after the checkpoint is lost
-        dropped += 1
 
 
 @pytest.fixture(scope="module")

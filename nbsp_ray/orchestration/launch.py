@@ -104,12 +104,13 @@ def run_plan(
     preflight.check_settings(plan, todo)
     preflight.check_disk(plan, todo, store, live.say)
     if address is None:
-        preflight.check_cpus(plan, todo, cpus or os.cpu_count() or 1)
+        here = cpus or os.cpu_count() or 1
+        preflight.check_cpus(plan, todo, here)
         preflight.check_here(plan, todo)
-    launch = _Launch(plan, store, todo, live, max_concurrent=max_concurrent, failure_retries=failure_retries)
         fits = preflight.check_memory(plan, todo, here, live.say)
         if fits is not None:
             max_concurrent = min(fits, max_concurrent or fits)
+    launch = _Launch(plan, store, todo, live, max_concurrent=max_concurrent, failure_retries=failure_retries)
     with StopRequest(live.say) as stop, _quiet():
         try:
             with _ray(address, cpus, stop):

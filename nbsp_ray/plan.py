@@ -139,6 +139,12 @@ class Trial:
         return EvaluationSpec(task=task, episodes=self.episodes, mode=mode, goals=goals, env_steps=self.env_steps)
 
     @property
+    def name(self) -> str:
+        """For a folder."""
+        neurons = "" if self.skill_neurons is None else f"-{self.skill_neurons}"
+        return f"{'-'.join(self.tasks)}-{self.method}{neurons}-seed{self.seed}"
+
+    @property
     def label(self) -> str:
         """For people."""
         neurons = "" if self.skill_neurons is None else f" {self.skill_neurons}"

@@ -120,6 +120,9 @@ class Env(ABC):
         """
         raise NbspError(f"{type(self).__name__} has no picture to film; override its `picture`")
 
+    def close(self) -> None:  # noqa: B027 - most have nothing to give back
+        """Give back what pictures took."""
+
 
 class Benchmark(ABC):
     """A family of tasks with a common measure."""
@@ -135,6 +138,8 @@ class Benchmark(ABC):
     """Whatever of the simulator and its rewards changes numbers; part of every key."""
     measure: Literal["success", "score"] = "success"
     """What an episode is judged by: its success flag, or the sum of its scores."""
+    pace: float = 10.0
+    """Env steps in a second of a film in real time."""
     heldout: bool = True
     """Whether there are other variations than those of training."""
     convolutions: Convolutions = ()

@@ -203,6 +203,7 @@ class Atari(Benchmark):
     horizon = AtariEnv.horizon
     revision = "ale-py 0.12.1, no sticky actions, minimal actions, 4 frames, area 84 x 84"
     measure = "score"
+    pace = 60 / SKIP
     heldout = False
     convolutions = NATURE_CONVOLUTIONS
 

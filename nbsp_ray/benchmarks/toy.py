@@ -11,10 +11,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from nbsp_ray.benchmarks import Action, Benchmark, Env, Observation, Spaces, Step
+from nbsp_ray.benchmarks import Action, Benchmark, Env, Observation, Picture, Spaces, Step
 
 SPEED = 0.15
 RADIUS = 0.15
+SIDE = 240
+"""Pixels of a picture's side."""
 DIMENSIONS = {"reach": 2, "avoid": 2, "slide": 1}
 CUES = {"reach": 1.0, "avoid": -1.0, "slide": 1.0}
 
@@ -45,6 +47,15 @@ class ToyEnv(Env):
         self._env_steps += 1
         distance = float(np.linalg.norm(self._position - self._cue * self._target))
         return Step(self._observation(), -distance, False, self._env_steps >= self.horizon, success=distance < RADIUS)
+
+    def picture(self) -> Picture:
+        """The square from above: the target light, the point dark; in one dimension on the middle line."""
+        picture = np.full((SIDE, SIDE, 3), 255, np.uint8)
+        for where, colour, half in ((self._target, (120, 200, 120), 12), (self._position, (40, 40, 120), 6)):
+            across, up = (int((place + 1) / 2 * (SIDE - 1)) for place in (*where, 0.0)[:2])
+            rows = slice(max(0, SIDE - 1 - up - half), SIDE - 1 - up + half)
+            picture[rows, max(0, across - half) : across + half] = colour
+        return picture
 
     def _observation(self) -> npt.NDArray[np.float32]:
         return np.concatenate([self._position, self._target, [self._cue]]).astype(np.float32)

@@ -1,0 +1,40 @@
+"""How MuJoCo can draw on a machine without a screen. Only films need it; learning never draws."""
+
+import ctypes.util
+import os
+import sys
+
+from nbsp_ray.errors import NbspError
+
+LIBRARIES = {"egl": "EGL", "osmesa": "OSMesa"}
+"""What MUJOCO_GL is called, and the library that it takes: a GPU's driver or Mesa's, and Mesa on the CPU."""
+INSTALL = (
+    "install one (on Debian or Ubuntu `apt-get install libegl1 libgl1-mesa-dri`, or libosmesa6 and MUJOCO_GL=osmesa); "
+    "`nbsp-ray doctor` looks for them, and Atari needs none"
+)
+
+
+def find_renderer() -> str | None:
+    """What MUJOCO_GL says, or the first library that is here: `egl`, `osmesa`; None if there is none."""
+    given = os.environ.get("MUJOCO_GL", "").strip().lower()
+    if given:
+        return given
+    return next((name for name, library in LIBRARIES.items() if ctypes.util.find_library(library)), None)
+
+
+def choose_renderer() -> None:
+    """Tell MuJoCo how to draw, which must be before it is imported.
+
+    Raises:
+        NbspError: there is nothing to draw with.
+    """
+    found = find_renderer()
+    if found is None:
+        raise NbspError(f"a film of Meta-World needs libEGL or libOSMesa, and neither is here: {INSTALL}")
+    if found not in (*LIBRARIES, "glfw"):
+        raise NbspError(f"MUJOCO_GL={found} is none of {', '.join(LIBRARIES)} (without a screen) and glfw (on one)")
+    library = LIBRARIES.get(found)
+    if library and ctypes.util.find_library(library) is None:
+        raise NbspError(f"MUJOCO_GL={found} needs lib{library}, which is not here: {INSTALL}")
+    if "mujoco" not in sys.modules:
+        os.environ["MUJOCO_GL"] = found

@@ -8,8 +8,7 @@ NumPy only: whoever uses an exported agent needs neither this package nor torch.
 """
 
 import json
-from collections.abc import Mapping, Sequence
-from itertools import pairwise
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,11 +18,12 @@ import pandas as pd
 from safetensors.numpy import save as save_safetensors
 
 from analysis import markdown
-from analysis.cells import number
+from analysis.cells import NONE, number
 from analysis.document import Block, Bullets, Heading, Paragraph, TextTable
 from analysis.metrics import success_rate
 from analysis.statistics import wilson_interval
-from nbsp_ray.benchmarks import get_benchmark
+from analysis.words import NORMALISED
+from nbsp_ray.benchmarks import AnySpaces, Spaces, get_benchmark
 from nbsp_ray.config import Sac
 from nbsp_ray.errors import StoreError
 from nbsp_ray.store import Files, PhaseFolder, Store
@@ -45,6 +45,27 @@ def act(observation, noise=None):  # noise: standard normal, or None for the mea
     if noise is None:
         return np.tanh(mean)
     return np.tanh(mean + np.exp(-5 + 3.5 * (np.tanh(log_std) + 1)) * noise)
+```"""
+USE_ON_FRAMES = """\
+```python
+import numpy as np
+from safetensors.numpy import load_file
+
+w = load_file("policy.safetensors")
+
+
+def act(frames, noise=None):  # frames: uint8, the newest last; noise: standard Gumbel, or None for the likeliest action
+    x = frames.astype(np.float32) / 255
+    for number, stride in enumerate({strides}):
+        size = w[f"conv{{number}}.weight"].shape[-1]
+        patches = np.lib.stride_tricks.sliding_window_view(x, (size, size), axis=(1, 2))[:, ::stride, ::stride]
+        x = np.einsum("cyxij,ocij->oyx", patches, w[f"conv{{number}}.weight"], optimize=True)
+        x = np.maximum(x + w[f"conv{{number}}.bias"][:, None, None], 0)
+    x = x.reshape(-1)
+    for layer in range({layers}):
+        x = np.maximum(w[f"hidden{{layer}}.weight"] @ x + w[f"hidden{{layer}}.bias"], 0)
+    logits = w["output.weight"] @ x + w["output.bias"]
+    return int(np.argmax(logits if noise is None else logits + noise))
 ```"""
 
 
@@ -78,16 +99,10 @@ def export_agent(store_root: str | Path, key: str, folder: str | Path) -> list[P
     spec, result, arrays = phase.spec(), phase.result(), phase.agent()
     if spec is None or result is None or arrays is None:
         raise StoreError(f"the phase {phase.key} is not done, so it has no agent to export yet; `nbsp-ray run` goes on")
-    sac = Sac.model_validate(spec["sac"])
-    hidden = get_benchmark(spec["benchmark"]).layers(sac)
-    weights = policy_weights(arrays["actor"].reshape(-1), hidden, _actions(spec))
-    policy = {
-        "observations": int(weights["hidden0.weight"].shape[1]),
-        "hidden": list(hidden),
-        "actions": _actions(spec),
-        "activation": "relu",
-        "output": "mean and log_std of a Gaussian, squashed by tanh",
-    }
+    spaces = get_benchmark(spec["benchmark"]).task_spaces(spec["task"])
+    hidden = Sac.model_validate(spec["sac"]).hidden
+    weights = policy_weights(arrays["actor"].reshape(-1), hidden, spaces)
+    policy = _policy(spaces, hidden)
     config = {
         "key": phase.key,
         "policy": policy,
@@ -105,30 +120,56 @@ def export_agent(store_root: str | Path, key: str, folder: str | Path) -> list[P
     return [files.path(name) for name in contents]
 
 
-def _actions(spec: Mapping[str, Any]) -> int:
-    return get_benchmark(spec["benchmark"]).task_spaces(spec["task"]).actions
+def _policy(spaces: AnySpaces, hidden: Sequence[int]) -> dict[str, Any]:
+    """What the network takes and gives."""
+    common = {"hidden": list(hidden), "actions": spaces.actions, "activation": "relu"}
+    if isinstance(spaces, Spaces):
+        output = "mean and log_std of a Gaussian, squashed by tanh"
+        return {"observations": spaces.observations, **common, "output": output}
+    seen = {"frames": [spaces.stack, *spaces.frame], "convolutions": [list(one) for one in spaces.convolutions]}
+    return {**seen, **common, "output": "logits of a categorical distribution"}
 
 
-def policy_weights(actor: Array, hidden: Sequence[int], actions: int) -> dict[str, Array]:
+def _shapes(hidden: Sequence[int], spaces: AnySpaces) -> Iterator[tuple[str, tuple[int, ...]]]:
+    """Every layer's name and the shape of its weights, from the input."""
+    if isinstance(spaces, Spaces):
+        into, outputs = spaces.observations, 2 * spaces.actions
+    else:
+        channels, (height, width), outputs = spaces.stack, spaces.frame, spaces.actions
+        for number, (out, kernel, stride) in enumerate(spaces.convolutions):
+            yield f"conv{number}", (out, channels, kernel, kernel)
+            height, width = (height - kernel) // stride + 1, (width - kernel) // stride + 1
+            channels = out
+        into = channels * height * width
+    for number, out in enumerate(hidden):
+        yield f"hidden{number}", (out, into)
+        into = out
+    yield "output", (outputs, into)
+
+
+def policy_weights(actor: Array, hidden: Sequence[int], spaces: AnySpaces) -> dict[str, Array]:
     """The flat actor (P,) as `hidden0.weight` (out, in), `hidden0.bias` (out,), ..., `output.weight`, `output.bias`.
+
+    Before these `conv0.weight` (out, in, k, k), `conv0.bias`, ... of an agent that sees frames.
 
     Raises:
         StoreError: the number of parameters fits no such network.
     """
-    widths = [*hidden, 2 * actions]
-    after_first = sum(out * (into + 1) for into, out in pairwise(widths))
-    inputs, rest = divmod(len(actor) - after_first - widths[0], widths[0])
-    if rest or inputs < 1:
-        raise StoreError(f"the stored actor has {len(actor):,} parameters, which fits no network of layers {widths}")
-    names = [*(f"hidden{number}" for number in range(len(hidden))), "output"]
-    weights: dict[str, Array] = {}
-    start = 0
-    for name, into, out in zip(names, [inputs, *widths], widths, strict=False):
-        for kind, shape in (("weight", (out, into)), ("bias", (out,))):
-            end = start + int(np.prod(shape))
-            weights[f"{name}.{kind}"] = np.ascontiguousarray(actor[start:end].reshape(shape))
-            start = end
-    return weights
+    parts = [
+        (f"{name}.{kind}", of_it)
+        for name, shape in _shapes(hidden, spaces)
+        for kind, of_it in (("weight", shape), ("bias", shape[:1]))
+    ]
+    ends = np.cumsum([int(np.prod(shape)) for _, shape in parts])
+    if ends[-1] != len(actor):
+        raise StoreError(
+            f"the stored actor has {len(actor):,} parameters, and a network for {spaces} with hidden layers "
+            f"{', '.join(map(str, hidden))} has {ends[-1]:,}"
+        )
+    pieces = np.split(actor, ends[:-1])
+    return {
+        name: np.ascontiguousarray(piece.reshape(shape)) for (name, shape), piece in zip(parts, pieces, strict=True)
+    }
 
 
 def _card(
@@ -146,21 +187,15 @@ def _card(
         ),
         Heading("How well it does"),
     ]
-    rows = _evaluations(phase)
+    rows = _evaluations(phase, spec["benchmark"])
     if len(rows):
+        scored = get_benchmark(spec["benchmark"]).measure == "score"
         note = "Final evaluations; in brackets Wilson's 95 % interval over the episodes of this one agent."
+        note = f"Final evaluations. {NORMALISED}" if scored else note
         blocks += [TextTable(rows), Bullets([note, "It says nothing about other seeds: one seed ranks nothing."])]
     else:
         blocks.append(Paragraph("No final evaluation is stored."))
-    layers = " + ".join(map(str, policy["hidden"]))
-    blocks += [
-        Heading("How to use it"),
-        Paragraph(
-            f"`policy.safetensors` has the policy: {policy['observations']} observations, hidden layers {layers} with "
-            f"ReLU, {policy['actions']} actions in [-1, 1]. `config.json` has every setting."
-        ),
-        Paragraph(USE.format(layers=len(policy["hidden"]))),
-    ]
+    blocks += [Heading("How to use it"), *_use(policy)]
     if manifest:
         versions = ", ".join(f"{name} {version}" for name, version in manifest.get("versions", {}).items())
         blocks += [
@@ -170,7 +205,27 @@ def _card(
     return blocks
 
 
-def _evaluations(phase: PhaseFolder) -> pd.DataFrame:
+def _use(policy: Mapping[str, Any]) -> Iterator[Block]:
+    layers = " + ".join(map(str, policy["hidden"]))
+    if "frames" in policy:
+        stack, height, width = policy["frames"]
+        kernels = ", ".join(f"{out} of {size} x {size} every {stride}" for out, size, stride in policy["convolutions"])
+        yield Paragraph(
+            f"`policy.safetensors` has the policy: {stack} frames of {height} x {width}, convolutions {kernels}, "
+            f"hidden layers {layers}, all with ReLU; {policy['actions']} actions (the game's minimal set). "
+            "`config.json` has every setting."
+        )
+        strides = [stride for _, _, stride in policy["convolutions"]]
+        yield Paragraph(USE_ON_FRAMES.format(layers=len(policy["hidden"]), strides=strides))
+        return
+    yield Paragraph(
+        f"`policy.safetensors` has the policy: {policy['observations']} observations, hidden layers {layers} with "
+        f"ReLU, {policy['actions']} actions in [-1, 1]. `config.json` has every setting."
+    )
+    yield Paragraph(USE.format(layers=len(policy["hidden"])))
+
+
+def _evaluations(phase: PhaseFolder, benchmark: str) -> pd.DataFrame:
     rows: list[dict[str, str]] = []
     for record in phase.evaluations():
         data = phase.evaluation(record)
@@ -178,9 +233,17 @@ def _evaluations(phase: PhaseFolder) -> pd.DataFrame:
             continue
         rate, episodes = success_rate(data["success"]), len(data["success"])
         low, high = wilson_interval(rate, episodes)
-        policy = "mean action" if data["mode"] == "deterministic" else "stochastic"
-        rate_text = f"{number(rate)} [{number(low)}, {number(high)}]"
-        goals = "of training" if data["goals"] == "train" else "held out"
-        row = {"task": data["task"], "policy": policy, "goals": goals, "success rate": rate_text}
-        rows.append(row | {"episodes": f"{episodes:,}"})
+        row = {
+            "task": data["task"],
+            "policy": "most likely action" if data["mode"] == "deterministic" else "stochastic",
+            "goals": "of training" if data["goals"] == "train" else "held out",
+        }
+        if data["success_rate"] is None:
+            scored = {"mean score": number(data["mean_return"], digits=1)}
+            best = get_benchmark(benchmark).normalised(data["task"], data["mean_return"])
+            scored |= {"normalised": NONE if best is None else number(best), "games": f"{len(data['env_return']):,}"}
+            rows.append(row | scored)
+        else:
+            shown = f"{number(rate)} [{number(low)}, {number(high)}]"
+            rows.append(row | {"success rate": shown, "episodes": f"{episodes:,}"})
     return pd.DataFrame(rows)

@@ -156,7 +156,8 @@ function drawCurves(t) {
     legend: { orientation: "h", y: 1.02, yanchor: "bottom", x: 0, font: { size: 11 } }, margin: { l: 52, r: 12, t: 30, b: 40 } });
   axes.xaxis.range = [0, t.budget];
   if (!rate) {
-    axes.yaxis2 = { ...axes.yaxis, title: { text: t.first_task, font: { size: 12 } }, overlaying: "y", side: "right", showgrid: false };
+    axes.yaxis2 = { ...axes.yaxis, title: { text: t.first_task, font: { size: 12 } }, overlaying: "y",
+      side: "right", showgrid: false, tickmode: "auto", nticks: 5 };
     axes.margin.r = 52;
   }
   Plotly.newPlot("curves", traces, axes, { ...SETTINGS, displayModeBar: false });

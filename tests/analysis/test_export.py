@@ -3,12 +3,13 @@ import json
 import numpy as np
 import pytest
 from safetensors.numpy import load_file
-from synthetic_store import find, learn_first, plan_of
+from synthetic_store import find, games_of, learn_first, plan_of, play_first
 
 import analysis
 from analysis.export import policy_weights
+from nbsp_ray.benchmarks import PixelSpaces, Spaces
 from nbsp_ray.errors import StoreError
-from nbsp_ray.learning.networks import Layout, NumpyMlp
+from nbsp_ray.learning.networks import Image, Layout, NumpyMlp, forward
 
 OBSERVATIONS, HIDDEN, ACTIONS = 5, (8, 8), 2
 """Of the synthetic store's toy agents."""
@@ -32,7 +33,7 @@ def key(store, actor, monkeypatch):
 
 
 def test_the_weights_are_those_that_the_policy_uses(actor):
-    weights = policy_weights(actor, HIDDEN, ACTIONS)
+    weights = policy_weights(actor, HIDDEN, Spaces(OBSERVATIONS, ACTIONS))
     x = y = np.random.default_rng(1).normal(size=OBSERVATIONS).astype(np.float32)
     for layer in ("hidden0", "hidden1"):
         x = np.maximum(weights[f"{layer}.weight"] @ x + weights[f"{layer}.bias"], 0)
@@ -41,8 +42,8 @@ def test_the_weights_are_those_that_the_policy_uses(actor):
 
 
 def test_weights_of_another_network_are_refused(actor):
-    with pytest.raises(StoreError, match="fits no network"):
-        policy_weights(actor[:-1], HIDDEN, ACTIONS)
+    with pytest.raises(StoreError, match=r"has .* parameters, and a network for 5 observations"):
+        policy_weights(actor[:-1], HIDDEN, Spaces(OBSERVATIONS, ACTIONS))
 
 
 def test_an_agent_is_weights_configuration_and_a_card(store, key, actor, tmp_path):
@@ -90,3 +91,31 @@ def test_an_agent_without_evaluations_has_a_card(store, key, tmp_path):
     for path in (store.phase(key).path / "evaluations").iterdir():
         path.unlink()
     assert "No final evaluation" in analysis.export_agent(store.root, key, tmp_path)[2].read_text()
+
+
+def test_an_agent_that_sees_frames_acts_as_here(store, tmp_path, monkeypatch):
+    import torch
+
+    plan, spaces = games_of(), PixelSpaces(6)
+    trial = plan.trials[0]
+    layout = Layout(spaces.stack, HIDDEN, spaces.actions, Image(spaces.frame, spaces.convolutions))
+    actor = layout.initial(1, np.random.default_rng(3))
+    monkeypatch.setattr("synthetic_store.AGENT", {"actor": actor[None]})
+    play_first(store, plan, trial, [9.3, -5.7])
+    store.phase(trial.phases[0]).write_spec(plan.phases[trial.phases[0]].spec.model_dump(mode="json"))
+    card = analysis.export_agent(store.root, trial.phases[0], tmp_path / "agent")[2].read_text()
+    assert "| Pong | stochastic | of training | 1.8 | 0.75 | 2 |" in card
+    assert "4 frames of 84 x 84, convolutions 32 of 8 x 8 every 4" in card
+    monkeypatch.chdir(tmp_path / "agent")
+    names: dict[str, object] = {}
+    exec(card.split("```python\n")[1].split("```")[0], names)
+    act = names["act"]
+    assert callable(act)
+    chance = np.random.default_rng(4)
+    for _ in range(5):
+        frames = chance.integers(256, size=(4, 84, 84), dtype=np.uint8)
+        noise = chance.gumbel(size=6)
+        stack, batch = torch.from_numpy(actor)[None], torch.from_numpy(frames)[None, None, None]
+        logits = forward(layout, stack, batch)[0, 0, 0].numpy()
+        assert act(frames) == int(np.argmax(logits))
+        assert act(frames, noise) == int(np.argmax(logits + noise))

@@ -2,7 +2,19 @@
 
 import pytest
 from chromium import Browser, browser, find_chromium
-from synthetic_store import FIRST, NBSP_REPORT, SECOND, evaluations, find, learn, learn_first, learn_second, plan_of
+from synthetic_store import (
+    FIRST,
+    NBSP_REPORT,
+    SECOND,
+    both_of,
+    evaluations,
+    find,
+    learn,
+    learn_first,
+    learn_second,
+    plan_of,
+    play_all,
+)
 
 import analysis
 from nbsp_ray.store import Store
@@ -166,4 +178,35 @@ def test_pages_of_little_data_open_too(opened: Browser, store, tmp_path, what):
         opened.open(page)
         opened.wait("document.querySelector('h1') !== null")
     opened.wait("document.querySelectorAll('#summary tbody tr').length > 0")
+    assert opened.complaints == []
+
+
+def test_tasks_and_games_on_one_page_have_axes_of_their_own(opened: Browser, store, tmp_path):
+    plan = both_of(skill_neurons=(0.1, 0.8))
+    play_all(store, plan)
+    for trial in plan.trials:
+        if trial.benchmark == "toy":
+            learn_first(store, plan, trial, 9)
+            learn_second(store, plan, trial, 5, 8)
+    opened.complaints.clear()
+    pages = written(store, plan, tmp_path)
+    opened.open(pages[0])
+    assert len(opened.evaluate("[...document.querySelectorAll('figure svg')]")) == 9
+    assert opened.evaluate("document.documentElement.scrollWidth <= innerWidth")
+    opened.open(pages[1])
+    opened.wait(READY)
+    assert {row[0] for row in rows(opened)} == {"reach > avoid"}
+    set_control(opened, "#measure", "score-final", "change")
+    games = {row[0]: row for row in rows(opened)}
+    assert set(games) == {"Pong > Bowling", "DemonAttack > Carnival"}
+    assert games["DemonAttack > Carnival"][3] == "0 of 2"  # Carnival has no normalised score
+    opened.wait("document.querySelector('#trial h2').textContent.includes('Pong > Bowling')")
+    opened.wait("document.querySelectorAll('#curves .y2tick').length > 1")
+    axis = "document.querySelector('#tradeoff')._fullLayout.xaxis.title.text"
+    assert opened.evaluate(axis) == "stability: normalised score, first game"
+    set_control(opened, "#measure", "score-raw", "change")
+    assert {row[3] for row in rows(opened)} == {"2 of 2"}
+    assert opened.evaluate(axis) == "stability: raw score, first game"
+    set_control(opened, "#measure", "success-final", "change")
+    assert {row[0] for row in rows(opened)} == {"reach > avoid"}
     assert opened.complaints == []

@@ -5,6 +5,7 @@ from scipy import stats
 from analysis.statistics import (
     bootstrap_interval,
     interquartile_mean,
+    optimality_gap,
     paired_difference,
     performance_profile,
     pooled_interquartile_mean,
@@ -156,3 +157,64 @@ def test_wilson_covers_the_rate(rate):
     wins = np.arange(201)
     holds = [low <= rate <= high for low, high in (wilson_interval(one / 200, 200) for one in wins)]
     assert stats.binom.pmf(wins[holds], 200, rate).sum() == pytest.approx(0.95, abs=0.025)
+
+
+# rliable (Agarwal et al. 2021), whose package does not import beside today's pandas: its definitions on a small matrix
+# of 4 runs (rows) by 2 tasks, worked by hand, and as rliable/metrics.py has them: aggregate_iqm is scipy's trim_mean of
+# all runs of all tasks, aggregate_optimality_gap is gamma - mean(minimum(scores, gamma)), probability_of_improvement
+# the mean over tasks of the Mann-Whitney statistic over n m, and run_score_deviation (library.py) mean(scores > tau).
+RUNS = np.array([[0.0, 0.4], [0.2, 1.6], [0.6, 1.2], [1.0, 0.8]])
+
+
+def tasks_of(runs):
+    return [runs[:, task, None] for task in range(runs.shape[1])]
+
+
+def test_iqm_of_rliable():
+    # 0, .2, .4, .6, .8, 1, 1.2, 1.6: a quarter cut at each end leaves .4, .6, .8, 1.
+    assert pooled_interquartile_mean(tasks_of(RUNS)) == pytest.approx(0.7)
+    assert stats.trim_mean(RUNS, proportiontocut=0.25, axis=None) == pytest.approx(0.7)
+
+
+def test_optimality_gap_of_rliable():
+    # Of 1: 1, .8, .4, 0 of the first task, .6, 0, 0, .2 of the second: 3 over 8 runs.
+    assert optimality_gap(tasks_of(RUNS)) == pytest.approx(3 / 8)
+    assert 1.0 - np.mean(np.minimum(RUNS, 1.0)) == pytest.approx(3 / 8)
+    # Of 0.5: .5, .3, 0, 0 and .1, 0, 0, 0.
+    assert optimality_gap(tasks_of(RUNS), goal=0.5) == pytest.approx(0.9 / 8)
+
+
+def test_probability_of_improvement_of_rliable():
+    other = np.array([[0.2, 0.4], [0.2, 0.4], [0.6, 0.8], [0.0, 2.0]])
+    # First task, against .2, .2, .6, 0: 0 ties once: half; .2 two ties and a win: 2; .6 three wins and a tie: 3.5;
+    # 1 four: 10 of 16. Second, against .4, .4, .8, 2: .4 two ties: 1; 1.6 three; 1.2 three; .8 two and a half:
+    # 9.5 of 16.
+    pairs = [np.stack([RUNS[:, task], other[:, task]], axis=1) for task in range(2)]
+    assert probability_of_improvement(pairs) == pytest.approx((10 / 16 + 9.5 / 16) / 2)
+    of_tasks = [stats.mannwhitneyu(RUNS[:, task], other[:, task]).statistic / 16 for task in range(2)]
+    assert probability_of_improvement(pairs) == pytest.approx(np.mean(of_tasks))
+
+
+def test_performance_profile_of_rliable():
+    # Above 0: 3 + 4 of 8; above 0.5: .6, 1 and 1.6, 1.2, .8; above 1: 1.6 and 1.2, for `above` is strict.
+    profile = performance_profile(np.array([0.0, 0.5, 1.0, 2.0]))
+    assert profile(tasks_of(RUNS)) == pytest.approx([7 / 8, 5 / 8, 2 / 8, 0])
+
+
+def test_means_and_medians_are_not_what_is_reported():
+    """An outlier of one run in eight moves the mean, and the IQM not (the paper's Figure 9 and Section 4.3)."""
+    outlier = RUNS.copy()
+    outlier[1, 1] = 1000.0
+    assert pooled_interquartile_mean(tasks_of(outlier)) == pytest.approx(0.7)
+    assert optimality_gap(tasks_of(outlier)) == pytest.approx(3 / 8)
+    assert outlier.mean() > 100
+
+
+def test_the_stratified_bootstrap_covers_the_probability_of_improvement():
+    """4 pairs of 5 seeds, unit shift: P(X > Y) = Phi(1 / sqrt 2), covered a little less often than 95 %."""
+    rng = np.random.default_rng(11)
+    truth, repeats, covered = float(stats.norm.cdf(1 / np.sqrt(2))), 600, 0
+    for data in rng.normal(size=(repeats, 4, 5, 2)):
+        found = bootstrap_interval(list(data + np.array([1.0, 0.0])), probability_of_improvement, resamples=300)
+        covered += found.low <= truth <= found.high
+    assert covered / repeats == pytest.approx(0.90, abs=0.05)

@@ -13,6 +13,8 @@ from importlib import metadata
 from pathlib import Path
 from typing import Literal
 
+SIMULATORS = {"metaworld": "Meta-World", "ale_py": "Atari", "cv2": "Atari"}
+
 
 @dataclass(frozen=True)
 class Check:
@@ -30,7 +32,8 @@ def examine(root: Path) -> list[Check]:
         _versions,
         _cpu,
         _gpu,
-        _rendering,
+        _simulators,
+        _films,
         lambda: _disk(root),
         lambda: _atomic_files(root),
         _ray,
@@ -45,7 +48,7 @@ def examine(root: Path) -> list[Check]:
 
 
 def _versions() -> Iterator[Check]:
-    names = ("nbsp-ray", "torch", "numpy", "ray", "gymnasium", "metaworld", "mujoco")
+    names = ("nbsp-ray", "torch", "numpy", "ray", "gymnasium", "metaworld", "mujoco", "ale-py")
     versions = {name: metadata.version(name) for name in names}
     python = f"Python {platform.python_version()}"
     yield Check("versions", "ok", ", ".join([python, *(f"{name} {version}" for name, version in versions.items())]))
@@ -63,7 +66,8 @@ def _cpu() -> Iterator[Check]:
     if memory.available / 2**30 < need:
         yield Check(
             "memory", "note", f"{memory.available / 2**30:.1f} GiB free for {usable} trials side by side",
-            f"a Meta-World trial can hold 1.2 GiB: set resources.memory_gb=1.2, or free {need:.0f} GiB",
+            "a Meta-World trial can hold 1.2 GiB, one of Atari 3.2, and `run` works on as many at a time as fit: free "
+            f"{need:.0f} GiB, or lower sac.buffer_size",
         )  # fmt: skip
     load = os.getloadavg()[0]
     if load > 0.5 * usable:
@@ -82,7 +86,7 @@ def _gpu() -> Iterator[Check]:
     if not torch.cuda.is_available():
         built = torch.version.cuda
         why = f"torch is built for CUDA {built}, but sees no device" if built else "torch is a CPU build"
-        yield Check("GPU", "note", f"none ({why})", "not needed: Meta-World runs on CPUs; keep resources.gpus=0")
+        yield Check("GPU", "note", f"none ({why})", "Meta-World needs none; on CPUs real Atari sweeps take months")
         return
     for number in range(torch.cuda.device_count()):
         free, total = torch.cuda.mem_get_info(number)
@@ -90,14 +94,44 @@ def _gpu() -> Iterator[Check]:
         yield Check("GPU", "ok", f"{name}, {free / 2**30:.0f} of {total / 2**30:.0f} GiB free")
 
 
-def _rendering() -> Iterator[Check]:
-    backend = os.environ.get("MUJOCO_GL", "not set")
-    egl = any(Path(folder).glob("libEGL.so*") for folder in ("/usr/lib/x86_64-linux-gnu", "/usr/lib64", "/usr/lib"))
-    found = f"MUJOCO_GL {backend}, libEGL {'found' if egl else 'not found'}"
-    advice = "" if egl else "only films need it: install libegl1 and set MUJOCO_GL=egl"
-    yield Check("rendering", "ok" if egl else "note", found, advice)
-    if importlib.util.find_spec("metaworld") is None:
-        yield Check("Meta-World", "bad", "not installed", "install nbsp-ray with its dependencies: make setup")
+def _simulators() -> Iterator[Check]:
+    missing = [name for name in ("metaworld", "ale_py", "cv2") if importlib.util.find_spec(name) is None]
+    for name in missing:
+        yield Check(
+            SIMULATORS[name], "bad", f"{name} is not installed", "install nbsp-ray with its dependencies: make setup"
+        )
+    if {"ale_py", "cv2"} & set(missing):
+        return
+    import cv2  # a library that it needs from the system may be missing
+    from ale_py import roms
+
+    games = [rom for rom in roms.get_all_rom_ids() if Path(str(roms.get_rom_path(rom))).is_file()]
+    lacking = sorted({"alien", "bank_heist", "bowling", "carnival", "demon_attack", "pong"} - set(games))
+    found = f"ale-py {metadata.version('ale-py')} with {len(games)} games, OpenCV {cv2.__version__}"
+    if lacking:
+        yield Check(
+            "Atari", "bad", f"{found}; no ROM of {', '.join(lacking)}", "they are in ale-py's wheel: install it again"
+        )
+    else:
+        yield Check("Atari", "ok", found)
+
+
+def _films() -> Iterator[Check]:
+    import imageio_ffmpeg
+
+    from nbsp_ray.errors import NbspError
+    from nbsp_ray.rendering import check_renderer
+
+    try:
+        renderer, advice = check_renderer(), ""
+    except NbspError as error:
+        renderer, advice = None, f"only films of Meta-World need one: {error}"
+    found = f"MUJOCO_GL {os.environ.get('MUJOCO_GL', 'not set')}, {renderer or 'no renderer'}"
+    yield Check("rendering", "ok" if renderer else "note", found, advice)
+    try:
+        yield Check("ffmpeg", "ok", Path(imageio_ffmpeg.get_ffmpeg_exe()).name)
+    except RuntimeError:
+        yield Check("ffmpeg", "note", "none", "only films need it: install the wheel of imageio-ffmpeg again")
 
 
 def _existing(path: Path) -> Path:

@@ -22,8 +22,8 @@ def find_renderer() -> str | None:
     return next((name for name, library in LIBRARIES.items() if ctypes.util.find_library(library)), None)
 
 
-def choose_renderer() -> None:
-    """Tell MuJoCo how to draw, which must be before it is imported.
+def check_renderer() -> str:
+    """What MuJoCo can draw with here, as far as libraries tell.
 
     Raises:
         NbspError: there is nothing to draw with.
@@ -36,5 +36,15 @@ def choose_renderer() -> None:
     library = LIBRARIES.get(found)
     if library and ctypes.util.find_library(library) is None:
         raise NbspError(f"MUJOCO_GL={found} needs lib{library}, which is not here: {INSTALL}")
+    return found
+
+
+def choose_renderer() -> None:
+    """Tell MuJoCo how to draw, which must be before it is imported.
+
+    Raises:
+        NbspError: there is nothing to draw with.
+    """
+    found = check_renderer()
     if "mujoco" not in sys.modules:
         os.environ["MUJOCO_GL"] = found

@@ -62,6 +62,9 @@ def test_plan_for_people_names_the_next_command(nbsp_ray: Run) -> None:
         (["run", "toy", "skill_neurons=65"], "65 is more than the 64 hidden neurons"),
         (["run", "toy", "seeds="], "seeds has no value"),
         (["explain", "sac.tua"], "did you mean"),
+        (["run", "atari_smoke", "pairs=Pong:Bowlin"], "'Bowlin' is not a task of atari (did you mean 'Bowling'?)"),
+        (["try", "atari_smoke", "pairs=Pong:Alien"], "Pong has 4 frames of 84 x 84 and 6 discrete actions, Alien 4"),
+        (["run", "atari_smoke", "evaluation.goals=heldout"], "atari has no held-out variations"),
     ],
 )
 def test_bad_usage_is_one_clear_message_and_exit_2(
@@ -132,12 +135,13 @@ def test_help_and_plan_load_nothing_slow() -> None:
         "sys.argv = ['nbsp-ray', *sys.argv[1:]]\n"
         "try: cli.main()\n"
         "except SystemExit: pass\n"
-        "slow = {'torch', 'ray', 'pandas', 'mujoco', 'metaworld', 'gymnasium'} & set(sys.modules)\n"
+        "slow = {'torch', 'ray', 'pandas', 'mujoco', 'metaworld', 'gymnasium', 'ale_py', 'cv2'} & set(sys.modules)\n"
         "sys.exit(f'loaded {slow}' if slow else 0)"
     )
     for words in (
         ["--help"],
         ["plan", "paper_metaworld"],
+        ["plan", "paper"],
         ["plan", "toy", "sac.gama=1"],
         ["status", "toy"],
         ["explain"],

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from nbsp_ray.errors import ConfigError
 from nbsp_ray.plan import Plan
-from nbsp_ray.sizes import PROCESS_BYTES, buffer_bytes, kind, replayed_bytes, row_bytes, spaces_of
+from nbsp_ray.sizes import PROCESS_BYTES, buffer_bytes, kind, on_gpu, replayed_bytes, row_bytes, spaces_of
 
 CGROUP_LIMIT = Path("/sys/fs/cgroup/memory.max")
 """What a container, or a job of Slurm or Kubernetes, may use: psutil tells of the whole machine."""
@@ -40,8 +40,7 @@ class Need:
 def need(plan: Plan, key: str) -> Need:
     """What one phase of `plan` can come to hold."""
     phase, spaces = plan.phases[key], spaces_of(plan.phases[key])
-    on_gpu = phase.resources.device == "cuda" or (phase.resources.device == "auto" and phase.resources.gpus > 0)
-    own, replayed = (0, 0) if on_gpu else (buffer_bytes(phase), replayed_bytes(plan, key))
+    own, replayed = (0, 0) if on_gpu(phase) else (buffer_bytes(phase), replayed_bytes(plan, key))
     return Need(key, phase.label, own, replayed, PROCESS_BYTES[kind(spaces)], row_bytes(spaces))
 
 

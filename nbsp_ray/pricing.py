@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from nbsp_ray.plan import Plan, PlannedPhase
-from nbsp_ray.sizes import buffer_bytes, disk_bytes, evaluation_steps, kind, multiplications, spaces_of
+from nbsp_ray.sizes import buffer_bytes, disk_bytes, evaluation_steps, kind, multiplications, on_gpu, spaces_of
 from nbsp_ray.store import Store
 
 
@@ -57,7 +57,9 @@ def speed_kind(phase: PlannedPhase) -> str:
     sac = phase.spec.sac
     size = "-".join(map(str, sac.hidden))
     rate = f"{sac.updates_per_env_step:g}x{sac.policy_frequency}"
-    return f"{phase.spec.benchmark}/{size}/batch {sac.batch_size}/{rate}/{phase.resources.cpus} cpus"
+    where = "gpu" if on_gpu(phase) else f"{phase.resources.cpus} cpus"
+    precision = "" if sac.precision == "fp32" else f"/{sac.precision}"
+    return f"{phase.spec.benchmark}/{size}/batch {sac.batch_size}/{rate}/{where}{precision}"
 
 
 def price(plan: Plan, store: Store, keys: list[str]) -> Price:

@@ -82,6 +82,12 @@ def spaces_of(phase: PlannedPhase) -> AnySpaces:
     return get_benchmark(phase.spec.benchmark).task_spaces(phase.spec.task)
 
 
+def on_gpu(phase: PlannedPhase) -> bool:
+    """Whether the phase learns, and has its buffers, on a GPU."""
+    wanted = phase.resources
+    return wanted.device == "cuda" or (wanted.device == "auto" and wanted.gpus > 0)
+
+
 def buffer_bytes(phase: PlannedPhase) -> int:
     """D, when it is as full as the phase can make it."""
     return min(phase.spec.sac.buffer_size, phase.spec.learning.env_steps) * row_bytes(spaces_of(phase))

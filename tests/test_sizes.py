@@ -17,7 +17,7 @@ from nbsp_ray.learning import run
 from nbsp_ray.learning.agent import Agent, new_problem
 from nbsp_ray.learning.replay import new_replay
 from nbsp_ray.plan import Plan, make_plan
-from nbsp_ray.pricing import REFERENCES, price
+from nbsp_ray.pricing import REFERENCES, price, speed_kind
 from nbsp_ray.store import Store
 
 SPACES: list[AnySpaces] = [Spaces(39, 4), Spaces(5, 2), PixelSpaces(6), PixelSpaces(18), PixelSpaces(3, (36, 44), 2)]
@@ -119,6 +119,16 @@ def test_env_steps_of_an_evaluation(benchmark: str, wanted: dict[str, Any], env_
 
 
 # Prices
+
+
+def test_phases_that_run_at_other_speeds_are_of_other_kinds() -> None:
+    def kind(**changes: Any) -> str:
+        return speed_kind(next(iter(plan("metaworld", **changes).phases.values())))
+
+    assert kind() == "metaworld/256-256/batch 256/1x2/1 cpus"  # what older results were measured as
+    others = [{"sac": {"precision": "bf16"}}, {"resources": {"gpus": 0.5}}, {"sac": {"batch_size": 64}}]
+    assert len({kind(), *(kind(**one) for one in others)}) == 4
+    assert kind(sac={"tau": 0.5}) == kind(seeds=(1,)) == kind()
 
 
 def test_the_price_of_an_atari_phase_is_that_of_its_network(tmp_path: Path) -> None:

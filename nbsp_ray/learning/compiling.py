@@ -59,11 +59,17 @@ def build(
             compile_once(store.compile_cache(machine_name()), graph, resources.cpus, agent.warm_up)
             return None
         except Exception as error:
-            why = str(error).strip().split("\n")[0]
+            why = _reason(error)
             if resources.compile is True:
                 raise ConfigError(f"resources.compile=true, and the update cannot be compiled: {why}") from error
     agent.restrain(restraints, Execution(cuda_graphs=graphs))
     return f"the update is not compiled, which costs time only: {why}" if compile else None
+
+
+def _reason(error: Exception) -> str:
+    """The first line of what went wrong, beneath what the compiler wraps it in."""
+    inner = getattr(error, "inner_exception", error)
+    return str(inner).strip().split("\n")[0] or type(inner).__name__
 
 
 def compile_once(folder: Path, graph: str, threads: int, compile: Callable[[], None]) -> None:

@@ -1,6 +1,7 @@
 """What the tests of learning share."""
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 import torch
@@ -13,3 +14,15 @@ def one_thread() -> Iterator[None]:
     torch.set_num_threads(1)
     yield
     torch.set_num_threads(before)
+
+
+@pytest.fixture(scope="session")
+def code_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where compiled code is kept; empty at first, so that it is compiled in each session of tests, but once."""
+    return tmp_path_factory.mktemp("code")
+
+
+@pytest.fixture
+def compiled_code(code_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Compile into the session's folder, whatever the results root."""
+    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(code_folder))

@@ -1,0 +1,163 @@
+"""However updates are executed, they are the same updates; and bfloat16 is where it should be, and nowhere else."""
+
+from collections.abc import Mapping
+
+import numpy as np
+import pytest
+import torch
+
+from nbsp_ray.benchmarks import Spaces
+from nbsp_ray.config import Sac
+from nbsp_ray.learning.agent import Agent
+from nbsp_ray.learning.execution import Execution
+from nbsp_ray.learning.networks import Layout, Trace, forward
+from nbsp_ray.learning.replay import Mixture, Replay, row_width
+from nbsp_ray.learning.sac import Restraint
+
+SPACES = Spaces(observations=5, actions=2)
+SETTINGS = Sac(hidden=(8,), batch_size=16, policy_frequency=1, actor_lr=3e-3, gamma=0.9)
+"""Sizes of the toy phase that `test_compiling` compiles: they share most of the code."""
+CPU = torch.device("cpu")
+on_a_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device here")
+
+
+def replay(seed: int = 0, device: torch.device = CPU) -> Replay:
+    rows = np.random.default_rng(seed).standard_normal((100, row_width(SPACES))).astype(np.float32)
+    rows[:, -1] = rows[:, -1] > 1
+    return Replay.of(SPACES, rows, device)
+
+
+def agent(sac: Sac = SETTINGS, device: torch.device = CPU) -> Agent:
+    return Agent(sac, SPACES, device, np.random.default_rng(1))
+
+
+def restraints(agent: Agent) -> Mapping[str, Restraint]:
+    """Every third parameter of the critics frozen, every fifth slowed; the actor held to where it is."""
+    scale = torch.ones_like(agent.state.critic)
+    scale[..., ::5], scale[..., ::3] = 0.25, 0.0
+    anchor = agent.state.actor.clone()
+    return {
+        "critic": Restraint(update_scale=scale),
+        "actor": Restraint(penalties=(lambda actor: 10 * (actor - anchor).square().sum((-2, -1)),)),
+    }
+
+
+def learn(agent: Agent, updates: int, data: Replay) -> None:
+    agent.learn_until(agent.updates.critic + updates, data, torch.Generator().manual_seed(3), lambda _: None)
+
+
+def assert_equal_but_for_rounding(one: Agent, other: Agent) -> None:
+    for name, tensor in one.state.tensors().items():
+        torch.testing.assert_close(tensor, other.state.tensors()[name], rtol=2e-4, atol=2e-6, msg=name)
+
+
+def test_compiled_updates_are_the_written_ones_and_frozen_weights_keep_every_bit(compiled_code: None) -> None:
+    written, compiled = agent(), agent()
+    written.restrain(restraints(written))
+    compiled.restrain(restraints(compiled), Execution(compile=True))
+    before = {name: tensor.clone() for name, tensor in compiled.state.tensors().items()}
+    compiled.warm_up()
+    assert all(torch.equal(tensor, before[name]) for name, tensor in compiled.state.tensors().items())
+    for one in (written, compiled):
+        learn(one, 5, replay())
+    assert_equal_but_for_rounding(written, compiled)
+    critic = compiled.state.critic
+    assert torch.equal(critic[..., ::3], before["critic"][..., ::3])
+    assert (critic != before["critic"]).float().mean() > 0.5
+    assert compiled.state.moments["critic"].count.item() == 5
+
+
+def test_several_updates_that_are_due_are_those_made_one_by_one() -> None:
+    sac = SETTINGS.model_copy(update={"policy_frequency": 2, "target_period": 3})
+    together, one_by_one = agent(sac), agent(sac)
+    now, past = replay(), Mixture([replay(seed=1)])
+    chances = [torch.Generator().manual_seed(3) for _ in range(2)]
+    together.learn_until(7, now, chances[0], lambda update: past if update % 4 == 0 else None)
+    for update in range(7):
+        one_by_one.learn(now, chances[1], past=past if update % 4 == 0 else None)
+    for name, tensor in together.state.tensors().items():
+        assert torch.equal(tensor, one_by_one.state.tensors()[name]), name
+    assert together.updates == one_by_one.updates
+    assert (together.updates.critic, together.updates.actor, together.updates.critic_past) == (7, 4, 2)
+
+
+def test_targets_move_in_every_period_only() -> None:
+    found = agent(SETTINGS.model_copy(update={"target_period": 3, "tau": 1.0}))
+    start = found.state.target.clone()
+    learn(found, 2, replay())
+    assert torch.equal(found.state.target, start)
+    learn(found, 1, replay())
+    assert torch.equal(found.state.target, found.state.critic)
+
+
+def test_a_copy_of_the_state_shares_nothing_and_lacks_nothing() -> None:
+    found = agent()
+    learn(found, 1, replay())
+    copy = found.state.clone()
+    for name, tensor in found.state.tensors().items():
+        assert torch.equal(copy.tensors()[name], tensor)
+        copy.tensors()[name].add_(1)
+        assert not torch.equal(copy.tensors()[name], tensor)
+
+
+LAYOUT = Layout(inputs=64, hidden=(64, 64), outputs=3)
+INPUTS = torch.from_numpy(np.random.default_rng(2).standard_normal((1, 1, 32, 64)).astype(np.float32))
+
+
+def stack() -> torch.Tensor:
+    return torch.from_numpy(LAYOUT.initial(2, np.random.default_rng(4))).unsqueeze(0)
+
+
+def test_bf16_rounds_products_to_eight_bits_and_nothing_that_is_kept() -> None:
+    exact = forward(LAYOUT, stack(), INPUTS)
+    rounded = forward(LAYOUT, stack(), INPUTS, precision=torch.bfloat16)
+    assert rounded.dtype == torch.float32
+    # An output of three layers of 64 terms, each rounded to 1 part in 256: some tenths of a percent of the largest.
+    error = (rounded - exact).abs().max() / exact.abs().max()
+    assert 1e-4 < error < 2e-2
+
+
+def test_what_is_traced_is_exact_whatever_the_precision() -> None:
+    trace = Trace()
+    assert torch.equal(
+        forward(LAYOUT, stack(), INPUTS, trace, precision=torch.bfloat16), forward(LAYOUT, stack(), INPUTS)
+    )
+    assert all(layer.dtype == torch.float32 for layer in trace.activations)
+
+
+def test_an_agent_learns_in_bf16_with_float32_weights_and_moments() -> None:
+    exact, rounded = agent(), agent(SETTINGS.model_copy(update={"precision": "bf16"}))
+    start = exact.state.critic.clone()
+    for one in (exact, rounded):
+        learn(one, 1, replay())
+    for name, tensor in rounded.state.tensors().items():
+        assert tensor.dtype == exact.state.tensors()[name].dtype
+    assert not torch.equal(exact.state.critic, rounded.state.critic)
+    one, other = (found.state.moments["critic"].mean.flatten() for found in (exact, rounded))
+    assert torch.nn.functional.cosine_similarity(one, other, dim=0) > 0.999
+    assert not torch.equal(rounded.state.critic, start)
+
+
+@on_a_gpu
+@pytest.mark.parametrize("compile", [False, True])
+def test_captured_updates_are_the_written_ones(compile: bool) -> None:
+    gpu = torch.device("cuda")
+    sac = SETTINGS.model_copy(update={"policy_frequency": 2})
+    written, captured = agent(sac, gpu), agent(sac, gpu)
+    captured.restrain({}, Execution(compile=compile, cuda_graphs=True))
+    captured.warm_up()
+    for count in (1, 1, 4, 4, 1):
+        for one in (written, captured):
+            learn(one, count, replay(device=gpu))
+        assert_equal_but_for_rounding(written, captured)
+
+
+@on_a_gpu
+def test_capturing_leaves_the_state_as_it_would_be() -> None:
+    gpu = torch.device("cuda")
+    written, captured = agent(device=gpu), agent(device=gpu)
+    captured.restrain({}, Execution(cuda_graphs=True))
+    for one in (written, captured):
+        learn(one, 1, replay(device=gpu))  # The first launch, which has a warm-up before it.
+    assert_equal_but_for_rounding(written, captured)
+    assert captured.state.moments["critic"].count.item() == 1

@@ -1,0 +1,52 @@
+"""What this machine has not is said in one sentence with a way out."""
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from nbsp_ray.config import Resources, Sac
+from nbsp_ray.errors import ConfigError
+from nbsp_ray.learning import machine
+
+CPU = torch.device("cpu")
+
+
+def test_a_compiler_that_is_not_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CXX", "no-such-compiler")
+    with pytest.raises(ConfigError, match=r"no C\+\+ compiler no-such-compiler here: install g\+\+ .*compile=auto"):
+        machine.check(Resources(compile=True), Sac())
+    machine.check(Resources(compile="auto"), Sac())
+    machine.check(Resources(compile=False), Sac())
+
+
+def test_a_compiler_that_is_there(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    compiler = tmp_path / "some-compiler"
+    compiler.write_text("#!/bin/sh\n")
+    compiler.chmod(0o755)
+    monkeypatch.setenv("CXX", str(compiler))
+    machine.check_compiler(CPU)
+
+
+@pytest.mark.parametrize("there", [False, True])
+def test_bf16_where_there_is_none(monkeypatch: pytest.MonkeyPatch, there: bool) -> None:
+    monkeypatch.setattr(machine, "_has_bf16", lambda device: there)
+    machine.check_precision(Sac(), CPU)
+    if there:
+        machine.check_precision(Sac(precision="bf16"), CPU)
+    else:
+        with pytest.raises(ConfigError, match=r"precision=bf16 needs .*this machine's cpu has none.*precision=fp32"):
+            machine.check_precision(Sac(precision="bf16"), CPU)
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU here")
+def test_a_gpu_that_is_not_there() -> None:
+    with pytest.raises(ConfigError, match=r"torch sees none here: set resources.gpus=0"):
+        machine.check(Resources(gpus=0.5), Sac())
+
+
+def test_a_machine_has_one_name() -> None:
+    name = machine.machine_name()
+    assert name == machine.machine_name()
+    assert len(name) == 12
+    assert name.isalnum()

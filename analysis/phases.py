@@ -18,6 +18,8 @@ from nbsp_ray.benchmarks import Benchmark, get_benchmark
 from nbsp_ray.plan import EvaluationSpec, PlannedPhase
 from nbsp_ray.store import PhaseFolder
 
+DERIVED = ("success_last_10", "return_last_10", "normalised")
+"""Columns of a curve that are computed here."""
 Status = Literal["done", "failed", "partial", "missing"]
 STATUSES: tuple[Status, ...] = ("done", "failed", "partial", "missing")
 
@@ -82,7 +84,8 @@ class PhaseData:
     @cached_property
     def curve(self) -> pd.DataFrame:
         """Rows of the curve so far, with the columns `CURVE_ROW`."""
-        curve = frame(self.folder.curve(), CURVE_ROW)
+        stored = {name: column for name, column in CURVE_ROW.items() if name not in DERIVED}
+        curve = frame(self.folder.curve(), stored).assign(**dict.fromkeys(DERIVED, np.nan))[list(CURVE_ROW)]
         training = curve["kind"] == "training"
         for column, rolled in (("success", "success_last_10"), ("env_return", "return_last_10")):
             values = curve.loc[training, column].to_numpy(dtype=np.float64)

@@ -84,6 +84,20 @@ def fill(store: Store, plan: Plan) -> None:
         )
 
 
+class Clock:
+    """Time since the last stop: on the wall, and this process's own, which others on the machine do not slow."""
+
+    def __init__(self) -> None:
+        self.seconds: dict[str, float] = {}
+        self.cpu_seconds: dict[str, float] = {}
+        self._wall, self._cpu = time.perf_counter(), time.process_time()
+
+    def stop(self, name: str) -> None:
+        wall, cpu = time.perf_counter(), time.process_time()
+        self.seconds[name], self.cpu_seconds[name] = round(wall - self._wall, 1), round(cpu - self._cpu, 1)
+        self._wall, self._cpu = wall, cpu
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--root", type=Path)
@@ -94,22 +108,20 @@ def main() -> None:
         store = Store(given.root or Path(folder) / "results", create=True)
         fill(store, plan)
         made = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-        seconds: dict[str, float] = {}
-        start = time.perf_counter()
+        clock = Clock()
         results = analysis.load(store.root, plan)
-        seconds["load"] = time.perf_counter() - start
-        start = time.perf_counter()
+        clock.stop("load")
         paths = analysis.write_report(results, Path(folder) / "report", name="scale", title="Scale")
-        seconds["write_report"] = time.perf_counter() - start
-        start = time.perf_counter()
+        clock.stop("write_report")
         page = analysis.write_explorer(results, Path(folder) / "explore.html", name="scale", title="Scale")
-        seconds["write_explorer"] = time.perf_counter() - start
+        clock.stop("write_explorer")
         sizes = {path.name: round(path.stat().st_size / 1e6, 1) for path in (*paths, page)}
     report = {
         "trials": len(plan.trials),
         "phases": len(plan.phases),
         "curve_rows": len(results.curves),
-        "seconds": {name: round(value, 1) for name, value in seconds.items()},
+        "seconds": clock.seconds,
+        "cpu_seconds": clock.cpu_seconds,
         "peak_gb": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e9, 2),
         "peak_gb_before": round(made * 1024 / 1e9, 2),
         "megabytes": {name: size for name, size in sizes.items() if size >= 1},

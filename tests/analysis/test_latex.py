@@ -2,7 +2,7 @@ import shutil
 import subprocess
 
 import pytest
-from synthetic_store import plan_of
+from synthetic_store import games_of, plan_of, play_all
 
 import analysis
 from analysis import latex
@@ -36,7 +36,21 @@ def test_it_compiles(full, plan, tmp_path):
     analysis.write_tables(analysis.load(full.root, plan), tmp_path, name="x")
     long = latex.table(show_trials(analysis.load(full.root, plan_of(seeds=tuple(range(60))))))
     (tmp_path / "tables/trials.tex").write_text(long)
+    compile_tables(tmp_path)
+
+
+@pytest.mark.skipif(shutil.which("pdflatex") is None, reason="no TeX here: LaTeX is checked where pdflatex is found")
+def test_tables_of_games_compile(store, tmp_path):
+    plan = games_of(skill_neurons=(0.1, 0.8), pairs=(("BankHeist", "Alien"), ("DemonAttack", "Carnival")))
+    play_all(store, plan)
+    analysis.write_tables(analysis.load(store.root, plan), tmp_path, name="x")
+    compile_tables(tmp_path)
+
+
+def compile_tables(folder):
     command = ["pdflatex", "-interaction=nonstopmode", "-halt-on-error", "tables.tex"]
-    done = subprocess.run(command, cwd=tmp_path / "tables", capture_output=True, text=True, timeout=60, check=False)
+    done = subprocess.run(
+        command, cwd=folder / "tables", capture_output=True, text=True, errors="replace", timeout=60, check=False
+    )
     assert done.returncode == 0, done.stdout[-2000:]
-    assert "Overfull \\hbox" not in done.stdout
+    assert "Overfull \\hbox" not in done.stdout, done.stdout

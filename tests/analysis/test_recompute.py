@@ -7,7 +7,7 @@ from collections import defaultdict
 
 import pytest
 from scipy import stats
-from synthetic_store import FIRST, SECOND, learn_first, learn_second, plan_of
+from synthetic_store import FIRST, SECOND, games_of, learn_first, learn_second, plan_of, play_all
 
 import analysis
 from nbsp_ray.store import Store
@@ -119,3 +119,73 @@ def test_finals_follow_from_the_curves(report):
         after = [float(row["success"]) for row in rows if row["kind"] == "evaluation" and float(row["updates"]) > 0]
         if trial["retention_last_5"]:
             assert float(trial["retention_last_5"]) == pytest.approx(statistics.fmean(after[-5:]))
+
+
+# Games: the same, and their normalised scores from the raw ones by the numbers of the paper's Table 3
+
+RANDOM_AND_HUMAN = {"Bowling": (23.1, 154.8), "Pong": (-20.7, 9.3), "DemonAttack": (152.1, 3401.3)}
+
+
+@pytest.fixture(scope="module")
+def games(tmp_path_factory):
+    """Three pairs of games, one of them without reference scores, three seeds."""
+    pairs = (("Pong", "Bowling"), ("Bowling", "Pong"), ("DemonAttack", "Carnival"))
+    plan = games_of(pairs=pairs, methods=("base", "nbsp"), skill_neurons=(0.1, 0.8), seeds=(0, 1, 2))
+    store = Store(tmp_path_factory.mktemp("store"), create=True)
+    play_all(store, plan)
+    folder = tmp_path_factory.mktemp("report")
+    analysis.write_report(analysis.load(store.root, plan), folder, name="x", title="x")
+    groups = defaultdict(list)
+    for row in read(folder / "data/finals.csv"):
+        groups[tuple(row[name] for name in GROUP)].append(row)
+    return folder, groups
+
+
+def normalised(game, score):
+    random, human = RANDOM_AND_HUMAN[game]
+    return (float(score) - random) / (human - random)
+
+
+def test_normalised_scores_follow_from_raw_ones(games):
+    for trial in (trial for trials in games[1].values() for trial in trials):
+        for name, game in (("individual", "first_task"), ("sequential", "first_task"), ("second", "second_task")):
+            if trial[game] == "Carnival":
+                assert trial[name] == ""
+            else:
+                assert float(trial[name]) == pytest.approx(normalised(trial[game], trial[f"{name}_return"]))
+
+
+def test_tables_of_games(games):
+    folder, finals = games
+    for table, names in (
+        ("results_score", ("individual", "sequential", "second", "forgetting", "retention_last_5")),
+        ("returns_score", ("individual_return", "sequential_return", "second_return", "auc_second_return")),
+        ("learning_score", ("retention_last_5", "auc_second")),
+    ):
+        rows = read(folder / f"tables/{table}.csv")
+        assert [tuple(row[name] for name in GROUP) for row in rows] == list(finals)
+        for row in rows:
+            for name in names:
+                expect(row, name, numbers(finals[tuple(row[name] for name in GROUP)], name))
+
+
+def test_differences_of_games(games):
+    folder, finals = games
+    for row in read(folder / "tables/differences_score.csv"):
+        base = {trial["seed"]: trial for trial in finals[row["pair"], "base", "", ""]}
+        for name in ("sequential", "second", "retention_last_5", "auc_second"):
+            trials = finals[tuple(row[name] for name in GROUP)]
+            both = [(trial[name], base[trial["seed"]][name]) for trial in trials]
+            expect(row, f"{name}_difference", [float(x) - float(y) for x, y in both if x and y])
+
+
+def test_across_pairs_of_games(games):
+    folder, finals = games
+    for row in read(folder / "tables/across_pairs_score.csv"):
+        own = [trials for key, trials in finals.items() if key[1:3] == (row["method"], row["skill_neurons"])]
+        for name, pairs in (("sequential", 3), ("second", 2)):
+            runs = sorted(value for trials in own for value in numbers(trials, name))
+            cut = len(runs) // 4
+            assert float(row[f"{name}_iqm"]) == pytest.approx(statistics.fmean(runs[cut : len(runs) - cut]))
+            assert float(row[f"{name}_optimality_gap"]) == pytest.approx(1 - statistics.fmean(min(x, 1) for x in runs))
+            assert (int(row[f"{name}_runs"]), int(row[f"{name}_pairs"])) == (len(runs), pairs)

@@ -228,6 +228,8 @@ def report(sweep: Sweep, overrides: Overrides = None, root: Root = DEFAULT_ROOT)
     loaded, planned = _planned(sweep, overrides, root)
     store = Store(root)
     _hint_at_last_overrides(store, loaded, nothing_done=not any(store.phase(key).done() for key in planned.phases))
+    if not any(key in planned.phases for key in store.phases()):
+        raise NbspError(f"{store.root} has nothing of {loaded.name} yet: `{_command('run', loaded, root)}` starts it")
     _report(planned, store, loaded)
 
 
@@ -446,11 +448,11 @@ def _report(planned: Plan, store: Store, loaded: LoadedSweep, *, write: bool = T
     from nbsp_ray.listing import print_results
 
     results = analysis.load(store.root, planned)
-    if not results.any_done:
+    if results.any_done:
+        print_results(results, title=loaded.title or loaded.name)
+    else:
         _say("No trial is finished yet, so there is no table")
-        return
-    print_results(results, title=loaded.title or loaded.name)
-    if write:
+    if write and results.any_begun:
         folder = store.report_folder(loaded.name)
         analysis.write_report(results, folder, name=loaded.name, title=loaded.title or loaded.name)
         _say(f"Report: {_short(folder / 'report.html')}, and report.md beside it")

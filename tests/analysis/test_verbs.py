@@ -84,13 +84,23 @@ def test_export_agent_refuses_what_is_not_there(root, tmp_path):
         run("export", "agent", "abc", "--root", root, "--to", str(tmp_path / "agent"))
 
 
-@pytest.mark.parametrize("verb", [("explore",), ("advise",), ("export", "tables")])
+@pytest.mark.parametrize("verb", [("report",), ("explore",), ("advise",), ("export", "tables")])
 def test_an_empty_root_is_one_clear_sentence(sweep, tmp_path, verb):
     with pytest.raises(NbspError, match=r"nothing of mine yet|no two numbers"):
         run(*verb, sweep, "--root", str(tmp_path / "nothing"))
 
 
-@pytest.mark.parametrize("verb", [("explore",), ("advise",), ("export", "tables")])
+def test_a_sweep_without_a_finished_trial_has_a_page(sweep, tmp_path):
+    loaded = load_sweep(sweep)
+    plan, store = make_plan(loaded.name, loaded.sweeps), Store(tmp_path / "begun", create=True)
+    learn_first(store, plan, plan.trials[0], 9)
+    done = run("report", sweep, "--root", str(store.root))
+    assert done.exit_code == 0
+    assert "No trial is finished yet" in done.stderr
+    assert "reports/mine/report.html" in done.stderr
+
+
+@pytest.mark.parametrize("verb", [("report",), ("explore",), ("advise",), ("export", "tables")])
 def test_an_unknown_sweep_is_one_clear_sentence(verb):
     with pytest.raises(NbspError, match="no sweep 'toyy'"):
         run(*verb, "toyy")

@@ -1,7 +1,7 @@
 """Every step of a phase's final evaluation: how it is kept, and how it is read again to score neurons on it.
 
 Vectors of a whole evaluation fit the memory. Frames do not, beside two buffers of them: a game is handed to the store
-as it ends, and only one is mapped from there at a time.
+as it ends, and read from there by the block.
 """
 
 from abc import ABC, abstractmethod
@@ -18,8 +18,9 @@ from nbsp_ray.learning.frames import FIRST, NO_TRANSITION, FrameReplay, frame_ro
 Arrays = dict[str, npt.NDArray[Any]]
 Block = tuple[Observation, npt.NDArray[Any]]
 """Observations and actions of some steps, each with a leading axis of steps."""
-STACKS = 256
-"""Stacks of frames that are held at once: 28 kB each at 84 x 84, and their activations ten times that."""
+STACKS = 64
+"""Stacks of frames that are held at once, as in an update: 28 kB each at 84 x 84, and up to 500 kB of what a traced
+forward pass makes of it."""
 
 
 class Recorder(ABC):
@@ -142,16 +143,17 @@ class GameRollouts(Rollouts):
         return self._read(np.arange(len(self.criterion)), size)
 
     def take(self, steps: npt.NDArray[np.int64]) -> Iterator[Block]:
-        """Game by game, each opened once."""
+        """Game by game."""
         return self._read(np.sort(steps), STACKS)
 
     def _read(self, steps: npt.NDArray[np.int64], size: int) -> Iterator[Block]:
-        small, starts = min(size, STACKS), np.concatenate([[0], self.ends[:-1]])
+        """Some steps in order; of their games no more rows are touched than a block needs."""
+        small, history = min(size, STACKS), self.spaces.stack - 1
         for number, own in enumerate(np.split(steps, np.searchsorted(steps, self.ends[:-1]))):
-            if not len(own):
-                continue
-            game = FrameReplay.of(self.spaces, self.open_game(number))
-            for start in range(0, len(own), small):
-                batch = game.take(own[start : start + small] - starts[number])
+            in_game = own - (self.ends[number - 1] if number else 0)
+            for start in range(0, len(in_game), small):
+                block = in_game[start : start + small]
+                first = max(0, block[0] - history)
+                rows = FrameReplay.of(self.spaces, self.open_game(number)[first : block[-1] + 2])
+                batch = rows.take(block - first)
                 yield batch.observations[0].numpy(), batch.actions[0].numpy()
-            del game  # before the next is opened

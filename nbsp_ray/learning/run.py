@@ -297,6 +297,7 @@ class PhaseRun:
         spec = self.spec
         if phase.influence.ingredients:
             phase.influence.finish(self._past.past(Stream.DRIFT), phase.agent)
+        phase.past_replay = None  # It makes room for what is written.
         agent = phase.agent.arrays()
         result = {
             "key": self.folder.key,

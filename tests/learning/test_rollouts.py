@@ -1,8 +1,9 @@
-"""Steps of an evaluation: what is read back is what the policy saw and did, one game in memory at a time."""
+"""Steps of an evaluation: what is read back is what the policy saw and did, a block in memory at a time."""
 
 import gc
 import weakref
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 import pytest
@@ -119,22 +120,32 @@ def test_some_steps_are_taken_from_all_games(folder: PhaseFolder, monkeypatch: p
     np.testing.assert_array_equal(last[0][0][0], witness.seen[-1])
 
 
-def test_one_game_is_mapped_at_a_time(folder: PhaseFolder) -> None:
-    _, _, lengths, _ = played(folder)
-    rollouts, open_now = read(folder), list[weakref.ref[np.ndarray]]()
-    opened = rollouts.open_game
+class Watched:
+    """Rows of a game that say how many of them were looked at."""
 
-    def watched(number: int) -> np.ndarray:
-        gc.collect()
-        assert all(one() is None for one in open_now)
-        rows = opened(number)
-        open_now.append(weakref.ref(rows))
-        return rows
+    def __init__(self, rows: np.ndarray, looked_at: list[int]) -> None:
+        self.rows, self.looked_at = rows, looked_at
+
+    def __getitem__(self, part: slice) -> np.ndarray:
+        found: np.ndarray = self.rows[part]
+        self.looked_at.append(len(found))
+        return found
+
+
+def test_of_a_game_no_more_rows_are_touched_than_a_block_needs(folder: PhaseFolder) -> None:
+    _, _, lengths, _ = played(folder)
+    rollouts, looked_at = read(folder), list[int]()
+
+    def watched(number: int) -> Any:
+        return Watched(rollouts.open_game(number), looked_at)
 
     again = GameRollouts(rollouts.criterion, rollouts.spaces, rollouts.ends, watched)
-    for _ in again.blocks(5):
-        pass
-    assert len(open_now) == len(lengths)
+    assert sum(len(actions) for _, actions in again.blocks(3)) == sum(lengths)
+    # Three steps, the history of the first, and the frame after the last.
+    assert max(looked_at) == 3 + (STACK - 1) + 1
+    looked_at.clear()
+    assert len(list(again.take(np.array([5])))) == 1
+    assert looked_at == [1 + (STACK - 1) + 1]
 
 
 def test_a_game_that_is_missing_is_no_rollouts(folder: PhaseFolder) -> None:

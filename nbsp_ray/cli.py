@@ -87,7 +87,9 @@ def plan(
     overrides: Overrides = None,
     root: Root = DEFAULT_ROOT,
     as_json: AsJson = False,
-    measure: Annotated[bool, typer.Option(help="Time a few hundred env steps here first (about 10 s).")] = False,
+    measure: Annotated[
+        bool, typer.Option(help="Time a few hundred env steps here first: seconds, a minute if it compiles.")
+    ] = False,
 ) -> None:
     """List and price a sweep; start nothing."""
     from nbsp_ray.listing import plan_json, print_plan, search_lines
@@ -106,7 +108,7 @@ def plan(
         from nbsp_ray.learning.measure import measure_speed
 
         for kind, phase in {speed_kind(phase): phase for phase in planned.phases.values()}.items():
-            store.write_speed(kind, measure_speed(phase.spec, phase.resources))
+            store.write_speed(kind, measure_speed(phase.spec, phase.resources, store))
     status = sweep_status(planned, store)
     cost = price(planned, store, status.left)
     if as_json:

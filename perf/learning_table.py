@@ -13,7 +13,7 @@ Run = Mapping[str, Any]
 
 
 def first_reached(run: Run, what: str) -> float:
-    """`env_steps` or `cpu_seconds` at the first evaluation after an update that reached the threshold; inf if none did."""
+    """`env_steps` or `cpu_seconds` at the first evaluation after an update at the threshold; inf if there is none."""
     starts, threshold = run["protocol"]["learning_starts"], run["protocol"]["threshold"]
     reached = (one for one in run["evaluations"] if one["success"] >= threshold and one["env_steps"] >= starts)
     return next((float(one[what]) for one in reached), math.inf)

@@ -9,10 +9,10 @@ from typing import Any
 import torch
 from contenders import PIXEL_PREFILLED, PREFILLED, TASKS, Entry, timed, transitions
 
+from nbsp_ray.benchmarks import Step
 from nbsp_ray.learning.phase import Phase, learn
 from nbsp_ray.learning.run import PhaseRun
 from nbsp_ray.plan import PlannedPhase, make_plan
-from nbsp_ray.settings import settings
 from nbsp_ray.store import Store
 from nbsp_ray.sweepfile import load_sweep
 
@@ -21,10 +21,8 @@ def first_phase(folder: Path, benchmark: str, tasks: tuple[str, str], changes: d
     """The first phase of a sweep with some settings changed, checked as any user's sweep is."""
     file = folder / "perf.yaml"
     file.write_text(f"benchmark: {benchmark}\npairs: {tasks[0]}:{tasks[1]}\nmethods: base\n")
-    # What is not there yet is off.
-    known = {name: value for name, value in changes.items() if value is not False or name in settings()}
-    words = [f"{name}={_word(value)}" for name, value in known.items()]
-    plan = make_plan("perf", load_sweep(str(file), ["seeds=0", *words] if "seeds" not in changes else words).sweeps)
+    words = [f"{name}={_word(value)}" for name, value in ({"seeds": 0} | changes).items()]
+    plan = make_plan("perf", load_sweep(str(file), words).sweeps)
     return next(phase for phase in plan.phases.values() if phase.spec.index == 0)
 
 
@@ -40,8 +38,9 @@ class Ours:
     def __init__(self, entry: Entry, hidden: tuple[int, ...], learning_starts: int, filled: bool) -> None:
         self._open("metaworld", TASKS, entry.settings | {"sac.hidden": hidden, "sac.learning_starts": learning_starts})
         if filled:
-            for transition in transitions(PREFILLED):
-                self.phase.replay.add(*transition)
+            for observation, action, reward, following, terminated in transitions(PREFILLED):
+                step = Step(following, reward, terminated, False, success=False)
+                self.phase.replay.add(observation, action, step, last=terminated)
 
     def _open(self, benchmark: str, tasks: tuple[str, str], changes: dict[str, Any]) -> None:
         self._folder = TemporaryDirectory(prefix="nbsp-ray-perf-")

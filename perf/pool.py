@@ -25,6 +25,8 @@ ONE_THREAD = {
     "JAX_PLATFORMS": "cpu",
     "CUDA_VISIBLE_DEVICES": "",
     "PYTHONPATH": str(ROOT),
+    # As in a sweep, code is compiled once for all.
+    "TORCHINDUCTOR_CACHE_DIR": str(ROOT / "results" / "perf" / "compiled"),
 }
 
 

@@ -189,10 +189,10 @@ def forward(
     convolutions, last = len(layout.convolutions), len(layout.layers)
     for number, (weight, bias) in enumerate(zip(weights[::2], weights[1::2], strict=True)):
         if number >= convolutions:
-            x = _noted(x, trace and trace.inputs, lanes)
-            x = _noted(torch.baddbmm(bias.unsqueeze(1), x, weight.mT), trace and trace.sums, lanes)
+            x = _noted(x, trace, "inputs", lanes)
+            x = _noted(torch.baddbmm(bias.unsqueeze(1), x, weight.mT), trace, "sums", lanes)
             if number < last:
-                x = _noted(torch.relu(x), trace and trace.activations, lanes)
+                x = _noted(torch.relu(x), trace, "activations", lanes)
     outputs: Tensor = x.unflatten(0, (lanes, members)).to(stack.dtype)
     return outputs
 
@@ -203,29 +203,30 @@ def _convolve(layout: Layout, weights: Sequence[Tensor], inputs: Tensor, lanes: 
     One network after another, as a grouped convolution of few networks is up to five times slower on a CPU; with
     channels innermost, where the gradient of the first layer's filters is three times as fast.
     """
-    frames = inputs.flatten(0, 1).to(weights[0].dtype).unbind(0)
-    frames = [(one / 255).contiguous(memory_format=torch.channels_last) for one in frames]
+    bytes_ = inputs.flatten(0, 1).to(weights[0].dtype)
+    frames = [(one / 255).contiguous(memory_format=torch.channels_last) for one in bytes_.unbind(0)]
     x = [frames[number * len(frames) // len(weights[0])] for number in range(len(weights[0]))]
     for (_, kernel, stride), weight, bias in zip(layout.convolutions, weights[::2], weights[1::2], strict=False):
         if trace is not None:
             trace.windows.append((kernel, stride))
-        x = _each_noted(x, trace and trace.inputs, lanes)
+        x = _each_noted(x, trace, "inputs", lanes)
         filters = (one.contiguous(memory_format=torch.channels_last) for one in weight)
         x = [functional.conv2d(*one, stride=stride) for one in zip(x, filters, bias, strict=True)]
-        x = _each_noted(x, trace and trace.sums, lanes)
-        x = _each_noted([torch.relu(one) for one in x], trace and trace.activations, lanes)
+        x = _each_noted(x, trace, "sums", lanes)
+        x = _each_noted([torch.relu(one) for one in x], trace, "activations", lanes)
     return torch.stack([one.flatten(1) for one in x])
 
 
-def _each_noted(x: list[Tensor], notes: list[Tensor] | None, lanes: int) -> list[Tensor]:
+def _each_noted(x: list[Tensor], trace: Trace | None, what: str, lanes: int) -> list[Tensor]:
     """`_noted` for a tensor of each network."""
-    return x if notes is None else list(_noted(torch.stack(x), notes, lanes).unbind(0))
+    return x if trace is None else list(_noted(torch.stack(x), trace, what, lanes).unbind(0))
 
 
-def _noted(x: Tensor, notes: list[Tensor] | None, lanes: int) -> Tensor:
+def _noted(x: Tensor, trace: Trace | None, what: str, lanes: int) -> Tensor:
     """The same values; if they are noted, with lanes and members apart, the result hangs on the note."""
-    if notes is None:
+    if trace is None:
         return x
+    notes: list[Tensor] = getattr(trace, what)
     notes.append(x.unflatten(0, (lanes, -1)))
     return notes[-1].flatten(0, 1)
 

@@ -66,11 +66,11 @@ def test_targets_are_judged_by_the_median_and_missing_ones_are_not_met() -> None
 
 def test_what_a_run_reached() -> None:
     curve = [(0, 1.0), (100, 0.9), (200, 0.5), (300, 0.9), (400, 1.0), (500, 0.8)]
-    evaluations = [{"env_steps": at, "seconds": at / 10, "success": success} for at, success in curve]
+    evaluations = [{"env_steps": at, "cpu_seconds": at / 10, "success": success} for at, success in curve]
     protocol = {"budget": 800, "eval_every": 100, "learning_starts": 200, "threshold": 0.9}
     run = {"protocol": protocol, "evaluations": evaluations}
     assert first_reached(run, "env_steps") == 300
-    assert first_reached(run, "seconds") == 30
-    assert first_reached(run | {"evaluations": evaluations[:3]}, "seconds") == math.inf
+    assert first_reached(run, "cpu_seconds") == 30
+    assert first_reached(run | {"evaluations": evaluations[:3]}, "cpu_seconds") == math.inf
     # Evaluations 1 to 5, then the mean of the last three for the three that are left.
     assert mean_success(run) == pytest.approx((0.9 + 0.5 + 0.9 + 1.0 + 0.8 + 3 * 0.9) / 8)

@@ -2,7 +2,7 @@
 
     python perf/learning.py [--seeds 0-4] [--tasks drawer-close,window-close] [--only NAME,NAME] [--budget N] [--root F]
 
-Hours. Every finished run is a file in results/perf-learning; the same command does only what is left, and writes
+Hours. Every finished run is a file in perf/learning-runs; the same command does only what is left, and writes
 docs/performance-learning.md from all that is there. As many runs side by side as cores, each on one thread of its own.
 """
 
@@ -192,7 +192,7 @@ class Job:
         with self.path.with_suffix(".log").open("wb") as log:
             command = [sys.executable, str(Path(__file__)), "--run", *given]
             # As in a sweep, the first run compiles for all.
-            cache = {"TORCHINDUCTOR_CACHE_DIR": str(self.root / "compiled")}
+            cache = {"TORCHINDUCTOR_CACHE_DIR": str(ROOT / "results" / "perf" / "compiled")}
             return subprocess.Popen(command, stderr=log, env=os.environ | ONE_THREAD | cache, cwd=ROOT)
 
 
@@ -238,7 +238,7 @@ def main() -> None:
     parser.add_argument("--budget", type=int, help="env steps at most; with --root, to try the script")
     parser.add_argument("--root", type=Path, help="where the runs are kept; the table is then written there too")
     given = parser.parse_args()
-    root = given.root or ROOT / "results" / "perf-learning"
+    root = given.root or ROOT / "perf" / "learning-runs"
     root.mkdir(parents=True, exist_ok=True)
     names, tasks = given.only.split(","), given.tasks.split(",")
     if wrong := [word for word in names if word not in RUNS] + [word for word in tasks if word not in BUDGETS]:

@@ -6,7 +6,7 @@ an episode is a function of the episode's number.
 """
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -43,6 +43,8 @@ class Phase:
     mastered: int = 0
     """Evaluations in a row that reached the threshold."""
     curve: list[dict[str, Any]] = field(default_factory=list[dict[str, Any]])
+    pulse: Callable[[], None] = lambda: None
+    """Called after every env step: a game may take minutes, and somebody may want to know that it goes on."""
 
     def past_for(self, update: int) -> Mixture | None:
         """D_pre, if update number `update` takes its batch from there (Eq. 6)."""
@@ -90,6 +92,7 @@ def learn(phase: Phase) -> Iterator[None]:
             # Easy to overlook: a time limit is not the end of the return, so only `terminated` is stored.
             phase.replay.add(observation, action, step, last=over)
             observation = step.observation if step.resumes is None else step.resumes
+            phase.pulse()
             if agent.updates.critic < updates_due(phase):
                 losses = agent.learn_until(updates_due(phase), phase.replay, updates_chance, phase.past_for)
             env_return += step.points

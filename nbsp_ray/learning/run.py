@@ -104,8 +104,7 @@ class PhaseRun:
             now = time.monotonic()
             if now - self._saved_at > 60 * self.resources.checkpoint_minutes:
                 self.save()
-            if now - self._told_at > PROGRESS_SECONDS:
-                self._tell()
+            self._tell_at_times()
             if now >= end:
                 break
         self._tell()
@@ -173,10 +172,15 @@ class PhaseRun:
         self.folder.write_progress(asdict(progress) | who)
         self._told_at = time.monotonic()
 
+    def _tell_at_times(self) -> None:
+        if time.monotonic() - self._told_at > PROGRESS_SECONDS:
+            self._tell()
+
     def _steps(self) -> Iterator[None]:
         """All the work, with a pause wherever it may be saved or stopped."""
         if not self._has_learnt():
             self._phase = self._open()
+            self._phase.pulse = self._tell_at_times
             self._tell()
             yield from self._learn(self._phase)
             if not self._has_learnt():

@@ -10,8 +10,10 @@ import numpy as np
 import pytest
 from toy_phases import SMALL, phase_run, phases_of, run_whole, toy_plan
 
+from nbsp_ray.benchmarks import Action, Step
 from nbsp_ray.config import Resources
 from nbsp_ray.errors import ConfigError, PhaseError
+from nbsp_ray.learning import run as run_module
 from nbsp_ray.learning.evidence import digest
 from nbsp_ray.learning.machine import find_device
 from nbsp_ray.learning.run import PhaseRun
@@ -452,3 +454,24 @@ def test_a_saved_phase_says_what_it_cost(store: Store) -> None:
     manifest = json.loads((attempt / f"{100:012d}.json").read_text())
     assert [piece["name"].rsplit("/", 1)[1] for piece in manifest["pieces"]] == pieces
     assert SMALL["first"]["env_steps"] == 300
+
+
+def test_progress_is_told_within_an_episode(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(run_module, "PROGRESS_SECONDS", 0.0)
+    store, phase = Store(tmp_path, create=True), phases_of(toy_plan(), "base")[0]
+    run = phase_run(store, phase)
+    run.advance(0)
+    opened = run._phase
+    assert opened is not None
+    told: list[int] = []
+    step = opened.env.step
+
+    def watched(action: Action) -> Step:
+        told.append(store.phase(phase.key).progress()["env_steps"])  # type: ignore[index]
+        return step(action)
+
+    monkeypatch.setattr(opened.env, "step", watched)
+    begin = opened.env_steps
+    run.advance(0)
+    assert told == list(range(begin, begin + len(told)))
+    assert len(told) > 1

@@ -200,7 +200,8 @@ def test_all_problems_of_the_command_line_at_once(write: Write) -> None:
         "command line: sac.tau has no value; write sac.tau=VALUE, such as sac.tau=0.005",
         "command line: seeds is given twice: seeds=0-1 and seeds=0",
         "command line: 'nope' is not a setting",
-        "command line: 'env_steps' is not a setting (did you mean 'first.env_steps' or 'second.env_steps'?)",
+        "command line: 'env_steps' is not a setting "
+        "(did you mean 'first.env_steps' or 'second.env_steps' or 'evaluation.env_steps'?)",
         "command line: 'seeed' is not a setting (did you mean 'seeds'?)",
         "command line: 'foo' is not a setting; a setting is given as KEY=VALUE, such as seeds=0-1",
         "command line: skill_neurons=[1: this is not YAML: expected ',' or ']', but got '<stream end>' while parsing "
@@ -249,7 +250,7 @@ def test_all_problems_of_the_command_line_at_once(write: Write) -> None:
             "benchmark: toy\nmethods: base\npairs:\n- reach:avoid\n- reach:slide",
             [
                 "x.yaml:5: one network cannot serve reach > slide: reach has 5 observations and 2 actions, slide 3 "
-                "and 1; choose tasks with equal spaces"
+                "observations and 1 actions; choose tasks with equal spaces"
             ],
         ),
         (

@@ -21,7 +21,7 @@ SAMPLE_TRANSITIONS = 2_560
 """Kept of the buffer of each later phase."""
 GAME_ENV_STEPS = 2_000
 """Env steps of a game, where an evaluation counts games: few last as long as they may."""
-PROCESS_BYTES = {"vectors": 450_000_000, "pixels": 600_000_000}
+PROCESS_BYTES = {"vectors": 450_000_000, "pixels": 660_000_000}
 """Of a process with torch, an environment and an agent at work, without its buffers; measured on Linux, CPU."""
 
 

@@ -49,6 +49,8 @@ def _setting(spec: PhaseSpec, setting: str) -> Any:
     match section:
         case "sac":
             return getattr(spec.sac, name)
+        case "first" | "second" if name == "stop_threshold" and spec.learning.stop == "fixed":
+            return None
         case "first" | "second":
             return getattr(spec.learning, name) if (section == "first") == (spec.index == 0) else None
         case "method":

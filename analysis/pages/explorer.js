@@ -140,7 +140,9 @@ function drawTrial() {
 }
 
 function drawCurves(t) {
-  const line = (curve, name, own, dash) => ({ type: "scatter", mode: "lines", name, x: curve.x, y: curve.y,
+  // An empty line is none to plotly, and a second axis cannot lie over one that has no line: so a point that is no number.
+  const points = (values, none) => (values.length ? values : [none]);
+  const line = (curve, name, own, dash) => ({ type: "scatter", mode: "lines", name, x: points(curve.x, 0), y: points(curve.y, null),
     line: { color: own, dash, width: 2 }, hovertemplate: `%{y:.2f} at %{x:,}<extra>${name}</extra>` });
   const rate = t.measure === "success";
   const traces = rate
@@ -155,9 +157,12 @@ function drawCurves(t) {
   const axes = layout("env steps in the second phase", rate ? "success rate" : `raw score, ${t.second_task}`, { showlegend: true,
     legend: { orientation: "h", y: 1.02, yanchor: "bottom", x: 0, font: { size: 11 } }, margin: { l: 52, r: 12, t: 30, b: 40 } });
   axes.xaxis.range = [0, t.budget];
+  // Of games there is no range to fall back on where a curve has no point yet.
+  const range = (curve) => (curve.y.length ? undefined : [0, 1]);
   if (!rate) {
+    axes.yaxis.range = range(t.training);
     axes.yaxis2 = { ...axes.yaxis, title: { text: t.first_task, font: { size: 12 } }, overlaying: "y",
-      side: "right", showgrid: false, tickmode: "auto", nticks: 5 };
+      range: range(t.retained), side: "right", showgrid: false, tickmode: "auto", nticks: 5 };
     axes.margin.r = 52;
   }
   Plotly.newPlot("curves", traces, axes, { ...SETTINGS, displayModeBar: false });

@@ -9,11 +9,16 @@ from synthetic_store import (
     both_of,
     evaluations,
     find,
+    games_of,
     learn,
     learn_first,
     learn_second,
     plan_of,
     play_all,
+    play_first,
+    played,
+    score,
+    scores,
 )
 
 import analysis
@@ -154,6 +159,22 @@ def test_a_click_on_a_seed_shows_its_trial(explorer: Browser):
     for plot in ("curves", "layers"):
         explorer.wait(f"document.querySelector('#{plot} .main-svg') !== null")
     assert explorer.evaluate("document.querySelector('#count-label').textContent") == "0.1 (2 per network)"
+
+
+@pytest.mark.parametrize("training", [0, 4], ids=["no game yet", "too few for a mean of ten"])
+def test_a_page_of_hardly_played_games_opens_too(opened: Browser, store, tmp_path, training):
+    plan = games_of(seeds=(0,), pairs=(("Pong", "Bowling"),), methods=("base",))
+    (trial,) = plan.trials
+    play_first(store, plan, trial, [-20.0])
+    rows = scores("Pong", [-21, -21]) + scores("Bowling", [20, 30]) if training else []
+    learn(store, plan, trial.phases[1], rows + played("Bowling", [25.0] * training), env_steps=100)
+    for game in trial.tasks:
+        score(store, plan, trial.phases[1], game, [-20.0])
+    opened.complaints.clear()
+    for page in written(store, plan, tmp_path):
+        opened.open(page)
+    opened.wait("document.querySelector('#curves .main-svg') !== null")
+    assert opened.complaints == []
 
 
 def test_no_button_sends_the_data_away(explorer: Browser):

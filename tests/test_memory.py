@@ -81,8 +81,8 @@ def test_the_refusal_is_one_sentence_with_numbers_and_a_way_out() -> None:
     with pytest.raises(ConfigError) as caught:
         fits_side_by_side(found, found.phases, 2 * GB)
     assert str(caught.value) == (
-        "Pong > Bowling, nbsp, seed 0 can come to hold 3.4 GB of memory (1.4 GB of its replay buffer, 1.4 GB of the "
-        "buffers it replays, 0.6 GB of the process), and 2.0 GB are free here; sac.buffer_size=99000 would fit, or "
+        "Pong > Bowling, nbsp, seed 0 can come to hold 3.5 GB of memory (1.4 GB of its replay buffer, 1.4 GB of the "
+        "buffers it replays, 0.7 GB of the process), and 2.0 GB are free here; sac.buffer_size=94000 would fit, or "
         "free memory"
     )
     with pytest.raises(ConfigError, match="free memory, or use a machine with more"):
@@ -91,7 +91,7 @@ def test_the_refusal_is_one_sentence_with_numbers_and_a_way_out() -> None:
 
 def test_the_note_of_a_plan() -> None:
     found = plan()
-    assert memory_note(found, found.phases, 100 * GB, 2) == "memory 3.4 GB a phase at most, 100.0 GB free here"
+    assert memory_note(found, found.phases, 100 * GB, 2) == "memory 3.5 GB a phase at most, 100.0 GB free here"
     assert memory_note(found, found.phases, 8 * GB, 4).endswith("free here: `run` works on 2 side by side")
     assert memory_note(found, found.phases, 2 * GB, 2).startswith("It cannot run here: Pong > Bowling, nbsp")
 
@@ -151,4 +151,4 @@ def test_plan_says_so_and_prices_it_all_the_same(nbsp_ray: Run) -> None:
     assert "It cannot run here: Pong > Bowling, nbsp, seed 0 can come to hold" in said
     code, said = nbsp_ray("plan", "atari_smoke")
     assert code == 0
-    assert "memory 0.6 GB a phase at most" in said
+    assert "memory 0.7 GB a phase at most" in said

@@ -4,7 +4,6 @@ import math
 import os
 import signal
 import threading
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -178,10 +177,8 @@ def test_a_search_interrupted_on_a_real_ray_goes_on_and_repeats_nothing(cluster:
     finished = {key: _finished(store, key) for key in plans[-1].phases if store.phase(key).done()}
     assert len(finished) == 3  # the first phase, and the two numbers it begins with
 
-    began = time.monotonic()
     outcome = run_search("x", [sweep], store, run, lambda text: None)
     assert outcome == Outcome(done=5, failed=0, blocked=0, left=0, interrupted=False)
-    assert time.monotonic() - began < 40
     assert search.tried[:3] == chosen
     assert len(set(search.tried)) == 4
     assert {key: _finished(store, key) for key in finished} == finished

@@ -128,6 +128,8 @@ def words(node: Node) -> str:
     """What a node allows: `a number > 0 and <= 1`."""
     if "anyOf" in node:
         return " or ".join(words(one) for one in node["anyOf"])
+    if "const" in node:
+        return str(node["const"])
     if "enum" in node:
         return f"one of {', '.join(node['enum'])}"
     if node["type"] == "array":

@@ -47,6 +47,10 @@ def test_words_of_skill_neurons_tell_a_count_from_a_fraction() -> None:
     )
 
 
+def test_words_of_a_setting_that_takes_a_word_or_a_flag() -> None:
+    assert settings()["resources.compile"].words == "auto or true or false"
+
+
 def test_words_of_a_node_alone() -> None:
     assert words({"type": "number", "exclusiveMinimum": 0.5, "exclusiveMaximum": 2}) == "a number > 0.5 and < 2"
 

@@ -1,13 +1,15 @@
 """One real run of discrete SAC: a first phase on a game, its curve beside its budget, and no claim beyond it.
 
-    python perf/atari_learning.py [--game Bowling] [--env-steps 100000] [--seed 0]
+    python perf/atari_learning.py [--game Bowling] [--env-steps 100000] [--seed 0] [--minutes N]
 
 Hours on a CPU. The phase is an ordinary one, in results/perf/atari-learning: the same command goes on where it was
 stopped, and writes docs/atari-learning.md and its picture from as much of the curve as there is.
 """
 
 import argparse
+import math
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -33,20 +35,22 @@ PARTNERS = {"Bowling": "Pong", "Pong": "Bowling", "DemonAttack": "Carnival", "Ba
 Rows = list[dict[str, Any]]
 
 
-def learn(game: str, env_steps: int, seed: int, root: Path) -> tuple[Rows, dict[str, Any] | None, str]:
-    """Learn up to the budget, or until Ctrl-C; the curve, the result if it is done, and the key."""
+def learn(game: str, env_steps: int, seed: int, minutes: float, root: Path) -> tuple[Rows, dict[str, Any] | None]:
+    """Learn up to the budget, for some minutes, or until Ctrl-C; the curve, and the result if it is done."""
     changes = CHANGES | {"first.env_steps": env_steps, "seeds": seed}
     planned = first_phase(root, "atari", (game, PARTNERS[game]), changes)
     store = Store(root / "results", create=True)
     run = PhaseRun(store, planned.spec, [], planned.resources)
+    end = time.monotonic() + 60 * minutes
     try:
-        while not (progress := run.advance(30)).done:
+        while time.monotonic() < end and not (progress := run.advance(30)).done:
             speed = progress.env_steps_per_second or 0
             sys.stderr.write(f"{progress.env_steps:,} of {env_steps:,} env steps, {speed:.0f} a second\n")
+        run.save()
     except KeyboardInterrupt:
         sys.stderr.write("stopped: what was checkpointed is kept, the same command goes on\n")
     folder = store.phase(planned.key)
-    return folder.curve(), folder.result(), planned.key
+    return folder.curve(), folder.result()
 
 
 def draw(game: str, rows: Rows, path: Path) -> None:
@@ -108,11 +112,12 @@ def main() -> None:
     parser.add_argument("--game", default="Bowling", choices=PARTNERS)
     parser.add_argument("--env-steps", type=int, default=100_000)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--minutes", type=float, default=math.inf, help="stop then; 0 writes what there is")
     given = parser.parse_args()
     root = ROOT / "results" / "perf" / "atari-learning"
     root.mkdir(parents=True, exist_ok=True)
     try:
-        rows, result, _ = learn(given.game, given.env_steps, given.seed, root)
+        rows, result = learn(given.game, given.env_steps, given.seed, given.minutes, root)
     except NbspError as error:
         sys.exit(str(error))
     if not any(row["kind"] == "evaluation" for row in rows):

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -169,6 +170,21 @@ class Pool:
 
         for name in names:
             self._try(name, ask)
+
+
+def compile_ahead(jobs: Sequence[tuple[str, str, Sequence[int]]], cores: Sequence[int]) -> None:
+    """Open each (contender, its environment, hidden) once, one on each core, so that its code is there when it counts.
+
+    One that fails will fail again where it counts, and say why there.
+    """
+    waiting = list(jobs)
+    while waiting:
+        now, waiting = waiting[: len(cores)], waiting[len(cores) :]
+        workers = [Worker(name, venv, "updates", hidden, core) for (name, venv, hidden), core in zip(now, cores)]  # noqa: B905
+        for worker in workers:
+            with suppress(Failed):
+                worker.receive(READY_SECONDS)
+            worker.close()
 
 
 def startup(venvs: Mapping[str, str], hidden: Sequence[int], core: int, rounds: int, seconds: float) -> dict[str, Row]:

@@ -15,7 +15,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 
 from contenders import ENTRIES, PIXEL_ENTRIES
-from pool import ROOT, Pool, Row, startup
+from pool import ROOT, Pool, Row, compile_ahead, startup
 from table import write
 
 WIDE, DEFAULT = (256, 256, 256), (256, 256)
@@ -61,6 +61,11 @@ def measure(effort: Effort, names: Sequence[str], pixels: Sequence[str], *, quic
     end = time.perf_counter() + STEPS_BEGIN_BEFORE
     cores = sorted(os.sched_getaffinity(0))
     found: dict[str, dict[str, Row]] = {}
+    tell("compiling, where it is not done yet")
+    compiled = [name for name in (*names, *pixels) if (ENTRIES | PIXEL_ENTRIES)[name].settings.get("resources.compile")]
+    sizes = [WIDE] if quick else [WIDE, DEFAULT]
+    jobs = [(name, venvs([name])[name], hidden) for name in compiled for hidden in (sizes if name in names else [WIDE])]
+    compile_ahead(jobs, cores)
     for part, hidden in (("updates, wide", WIDE), ("updates, default", DEFAULT))[: 1 if quick else 2]:
         tell(f"{part}: hidden {list(hidden)}")
         with Pool(FLOORS | venvs(names), "updates", hidden, cores[:1]) as pool:

@@ -66,13 +66,14 @@ class Ours:
 
     def first_update(self) -> None:
         """Learn until the first update is made."""
-        learn_once, agent = self.phase.agent.learn, self.phase.agent
+        agent = self.phase.agent
+        learn_until = agent.learn_until
 
-        def learn_and_leave(*args: Any, **kwargs: Any) -> None:
-            learn_once(*args, **kwargs)
+        def learn_and_leave(*args: Any) -> None:
+            learn_until(*args)
             raise StopIteration("made")
 
-        agent.learn = learn_and_leave  # type: ignore[method-assign,assignment]
+        agent.learn_until = learn_and_leave  # type: ignore[method-assign,assignment]
         try:
             next(self._loop)
         except RuntimeError as error:  # What a StopIteration inside of a generator becomes.

@@ -1,9 +1,10 @@
 """`make perf`: ours beside its peers on this machine, over the machine's own floor, in one run of at most 15 minutes.
 
-    python perf/speed.py [--quick] [--only NAME,NAME]
+    python perf/speed.py [--quick] [--only NAME,NAME] [--startup]
 
 Writes docs/performance.md, and the rates of each round to results/perf/speed.json; with --quick (two minutes, a
-smoke test) results/perf/quick.md and quick.json. A contender that fails is a row that says why.
+smoke test) results/perf/quick.md and quick.json. With --startup, start-up alone is measured anew, which is no ratio of
+one round, and the rest is as the last run had it. A contender that fails is a row that says why.
 """
 
 import argparse
@@ -97,6 +98,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="two minutes; no figure of it means anything")
     parser.add_argument("--only", help="contenders, separated by commas; the reference is always one")
+    parser.add_argument("--startup", action="store_true", help="measure start-up alone, keep the rest of the last run")
     given = parser.parse_args()
     load, _, _ = os.getloadavg()
     start, effort = time.perf_counter(), QUICK if given.quick else Effort()
@@ -105,8 +107,14 @@ def main() -> None:
     if unknown := wanted - set(known):
         parser.error(f"no contender {', '.join(sorted(unknown))}; there are {', '.join(known)}")
     names, pixels = ([name for name in entries if name in wanted] for entries in (ENTRIES, PIXEL_ENTRIES))
-    found = measure(effort, names, pixels, quick=given.quick)
     folder = ROOT / "results" / "perf"
+    if given.startup:
+        last = json.loads((folder / "speed.json").read_text())
+        found = {part: {name: Row(**row) for name, row in rows.items()} for part, rows in last.items()}
+        cores = sorted(os.sched_getaffinity(0))
+        found["startup"] = startup(venvs(names), WIDE, cores[0], effort.starts, effort.startup_seconds * 2)
+    else:
+        found = measure(effort, names, pixels, quick=given.quick)
     folder.mkdir(parents=True, exist_ok=True)
     raw = {part: {name: asdict(row) for name, row in rows.items()} for part, rows in found.items()}
     (folder / ("quick.json" if given.quick else "speed.json")).write_text(json.dumps(raw, indent=1))

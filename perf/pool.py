@@ -180,7 +180,9 @@ def compile_ahead(jobs: Sequence[tuple[str, str, Sequence[int]]], cores: Sequenc
     waiting = list(jobs)
     while waiting:
         now, waiting = waiting[: len(cores)], waiting[len(cores) :]
-        workers = [Worker(name, venv, "updates", hidden, core) for (name, venv, hidden), core in zip(now, cores)]  # noqa: B905
+        workers = [
+            Worker(name, venv, "updates", hidden, core) for (name, venv, hidden), core in zip(now, cores, strict=False)
+        ]
         for worker in workers:
             with suppress(Failed):
                 worker.receive(READY_SECONDS)

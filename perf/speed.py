@@ -14,6 +14,7 @@ import sys
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from typing import Any
 
 from contenders import ENTRIES, PIXEL_ENTRIES
 from pool import ROOT, Pool, Row, compile_ahead, startup
@@ -107,23 +108,28 @@ def main() -> None:
     if unknown := wanted - set(known):
         parser.error(f"no contender {', '.join(sorted(unknown))}; there are {', '.join(known)}")
     names, pixels = ([name for name in entries if name in wanted] for entries in (ENTRIES, PIXEL_ENTRIES))
-    folder = ROOT / "results" / "perf"
+    folder, before = ROOT / "results" / "perf", list[float]()
     if given.startup:
+        if not (folder / "speed.json").exists():
+            parser.error("there is no last run here: run it without --startup first")
         last = json.loads((folder / "speed.json").read_text())
+        before = last.pop("minutes")
         found = {part: {name: Row(**row) for name, row in rows.items()} for part, rows in last.items()}
         cores = sorted(os.sched_getaffinity(0))
         found["startup"] = startup(venvs(names), WIDE, cores[0], effort.starts, effort.startup_seconds * 2)
     else:
         found = measure(effort, names, pixels, quick=given.quick)
     folder.mkdir(parents=True, exist_ok=True)
-    raw = {part: {name: asdict(row) for name, row in rows.items()} for part, rows in found.items()}
+    minutes = [*before, (time.perf_counter() - start) / 60]
+    raw: dict[str, Any] = {part: {name: asdict(row) for name, row in rows.items()} for part, rows in found.items()}
+    raw["minutes"] = minutes
     (folder / ("quick.json" if given.quick else "speed.json")).write_text(json.dumps(raw, indent=1))
     path = folder / "quick.md" if given.quick or given.only else ROOT / "docs" / "performance.md"
     write(
         path,
         found,
         processes=max((row.processes for row in found["steps"].values()), default=1),
-        minutes=(time.perf_counter() - start) / 60,
+        minutes=minutes,
         load=load,
         quick=given.quick,
     )

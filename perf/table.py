@@ -175,8 +175,11 @@ def _lines(path: str) -> list[str]:
     return Path(path).read_text().splitlines() if Path(path).exists() else []
 
 
-def write(path: Path, found: Mapping[str, Rows], *, processes: int, minutes: float, load: float, quick: bool) -> None:
-    """Write the page."""
+def write(
+    path: Path, found: Mapping[str, Rows], *, processes: int, minutes: Sequence[float], load: float, quick: bool
+) -> None:
+    """Write the page; `minutes` are the run's, and those of each time that start-up was measured anew since."""
+    again = [f"; start-up anew by `python perf/speed.py --startup` in {minutes[-1]:.1f}"] if minutes[1:] else []
     wide, default, pixel = (
         continuous(OBSERVATIONS, ACTIONS, BATCH, (256, 256, 256)),
         continuous(OBSERVATIONS, ACTIONS, BATCH, (256, 256)),
@@ -187,7 +190,7 @@ def write(path: Path, found: Mapping[str, Rows], *, processes: int, minutes: flo
         "# Speed, beside the peers",
         "",
         *(["**A smoke run: slices too short to mean anything.**", ""] if quick else []),
-        f"Written by `make perf` on {date.today().isoformat()} in {minutes:.1f} minutes.",
+        f"Written by `make perf` on {date.today().isoformat()} in {minutes[0]:.1f} minutes{''.join(again)}.",
         f"{machine()}, load {load:.1f} before.",
         ", ".join(f"{name} {text}" for name, text in sorted(versions.items())) + ".",
         "",

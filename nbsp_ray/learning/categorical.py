@@ -35,11 +35,11 @@ class Categorical(Problem[FrameBatch]):
 
     def log_policy(self, actor: Tensor, observations: Tensor, trace: Trace | None = None) -> Tensor:
         """log pi(a|s) of every action, (L, B, A), on stacked frames (L, B, stack, height, width)."""
-        return torch.log_softmax(self.forward("actor", actor, observations, trace).squeeze(1), dim=-1)
+        return torch.log_softmax(self.forward("actor", actor, trace, observations).squeeze(1), dim=-1)
 
     def q_of(self, critic: Tensor, observations: Tensor, trace: Trace | None = None) -> Tensor:
         """Q_1 and Q_2 of every action, (L, 2, B, A)."""
-        return self.forward("critic", critic, observations, trace)
+        return self.forward("critic", critic, trace, observations)
 
     def q_values(self, critic: Tensor, batch: FrameBatch, trace: Trace | None = None) -> Tensor:
         """Q_1 and Q_2 (L, 2, B) of the batch's own states and actions."""

@@ -54,7 +54,7 @@ def build(
     if compile:
         try:
             check_compiler(agent.device)
-            agent.restrain(restraints, Execution(compile=True, cuda_graphs=graphs))
+            agent.restrain(restraints, Execution(compile=True, cuda_graphs=graphs, device=agent.device.type))
             graph = graph_name(agent.sac, agent.spaces, restraints)
             compile_once(store.compile_cache(machine_name()), graph, resources.cpus, agent.warm_up)
             return None

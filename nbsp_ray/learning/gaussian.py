@@ -32,7 +32,7 @@ class Gaussian(Problem[Batch]):
 
         log_std = -5 + 3.5 (tanh(raw) + 1) lies in [-5, 2] (CleanRL).
         """
-        mean, raw = self.forward("actor", actor, observations, trace).squeeze(1).chunk(2, dim=-1)
+        mean, raw = self.forward("actor", actor, trace, observations).squeeze(1).chunk(2, dim=-1)
         return mean, -5 + 3.5 * (torch.tanh(raw) + 1)
 
     def sample_action(
@@ -44,13 +44,13 @@ class Gaussian(Problem[Batch]):
         gaussian = -0.5 * noise.square() - log_std - 0.5 * math.log(2 * math.pi)
         return action, (gaussian - torch.log(1 - action.square() + 1e-6)).sum(-1)
 
-    def q_of(self, critic: Tensor, observations_actions: Tensor, trace: Trace | None = None) -> Tensor:
-        """Q_1 and Q_2, (L, 2, B), on (s, a) of shape (L, B, O + A)."""
-        return self.forward("critic", critic, observations_actions, trace).squeeze(-1)
+    def q_of(self, critic: Tensor, *observations_actions: Tensor, trace: Trace | None = None) -> Tensor:
+        """Q_1 and Q_2, (L, 2, B), on (s, a) of shape (L, B, O + A), or on s and a apart."""
+        return self.forward("critic", critic, trace, *observations_actions).squeeze(-1)
 
     def q_values(self, critic: Tensor, batch: Batch, trace: Trace | None = None) -> Tensor:
         """Q_1 and Q_2 (L, 2, B) of the batch's own states and actions."""
-        return self.q_of(critic, batch.observations_actions, trace)
+        return self.q_of(critic, batch.observations_actions, trace=trace)
 
     def critic_losses(
         self, state: SacState, critic: Tensor, batch: Batch, noise: Tensor, trace: Trace | None = None
@@ -74,7 +74,7 @@ class Gaussian(Problem[Batch]):
         And the mean of log pi + target entropy, (L,).
         """
         action, log_pi = self.sample_action(actor, batch.observations, noise, trace)
-        q = self.q_of(state.critic, torch.cat([batch.observations, action], -1)).amin(1)
+        q = torch.minimum(*self.q_of(state.critic, batch.observations, action).unbind(1))
         losses = state.log_alpha.exp().unsqueeze(-1) * log_pi - q
         return losses, log_pi.mean(-1) + self.target_entropy
 

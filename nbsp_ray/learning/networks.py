@@ -164,7 +164,7 @@ class Trace:
 def forward(
     layout: Layout,
     stack: Tensor,
-    inputs: Tensor,
+    inputs: Tensor | Sequence[Tensor],
     trace: Trace | None = None,
     *,
     precision: torch.dtype = torch.float32,
@@ -175,26 +175,38 @@ def forward(
         layout: Where the weights lie.
         stack: Parameters (L, M, P).
         inputs: One batch for all members (L, 1, B, I), or one for each (L, M, B, I); I is the length of the vector,
-            or (frames, height, width) in bytes, which are divided by 255.
+            or (frames, height, width) in bytes, which are divided by 255. A vector may come in parts, and then a
+            gradient in one of them does not cost that in the others.
         trace: If given, every layer is noted in it, and the result hangs on what was noted.
         precision: Of products and activations; what is traced is computed in that of the stack, and so are outputs.
     """
     lanes, members, _ = stack.shape
     number_type = stack.dtype if trace is not None or precision == torch.float32 else precision
     weights = [part.flatten(0, 1).to(number_type) for part in layout.unpack(stack)]
+    parts = [inputs] if isinstance(inputs, Tensor) else inputs
     if layout.image:
-        x = _convolve(layout, weights, inputs, lanes, trace)
+        x = [_convolve(layout, weights, parts[0], lanes, trace)]
     else:
-        x = inputs.to(number_type).expand(lanes, members, *inputs.shape[2:]).flatten(0, 1)
+        x = [part.to(number_type).expand(lanes, members, *part.shape[2:]).flatten(0, 1) for part in parts]
+    # From here on a batch is the last dimension, (n, width, B): so the gradient of a weight comes out as the weight
+    # lies in memory, and no optimizer has to read it across.
+    x = [part.mT for part in x]
     convolutions, last = len(layout.convolutions), len(layout.layers)
     for number, (weight, bias) in enumerate(zip(weights[::2], weights[1::2], strict=True)):
         if number >= convolutions:
-            x = _noted(x, trace, "inputs", lanes)
-            x = _noted(torch.baddbmm(bias.unsqueeze(1), x, weight.mT), trace, "sums", lanes)
-            if number < last:
-                x = _noted(torch.relu(x), trace, "activations", lanes)
-    outputs: Tensor = x.unflatten(0, (lanes, members)).to(stack.dtype)
+            if trace is not None:
+                x = [_noted_across(torch.cat(x, 1), trace, "inputs", lanes)]
+            sums = _noted_across(_linear(weight, bias, x), trace, "sums", lanes)
+            x = [_noted_across(torch.relu(sums), trace, "activations", lanes) if number < last else sums]
+    outputs: Tensor = x[0].mT.unflatten(0, (lanes, members)).to(stack.dtype)
     return outputs
+
+
+def _linear(weight: Tensor, bias: Tensor, parts: Sequence[Tensor]) -> Tensor:
+    """W x + b of n networks, (n, out, B), for an x in parts (n, in, B), each with its own columns of W (n, out, in)."""
+    columns = weight.split([part.shape[1] for part in parts], dim=-1)
+    products = [torch.bmm(*factors) for factors in zip(columns, parts, strict=True)]
+    return sum(products[1:], products[0]) + bias.unsqueeze(-1)
 
 
 def _convolve(layout: Layout, weights: Sequence[Tensor], inputs: Tensor, lanes: int, trace: Trace | None) -> Tensor:
@@ -220,6 +232,11 @@ def _convolve(layout: Layout, weights: Sequence[Tensor], inputs: Tensor, lanes: 
 def _each_noted(x: list[Tensor], trace: Trace | None, what: str, lanes: int) -> list[Tensor]:
     """`_noted` for a tensor of each network."""
     return x if trace is None else list(_noted(torch.stack(x), trace, what, lanes).unbind(0))
+
+
+def _noted_across(x: Tensor, trace: Trace | None, what: str, lanes: int) -> Tensor:
+    """`_noted` for a batch in the last dimension."""
+    return x if trace is None else _noted(x.mT, trace, what, lanes).mT
 
 
 def _noted(x: Tensor, trace: Trace | None, what: str, lanes: int) -> Tensor:

@@ -42,8 +42,10 @@ class Moments:
 
     mean: Tensor
     square: Tensor
-    count: Tensor
-    """Steps of each lane, float64 (L, 1, ...)."""
+    beta1_power: Tensor
+    """beta_1^t after t steps of each lane, float64 (L, 1, ...): how much of `mean` is still its zero start."""
+    beta2_power: Tensor
+    """The same of `square`. Not t: a power in the loop over all parameters was most of that loop's time."""
 
     @classmethod
     def fresh(cls, parameters: Tensor) -> "Moments":
@@ -51,8 +53,12 @@ class Moments:
         # Not a single number, for lanes of different ages, and because torch 2.13 loses an update of such a tensor in
         # what it compiles for a CPU.
         shape = (parameters.shape[0], *[1] * (parameters.ndim - 1))
-        count = torch.zeros(shape, dtype=torch.float64, device=parameters.device)
-        return cls(torch.zeros_like(parameters), torch.zeros_like(parameters), count)
+        powers = (torch.ones(shape, dtype=torch.float64, device=parameters.device) for _ in ADAM_BETAS)
+        return cls(torch.zeros_like(parameters), torch.zeros_like(parameters), *powers)
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Each by its name."""
+        return {name: getattr(self, name) for name in ("mean", "square", "beta1_power", "beta2_power")}
 
 
 @dataclass
@@ -81,7 +87,7 @@ class SacState:
     def clone(self) -> "SacState":
         """A copy that shares nothing."""
         moments = {
-            name: Moments(one.mean.clone(), one.square.clone(), one.count.clone()) for name, one in self.moments.items()
+            name: Moments(*(tensor.clone() for tensor in one.tensors().values())) for name, one in self.moments.items()
         }
         return SacState(self.actor.clone(), self.critic.clone(), self.target.clone(), self.log_alpha.clone(), moments)
 
@@ -89,7 +95,7 @@ class SacState:
         """Every tensor by a name, the very tensors: what a checkpoint holds, and where it is put back."""
         flat = {name: getattr(self, name) for name in ("actor", "critic", "target", "log_alpha")}
         for name, moments in self.moments.items():
-            flat |= {f"{name}.{kind}": getattr(moments, kind) for kind in ("mean", "square", "count")}
+            flat |= {f"{name}.{kind}": tensor for kind, tensor in moments.tensors().items()}
         return flat
 
 
@@ -117,10 +123,11 @@ class Problem(ABC, Generic[BatchT]):
     precision: torch.dtype
     """Of the networks' products."""
 
-    def forward(self, part: Literal["actor", "critic"], stack: Tensor, inputs: Tensor, trace: Trace | None) -> Tensor:
+    def forward(self, part: Literal["actor", "critic"], stack: Tensor, trace: Trace | None, *inputs: Tensor) -> Tensor:
         """Outputs (L, M, B, outputs) of `stack`, the parameters of a part, on one batch (L, B, ...) for all members."""
         layout = self.actor if part == "actor" else self.critic
-        return forward(layout, stack, inputs.unsqueeze(1), trace, precision=self.precision)
+        parts = [one.unsqueeze(1) for one in inputs]
+        return forward(layout, stack, parts, trace, precision=self.precision)
 
     @abstractmethod
     def critic_losses(
@@ -181,11 +188,12 @@ def adam_(
     is 0 exactly 0.0 is subtracted, which leaves every bit as it is, whatever the moments hold.
     """
     beta1, beta2 = ADAM_BETAS
-    moments.count.add_(1)
+    moments.beta1_power.mul_(beta1)
+    moments.beta2_power.mul_(beta2)
     moments.mean.lerp_(gradient, 1 - beta1)
     moments.square.mul_(beta2).addcmul_(gradient, gradient, value=1 - beta2)
-    unbiased_square = moments.square / (1 - beta2**moments.count).to(parameters.dtype)
-    rate = (lr / (1 - beta1**moments.count)).to(parameters.dtype)
+    unbiased_square = moments.square / (1 - moments.beta2_power).to(parameters.dtype)
+    rate = (lr / (1 - moments.beta1_power)).to(parameters.dtype)
     step = (moments.mean / unbiased_square.sqrt_().add_(eps)).mul_(rate)
     if scale is not None:
         step = torch.where(scale == 0, 0.0, scale * step)

@@ -465,4 +465,5 @@ def test_the_agent_learns_from_frames_on_schedule() -> None:
         assert losses.actor is not None
         assert torch.equal(agent.state.target, agent.state.critic if number % 3 == 0 else before)
     assert (agent.updates.critic, agent.updates.actor) == (7, 7)
-    assert agent.state.moments["actor"].count == agent.state.moments["critic"].count == 7
+    powers = [moments.beta2_power.item() for moments in agent.state.moments.values()]
+    assert powers == pytest.approx([0.999**7] * 3)

@@ -64,6 +64,21 @@ def test_forward_is_one_plain_network_per_lane_and_member(
             torch.testing.assert_close(hidden_out[lane, member], torch.cat(expected, -1), rtol=1e-12, atol=1e-12)
 
 
+def test_an_input_in_parts_is_the_same_input_and_only_what_needs_a_gradient_has_one() -> None:
+    layout, chance = Layout(3, (5, 4), 2), torch.Generator().manual_seed(0)
+    stack = torch.randn(1, 2, layout.parameters, dtype=torch.float64, generator=chance)
+    inputs = torch.randn(1, 1, 4, 3, dtype=torch.float64, generator=chance)
+    first, second = inputs[..., :2].clone(), inputs[..., 2:].clone().requires_grad_()
+    whole = inputs.clone().requires_grad_()
+    together, apart = forward(layout, stack, whole), forward(layout, stack, (first, second))
+    torch.testing.assert_close(apart, together)
+    (expected,), (found,) = torch.autograd.grad(together.sum(), whole), torch.autograd.grad(apart.sum(), second)
+    torch.testing.assert_close(found, expected[..., 2:])
+    trace = Trace()
+    torch.testing.assert_close(forward(layout, stack, (first, second), trace), together)
+    assert torch.equal(trace.inputs[0][0, 1], inputs[0, 0])
+
+
 def test_lanes_and_members_never_mix() -> None:
     chance = torch.Generator().manual_seed(0)
     stack = torch.randn(3, 2, SMALL.parameters, generator=chance)

@@ -239,8 +239,9 @@ def test_gradients_equal_those_of_the_second_implementation() -> None:
     # Adam's mean after one step from nothing is (1 - beta1) times the gradient.
     torch.testing.assert_close(state.moments["critic"].mean[0], 0.1 * theirs, rtol=1e-10, atol=1e-14)
     torch.testing.assert_close(state.moments["critic"].square[0], 0.001 * theirs**2, rtol=1e-10, atol=1e-20)
-    assert state.moments["critic"].count == 1
-    assert state.moments["actor"].count == 0
+    assert state.moments["critic"].beta1_power == 0.9
+    assert state.moments["critic"].beta2_power == 0.999
+    assert state.moments["actor"].beta1_power == 1
 
 
 def test_two_lanes_equal_two_runs() -> None:
@@ -559,9 +560,10 @@ def test_the_actor_learns_every_nth_update_n_times(frequency: int) -> None:
         assert not torch.equal(agent.state.critic, before.critic)
     started = math.ceil(7 / frequency)
     assert (agent.updates.critic, agent.updates.actor) == (7, started)
-    assert agent.state.moments["critic"].count == 7
-    assert agent.state.moments["actor"].count == started * frequency
-    assert agent.state.moments["log_alpha"].count == started * frequency
+    steps = {"critic": 7, "actor": started * frequency, "log_alpha": started * frequency}
+    for name, moments in agent.state.moments.items():
+        assert moments.beta1_power.item() == pytest.approx(0.9 ** steps[name])
+        assert moments.beta2_power.item() == pytest.approx(0.999 ** steps[name])
 
 
 @pytest.mark.parametrize("period", [1, 3])
@@ -607,8 +609,25 @@ def test_restore_puts_back_everything_or_only_the_weights() -> None:
     assert {name: a.tobytes() for name, a in fresh.arrays().items()} == {n: a.tobytes() for n, a in arrays.items()}
     fresh = new_agent()
     fresh.restore(arrays, weights_only=True)
-    for name, tensor in fresh.state.tensors().items():
-        assert torch.equal(tensor, torch.zeros_like(tensor) if "." in name else torch.from_numpy(arrays[name]))
+    untouched = new_agent().arrays()
+    for name, array in fresh.arrays().items():
+        np.testing.assert_array_equal(array, (untouched if "." in name else arrays)[name], err_msg=name)
+
+
+def test_an_agent_stored_with_adams_count_of_steps_is_read() -> None:
+    agent, chance = new_agent(), torch.Generator().manual_seed(0)
+    for _ in range(3):
+        agent.learn(filled_replay(), chance)
+    arrays = agent.arrays()
+    older = {name: array for name, array in arrays.items() if not name.endswith("_power")}
+    older |= {f"{name}.count": np.full_like(arrays[f"{name}.beta1_power"], 3) for name in ("critic", "log_alpha")}
+    older |= {"actor.count": np.full((1, 1, 1), 4.0)}
+    fresh = new_agent()
+    fresh.restore(older)
+    assert fresh.state.moments["critic"].beta1_power.item() == pytest.approx(0.9**3)
+    assert fresh.state.moments["critic"].beta2_power.item() == pytest.approx(0.999**3)
+    assert fresh.state.moments["actor"].beta2_power.item() == pytest.approx(0.999**4)
+    assert fresh.state.moments["log_alpha"].beta1_power.shape == (1,)
     agent.state.actor.add_(1)
     assert not np.array_equal(arrays["actor"], agent.state.actor.numpy()), "arrays() must copy"
 

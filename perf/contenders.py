@@ -16,6 +16,8 @@ TASKS = ("drawer-close", "drawer-open")
 OBSERVATIONS, ACTIONS, BATCH, BUFFER = 39, 4, 256, 1_000_000
 PREFILLED = 20_000
 PIXEL_ACTIONS, PIXEL_BATCH, PIXEL_PREFILLED = 6, 64, 2_000
+EPISODE = 100
+"""Env steps of an episode where steps are timed: short, as a phase of ours stands still at the end of one only."""
 AT_A_TIME = 2
 """Updates per call: an actor's delay of two updates makes them come in twos."""
 
@@ -98,7 +100,9 @@ def make_env(task: str = TASKS[0]) -> Any:
     """The one environment that all contenders play: ours, without any wrapper."""
     from nbsp_ray.benchmarks import get_benchmark
 
-    return get_benchmark("metaworld").make_env(task, 0)
+    env = get_benchmark("metaworld").make_env(task, 0)
+    env.horizon = EPISODE
+    return env
 
 
 def make(name: str, mode: str, hidden: tuple[int, ...]) -> Any:

@@ -7,7 +7,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import torch
-from contenders import PIXEL_PREFILLED, PREFILLED, TASKS, Entry, timed, transitions
+from contenders import EPISODE, PIXEL_PREFILLED, PREFILLED, TASKS, Entry, timed, transitions
 
 from nbsp_ray.benchmarks import Step
 from nbsp_ray.learning.phase import Phase, learn
@@ -37,6 +37,7 @@ class Ours:
 
     def __init__(self, entry: Entry, hidden: tuple[int, ...], learning_starts: int, filled: bool) -> None:
         self._open("metaworld", TASKS, entry.settings | {"sac.hidden": hidden, "sac.learning_starts": learning_starts})
+        self.phase.env.horizon = EPISODE
         if filled:
             for observation, action, reward, following, terminated in transitions(PREFILLED):
                 step = Step(following, reward, terminated, False, success=False)

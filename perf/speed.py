@@ -16,13 +16,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from contenders import ENTRIES, PIXEL_ENTRIES
+from contenders import ENTRIES, EPISODE, PIXEL_ENTRIES
 from pool import ROOT, Pool, Row, compile_ahead, startup
 from table import write
 
 WIDE, DEFAULT = (256, 256, 256), (256, 256)
 FLOORS = {"gemm-fp32": ".venv", "gemm-bf16": ".venv"}
-EPISODE = 500
 MEGABYTES_EACH = 900
 STEPS_BEGIN_BEFORE = 600.0
 """Seconds after which no further round of episodes begins, so that all is over within 15 minutes."""
@@ -38,7 +37,7 @@ class Effort:
     pixel_slice_seconds: float = 2.0
     pixel_rounds: int = 8
     pixel_seconds: float = 50
-    episode_rounds: int = 3
+    episode_rounds: int = 8
     steps_seconds: float = 200
     starts: int = 3
     startup_seconds: float = 75

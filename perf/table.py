@@ -7,7 +7,7 @@ from datetime import date
 from pathlib import Path
 from statistics import median
 
-from contenders import ACTIONS, BATCH, ENTRIES, OBSERVATIONS, PIXEL_ACTIONS, PIXEL_BATCH, PIXEL_ENTRIES
+from contenders import ACTIONS, BATCH, ENTRIES, EPISODE, OBSERVATIONS, PIXEL_ACTIONS, PIXEL_BATCH, PIXEL_ENTRIES
 from flops import Products, continuous, discrete
 from pool import Row
 
@@ -213,7 +213,8 @@ def write(
         *updates_table(found["updates, pixels"], "cleanrl-pixels", pixel),
         f"## Env steps, end to end, hidden {'[256, 256]' if quick else '[256, 256, 256]'}, one update each",
         "",
-        "Acting, the simulator, storing and learning, in whole episodes; each process on a core of its own.",
+        f"Acting, the simulator, storing and learning, in episodes of {EPISODE} env steps; each process on a core of "
+        f"its own. {len(found['steps']['cleanrl'].rounds)} rounds.",
         "",
         *steps_table(found["steps"], processes),
         "## Start-up",

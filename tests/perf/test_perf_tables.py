@@ -55,13 +55,17 @@ def test_targets_are_judged_by_the_median_and_missing_ones_are_not_met() -> None
     steps = {"ours": Row(rounds=[10.0], together=[19.5])}
     found: dict[str, Any] = {"updates, wide": rows(), "steps": steps, "startup": {"ours": Row(rounds=[9.0])}}
     del found["updates, wide"]["ours-bf16"]
-    lines = targets_table(found, continuous(39, 4, 256, (256, 256, 256)), 2)
+    products = continuous(39, 4, 256, (256, 256, 256))
+    lines = targets_table(found, products, 2)
     verdicts = {tuple(cell.strip() for cell in line.split("|")[1:6]) for line in lines[2:] if line}
     assert ("must", "fp32 over the reference", ">= 1.6", "1.80", "met") in verdicts
     assert ("aim", "fp32 over the reference", ">= 1.9", "1.80", "**missed**") in verdicts
     assert ("must", "two processes over one", ">= 1.9", "1.95", "met") in verdicts
     assert ("must", "start-up, seconds", "<= 8", "9.00", "**missed**") in verdicts
     assert ("must", "bf16 over the reference", ">= 2.7", "-", "not measured") in verdicts
+    # The reference makes 10 and 5 updates a second, where products alone would allow 100 / 1.14 and 50 / 1.14.
+    (asks,) = (line.split("|")[6].strip() for line in lines if "fp32 over the reference | >= 1.6" in line)
+    assert float(asks) == pytest.approx(10 / (products.needed / 1e9) / 1.6, abs=0.006)
 
 
 def test_what_a_run_reached() -> None:

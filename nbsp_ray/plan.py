@@ -20,7 +20,9 @@ from nbsp_ray.errors import ConfigError
 from nbsp_ray.methods import NETWORKS, Counts, Ingredient, Method, get_method
 
 ALGORITHM_VERSION = 1
-"""Raise it by hand when the same settings give other numbers than before; older results are then run anew."""
+"""Raise it by hand when the same settings give other numbers than before; older results are then run anew.
+
+Not where sums are only rounded otherwise, as they are on another machine: see CONTRIBUTING."""
 
 LATER_SETTINGS: Mapping[str, Any] = {"rollouts.env_steps": None, "sac.precision": "fp32"}
 """Settings added after results were stored, as `{"sac.name": value}`: left out of a key while they have the value that

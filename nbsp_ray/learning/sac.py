@@ -124,7 +124,10 @@ class Problem(ABC, Generic[BatchT]):
     """Of the networks' products."""
 
     def forward(self, part: Literal["actor", "critic"], stack: Tensor, trace: Trace | None, *inputs: Tensor) -> Tensor:
-        """Outputs (L, M, B, outputs) of `stack`, the parameters of a part, on one batch (L, B, ...) for all members."""
+        """Outputs (L, M, B, outputs) of `stack`, the parameters of a part, on one batch for all members.
+
+        Its inputs are (L, B, ...), one, or several that lie side by side in a vector.
+        """
         layout = self.actor if part == "actor" else self.critic
         parts = [one.unsqueeze(1) for one in inputs]
         return forward(layout, stack, parts, trace, precision=self.precision)

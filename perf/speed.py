@@ -72,7 +72,7 @@ def measure(effort: Effort, names: Sequence[str], pixels: Sequence[str], *, quic
         with Pool(FLOORS | venvs(names), "updates", hidden, cores[:1]) as pool:
             pool.rounds(effort.rounds, effort.updates_seconds, seconds=effort.slice_seconds)
             if hidden == WIDE:
-                pool.shares([name for name in names if name != "sbx"])  # JAX is not seen by torch's profiler.
+                pool.shares([name for name in names if name != "sbx" and name not in compiled])
             found[part] = pool.rows
     tell("updates on pixels")
     with Pool(FLOORS | venvs(pixels), "updates", WIDE, cores[:1]) as pool:

@@ -158,10 +158,12 @@ def targets_table(found: Mapping[str, Rows], products: Products, processes: int)
 
 def shares(rows: Rows) -> str:
     """Where the time goes."""
-    found = [f"{ALL[name].name} {row.gemm_share:.0%}" for name, row in rows.items() if row.gemm_share is not None]
+    found = [f"{ALL[name].name} {row.gemm_share:.0%}" for name, row in rows.items() if row.gemm_share]
     return (
         "Share of an update's time inside of matrix products (torch's profiler, whose own cost counts as the rest): "
         + (", ".join(found) + "." if found else "not measured.")
+        + " It does not see into JAX, nor into the machine code of what is compiled: there, one over the last column is "
+        "the share that products would have at their full rate."
     )
 
 

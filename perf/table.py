@@ -162,8 +162,8 @@ def shares(rows: Rows) -> str:
     return (
         "Share of an update's time inside of matrix products (torch's profiler, whose own cost counts as the rest): "
         + (", ".join(found) + "." if found else "not measured.")
-        + " It does not see into JAX, nor into the machine code of what is compiled: there, one over the last column is "
-        "the share that products would have at their full rate."
+        + " It does not see into JAX, nor into the machine code of what is compiled: there, one over the last column "
+        "is the share that products would have at their full rate."
     )
 
 

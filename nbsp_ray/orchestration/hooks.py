@@ -61,9 +61,13 @@ class ExperimentHooks(NotKept, tune.Callback):
         except Exception:
             log.exception("the experiment could not be looked after")
 
-    @property
-    def stopping(self) -> bool:
-        """Whether each trial is to stop when its step ends."""
+    def stops_trials(self) -> bool:
+        """Whether each trial is to stop when its step ends.
+
+        The gate is closed by then: to an open one, a trial that ends well and is not done has failed.
+        """
+        if self._stop.asked:
+            self._gate.close()
         return self._stop.asked
 
     @property
@@ -94,7 +98,7 @@ class Stopper(NotKept, TuneStopper):
 
     def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
         """Whether to stop this trial now."""
-        return self._hooks.stopping
+        return self._hooks.stops_trials()
 
     def stop_all(self) -> bool:
         """Whether to stop those that have not begun, too."""

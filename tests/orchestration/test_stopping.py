@@ -102,6 +102,16 @@ def test_trials_stop_at_their_next_result_and_the_rest_when_none_works(tmp_path:
     assert stopper.stop_all()
 
 
+def test_a_trial_that_a_signal_stops_before_the_next_step_of_tune_has_not_failed(tmp_path: Path) -> None:
+    _, stopper, wish, gate = make(tmp_path)
+    key = gate.next()
+    assert key is not None
+    wish.asked = True  # between the beginning of Tune's step and the trial's result
+    assert stopper("a", {})
+    gate.finished(key, ok=True)
+    assert gate.states[key] is State.READY
+
+
 def test_where_trials_queue_all_stop_at_once(tmp_path: Path) -> None:
     hooks, stopper, wish, _ = make(tmp_path, at_once=True)
     wish.asked = True

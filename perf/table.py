@@ -132,13 +132,18 @@ def targets_table(found: Mapping[str, Rows], products: Products, processes: int)
 
     fp32, bf16 = (best(found, names, against("cleanrl"), most=True) for names in (ours_fp32, ours_bf16))
     over = best(found, ours_fp32, floor, most=False)
-    start = best(found, [*ours_fp32, *ours_bf16], lambda name: starts[name].rounds, most=False)
+    # Each way of execution by itself: the one that is fast afterwards is not the one that starts fast.
+    eager, compiled = (
+        best(found, [name for name in names if name in starts], lambda name: starts[name].rounds, most=True)
+        for names in (("ours", "ours-bf16-eager"), ("ours-compiled", "ours-bf16"))
+    )
     checks: list[tuple[str, str, float | None, str, float]] = [
         ("must", "fp32 over the reference", fp32, ">=", 1.6),
         ("must", "fp32 over its floor", over, "<=", 1.5),
         ("must", "bf16 over the reference", bf16, ">=", 2.7),
         ("must", "two processes over one", best(found, ours_fp32, scaling, most=True), ">=", 1.9),
-        ("must", "start-up, seconds", start, "<=", 8.0),
+        ("must", "start-up of the slower precision, eager, seconds", eager, "<=", 8.0),
+        ("must", "start-up of the slower precision, compiled, seconds", compiled, "<=", 8.0),
         ("aim", "fp32 over the reference", fp32, ">=", 1.9),
         ("aim", "fp32 over SBX", best(found, ours_fp32, against("sbx"), most=True), ">=", 1.0),
         ("aim", "fp32 over its floor", over, "<=", 1.35),
@@ -158,7 +163,7 @@ def targets_table(found: Mapping[str, Rows], products: Products, processes: int)
 
 def shares(rows: Rows) -> str:
     """Where the time goes."""
-    found = [f"{ALL[name].name} {row.gemm_share:.0%}" for name, row in rows.items() if row.gemm_share]
+    found = [f"{ALL[name].name} {row.gemm_share:.0%}" for name, row in rows.items() if row.gemm_share is not None]
     return (
         "Share of an update's time inside of matrix products (torch's profiler, whose own cost counts as the rest): "
         + (", ".join(found) + "." if found else "not measured.")

@@ -49,6 +49,7 @@ class Execution:
     compile: bool = False
     cuda_graphs: bool = False
     device: str = "cpu"
+    """Torch's name of the kind of device that the state is on."""
 
     def of(self, update: Update, sac: Sac) -> Execute:
         """`update` and the targets' (Algorithm 1, lines 11 to 15), executed in this way."""

@@ -212,15 +212,16 @@ def test_a_signal_saves_and_stops(tmp_path: Path) -> None:
 
 
 def test_a_second_signal_stops_at_once(tmp_path: Path) -> None:
-    long = LEARNING | {"env_steps": 200_000}
+    """The first would wait for the end of an evaluation that lasts for hours."""
+    long = LEARNING | {"env_steps": 200_000, "eval_episodes": 10_000_000}
     plan, store = toy(methods=("base",), first=long, second=long, seeds=(0,)), new_store(tmp_path)
 
     def stop(over: threading.Event) -> None:
         wait_for(lambda: bool(store.phase(firsts(plan)[0].key).progress()))
         os.kill(os.getpid(), signal.SIGINT)
-        time.sleep(0.05)  # The first alone may end it in a tenth of a second, and then the second would be ours.
-        if not over.is_set():
-            os.kill(os.getpid(), signal.SIGINT)
+        time.sleep(1)
+        assert not over.is_set()
+        os.kill(os.getpid(), signal.SIGINT)
 
     with meanwhile(stop):
         outcome = run(plan, store)

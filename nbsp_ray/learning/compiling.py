@@ -81,24 +81,50 @@ def compile_once(folder: Path, graph: str, threads: int, compile: Callable[[], N
         threads: Processes that compile at once.
         compile: Compiles; quick where the code is there already.
     """
-    _use(folder, threads)
-    made = folder / f"{graph}.made"
+    kept = _use(folder, threads)
+    made = kept / f"{folder.name}-{graph}.made"
     if made.exists():
+        _trust_instructions(kept / f"{folder.name}.instructions", ask=False)
         compile()
         return
-    folder.mkdir(parents=True, exist_ok=True)
-    with FileLock(folder / f"{graph}.lock"):
+    kept.mkdir(parents=True, exist_ok=True)
+    with FileLock(made.with_suffix(".lock")):
+        _trust_instructions(kept / f"{folder.name}.instructions", ask=True)
         compile()
         made.touch()
 
 
-def _use(folder: Path, threads: int) -> None:
+def _use(folder: Path, threads: int) -> Path:
+    """Have compiled code kept in `folder`, or where a user's environment says; that folder."""
     import torch._inductor.config as inductor
+    from torch._inductor.runtime.cache_dir_utils import default_cache_dir
 
+    # Torch puts its own choice, a folder of this machine alone, into the environment as soon as it is imported.
+    torchs = str(Path(default_cache_dir()).absolute())
     for name in ("TORCHINDUCTOR_CACHE_DIR", "TRITON_CACHE_DIR"):
-        if os.environ.get(name, "") in ("", _given.get(name)):
+        found = os.environ.get(name, "")
+        if found in ("", _given.get(name)) or Path(found).is_relative_to(torchs):
             _given[name] = os.environ[name] = str(folder)
     inductor.compile_threads = threads
+    return Path(os.environ["TORCHINDUCTOR_CACHE_DIR"])
+
+
+def _trust_instructions(known: Path, *, ask: bool) -> None:
+    """Ask once for a folder, not in every process, whether compiler and loader know this CPU's vector instructions.
+
+    Torch tries each kind in a process of its own, and that takes a second or more. Where one of them is not known it
+    goes on doing so, as then the flags of the CPU do not say which are to be used.
+    """
+    import torch._inductor.config as inductor
+
+    if ask and not known.exists():
+        from torch._inductor.cpu_vec_isa import supported_vec_isa_list, valid_vec_isa_list, x86_isa_checker
+
+        of_cpu = [isa for isa in map(str, supported_vec_isa_list) if set(isa.split()) <= set(x86_isa_checker())]
+        if of_cpu and of_cpu == list(map(str, valid_vec_isa_list())):
+            known.touch()
+    if known.exists():
+        inductor.cpp.vec_isa_ok = True
 
 
 _given: dict[str, str] = {}

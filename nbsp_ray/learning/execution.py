@@ -1,10 +1,12 @@
 """How updates are executed: as they are written, compiled, or captured as CUDA graphs; all from the same losses.
 
-Knows neither tasks nor methods, and changes nothing but speed and rounding. What is compiled is one whole update of
-all networks, so that a core's time goes into matrix products; what is captured is all updates that are due, so that a
-GPU gets them in one launch. `compiling` says where compiled code is kept, and who waits for whom.
+Knows neither tasks nor methods, and changes nothing but speed and rounding. What is compiled is a whole step, of both
+critics with their targets, or of the actor with the temperature, so that a core's time goes into matrix products; what
+is captured is all updates that are due, so that a GPU gets them in one launch. `compiling` says where compiled code is
+kept, and who waits for whom.
 """
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from types import FunctionType
@@ -27,7 +29,7 @@ class Due:
 
     batch: AnyBatch
     noise: Tensor
-    """As `sac.build_update` takes it."""
+    """As `sac.Update` takes it."""
     with_actor: bool
     with_targets: bool
 
@@ -64,20 +66,16 @@ class _OneByOne:
         self._tau = sac.tau
         # A hard copy every few thousand updates is not worth a graph of its own.
         self._apart = sac.target_period > 1
-
-        def step(state: SacState, batch: AnyBatch, noise: Tensor, with_actor: bool, with_targets: bool) -> Losses:
-            losses = update(state, batch, noise, with_actor)
-            if with_targets:
-                track_targets(state, sac.tau)
-            return losses
-
-        self._step = _compiled(step, on_cpu=execution.device == "cpu") if execution.compile else step
+        self._update = update
+        if execution.compile:
+            on_cpu = execution.device == "cpu"
+            self._update = Update(_compiled(update.critics, on_cpu), _compiled(update.actor, on_cpu))
 
     def __call__(self, state: SacState, due: Sequence[Due]) -> Losses:
         """Make the updates, one after another."""
         for one in due:
             together = one.with_targets and not self._apart
-            losses = self._step(state, one.batch, one.noise, one.with_actor, together)
+            losses = self._update(state, one.batch, one.noise, one.with_actor, together)
             if one.with_targets and self._apart:
                 track_targets(state, self._tau)
         return losses
@@ -87,8 +85,8 @@ class _OneByOne:
         self(state.clone(), due)
 
 
-def _compiled(step: Any, *, on_cpu: bool) -> Any:
-    """One graph for each combination of the flags."""
+def _compiled(step: Any, on_cpu: bool) -> Any:
+    """One graph for each combination of the flags that it is called with."""
     import torch._dynamo
 
     # The gradients are taken inside of what is compiled.
@@ -96,17 +94,19 @@ def _compiled(step: Any, *, on_cpu: bool) -> Any:
     # What is compiled is kept by its code, and each phase's step has its own method in it: so each has code of its
     # own, and none is taken for another's, nor do they add up to the number after which torch gives a function up.
     own = FunctionType(step.__code__.replace(), step.__globals__, step.__name__, None, step.__closure__)
+    arguments = own.__code__.co_varnames[: own.__code__.co_argcount]
+
+    def of_arguments(guards: Sequence[Any]) -> list[bool]:
+        """Which of the conditions for a graph are looked at before each call.
+
+        Not the losses, layouts and settings, 200 of them and 0.15 ms: they stay as they are as long as the step does.
+        """
+        roots = [re.split(r"\W", guard.name, maxsplit=1)[0] for guard in guards]
+        return [not guard.is_global and root in ("", *arguments) for guard, root in zip(guards, roots, strict=True)]
+
     # On a CPU the graph itself is machine code too, not Python that calls one product after another.
-    options: dict[str, Any] = {"guard_filter_fn": _of_arguments, "cpp_wrapper": on_cpu}
+    options: dict[str, Any] = {"guard_filter_fn": of_arguments, "cpp_wrapper": on_cpu}
     return torch.compile(own, dynamic=False, fullgraph=True, options=options)
-
-
-def _of_arguments(guards: Sequence[Any]) -> list[bool]:
-    """Which of the conditions for a graph are looked at before each call.
-
-    Not the losses, layouts and settings, 200 of them and 0.15 ms: they stay as they are as long as the step does.
-    """
-    return [not guard.is_global and not guard.name.startswith(("update.", "dict(")) for guard in guards]
 
 
 class _Captured:

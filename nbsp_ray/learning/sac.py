@@ -203,16 +203,45 @@ def adam_(
     parameters.sub_(step)
 
 
-Update = Callable[[SacState, AnyBatch, Tensor, bool], Losses]
+CriticStep = Callable[[SacState, AnyBatch, Tensor, bool], Tensor]
+ActorStep = Callable[[SacState, AnyBatch, Tensor], Tensor]
+
+
+@dataclass(frozen=True)
+class Update:
+    """One update as a function of (state, batch), in place on the state: lines 11 to 15 of Algorithm 1.
+
+    Its steps are apart, so that each can be compiled by itself, once.
+    """
+
+    critics: CriticStep
+    """(state, batch, noise (L, B, `problem.noise`), with_targets): both Q and, if asked, the targets; the Qs' loss."""
+    actor: ActorStep
+    """(state, batch, noise): the actor and the temperature; the actor's loss."""
+
+    def __call__(
+        self, state: SacState, batch: AnyBatch, noise: Tensor, with_actor: bool, with_targets: bool = False
+    ) -> Losses:
+        """Learn from a batch.
+
+        Args:
+            state: Changed in place.
+            batch: For all steps.
+            noise: Standard normal (1 + policy_frequency, L, B, `problem.noise`): row 0 for the critics' target, each
+                other for a step of the actor.
+            with_actor: Whether the delayed actor takes part (every `policy_frequency`-th update), with as many steps.
+            with_targets: Whether the targets track the critics now. No step of the actor reads them, so it is done
+                where the critics are at hand.
+        """
+        loss_q = self.critics(state, batch, noise[0], with_targets)
+        loss_pi = None
+        for drawn in noise[1:] if with_actor else ():
+            loss_pi = self.actor(state, batch, drawn)
+        return Losses(loss_q, loss_pi, state.log_alpha.exp())
 
 
 def build_update(sac: Sac, problem: Problem[Any], restraints: Mapping[str, Restraint]) -> Update:
-    """One update as a function of (state, batch, noise, with_actor), in place on the state.
-
-    noise is standard normal (1 + policy_frequency, L, B, `problem.noise`): row 0 for the target, the others for the
-    actor's steps.
-    `with_actor` says whether the delayed actor and alpha take part (every `policy_frequency`-th update).
-    """
+    """The update of a problem, with a method's restraints on the parts."""
     limits = {part: restraints.get(part, Restraint()) for part in PARTS}
 
     def descend(state: SacState, part: str, loss: Tensor, leaf: Tensor, lr: float) -> None:
@@ -221,22 +250,25 @@ def build_update(sac: Sac, problem: Problem[Any], restraints: Mapping[str, Restr
         parameters, scale = getattr(state, part), limits[part].update_scale
         adam_(parameters, gradient, state.moments[part], lr=lr, eps=sac.adam_eps, scale=scale)
 
-    def update(state: SacState, batch: AnyBatch, noise: Tensor, with_actor: bool) -> Losses:
+    def critics(state: SacState, batch: AnyBatch, noise: Tensor, with_targets: bool) -> Tensor:
         critic = state.critic.detach().requires_grad_()
-        loss_q = critic_loss(problem, state, critic, batch, noise[0])
-        descend(state, "critic", loss_q, critic, sac.critic_lr)
-        loss_pi = None
-        for step in range(sac.policy_frequency if with_actor else 0):
-            actor = state.actor.detach().requires_grad_()
-            loss_pi, surplus = actor_loss(problem, state, actor, batch, noise[1 + step])
-            descend(state, "actor", loss_pi, actor, sac.actor_lr)
-            if sac.autotune:
-                gradient = alpha_gradient(state.log_alpha, surplus.detach())
-                moments = state.moments["log_alpha"]
-                adam_(state.log_alpha, gradient, moments, lr=sac.alpha_lr, eps=sac.adam_eps, scale=None)
-        return Losses(loss_q.detach(), None if loss_pi is None else loss_pi.detach(), state.log_alpha.exp())
+        loss = critic_loss(problem, state, critic, batch, noise)
+        descend(state, "critic", loss, critic, sac.critic_lr)
+        if with_targets:
+            track_targets(state, sac.tau)
+        return loss.detach()
 
-    return update
+    def actor(state: SacState, batch: AnyBatch, noise: Tensor) -> Tensor:
+        actor = state.actor.detach().requires_grad_()
+        loss, surplus = actor_loss(problem, state, actor, batch, noise)
+        descend(state, "actor", loss, actor, sac.actor_lr)
+        if sac.autotune:
+            gradient = alpha_gradient(state.log_alpha, surplus.detach())
+            moments = state.moments["log_alpha"]
+            adam_(state.log_alpha, gradient, moments, lr=sac.alpha_lr, eps=sac.adam_eps, scale=None)
+        return loss.detach()
+
+    return Update(critics, actor)
 
 
 def track_targets(state: SacState, tau: float) -> None:

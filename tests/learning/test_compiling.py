@@ -1,11 +1,15 @@
 """Code is compiled once, kept with the results, and never stands between a phase and its end."""
 
 import logging
+import os
 import threading
 import time
 from pathlib import Path
 
 import pytest
+import torch._inductor.config as inductor
+from torch._inductor import cpu_vec_isa
+from torch._inductor.runtime.cache_dir_utils import cache_dir
 from toy_phases import phase_run, phases_of, run_whole, toy_plan
 
 from nbsp_ray.config import Resources
@@ -43,7 +47,7 @@ def test_the_first_compiles_and_the_others_wait(tmp_path: Path) -> None:
         at_work += 1
         most = max(most, at_work)
         time.sleep(0.05)
-        made.append((tmp_path / "graph.made").exists())
+        made.append(any(tmp_path.glob("*-graph.made")))
         at_work -= 1
 
     threads = [threading.Thread(target=compiling.compile_once, args=(tmp_path, "graph", 1, compile)) for _ in range(3)]
@@ -61,23 +65,42 @@ def test_the_environment_may_name_another_folder(monkeypatch: pytest.MonkeyPatch
     seen: list[str] = []
 
     def look() -> None:
-        import os
-
-        seen.append(os.environ["TORCHINDUCTOR_CACHE_DIR"])
+        seen.append(cache_dir())
 
     monkeypatch.delenv("TORCHINDUCTOR_CACHE_DIR", raising=False)
+    assert os.environ.get("TORCHINDUCTOR_CACHE_DIR", "") == ""
+    assert Path(cache_dir()) == Path(os.environ["TORCHINDUCTOR_CACHE_DIR"])  # Torch has named its own.
     for folder in ("one", "other"):
         compiling.compile_once(tmp_path / folder, "graph", 1, look)
-    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", "mine")
+    mine = str(tmp_path / "mine")
+    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", mine)
     compiling.compile_once(tmp_path / "third", "graph", 1, look)
-    assert seen == [str(tmp_path / "one"), str(tmp_path / "other"), "mine"]
+    assert seen == [str(tmp_path / "one"), str(tmp_path / "other"), mine]
 
 
-def test_a_phase_is_compiled_and_resumed_bit_for_bit(compiled_code: None, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("known", "trusted"), [(["avx512", "avx2"], True), (["avx2"], None), ([], None)])
+def test_vector_instructions_are_tried_once_for_a_folder_and_trusted_if_all_are_known(
+    known: list[str], trusted: bool | None, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    tried: list[int] = []
+    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path))
+    monkeypatch.setattr(cpu_vec_isa, "x86_isa_checker", lambda: ["avx2", "avx512"])
+    monkeypatch.setattr(cpu_vec_isa, "valid_vec_isa_list", lambda: tried.append(1) or known)
+    for graph in ("one", "one", "other"):
+        with inductor.patch({"cpp.vec_isa_ok": None}):  # As in a process of its own.
+            compiling.compile_once(tmp_path / "machine", graph, 1, lambda: None)
+            assert inductor.cpp.vec_isa_ok is trusted
+    assert len(tried) == (1 if trusted else 2)
+    with inductor.patch({"cpp.vec_isa_ok": None}):
+        compiling.compile_once(tmp_path / "another-machine", "one", 1, lambda: None)
+    assert len(tried) == (2 if trusted else 3)
+
+
+def test_a_phase_is_compiled_and_resumed_bit_for_bit(compiled_code: None, code_folder: Path, tmp_path: Path) -> None:
     phase, compiled = first_phase(), Resources(compile=True)
     whole, broken = Store(tmp_path / "whole", create=True), Store(tmp_path / "broken", create=True)
     assert phase_run(whole, phase, compiled).advance(600).done
-    assert (whole.compile_cache(machine_name())).is_dir()
+    assert any(code_folder.glob(f"{machine_name()}-*.made"))
     run = phase_run(broken, phase, compiled)
     while run.progress().env_steps < 150:
         run.advance(0)

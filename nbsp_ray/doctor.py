@@ -31,6 +31,7 @@ def examine(root: Path) -> list[Check]:
     checks: list[Callable[[], Iterator[Check]]] = [
         _versions,
         _cpu,
+        _precision,
         _gpu,
         _simulators,
         _films,
@@ -78,6 +79,24 @@ def _cpu() -> Iterator[Check]:
                 "threads", "note", f"{name}={os.environ[name]}",
                 "it wins over resources.cpus in Ray's workers; unset it, one thread per trial is fastest",
             )  # fmt: skip
+
+
+def _precision() -> Iterator[Check]:
+    import torch
+
+    from nbsp_ray.config import Sac
+    from nbsp_ray.errors import ConfigError
+    from nbsp_ray.learning.machine import bf16_gain, check_precision, precision_advice
+
+    cpu, asked = torch.device("cpu"), Sac(precision="bf16")
+    try:
+        check_precision(asked, cpu)
+    except ConfigError as error:
+        yield Check("bfloat16", "note", "this CPU has no products in it", str(error))
+        return
+    advice = precision_advice(asked, cpu) or ""
+    found = f"products at {bf16_gain():.1f} times the rate of those in float32"
+    yield Check("bfloat16", "note" if advice else "ok", found, advice)
 
 
 def _gpu() -> Iterator[Check]:

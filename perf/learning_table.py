@@ -2,12 +2,13 @@
 
 import json
 import math
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from statistics import mean, median, stdev
 from typing import Any
 
-from table import machine, table
+from table import table
 
 Run = Mapping[str, Any]
 
@@ -46,13 +47,14 @@ def interval(values: Sequence[float]) -> str:
 def write(page: Path, root: Path, names: Mapping[str, str]) -> None:
     """Write the page from all runs in `root`."""
     runs = [json.loads(path.read_text()) for path in sorted(root.glob("*.json"))]
+    on = ", ".join(f"{cpu} ({number})" for cpu, number in Counter(run["cpu"] for run in runs).most_common())
     lines = [
         "# Learning, beside the reference",
         "",
-        f"Written by `make perf-learning`. {machine()}.",
+        f"Written by `make perf-learning`. Runs on {on}.",
         "",
-        "Seconds are CPU seconds of one thread, and hold everything: playing, learning, compiling and evaluating. "
-        "Cells are the median (least to most) of the seeds.",
+        "Seconds are CPU seconds of one thread, and hold everything: playing, learning, compiling and evaluating; "
+        "machines are kept apart. Cells are the median (least to most) of the seeds.",
         "",
     ]
     for task in dict.fromkeys(run["task"] for run in runs):
@@ -75,9 +77,13 @@ def _task(task: str, runs: Mapping[str, Mapping[int, Run]], names: Mapping[str, 
     head = ["", f"reached {protocol['threshold']}", "env steps to it", "CPU seconds to it", "mean success"]
     body = []
     for name, found in runs.items():
-        steps, seconds = ([first_reached(run, what) for run in found.values()] for what in ("env_steps", "cpu_seconds"))
+        steps = [first_reached(run, "env_steps") for run in found.values()]
+        seconds = "; ".join(
+            shown([first_reached(run, "cpu_seconds") for run in found.values() if run["cpu"] == cpu]) + f" on {cpu}"
+            for cpu in sorted({run["cpu"] for run in found.values()})
+        )
         reached = f"{sum(map(math.isfinite, steps))} of {len(steps)}"
-        body.append([names[name], reached, shown(steps), shown(seconds)])
+        body.append([names[name], reached, shown(steps), seconds])
         body[-1].append(f"{mean(mean_success(run) for run in found.values()):.2f}")
     lines += table(head, body)
     for one, other in (("ours", "cleanrl"), ("ours-bf16", "ours")):

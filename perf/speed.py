@@ -23,7 +23,7 @@ from table import write
 WIDE, DEFAULT = (256, 256, 256), (256, 256)
 FLOORS = {"gemm-fp32": ".venv", "gemm-bf16": ".venv"}
 MEGABYTES_EACH = 900
-STEPS_BEGIN_BEFORE = 600.0
+STEPS_BEGIN_BEFORE = 660.0
 """Seconds after which no further round of episodes begins, so that all is over within 15 minutes."""
 
 

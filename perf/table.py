@@ -155,6 +155,8 @@ def targets_table(found: Mapping[str, Rows], products: Products, processes: int)
         verdict = "not measured" if value is None else "met" if met else "**missed**"
         reference = over_floor(wide, "cleanrl", products, what.split()[0]) if "over the reference" in what else []
         asks = f"{median(reference) / limit:.2f}" if reference else NOTHING
+        if reference and not met and median(reference) < limit:
+            verdict += ", and no code could meet it here"
         body.append([kind, what, f"{sign} {limit:g}", NOTHING if value is None else f"{value:.2f}", verdict, asks])
     body.append(["aim", "one trial on a GPU over the reference", ">= 5", NOTHING, "not measured on a GPU", NOTHING])
     head = ["", "target (best of ours, hidden [256, 256, 256])", "wanted", "measured", "", "over the floor, that asks"]
@@ -172,13 +174,17 @@ def shares(rows: Rows) -> str:
     )
 
 
+def cpu_name() -> str:
+    return next((line.split(":")[1].strip() for line in _lines("/proc/cpuinfo") if line.startswith("model name")), "?")
+
+
 def machine() -> str:
-    cpu = next((line.split(":")[1].strip() for line in _lines("/proc/cpuinfo") if line.startswith("model name")), "?")
     flags = next((line for line in _lines("/proc/cpuinfo") if line.startswith("flags")), "").split()
     wide = [flag for flag in ("avx2", "avx512f", "avx512_bf16", "amx_bf16") if flag in flags]
     total = next((line for line in _lines("/proc/meminfo") if line.startswith("MemTotal")), "MemTotal: 0").split()[1]
     cores = len(os.sched_getaffinity(0))
-    return f"{cpu} ({', '.join(wide)}), {cores} cores, {int(total) / 1024**2:.0f} GiB, no GPU used, {platform.system()}"
+    gibibytes = int(total) / 1024**2
+    return f"{cpu_name()} ({', '.join(wide)}), {cores} cores, {gibibytes:.0f} GiB, no GPU used, {platform.system()}"
 
 
 def _lines(path: str) -> list[str]:
@@ -235,7 +241,7 @@ def write(
         "## Targets",
         "",
         "The last column is what the target leaves for all that is not a product of matrices, and for what those "
-        "products lose where their numbers come from memory: 1.00 would be nothing.",
+        "products lose where their numbers come from memory: 1.00 would be nothing, and less cannot be had.",
         "",
         *targets_table(found, wide, processes),
     ]

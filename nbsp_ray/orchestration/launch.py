@@ -106,7 +106,7 @@ def run_plan(
     if address is None:
         here = cpus or os.cpu_count() or 1
         preflight.check_cpus(plan, todo, here)
-        preflight.check_here(plan, todo)
+        preflight.check_here(plan, todo, live.say)
         fits = preflight.check_memory(plan, todo, here, live.say)
         if fits is not None:
             max_concurrent = min(fits, max_concurrent or fits)

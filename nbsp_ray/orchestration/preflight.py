@@ -60,17 +60,23 @@ def check_settings(plan: Plan, keys: Collection[str]) -> None:
             )
 
 
-def check_here(plan: Plan, keys: Collection[str]) -> None:
+def check_here(plan: Plan, keys: Collection[str], say: Callable[[str], None]) -> None:
     """This machine has what is asked for beyond a CPU: precision, compiler, GPU. Torch is asked only if something is.
+
+    What it has, but to no advantage, is said.
 
     Raises:
         ConfigError: it has not.
     """
+    advice = set[str | None]()
     for resources, sac in {(plan.phases[key].resources, plan.phases[key].spec.sac) for key in keys}:
         if resources.compile is True or resources.device == "cuda" or resources.gpus or sac.precision != "fp32":
-            from nbsp_ray.learning.machine import check
+            from nbsp_ray.learning.machine import check, find_device, precision_advice
 
             check(resources, sac)
+            advice.add(precision_advice(sac, find_device(resources)))
+    for sentence in filter(None, advice):
+        say(sentence)
 
 
 def check_disk(plan: Plan, keys: Collection[str], store: Store, say: Callable[[str], None]) -> None:

@@ -39,6 +39,19 @@ def test_bf16_where_there_is_none(monkeypatch: pytest.MonkeyPatch, there: bool) 
             machine.check_precision(Sac(precision="bf16"), CPU)
 
 
+@pytest.mark.parametrize(("gain", "advice"), [(0.5, "at 0.5 times the rate"), (1.0, None), (2.1, None)])
+def test_bf16_where_it_costs_time(monkeypatch: pytest.MonkeyPatch, gain: float, advice: str | None) -> None:
+    monkeypatch.setattr(machine, "bf16_gain", lambda: gain)
+    found = machine.precision_advice(Sac(precision="bf16"), CPU)
+    assert found is None if advice is None else found and advice in found
+    assert machine.precision_advice(Sac(), CPU) is None
+    assert machine.precision_advice(Sac(precision="bf16"), torch.device("cuda")) is None
+
+
+def test_what_bf16_gains_is_measured() -> None:
+    assert 0.01 < machine.bf16_gain() < 100
+
+
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU here")
 def test_a_gpu_that_is_not_there() -> None:
     with pytest.raises(ConfigError, match=r"torch sees none here: set resources.gpus=0"):

@@ -10,6 +10,7 @@ from stored import new_store, small_plan
 
 from nbsp_ray.config import Resources
 from nbsp_ray.errors import ClusterError, StoreError
+from nbsp_ray.learning import machine
 from nbsp_ray.orchestration import preflight
 from nbsp_ray.orchestration.preflight import Node
 from nbsp_ray.plan import Plan
@@ -100,6 +101,18 @@ def free(monkeypatch: pytest.MonkeyPatch, share: float, plan: Plan, root: Path) 
     monkeypatch.setattr(preflight.shutil, "disk_usage", lambda path: SimpleNamespace(free=share * need))
     preflight.check_disk(plan, list(plan.phases), store, said.append)
     return said
+
+
+@pytest.mark.parametrize(("precision", "gain", "says"), [("bf16", 0.5, 1), ("bf16", 2.0, 0), ("fp32", 0.5, 0)])
+def test_a_precision_that_costs_time_is_spoken_of_once(
+    precision: str, gain: float, says: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(machine, "_has_bf16", lambda device: True)
+    monkeypatch.setattr(machine, "bf16_gain", lambda: gain)
+    plan, said = small_plan(sac={"precision": precision}), list[str]()
+    preflight.check_here(plan, plan.phases, said.append)
+    assert len(said) == says
+    assert all("sac.precision=bf16 costs time here" in sentence for sentence in said)
 
 
 def test_a_disk_that_is_large_enough_is_no_matter(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -38,18 +38,23 @@ TASKS = (
 """The 50 tasks, without their suffix `-v3`: named here so that a typing error is found without the simulator."""
 
 
+@cache
+def _mt1(name: str, seed: int) -> Any:
+    """A task and its 50 goals. To find these takes half a second of simulation, and a phase has several such envs."""
+    import metaworld
+
+    return metaworld.MT1(name, seed=seed)
+
+
 class MetaWorldEnv(Env):
     """One MT1 task: 39 observations, 4 actions, 500 env steps (5 simulator steps each), never terminated."""
 
     horizon = 500
 
     def __init__(self, task: str, seed: int) -> None:
-        import metaworld
-
-        name = f"{task}-v3"
-        mt1 = metaworld.MT1(name, seed=seed)
+        mt1 = _mt1(f"{task}-v3", seed)
         self._goals = mt1.train_tasks
-        self._env: Any = mt1.train_classes[name](reward_function_version="v2")
+        self._env: Any = mt1.train_classes[f"{task}-v3"](reward_function_version="v2")
         self._env_steps = 0
         self._renderer: Any = None
         self.variations = len(self._goals)

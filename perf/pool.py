@@ -38,7 +38,9 @@ class Failed(Exception):  # noqa: N818 - an outcome, and a row of the table
 class Worker:
     """A contender's process, pinned to a core."""
 
-    def __init__(self, name: str, venv: str, mode: str, hidden: Sequence[int], core: int) -> None:
+    def __init__(
+        self, name: str, venv: str, mode: str, hidden: Sequence[int], core: int, env: Mapping[str, str] | None = None
+    ) -> None:
         given = json.dumps({"name": name, "mode": mode, "hidden": list(hidden), "core": core})
         python = ROOT / venv / "bin" / "python"
         self.name, self.started = name, time.perf_counter()
@@ -51,7 +53,7 @@ class Worker:
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
             text=True,
-            env=os.environ | ONE_THREAD,
+            env=os.environ | ONE_THREAD | dict(env or {}),
             cwd=ROOT,
         )
 
@@ -103,17 +105,25 @@ class Row:
     """The same of several processes at once, added up."""
     megabytes: float | None = None
     processes: int = 1
-    gemm_share: float | None = None
+    milliseconds: dict[str, float] = field(default_factory=dict[str, float])
+    """Of an update, by what they are spent on (share.py)."""
     versions: dict[str, str] = field(default_factory=dict[str, str])
 
 
 class Pool:
     """Contenders, each with as many processes as `cores`; those that fail are left out from then on."""
 
-    def __init__(self, venvs: Mapping[str, str], mode: str, hidden: Sequence[int], cores: Sequence[int]) -> None:
+    def __init__(
+        self,
+        venvs: Mapping[str, str],
+        mode: str,
+        hidden: Sequence[int],
+        cores: Sequence[int],
+        env: Mapping[str, str] | None = None,
+    ) -> None:
         self.rows = {name: Row(processes=len(cores)) for name in venvs}
         self._workers = {
-            name: [Worker(name, venv, mode, hidden, core) for core in cores] for name, venv in venvs.items()
+            name: [Worker(name, venv, mode, hidden, core, env) for core in cores] for name, venv in venvs.items()
         }
         for name in venvs:
             self._try(name, self._ready)
@@ -161,19 +171,19 @@ class Pool:
         rates.append(sum(answer["done"] / answer["seconds"] for answer in answers))
         row.megabytes = max(answer["megabytes"] for answer in answers)
 
-    def shares(self, names: Sequence[str]) -> None:
-        """Ask these for their share of matrix products."""
+    def profile(self, names: Sequence[str]) -> None:
+        """Ask these what the time of an update is spent on."""
 
         def ask(row: Row, workers: list[Worker]) -> None:
-            workers[0].send(share=1)
-            row.gemm_share = workers[0].receive()["gemm_share"]
+            workers[0].send(profile=1)
+            row.milliseconds = workers[0].receive()["milliseconds"]
 
         for name in names:
             self._try(name, ask)
 
 
-def compile_ahead(jobs: Sequence[tuple[str, str, Sequence[int]]], cores: Sequence[int]) -> None:
-    """Open each (contender, its environment, hidden) once, one on each core, so that its code is there when it counts.
+def compile_ahead(jobs: Sequence[tuple[str, str, Sequence[int], Mapping[str, str]]], cores: Sequence[int]) -> None:
+    """Open each (contender, its venv, hidden, environment) once, one on each core: so its code is there when it counts.
 
     One that fails will fail again where it counts, and say why there.
     """
@@ -181,7 +191,8 @@ def compile_ahead(jobs: Sequence[tuple[str, str, Sequence[int]]], cores: Sequenc
     while waiting:
         now, waiting = waiting[: len(cores)], waiting[len(cores) :]
         workers = [
-            Worker(name, venv, "updates", hidden, core) for (name, venv, hidden), core in zip(now, cores, strict=False)
+            Worker(name, venv, "updates", hidden, core, env)
+            for (name, venv, hidden, env), core in zip(now, cores, strict=False)
         ]
         for worker in workers:
             with suppress(Failed):
@@ -189,10 +200,15 @@ def compile_ahead(jobs: Sequence[tuple[str, str, Sequence[int]]], cores: Sequenc
             worker.close()
 
 
-def startup(venvs: Mapping[str, str], hidden: Sequence[int], core: int, rounds: int, seconds: float) -> dict[str, Row]:
-    """Seconds from a process's start to its first update, in turn; a first round warms caches and is not counted."""
+def startup(
+    venvs: Mapping[str, str], hidden: Sequence[int], core: int, rounds: int, seconds: float, *, warm: bool
+) -> dict[str, Row]:
+    """Seconds from a process's start to its first update, in turn; where caches are not warm a first round is for them.
+
+    No round but the first begins after `seconds`.
+    """
     rows, end = {name: Row() for name in venvs}, time.perf_counter() + seconds
-    for number in range(rounds + 1):
+    for number in range(1 if warm else 0, rounds + 1):
         if number > 1 and time.perf_counter() > end:
             break
         for name, venv in venvs.items():

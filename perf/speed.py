@@ -18,6 +18,7 @@ from typing import Any
 
 from contenders import ENTRIES, EPISODE, PIXEL_ENTRIES
 from pool import ROOT, Pool, Row, compile_ahead, startup
+from share import TELLING
 from table import write
 
 WIDE, DEFAULT = (256, 256, 256), (256, 256)
@@ -65,15 +66,21 @@ def measure(effort: Effort, names: Sequence[str], pixels: Sequence[str], *, quic
     tell("compiling, where it is not done yet")
     compiled = [name for name in (*names, *pixels) if (ENTRIES | PIXEL_ENTRIES)[name].settings.get("resources.compile")]
     sizes = [WIDE] if quick else [WIDE, DEFAULT]
-    jobs = [(name, venvs([name])[name], hidden) for name in compiled for hidden in (sizes if name in names else [WIDE])]
-    compile_ahead(jobs, cores)
+    telling = [name for name in compiled if name in names and not quick]
+    jobs = [(name, hidden, {}) for name in compiled for hidden in (sizes if name in names else [WIDE])]
+    jobs += [(name, WIDE, TELLING) for name in telling]
+    compile_ahead([(name, venvs([name])[name], hidden, env) for name, hidden, env in jobs], cores)
     for part, hidden in (("updates, wide", WIDE), ("updates, default", DEFAULT))[: 1 if quick else 2]:
         tell(f"{part}: hidden {list(hidden)}")
         with Pool(FLOORS | venvs(names), "updates", hidden, cores[:1]) as pool:
             pool.rounds(effort.rounds, effort.updates_seconds, seconds=effort.slice_seconds)
             if hidden == WIDE:
-                pool.shares([name for name in names if name != "sbx" and name not in compiled])
+                pool.profile([name for name in names if name != "sbx" and name not in compiled])
             found[part] = pool.rows
+    tell("where the time of compiled updates goes")
+    with Pool(venvs(telling), "updates", WIDE, cores[:1], TELLING) as pool:
+        pool.profile(telling)
+        found["profile"] = pool.rows
     tell("updates on pixels")
     with Pool(FLOORS | venvs(pixels), "updates", WIDE, cores[:1]) as pool:
         pool.rounds(effort.pixel_rounds, effort.pixel_seconds, seconds=effort.pixel_slice_seconds)
@@ -86,7 +93,7 @@ def measure(effort: Effort, names: Sequence[str], pixels: Sequence[str], *, quic
         pool.rounds(effort.episode_rounds, within, together=True, env_steps=EPISODE)
         found["steps"] = pool.rows
     tell("start-up")
-    found["startup"] = startup(venvs(names), hidden, cores[0], effort.starts, effort.startup_seconds)
+    found["startup"] = startup(venvs(names), hidden, cores[0], effort.starts, effort.startup_seconds, warm=True)
     return found
 
 
@@ -115,7 +122,7 @@ def main() -> None:
         before = last.pop("minutes")
         found = {part: {name: Row(**row) for name, row in rows.items()} for part, rows in last.items()}
         cores = sorted(os.sched_getaffinity(0))
-        found["startup"] = startup(venvs(names), WIDE, cores[0], effort.starts, effort.startup_seconds * 2)
+        found["startup"] = startup(venvs(names), WIDE, cores[0], effort.starts, effort.startup_seconds * 2, warm=False)
     else:
         found = measure(effort, names, pixels, quick=given.quick)
     folder.mkdir(parents=True, exist_ok=True)

@@ -10,6 +10,7 @@ from statistics import median
 from contenders import ACTIONS, BATCH, ENTRIES, EPISODE, OBSERVATIONS, PIXEL_ACTIONS, PIXEL_BATCH, PIXEL_ENTRIES
 from flops import Products, continuous, discrete
 from pool import Row
+from share import LOOPS, PRODUCTS
 
 Rows = Mapping[str, Row]
 ALL = ENTRIES | PIXEL_ENTRIES
@@ -164,14 +165,38 @@ def targets_table(found: Mapping[str, Rows], products: Products, processes: int)
 
 
 def shares(rows: Rows) -> str:
-    """Where the time goes."""
-    found = [f"{ALL[name].name} {row.gemm_share:.0%}" for name, row in rows.items() if row.gemm_share is not None]
+    """How much of the time products take."""
+    found = [
+        f"{ALL[name].name} {row.milliseconds[PRODUCTS] / sum(row.milliseconds.values()):.0%}"
+        for name, row in rows.items()
+        if row.milliseconds
+    ]
     return (
         "Share of an update's time inside of matrix products (torch's profiler, whose own cost counts as the rest): "
         + (", ".join(found) + "." if found else "not measured.")
-        + " It does not see into JAX, nor into the machine code of what is compiled: there, one over the last column "
-        "is the share that products would have at their full rate."
+        + " It does not see into JAX."
     )
+
+
+def where_table(profiled: Rows, rows: Rows, products: Products) -> list[str]:
+    """What the milliseconds of a compiled update are spent on, from code that tells the profiler of its parts."""
+    kinds = [PRODUCTS, *dict.fromkeys(LOOPS.values())]
+    head = ["ms of an update", "all", "floor", *kinds, "outside of the graphs"]
+    body = []
+    for name, row in profiled.items():
+        rates, floor = rows[name].rounds, rows[f"gemm-{ALL[name].precision}"].rounds
+        if row.failed or not row.milliseconds or not rates:
+            body.append(failures(profiled, len(head), name) or [ALL[name].name, *[NOTHING] * (len(head) - 1)])
+            continue
+        inside = [row.milliseconds.get(kind, 0.0) for kind in kinds]
+        every = 1e3 / median(rates)
+        numbers = [every, products.needed / 1e6 / median(floor), *inside, every - sum(inside)]
+        body.append([ALL[name].name, *(f"{number:.2f}" for number in numbers)])
+    text = (
+        "Where the time of a compiled update goes. Its parts were timed apart, so what is outside of the graphs "
+        "(drawing batch and noise, calls) also holds what the machine was slower or faster then."
+    )
+    return [text, "", *table(head, body)] if body else []
 
 
 def cpu_name() -> str:
@@ -221,6 +246,7 @@ def write(
         *updates_table(found["updates, wide"], "cleanrl", wide),
         shares(found["updates, wide"]),
         "",
+        *where_table(found["profile"], found["updates, wide"], wide),
         "## Updates, hidden [256, 256] (the default)",
         "",
         *(["Left out.", ""] if quick else updates_table(found["updates, default"], "cleanrl", default)),

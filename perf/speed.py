@@ -44,7 +44,7 @@ class Effort:
     startup_seconds: float = 75
 
 
-QUICK = Effort(0.3, 3, 8, 0.8, 2, 5, 1, 1, 0, 1)
+QUICK = Effort(0.3, 3, 8, 0.8, 2, 5, 1, 1, 1, 1)
 
 
 def fits(cores: Sequence[int], contenders: int) -> list[int]:

@@ -124,7 +124,7 @@ def _settings(trial: Trial, plan: Plan) -> dict[str, str]:
         nested[ORDINALS[index] if index < len(ORDINALS) else f"phase_{index + 1}"] = spec.learning.model_dump()
     for ingredient in specs[-1].ingredients:
         nested[ingredient["kind"]] = {k: v for k, v in ingredient.items() if k not in ("kind", "counts")}
-    nested["method"] = {"reset_log_alpha": specs[-1].reset_log_alpha}
+    nested["method"] = {"reset_log_alpha": specs[-1].has("reset_log_alpha")}
     return {f"{group}.{name}": json.dumps(value) for group, inner in nested.items() for name, value in inner.items()}
 
 

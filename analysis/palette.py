@@ -1,7 +1,8 @@
 """How a method looks, in every figure and on every page: one colour, marker and dash, by its name.
 
 The colours are those of Okabe and Ito (2008) without black and yellow, which vanish on a dark and on a light page, and
-five of Tol's muted ones; all differ for the colour-blind in pairs that the paper compares. Marker and dash say the same
+five of Tol's muted ones, all of which differ for the colour-blind in pairs that the paper compares; three more are for
+what stands beside these. Marker and dash say the same
 again, so that a grey print can be read too.
 """
 
@@ -24,10 +25,12 @@ class Look:
 
 GREY, BLUE, ORANGE, SKY, GREEN = "#7f7f7f", "#0072b2", "#e69f00", "#56b4e9", "#009e73"
 VERMILLION, PURPLE, WINE, OLIVE, SAND = "#d55e00", "#cc79a7", "#aa4499", "#999933", "#c2a93d"
+VIOLET, BROWN, ROSE = "#7a5cd6", "#9c5a3c", "#c25b78"
 
 LOOKS: Mapping[str, Look] = {
     "base": Look(GREY, "o", "--"),
     "nbsp": Look(BLUE, "o"),
+    "nbsp_balanced": Look(VIOLET, "h"),
     "replay_only": Look(ORANGE, "s"),
     "mask_only": Look(PURPLE, "D"),
     "nbsp_actor": Look(SKY, "^"),
@@ -35,6 +38,8 @@ LOOKS: Mapping[str, Look] = {
     "random_nbsp": Look(SAND, "X"),
     "ewc": Look(VERMILLION, "s", "-."),
     "ancl": Look(WINE, "P", "-."),
+    "ewc_replay": Look(BROWN, "s", ":"),
+    "ancl_replay": Look(ROSE, "P", ":"),
     "importance_nbsp": Look(OLIVE, "D", "-."),
 }
 OTHERS = (SKY, GREEN, SAND, VERMILLION, WINE, OLIVE, PURPLE, ORANGE)

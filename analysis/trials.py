@@ -147,7 +147,7 @@ def _comparable(trial: Trial, specs: list[PhaseSpec]) -> str:
         "first": trial.phases[0],
         "tasks": trial.tasks,
         "later": [
-            [spec.sac.model_dump(mode="json"), spec.learning.model_dump(mode="json"), spec.reset_log_alpha]
+            [spec.sac.model_dump(mode="json"), spec.learning.model_dump(mode="json"), spec.has("reset_log_alpha")]
             for spec in specs[1:]
         ],
         "evaluation": [trial.episodes, trial.env_steps, trial.goals],

@@ -108,12 +108,20 @@ class MethodOptions(Settings):
 
     replay_interval: Count = 10
     """Every n-th update takes its whole batch from the first task (Table 2, k of Algorithm 1)."""
+    replay_parts: Literal["both", "masked"] = "both"
+    """What `nbsp_actor` and `nbsp_critic` replay into: both parts, or only the one whose neurons they freeze (the other
+    reading of Section 4.3)."""
     mask_strength: Rate = 1.0
     """1 freezes the selected neurons (Eq. 5); s in (0, 1) scales their update by 1 - s."""
     score: Literal["paper", "balanced", "dormant"] = "paper"
-    """`paper`: Eq. 4; `balanced`: balanced accuracy in its place; `dormant`: the least active neurons first."""
+    """`paper`: Eq. 4; `balanced`: balanced accuracy in its place, as `nbsp_balanced` always; `dormant`: the least
+    active neurons first."""
     random_among: Literal["active", "all"] = "active"
-    """Neurons that `random_nbsp` draws from: those that are not constant on the scoring steps, or all."""
+    """Neurons that `random_nbsp` draws from: those that are not constant on the scoring steps (constant ones only where
+    a layer or network has too few others), or all."""
+    random_match: Literal["layer", "network"] = "layer"
+    """What has as many random neurons as skill neurons in `random_nbsp`: each layer, and so the same share of frozen
+    weights, or each network as a whole. By layer it reads `score`, and where that is undefined it is by network."""
     ewc_coef: float = Field(10_000.0, ge=0)
     """EWC's coefficient of sum_i F_i (w_i - w*_i)^2, without a factor 1/2 (Kirkpatrick's lambda is twice it). The
     default is Continual World's, for other rewards, and is not tuned here: `tuning_ewc` is the sweep that would."""

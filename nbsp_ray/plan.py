@@ -17,7 +17,7 @@ from pydantic import Field
 from nbsp_ray.benchmarks import Benchmark, get_benchmark
 from nbsp_ray.config import Learning, Resources, Sac, Settings, SkillNeurons, Sweep
 from nbsp_ray.errors import ConfigError
-from nbsp_ray.methods import NETWORKS, Counts, Ingredient, Method, get_method
+from nbsp_ray.methods import NETWORKS, Counts, Ingredient, Method, get_method, ingredients_of
 
 ALGORITHM_VERSION = 1
 """Raise it by hand when the same settings give other numbers than before; older results are then run anew.
@@ -63,7 +63,6 @@ class PhaseSpec(Settings):
     sac: Sac
     learning: Learning
     ingredients: tuple[dict[str, Any], ...] = ()
-    reset_log_alpha: bool = False
     previous: str | None = None
     """Key of the phase whose weights this one starts from."""
     auxiliary: dict[str, str] = Field(default_factory=dict)
@@ -80,6 +79,10 @@ class PhaseSpec(Settings):
     def needs(self) -> tuple[str, ...]:
         """Keys that must be done before this phase can start."""
         return tuple(key for key in (self.previous, *self.auxiliary.values()) if key)
+
+    def has(self, kind: str) -> bool:
+        """Whether an ingredient of that kind is at work."""
+        return any(one["kind"] == kind for one in self.ingredients)
 
     def key(self) -> str:
         """The first 20 hex digits of SHA-256 over the canonical JSON of this spec."""
@@ -280,7 +283,7 @@ class _Builder:
         self, tasks: tuple[str, ...], method: Method, counts: Counts, seed: int, skill_neurons: SkillNeurons | None
     ) -> tuple[str, ...]:
         """Plan the phases of one trial; the keys, first task first."""
-        ingredients = method.ingredients(self.sweep.method, counts)
+        ingredients = ingredients_of(method, self.sweep.method, counts)
         several = skill_neurons is not None and len(self.counts) > 1
         name = f"{method.name} {skill_neurons}" if several else method.name
         keys: list[str] = []
@@ -301,7 +304,7 @@ class _Builder:
         active = () if first else ingredients
         auxiliary: dict[str, str] = {}
         for needed in sorted({ingredient.needs_method for ingredient in active if ingredient.needs_method}):
-            helper = get_method(needed).ingredients(sweep.method, dict.fromkeys(NETWORKS, 0))
+            helper = ingredients_of(get_method(needed), sweep.method, dict.fromkeys(NETWORKS, 0))
             # From the third task on, its past is this method's, and no trial's own.
             own = needed if index == 1 else f"{needed} after {method}"
             auxiliary[needed] = self._phase(tasks, index, seed, helper, before, own)
@@ -315,7 +318,6 @@ class _Builder:
             sac=sweep.sac,
             learning=sweep.first if first else sweep.second,
             ingredients=tuple(ingredient.model_dump(mode="json") for ingredient in active),
-            reset_log_alpha=not first and sweep.method.reset_log_alpha,
             previous=before[-1] if before else None,
             auxiliary=auxiliary,
             rollouts=self._evaluation(tasks[index - 1], "rollouts") if reads_rollouts else None,

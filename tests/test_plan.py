@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from nbsp_ray import plan as planning
 from nbsp_ray.config import MethodOptions, Sweep
 from nbsp_ray.errors import ConfigError
-from nbsp_ray.methods import NETWORKS, Ingredient, Method, methods
+from nbsp_ray.methods import NETWORKS, Ingredient, Method, ingredients_of, methods
 from nbsp_ray.plan import PhaseSpec, Plan, PlannedPhase, canonical, make_plan, resolve_counts
 from nbsp_ray.settings import AXES, settings
 
@@ -113,8 +113,8 @@ def test_a_spec_survives_json() -> None:
 def test_settings_added_later_leave_old_keys_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     spec = phase_of(plan(), "base").spec
     data = spec.model_dump(mode="json")
-    monkeypatch.setattr(planning, "LATER_SETTINGS", {"sac.target_period": 1, "reset_log_alpha": False})
-    del data["sac"]["target_period"], data["reset_log_alpha"]
+    monkeypatch.setattr(planning, "LATER_SETTINGS", {"sac.target_period": 1, "auxiliary": {}})
+    del data["sac"]["target_period"], data["auxiliary"]
     assert spec.key() == hashlib.sha256(canonical(data)).hexdigest()[:20]
     other = spec.model_copy(update={"sac": spec.sac.model_copy(update={"target_period": 2})})
     assert other.key() != spec.key()
@@ -152,7 +152,7 @@ def _seconds_with(
     """The second phases of all methods whose ingredients, before and after a change of options, are `changed`."""
     counts = dict.fromkeys(NETWORKS, 102)
     pairs = {
-        name: (one.ingredients(MethodOptions(), counts), one.ingredients(MethodOptions(**options), counts))
+        name: (ingredients_of(one, MethodOptions(), counts), ingredients_of(one, MethodOptions(**options), counts))
         for name, one in methods().items()
     }
     return {f"{name} 1" for name, (before, after) in pairs.items() if changed(before, after)}
@@ -162,8 +162,6 @@ def _expected(path: str, own: dict[str, Any]) -> set[str]:
     section = path.partition(".")[0]
     if path in ("evaluation.episodes", "evaluation.env_steps"):  # of the rollouts that neurons are scored on
         return _seconds_with(lambda before, _: any(one.needs_rollouts for one in before))
-    if path == "method.reset_log_alpha":
-        return SECOND
     if section == "method":
         return _seconds_with(lambda before, after: before != after, **own)
     return {"sac": FIRST | SECOND, "first": FIRST | SECOND, "second": SECOND}.get(section, set())
@@ -188,16 +186,38 @@ def test_each_setting_changes_the_keys_of_the_phases_it_changes(path: str) -> No
 @pytest.mark.parametrize(
     ("option", "value", "changed"),
     [
-        ("replay_interval", 5, {"replay_only", "nbsp", "nbsp_actor", "nbsp_critic", "random_nbsp"}),
-        ("mask_strength", 0.8, {"mask_only", "nbsp", "nbsp_actor", "nbsp_critic", "random_nbsp"}),
-        ("score", "balanced", {"mask_only", "nbsp", "nbsp_actor", "nbsp_critic"}),
+        ("replay_interval", 5, {"replay_only", "nbsp", "nbsp_actor", "nbsp_critic", "nbsp_balanced", "random_nbsp"}),
+        ("replay_parts", "masked", {"nbsp_actor", "nbsp_critic"}),
+        ("mask_strength", 0.8, {"mask_only", "nbsp", "nbsp_actor", "nbsp_critic", "nbsp_balanced", "random_nbsp"}),
+        ("score", "balanced", {"mask_only", "nbsp", "nbsp_actor", "nbsp_critic", "random_nbsp"}),
         ("random_among", "all", {"random_nbsp"}),
+        ("random_match", "network", {"random_nbsp"}),
     ],
 )
 def test_options_by_hand(option: str, value: Any, changed: set[str]) -> None:
-    some = ("base", "replay_only", "mask_only", "nbsp", "nbsp_actor", "nbsp_critic", "random_nbsp")
+    some = ("base", "replay_only", "mask_only", "nbsp", "nbsp_actor", "nbsp_critic", "nbsp_balanced", "random_nbsp")
     before, after = plan(methods=some), plan(methods=some, method={option: value})
     assert {name for name in some if phase_of(before, name).key != phase_of(after, name).key} == changed
+
+
+def test_nbsp_balanced_is_nbsp_with_the_balanced_score() -> None:
+    balanced = phase_of(plan(methods=("nbsp",), method={"score": "balanced"}), "nbsp").key
+    for score in ("paper", "dormant"):
+        assert phase_of(plan(methods=("nbsp_balanced",), method={"score": score}), "nbsp_balanced").key == balanced
+
+
+def test_a_match_of_random_neurons_is_in_the_key_of_random_neurons_alone() -> None:
+    """And the score, where layers are matched to it."""
+    found = {}
+    for match in ("layer", "network"):
+        both = plan(methods=("nbsp", "random_nbsp"), method={"random_match": match})
+        found[match] = [phase_of(both, name).spec.ingredients[1] for name in ("nbsp", "random_nbsp")]
+    assert found["layer"][0] == found["network"][0]
+    assert [(one["match"], one["score"], one["among"]) for one in (found["layer"][1], found["network"][1])] == [
+        ("layer", "paper", "active"),
+        ("network", None, "active"),
+    ]
+    assert found["layer"][0]["match"] is None
 
 
 @hypothesis_settings(deadline=None, max_examples=50)
@@ -586,6 +606,9 @@ def test_a_method_keeps_the_key_of_what_it_reads() -> None:
 
 
 if __name__ == "__main__":
-    written = {name: {"key": spec.key(), "spec": spec.model_dump(mode="json")} for name, spec in golden_specs().items()}
+    written = {
+        name: {"key": spec.key(), "spec": planning._without_later_settings(spec.model_dump(mode="json"))}
+        for name, spec in golden_specs().items()
+    }
     GOLDEN.parent.mkdir(exist_ok=True)
     GOLDEN.write_text(json.dumps(written, indent=1) + "\n")

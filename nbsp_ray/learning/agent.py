@@ -1,6 +1,6 @@
 """The agent: SAC's state with a way to act, to learn from a batch, and to be saved."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Container, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,7 +16,7 @@ from nbsp_ray.learning.execution import Due, Execution
 from nbsp_ray.learning.gaussian import Gaussian
 from nbsp_ray.learning.networks import Layout, activations
 from nbsp_ray.learning.replay import AnyReplay, Mixture, blank_batch
-from nbsp_ray.learning.sac import ADAM_BETAS, Losses, Problem, Restraint, SacState, build_update
+from nbsp_ray.learning.sac import ADAM_BETAS, PARTS, Losses, Problem, Restraint, SacState, build_update
 
 NETWORKS = {"actor": ("actor", 0), "q1": ("critic", 0), "q2": ("critic", 1)}
 """Each network's part and its place among the members of that part's stack."""
@@ -24,7 +24,7 @@ NETWORKS = {"actor": ("actor", 0), "q1": ("critic", 0), "q2": ("critic", 1)}
 
 @dataclass
 class UpdateCounts:
-    """Updates of one phase, and how many of them had their batch from D_pre."""
+    """Updates of one phase, and for how many of them a part had its batch from D_pre."""
 
     critic: int = 0
     """Gradient steps of the critics: the counter n of the phase, to which replay and the actor's delay are tied."""
@@ -33,12 +33,12 @@ class UpdateCounts:
     critic_past: int = 0
     actor_past: int = 0
 
-    def count(self, *, with_actor: bool, from_past: bool) -> None:
-        """One more."""
+    def count(self, *, with_actor: bool, from_past: Container[str]) -> None:
+        """One more, in which the parts `from_past` had their batch from D_pre."""
         self.critic += 1
         self.actor += with_actor
-        self.critic_past += from_past
-        self.actor_past += with_actor and from_past
+        self.critic_past += "critic" in from_past
+        self.actor_past += with_actor and "actor" in from_past
 
     def past_share(self) -> dict[str, float]:
         """Share of each part's batches that came from D_pre."""
@@ -101,27 +101,36 @@ class Agent:
 
     def learn(self, replay: AnyReplay, generator: torch.Generator, *, past: Mixture | None = None) -> Losses:
         """The next update, on a batch of `past` if given, else of `replay` (Algorithm 1, lines 8 to 15)."""
-        return self.learn_until(self.updates.critic + 1, replay, generator, lambda _: past)
+        of_parts = dict.fromkeys(PARTS, past) if past else {}
+        return self.learn_until(self.updates.critic + 1, replay, generator, lambda _: of_parts)
 
     def learn_until(
-        self, updates: int, replay: AnyReplay, generator: torch.Generator, past: Callable[[int], Mixture | None]
+        self,
+        updates: int,
+        replay: AnyReplay,
+        generator: torch.Generator,
+        past: Callable[[int], Mapping[str, Mixture]],
     ) -> Losses:
-        """All updates up to number `updates`; each on a batch of `past(its number)` if that gives any.
+        """All updates up to number `updates`; `past(its number)` has the parts that take their batch from there.
 
-        Their batches are drawn first: no update changes what a later one is drawn from.
+        Both parts learn from one batch, unless they take theirs from different buffers. All batches are drawn first: no
+        update changes what a later one is drawn from.
         """
         due: list[Due] = []
         while self.updates.critic < updates:
             due.append(self._draw(replay, generator, past(self.updates.critic)))
         return self._execute(self.state, due)
 
-    def _draw(self, replay: AnyReplay, generator: torch.Generator, past: Mixture | None) -> Due:
-        batch = (past or replay).sample(self.sac.batch_size, generator)
+    def _draw(self, replay: AnyReplay, generator: torch.Generator, past: Mapping[str, Mixture]) -> Due:
+        of_critic, of_actor = past.get("critic", replay), past.get("actor", replay)
         with_actor = self.updates.critic % self.sac.policy_frequency == 0
+        batch = of_critic.sample(self.sac.batch_size, generator)
         noise = torch.randn(self._noise_shape, generator=generator, device=generator.device)
-        self.updates.count(with_actor=with_actor, from_past=past is not None)
+        apart = with_actor and of_actor is not of_critic
+        actor_batch = of_actor.sample(self.sac.batch_size, generator) if apart else None
+        self.updates.count(with_actor=with_actor, from_past=past)
         with_targets = self.updates.critic % self.sac.target_period == 0
-        return Due(batch, noise.to(self.device, non_blocking=True), with_actor, with_targets)
+        return Due(batch, noise.to(self.device, non_blocking=True), with_actor, with_targets, actor_batch)
 
     @torch.no_grad()
     def neuron_activations(self, network: str, observations: Observation, actions: Action) -> npt.NDArray[np.float32]:

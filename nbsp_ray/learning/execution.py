@@ -32,6 +32,8 @@ class Due:
     """As `sac.Update` takes it."""
     with_actor: bool
     with_targets: bool
+    actor_batch: AnyBatch | None = None
+    """The actor's own, where it is not `batch`."""
 
 
 class Execute(Protocol):
@@ -75,7 +77,7 @@ class _OneByOne:
         """Make the updates, one after another."""
         for one in due:
             together = one.with_targets and not self._apart
-            losses = self._update(state, one.batch, one.noise, one.with_actor, together)
+            losses = self._update(state, one.batch, one.noise, one.with_actor, together, one.actor_batch)
             if one.with_targets and self._apart:
                 track_targets(state, self._tau)
         return losses
@@ -114,10 +116,10 @@ class _Captured:
 
     def __init__(self, execute: _OneByOne) -> None:
         self._execute = execute
-        self._graphs: dict[tuple[tuple[bool, bool], ...], _Graph] = {}
+        self._graphs: dict[tuple[tuple[bool, bool, bool], ...], _Graph] = {}
 
     def __call__(self, state: SacState, due: Sequence[Due]) -> Losses:
-        pattern = tuple((one.with_actor, one.with_targets) for one in due)
+        pattern = tuple((one.with_actor, one.with_targets, one.actor_batch is None) for one in due)
         if pattern not in self._graphs:
             self._graphs[pattern] = _Graph(self._execute, state, due)
         return self._graphs[pattern].replay(due)
@@ -131,9 +133,7 @@ class _Graph:
     """One capture; it holds on to the very tensors of the state that it was captured with."""
 
     def __init__(self, execute: _OneByOne, state: SacState, due: Sequence[Due]) -> None:
-        self._inputs = [
-            replace(one, batch=replace(one.batch, rows=one.batch.rows.clone()), noise=one.noise.clone()) for one in due
-        ]
+        self._inputs = [_copy(one) for one in due]
         self._graph = torch.cuda.CUDAGraph()
         before = {name: tensor.clone() for name, tensor in state.tensors().items()}
         stream = torch.cuda.Stream()
@@ -150,6 +150,15 @@ class _Graph:
     def replay(self, due: Sequence[Due]) -> Losses:
         for own, one in zip(self._inputs, due, strict=True):
             own.batch.rows.copy_(one.batch.rows, non_blocking=True)
+            if own.actor_batch is not None and one.actor_batch is not None:
+                own.actor_batch.rows.copy_(one.actor_batch.rows, non_blocking=True)
             own.noise.copy_(one.noise, non_blocking=True)
         self._graph.replay()
         return self._losses
+
+
+def _copy(due: Due) -> Due:
+    """The same update on tensors of its own."""
+    of_actor = due.actor_batch and replace(due.actor_batch, rows=due.actor_batch.rows.clone())
+    batch = replace(due.batch, rows=due.batch.rows.clone())
+    return replace(due, batch=batch, noise=due.noise.clone(), actor_batch=of_actor)

@@ -36,8 +36,6 @@ class PastReader:
         if spec.previous is not None:
             weights = self._needed(spec.previous, "agent", self._store.phase(spec.previous).agent())
             agent.restore(weights, weights_only=True)
-            if spec.reset_log_alpha and spec.sac.autotune:
-                agent.state.log_alpha.zero_()
         return agent
 
     def trained_agent(self, key: str) -> Agent:

@@ -46,9 +46,9 @@ class Phase:
     pulse: Callable[[], None] = lambda: None
     """Called after every env step: a game may take minutes, and somebody may want to know that it goes on."""
 
-    def past_for(self, update: int) -> Mixture | None:
-        """D_pre, if update number `update` takes its batch from there (Eq. 6)."""
-        return self.past_replay if self.influence.replays(update) else None
+    def past_for(self, update: int) -> Mapping[str, Mixture]:
+        """D_pre, for each part whose batch of update number `update` comes from there (Eq. 6)."""
+        return dict.fromkeys(self.influence.replays(update), self.past_replay) if self.past_replay else {}
 
     @property
     def stop_reason(self) -> str | None:

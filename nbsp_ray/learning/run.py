@@ -228,7 +228,9 @@ class PhaseRun:
         agent = self._past.initial_agent()
         if found is None:
             if influence.ingredients:
-                influence.prepare(self._past.past(Stream.RANDOM_NEURONS))
+                past = self._past.past(Stream.RANDOM_NEURONS)
+                influence.prepare(past)
+                influence.begin(past, agent)
         else:
             influence.arrays = {
                 name.removeprefix(METHOD): array for name, array in found.tensors.items() if name.startswith(METHOD)

@@ -220,7 +220,13 @@ class Update:
     """(state, batch, noise): the actor and the temperature; the actor's loss."""
 
     def __call__(
-        self, state: SacState, batch: AnyBatch, noise: Tensor, with_actor: bool, with_targets: bool = False
+        self,
+        state: SacState,
+        batch: AnyBatch,
+        noise: Tensor,
+        with_actor: bool,
+        with_targets: bool = False,
+        actor_batch: AnyBatch | None = None,
     ) -> Losses:
         """Learn from a batch.
 
@@ -232,11 +238,12 @@ class Update:
             with_actor: Whether the delayed actor takes part (every `policy_frequency`-th update), with as many steps.
             with_targets: Whether the targets track the critics now. No step of the actor reads them, so it is done
                 where the critics are at hand.
+            actor_batch: The actor's and the temperature's, in place of `batch`.
         """
         loss_q = self.critics(state, batch, noise[0], with_targets)
         loss_pi = None
         for drawn in noise[1:] if with_actor else ():
-            loss_pi = self.actor(state, batch, drawn)
+            loss_pi = self.actor(state, batch if actor_batch is None else actor_batch, drawn)
         return Losses(loss_q, loss_pi, state.log_alpha.exp())
 
 

@@ -1,7 +1,7 @@
 """Methods: a table of rows, each a short list of ingredients.
 
 An ingredient is one thing that a method changes while a later task is learnt: it replays, it freezes, it penalises.
-It is data (frozen, JSON), because it enters the key of a phase, and has four hooks, all of which do nothing unless
+It is data (frozen, JSON), because it enters the key of a phase, and has five hooks, all of which do nothing unless
 overridden. SAC does not know that methods exist, and an ingredient does not know how SAC learns.
 
 A method is added by one file in this folder with a tuple `METHODS`. The files are read by `plan`, so they import torch
@@ -15,7 +15,7 @@ import pkgutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cache
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -35,6 +35,7 @@ Arrays = Mapping[str, npt.NDArray[Any]]
 NETWORKS = ("actor", "q1", "q2")
 PARTS: Mapping[str, tuple[str, ...]] = {"actor": ("actor",), "critic": ("q1", "q2")}
 """The networks of each part, in the order of their stack."""
+Parts = tuple[Literal["actor", "critic"], ...]
 
 
 @dataclass(frozen=True)
@@ -95,9 +96,16 @@ class Ingredient(Settings):
         """Once, before the first update: compute what is needed of the past."""
         return Prepared()
 
-    def replays(self, update: int) -> bool:
-        """Whether update number 0, 1, ... takes its batch from D_pre."""
-        return False
+    def begin(self, arrays: Arrays, past: Past, agent: Agent) -> None:
+        """Once, when the phase starts from its past: change what `agent` starts with, its optimizers included.
+
+        Not when a phase is resumed: what was changed is in its checkpoint. `past.agent` is another object, and stays
+        as the phase before left it.
+        """
+
+    def replays(self, update: int) -> Parts:
+        """The parts whose batch of update number 0, 1, ... comes from D_pre."""
+        return ()
 
     def restraints(self, arrays: Arrays, agent: Agent) -> Mapping[str, Restraint]:
         """What it does to the learning of `actor` and `critic`, from the arrays that `prepare` made."""
@@ -149,6 +157,13 @@ def get_method(name: str) -> Method:
     return known[name]
 
 
+def ingredients_of(method: Method, options: MethodOptions, counts: Counts) -> tuple[Ingredient, ...]:
+    """A method's ingredients, and those that the options add to every method."""
+    from nbsp_ray.methods.reset_log_alpha import ResetLogAlpha
+
+    return method.ingredients(options, counts) + ((ResetLogAlpha(),) if options.reset_log_alpha else ())
+
+
 @cache
 def _kinds() -> dict[str, type[Ingredient]]:
     found = [value for module in _modules() for value in vars(module).values()]
@@ -176,14 +191,19 @@ class Influence:
             self.arrays |= {f"{ingredient.kind}.{name}": array for name, array in prepared.arrays.items()}
             self.report |= prepared.report
 
+    def begin(self, past: Past, agent: Agent) -> None:
+        """Let every ingredient change what a phase starts with, after `prepare`."""
+        for ingredient in self.ingredients:
+            ingredient.begin(_own(ingredient, self.arrays), past, agent)
+
     @property
     def needs_buffers(self) -> bool:
         """Whether any ingredient replays."""
         return any(ingredient.needs_buffers for ingredient in self.ingredients)
 
-    def replays(self, update: int) -> bool:
-        """Whether any ingredient wants this update's batch from D_pre (Eq. 6)."""
-        return any(ingredient.replays(update) for ingredient in self.ingredients)
+    def replays(self, update: int) -> frozenset[str]:
+        """The parts whose batch of this update any ingredient wants from D_pre (Eq. 6)."""
+        return frozenset(part for ingredient in self.ingredients for part in ingredient.replays(update))
 
     def restraints(self, agent: Agent) -> dict[str, Restraint]:
         """The ingredients' restraints together: scales multiply, penalties add."""

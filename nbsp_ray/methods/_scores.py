@@ -16,6 +16,10 @@ Stream = Callable[[], Iterable[Floats]]
 """Gives the activations anew at each call: blocks (B, N) that are (T, N) together, in the order of the T steps."""
 
 
+ONE_SIDED = 0.99
+"""Share of the steps from which on a neuron that keeps to one side of its mean counts as nearly constant."""
+
+
 @dataclass(frozen=True)
 class Agreement:
     """How N neurons behave over T scoring steps."""
@@ -28,6 +32,8 @@ class Agreement:
     """Acc (N,): Eq. 3."""
     balanced: Floats
     """Mean of the hit rates on good and on other steps (N,)."""
+    active_share: Floats
+    """Share of the steps with a(t) > a_bar (N,)."""
     good_share: float
     """p, the share of steps with q(t) > q_bar; 0 or 1 if q is constant, and then the scores mean nothing."""
 
@@ -35,6 +41,17 @@ class Agreement:
     def defined(self) -> bool:
         """Whether q varied at all."""
         return 0 < self.good_share < 1
+
+    @property
+    def below_constant(self) -> Bools:
+        """Neurons whose score by Eq. 4 is below max(p, 1 - p), that of a neuron which never changes (N,)."""
+        of_constant = max(self.good_share, 1 - self.good_share)
+        return score(self.accuracy).round(12) < round(of_constant, 12)
+
+    @property
+    def near_constant(self) -> Bools:
+        """Neurons that are on one side of their mean on at least 99 % of the steps, constant ones among them (N,)."""
+        return np.maximum(self.active_share, 1 - self.active_share).round(12) >= ONE_SIDED
 
 
 def measure(stream: Stream, q: npt.NDArray[np.generic]) -> Agreement:
@@ -61,6 +78,8 @@ def measure(stream: Stream, q: npt.NDArray[np.generic]) -> Agreement:
         constant=low == high,
         accuracy=(hits_good + hits_other) / steps,
         balanced=(hits_good / max(1, good.sum()) + hits_other / max(1, (~good).sum())) / 2,
+        # Active on other steps is what is no hit there.
+        active_share=(hits_good + (~good).sum() - hits_other) / steps,
         good_share=float(good.mean()),
     )
 
@@ -88,3 +107,8 @@ def rank_by_dormancy(mean_activation: Floats, constant: Bools, layer: Ints) -> I
 def rank_at_random(constant: Bools, among: str, generator: np.random.Generator) -> Ints:
     """All neurons in random order; unless `among` is `all`, constant ones behind all others."""
     return np.lexsort((generator.permutation(len(constant)), constant & (among != "all")))
+
+
+def first_of_each_layer(ranking: Ints, layer: Ints, counts: Ints) -> Ints:
+    """The first `counts[l]` neurons of each layer l in a ranking of all; `layer` (N,) is each neuron's layer."""
+    return np.concatenate([ranking[layer[ranking] == number][:count] for number, count in enumerate(counts)])

@@ -316,6 +316,29 @@ def test_every_tenth_batch_from_the_past_is_a_tenth_for_the_critics_and_a_fifth_
     assert phase.agent.updates.past_share() == {"critic": 0.1, "actor": 0.2}
 
 
+@pytest.mark.parametrize(("parts", "actor", "critic"), [(("actor",), 0.2, 0), (("critic",), 0, 0.1)])
+def test_replay_into_one_part_leaves_the_other_on_its_own_task(
+    parts: tuple[Any, ...], actor: float, critic: float
+) -> None:
+    marked = np.zeros((3, row_width(SPACES)), np.float32)
+    marked[:, -2] = 77
+    past = Mixture([Replay.of(SPACES, marked)])
+    influence = Influence((PastReplay(interval=10, parts=parts),))
+    phase = new_phase(env_steps=205, past_replay=past, influence=influence)
+    seen: list[bool] = []
+    learn_until: Callable[..., Losses] = phase.agent.learn_until
+
+    def spy(*args: Any) -> Losses:
+        losses = learn_until(*args)
+        seen.append(losses.critic.item() > 1_000)
+        return losses
+
+    phase.agent.learn_until = spy  # type: ignore[method-assign]
+    finished(phase)
+    assert [number for number, of_past in enumerate(seen) if of_past] == (list(range(0, 200, 10)) if critic else [])
+    assert phase.agent.updates.past_share() == {"critic": critic, "actor": actor}
+
+
 def test_without_a_method_that_replays_the_past_is_left_alone() -> None:
     marked = np.full((3, row_width(SPACES)), np.nan, np.float32)
     phase = finished(new_phase(past_replay=Mixture([Replay.of(SPACES, marked)])))

@@ -161,7 +161,7 @@ def test_every_method_learns_a_second_game(all_methods: tuple[Store, dict[str, l
         json.dumps(result, allow_nan=False)
         digests[name] = result["digest"]
         # Updates 0 to 40: five of them, 0, 10, ..., 40, on batches of the first game.
-        replays = name in ("replay_only", "nbsp", "nbsp_actor", "nbsp_critic", "random_nbsp", "importance_nbsp")
+        replays = name not in ("base", "mask_only", "low_lr", "ewc", "ancl")
         share = 5 / 41 if replays else 0.0
         assert (result["updates"], result["replay_share"]) == (41, {"actor": share, "critic": share})
         agent = folder.agent()
@@ -175,6 +175,7 @@ def test_every_method_learns_a_second_game(all_methods: tuple[Store, dict[str, l
     [
         ("nbsp", {"actor", "q1", "q2"}), ("nbsp_actor", {"actor"}), ("nbsp_critic", {"q1", "q2"}),
         ("mask_only", {"actor", "q1", "q2"}), ("random_nbsp", {"actor", "q1", "q2"}),
+        ("nbsp_balanced", {"actor", "q1", "q2"}),
         ("importance_nbsp", {"actor", "q1", "q2"}),
     ],
 )  # fmt: skip

@@ -11,6 +11,7 @@ from hypothesis.extra import numpy as hnp
 
 from nbsp_ray.methods._scores import (
     Stream,
+    first_of_each_layer,
     measure,
     rank_at_random,
     rank_by_dormancy,
@@ -59,6 +60,9 @@ def test_accuracy_and_score_are_the_papers(problem: tuple[np.ndarray, np.ndarray
     np.testing.assert_allclose(score(found.accuracy), [float(max(acc, 1 - acc)) for acc in expected], rtol=1e-12)
     np.testing.assert_allclose(found.mean, activations.mean(0, dtype=np.float64), rtol=1e-12)
     assert found.constant.tolist() == [len(set(column)) == 1 for column in activations.T.tolist()]
+    assert found.active_share.tolist() == (activations > activations.mean(0, dtype=np.float64)).mean(0).tolist()
+    assert (found.near_constant | ~found.constant).all()
+    assert not (found.below_constant & found.constant).any() or not found.defined
     q_bar = sum(Fraction(float(value)) for value in q) / len(q)
     assert found.good_share == pytest.approx(sum(Fraction(float(value)) > q_bar for value in q) / len(q))
     assert found.defined == (len(set(q.tolist())) > 1)
@@ -118,6 +122,43 @@ def test_a_dead_neuron_scores_well_and_is_ranked_last() -> None:
     found = measure(stream_of(activations), q)
     assert score(found.accuracy).tolist() == pytest.approx([0.9, 0.8])
     assert rank_by_score(score(found.accuracy), found.constant).tolist() == [1, 0]
+
+
+def test_a_neuron_that_fires_once_passes_for_one_that_varies_and_is_counted() -> None:
+    """At p = .9010 of 10,000 steps: nearly constant .9009, constant .9010, informative (.75 on either side) .7509."""
+    q = np.arange(10_000) < 9_010
+    once, late, dead, informative = np.zeros((4, 10_000), np.float32)
+    once[5] = 1  # on a good step
+    late[9_999] = 1  # on another
+    informative[:6_766] = 1  # of 9,010, and it is silent on 743 of the 990 others
+    informative[9_010 + 743 :] = 1
+    found = measure(stream_of(np.stack([once, late, dead, informative], axis=1), 4096), q)
+    assert found.good_share == 0.901
+    assert score(found.accuracy).tolist() == pytest.approx([0.9009, 0.9011, 0.9010, 0.7509])
+    assert score(found.balanced)[[0, 2, 3]].tolist() == pytest.approx(
+        [0.5 + 0.5 / 9_010, 0.5, (6_766 / 9_010 + 743 / 990) / 2]
+    )
+    assert found.constant.tolist() == [False, False, True, False]
+    assert rank_by_score(score(found.accuracy), found.constant).tolist() == [1, 0, 3, 2]
+    assert found.below_constant.tolist() == [True, False, False, True]
+    assert found.active_share.tolist() == [0.0001, 0.0001, 0.0, (6_766 + 247) / 10_000]
+    assert found.near_constant.tolist() == [True, True, True, False]
+
+
+@pytest.mark.parametrize(("active", "near"), [(0, True), (1, True), (2, False), (98, False), (99, True), (100, True)])
+def test_nearly_constant_is_one_side_of_the_mean_on_99_of_100_steps(active: int, near: bool) -> None:
+    values = np.where(np.arange(100) < active, 1.0, 0.25).astype(np.float32)
+    found = measure(stream_of(values[:, None], 7), np.arange(100) < 30)
+    assert found.near_constant.tolist() == [near]
+    assert found.constant.tolist() == [active in (0, 100)]
+
+
+def test_the_first_of_each_layer_by_hand() -> None:
+    layer = np.array([0, 0, 0, 1, 1, 2])
+    ranking = np.array([4, 2, 5, 0, 3, 1])
+    assert sorted(first_of_each_layer(ranking, layer, np.array([2, 1, 0]))) == [0, 2, 4]
+    assert sorted(first_of_each_layer(ranking, layer, np.array([0, 0, 1]))) == [5]
+    assert sorted(first_of_each_layer(ranking, layer, np.array([3, 2, 1]))) == [0, 1, 2, 3, 4, 5]
 
 
 def test_silence_on_good_steps_is_as_good_as_activity() -> None:

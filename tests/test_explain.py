@@ -45,17 +45,17 @@ def test_a_setting_that_a_benchmark_and_a_sweep_set() -> None:
 
 
 def test_a_setting_that_a_sweep_varies() -> None:
-    assert explain("score").facts["set by"] == {"metaworld_scores": ["paper", "balanced", "dormant"]}
+    assert explain("score").facts["set by"] == {"metaworld_scores": ["paper", "dormant"]}
 
 
 def test_keys_of_sweep_files() -> None:
     found = explain("vary")
     assert (found.kind, found.name) == ("key of sweep files", "vary")
     assert "replaces its variation" in found.summary
-    assert found.facts["in sweeps"]["metaworld_scores"] == {"method.score": ["paper", "balanced", "dormant"]}
+    assert found.facts["in sweeps"]["metaworld_scores"] == {"method.score": ["paper", "dormant"]}
     assert "`pairs: [a:b:a:b]`" in explain("tasks").summary
-    including = ["atari_main", "metaworld_controls", "paper", "paper_atari", "paper_metaworld"]
-    assert list(explain("include").facts["in sweeps"]) == including
+    including = ["atari_main", "metaworld_controls", "metaworld_controls_fixed", "paper", "paper_atari"]
+    assert list(explain("include").facts["in sweeps"]) == [*including, "paper_metaworld", "paper_metaworld_fixed"]
 
 
 def test_a_setting_that_must_be_given() -> None:
@@ -83,6 +83,7 @@ def test_a_method_and_its_ingredients() -> None:
     assert found.facts["from"] == "the paper"
     assert found.rows == (
         ("replay", "interval", 10),
+        ("replay", "parts", ["actor", "critic"]),
         ("mask", "select", "skill"),
         ("mask", "score", "paper"),
         ("mask", "strength", 1.0),

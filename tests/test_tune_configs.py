@@ -10,7 +10,7 @@ import jsonschema
 import pytest
 
 from nbsp_ray.benchmarks import get_benchmark
-from nbsp_ray.config import Sweep
+from nbsp_ray.config import Evaluation, Sweep
 from nbsp_ray.methods import get_method, methods
 from nbsp_ray.plan import Plan, make_plan
 from nbsp_ray.settings import json_schema
@@ -125,7 +125,9 @@ def test_sweeps_of_the_paper_use_its_pairs_its_seeds_and_its_settings(name: str)
         assert sweep.seeds == (0, 1, 2, 3, 4)
         assert all(get_method(method).in_paper for method in sweep.methods)
         changed = sweep.model_dump(exclude_unset=True)
-        assert set(changed) <= {"title", "benchmark", "pairs", "methods", "seeds", "skill_neurons"}
+        assert set(changed) <= {"title", "benchmark", "pairs", "methods", "seeds", "skill_neurons", "evaluation"}
+        # The paper says nothing of other goals: they are a column beside its own.
+        assert sweep.evaluation == Evaluation(goals="train" if name == "tradeoff" else "both")
 
 
 def test_the_papers_atari_sweeps_use_its_pairs_seeds_and_budgets() -> None:

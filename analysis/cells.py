@@ -8,7 +8,8 @@ from typing import Any
 import pandas as pd
 
 NONE = "-"
-RATES = ("individual", "sequential", "second", "retention_last_5", "auc_second")
+RATES = {"individual", "sequential", "second", "retention_last_5", "auc_second"}
+RATES |= {"individual_heldout", "sequential_heldout", "second_heldout"}
 Cells = Mapping[str, Any]
 """A row of a table by column."""
 

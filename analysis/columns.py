@@ -89,13 +89,18 @@ IDENTITY: Columns = {
 }
 
 CURVE_ROW: Columns = {
-    "kind": _text("`evaluation` of the frozen stochastic policy, or `training` for one training episode."),
+    "kind": _text(
+        "`evaluation` of the frozen stochastic policy; `confirmation`, the further episodes that a stop takes; or "
+        "`training` for one training episode."
+    ),
     "task": _text("Task that was played: the phase's own or, in evaluations, an earlier one."),
     "env_steps": _count("env steps", "Since the phase began."),
-    "updates": _count("updates", "Updates of the critics since the phase began (evaluations only)."),
+    "updates": _count("updates", "Updates of the critics since the phase began (not of training)."),
     "episode": _count("", "Number of the training episode in its phase, from 0 (training only)."),
-    "episodes": _count("episodes", "Episodes that the evaluation played (evaluations only)."),
-    "success": _rate("Success rate of the evaluation (Eq. 7); 0 or 1 for a training episode; missing of games."),
+    "episodes": _count("episodes", "Episodes that the evaluation or confirmation played (not of training)."),
+    "success": _rate(
+        "Success rate of the evaluation or confirmation (Eq. 7); 0 or 1 for a training episode; missing of games."
+    ),
     "success_last_10": _rate("Mean success of this and the nine episodes before it; missing before the tenth."),
     "env_return": Column(
         "number",
@@ -139,19 +144,34 @@ FINALS: Columns = {
     "key_first": _text("Key of the first phase; trials that share it share its numbers."),
     "key_second": _text("Key of the last phase."),
     "comparable": _text("Trials with the same value differ in nothing but their method: compare these, by seed."),
-    "goals": _text("Goals of the final evaluations: those of training (`train`) or others (`heldout`)."),
+    "goals": _text(
+        "Goals of the final evaluations: those of training (`train`), others (`heldout`), or training's with others in "
+        "the columns `*_heldout` (`both`)."
+    ),
     "individual": _performance("First task after the first phase, stochastic policy (Table 1, individual)."),
     "individual_n": _count("episodes", "Episodes of `individual`."),
     "individual_deterministic": _performance("The same with the policy's mean (or likeliest) action."),
-    "individual_deterministic_n": _count("episodes", "Episodes of `individual_deterministic`."),
+    "individual_deterministic_n": _count("episodes", "Episodes of `individual_deterministic`: each variation once."),
+    "individual_heldout": _performance(
+        "`individual` on goals that training never had (`evaluation.goals: both`; else missing)."
+    ),
+    "individual_heldout_n": _count("episodes", "Episodes of `individual_heldout`."),
     "sequential": _performance("First task after the last phase, stochastic policy (Table 1, sequential): stability."),
     "sequential_n": _count("episodes", "Episodes of `sequential`."),
     "sequential_deterministic": _performance("The same with the policy's mean (or likeliest) action."),
-    "sequential_deterministic_n": _count("episodes", "Episodes of `sequential_deterministic`."),
+    "sequential_deterministic_n": _count("episodes", "Episodes of `sequential_deterministic`: each variation once."),
+    "sequential_heldout": _performance(
+        "`sequential` on goals that training never had (`evaluation.goals: both`; else missing)."
+    ),
+    "sequential_heldout_n": _count("episodes", "Episodes of `sequential_heldout`."),
     "second": _performance("Second task after its phase, stochastic policy: plasticity."),
     "second_n": _count("episodes", "Episodes of `second`."),
     "second_deterministic": _performance("The same with the policy's mean (or likeliest) action."),
-    "second_deterministic_n": _count("episodes", "Episodes of `second_deterministic`."),
+    "second_deterministic_n": _count("episodes", "Episodes of `second_deterministic`: each variation once."),
+    "second_heldout": _performance(
+        "`second` on goals that training never had (`evaluation.goals: both`; else missing)."
+    ),
+    "second_heldout_n": _count("episodes", "Episodes of `second_heldout`."),
     "individual_return": _return("Mean raw score behind `individual`"),
     "individual_deterministic_return": _return("Mean raw score behind `individual_deterministic`"),
     "sequential_return": _return("Mean raw score behind `sequential`"),

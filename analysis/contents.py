@@ -95,7 +95,7 @@ def _of_rates(results: Results) -> list[str]:
         "Success of an episode: the task's own success flag was set at any of its steps. A success rate is the "
         "share of successful episodes (Eq. 7).",
         f"Final evaluations: {_sizes(results)} per task, on {_goals(results)}. The policy acts as in training "
-        "(stochastic); its mean action is in the columns `*_deterministic` of `data/finals.csv`.",
+        "(stochastic); its mean action is in the columns `*_deterministic` of `data/finals.csv`, each goal once.",
         f"Evaluations while learning: {join(one.eval_episodes for one in learning)} episodes per task every "
         f"{join(one.eval_every for one in learning)} env steps, stochastic policy.",
         f"Stop rule of the last phase: {join(map(_stop_rule, learning))}.",
@@ -116,7 +116,7 @@ def _of_scores(results: Results) -> list[str]:
         "Score: the sum of a whole game's rewards, before they are clipped for learning. " + NORMALISED,
         *score_notes(results)[1:],
         f"Final evaluations: {_sizes(results)} per game. The policy acts as in training (stochastic); its likeliest "
-        "action is in the columns `*_deterministic` of `data/finals.csv`.",
+        "action is in the columns `*_deterministic` of `data/finals.csv`, each beginning of a game once.",
         f"Evaluations while learning: {join(one.eval_episodes for one in learning)} games of each every "
         f"{join(one.eval_every for one in learning)} env steps, stochastic policy.",
         f"Last phase: {join(one.env_steps for one in learning)} env steps, without a stop rule.",
@@ -141,13 +141,15 @@ def _sizes(results: Results) -> str:
 
 def _goals(results: Results) -> str:
     goals = {"train": "the goals of training", "heldout": "goals other than those of training"}
+    goals["both"] = "the goals of training, beside them on others"
     return join(goals[trial.goals] for trial in results.plan.trials)
 
 
 def _stop_rule(learning: Learning) -> str:
     if learning.stop == "fixed":
         return f"none, {learning.env_steps:,} env steps"
-    return f"{learning.stop}, at most {learning.env_steps:,} env steps"
+    confirmed = f", confirmed by {learning.stop_confirm_episodes} episodes" if learning.stop_confirm_episodes else ""
+    return f"{learning.stop}{confirmed}, at most {learning.env_steps:,} env steps"
 
 
 def _cost(results: Results) -> Iterator[Block]:

@@ -77,7 +77,7 @@ def _success(trial: Trial, phases: list[PhaseData]) -> metrics.Floats:
     for number, phase in enumerate(phases):
         for column, task in enumerate(distinct):
             if task in trial.tasks[: number + 1]:
-                kept = number == 0 and trial.goals == "train"
+                kept = number == 0 and trial.goals != "heldout"
                 found[number, column] = phase.final(
                     trial.record(task, "rollouts" if kept else "stochastic")
                 ).performance

@@ -50,6 +50,10 @@ def show_results(results: Results, *, interval: bool = True) -> Shown:
     metrics |= {f"second {task} after": "second", "forgetting": "forgetting"}
     if data["not_learnt"].any():
         metrics["forgetting, learnt only"] = "forgetting_learnt"
+    has_heldout = bool((data[[f"{name}_n" for name in tables.HELDOUT]] > 0).any(axis=None))
+    if has_heldout:
+        places = (f"first {task} before", f"first {task} after", f"second {task} after")
+        metrics |= {f"{place}, held out": name for place, name in zip(places, tables.HELDOUT, strict=True)}
     columns: dict[str, Callable[[Cells], str]] = {
         "seeds": lambda row: f"{row['done']} of {row['seeds']}",
         **cells.estimates(metrics, interval=interval),
@@ -67,6 +71,8 @@ def show_results(results: Results, *, interval: bool = True) -> Shown:
         *interval_notes(data, "individual", "sequential", "second", interval=interval),
         *cautions(results),
     ]
+    if has_heldout:
+        caption.append("Held out: the same agents on goals that training never had.")
     if interval:
         caption.append("The bars of the figures by method and by number of skill neurons are `first task after`.")
         caption[-1] = caption[-1].replace("first task", f"first {task}")

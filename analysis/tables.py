@@ -22,6 +22,7 @@ BASE = "base"
 COMPARED = ("sequential", "second", "retention_last_5", "auc_second")
 """Not forgetting: as both share the first phase, its difference is that of `sequential` with the sign turned."""
 SUCCESSES = ("individual", "sequential", "second")
+HELDOUT = tuple(f"{name}_heldout" for name in SUCCESSES)
 KEY_DIGITS = 8
 Row = dict[str, Any]
 
@@ -59,7 +60,7 @@ def _published(identity: Row) -> Row:
 def _outcome(trials: pd.DataFrame) -> Row:
     learnt = trials[_is(trials["learnt_first"])]
     row = _counts(trials)
-    for name in (*SUCCESSES, "forgetting", "retention_last_5"):
+    for name in (*SUCCESSES, *HELDOUT, "forgetting", "retention_last_5"):
         row |= _summary(trials, name).columns(name)
     row |= _summary(learnt, "forgetting").columns("forgetting_learnt")
     return row | {

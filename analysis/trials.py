@@ -49,12 +49,15 @@ def trial_row(trial: Trial, phases: list[PhaseData], data: Mapping[str, PhaseDat
 
 def _records(trial: Trial, phase: PhaseData) -> list[EvaluationSpec]:
     """The final evaluations of the phase that this trial's columns are filled from."""
-    return [record for record in phase.planned.evaluations.values() if record == trial.record(record.task, record.mode)]
+    wanted = phase.planned.evaluations.values()
+    own = [record for record in wanted if record == trial.record(record.task, record.mode)]
+    both = [record for record in wanted if record == trial.record(record.task, "stochastic", "heldout")]
+    return own + both if trial.goals == "both" else own
 
 
 def _final_rates(trial: Trial, first: PhaseData, last: PhaseData) -> Row:
     # The stochastic evaluation of a first phase on training goals is the one that keeps its steps.
-    of_first: EvaluationMode = "rollouts" if trial.goals == "train" else "stochastic"
+    of_first: EvaluationMode = "stochastic" if trial.goals == "heldout" else "rollouts"
     row: Row = {}
     places: tuple[tuple[str, PhaseData, str, EvaluationMode], ...] = (
         ("individual", first, trial.tasks[0], of_first),
@@ -67,6 +70,9 @@ def _final_rates(trial: Trial, first: PhaseData, last: PhaseData) -> Row:
             found = phase.final(trial.record(task, mode))
             row |= {name + suffix: found.performance, f"{name}{suffix}_n": found.episodes}
             row[f"{name}{suffix}_return"] = found.env_return
+        if trial.goals == "both":
+            found = phase.final(trial.record(task, "stochastic", "heldout"))
+            row |= {f"{name}_heldout": found.performance, f"{name}_heldout_n": found.episodes}
     row["forgetting"] = metrics.forgetting(row["individual"], row["sequential"])
     # A score has no threshold that would mean "learnt".
     known = not first.is_scored and not np.isnan(row["individual"])

@@ -60,7 +60,8 @@ class Sac(Settings):
     tau: float = Field(0.005, gt=0, le=1)
     """Share of the new weights in each target update (Table 2, "target smoothing coefficient")."""
     target_period: Count = 1
-    """Updates between two target updates (Table 2, "target network update period")."""
+    """How far two target updates lie apart (Table 2, "target network update period"): updates for continuous actions,
+    env steps for discrete ones, whatever `updates_per_env_step` is."""
     autotune: bool = True
     """Learn alpha; if false it stays at `alpha` (Table 2 names both; CleanRL ignores alpha when autotuning)."""
     alpha: float = Field(0.2, gt=0)
@@ -84,6 +85,9 @@ class Learning(Settings):
     """Success rate that counts as mastered (Table 2, "stable threshold")."""
     stop_evaluations: Count = 3
     """Evaluations in a row that must reach `stop_threshold`."""
+    stop_confirm_episodes: int = Field(50, ge=0)
+    """Then so many more episodes of the frozen policy must reach it too, else counting begins again; 0: no such check.
+    Without it an agent that succeeds in 0.8 of all episodes is soon called stable, by luck."""
     eval_every: Count = 5_000
     """Env steps between two evaluations; they fall on the next end of an episode."""
     eval_episodes: Count = 10
@@ -98,9 +102,11 @@ class Evaluation(Settings):
     env_steps: Count | None = None
     """In place of `episodes`: whole games until at least so many env steps are played (Table 2, Atari: 10^5)."""
     deterministic: bool = True
-    """Evaluate the policy's mean action too, as a second column (the paper's agents act as in training)."""
-    goals: Literal["train", "heldout"] = "train"
-    """Meta-World: the 50 goals of training, or 50 others."""
+    """Evaluate the policy's mean action too, as a second column (the paper's agents act as in training). Each variation
+    is played once, as it would only repeat itself (Meta-World 50, Atari 30): at most `episodes`, never `env_steps`."""
+    goals: Literal["train", "heldout", "both"] = "train"
+    """Meta-World: the 50 goals of training, or 50 others; `both` has the others as columns beside training's, with the
+    stochastic policy."""
 
 
 class MethodOptions(Settings):

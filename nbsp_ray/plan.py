@@ -19,17 +19,18 @@ from nbsp_ray.config import Learning, Resources, Sac, Settings, SkillNeurons, Sw
 from nbsp_ray.errors import ConfigError
 from nbsp_ray.methods import NETWORKS, Counts, Ingredient, Method, get_method, ingredients_of
 
-ALGORITHM_VERSION = 1
+ALGORITHM_VERSION = 2
 """Raise it by hand when the same settings give other numbers than before; older results are then run anew.
 
 Not where sums are only rounded otherwise, as they are on another machine: see CONTRIBUTING."""
 
-LATER_SETTINGS: Mapping[str, Any] = {"rollouts.env_steps": None, "sac.precision": "fp32"}
-"""Settings added after results were stored, as `{"sac.name": value}`: left out of a key while they have the value that
-means the old behaviour, so that older results stay valid."""
+LATER_SETTINGS: Mapping[str, Any] = {}
+"""Settings added after results of this version were stored, as `{"sac.name": value}`: left out of a key while they
+have the value that means the old behaviour, so that older results stay valid."""
 
 
 EvaluationMode = Literal["rollouts", "stochastic", "deterministic"]
+Goals = Literal["train", "heldout", "both"]
 
 
 class EvaluationSpec(Settings):
@@ -42,6 +43,19 @@ class EvaluationSpec(Settings):
     goals: Literal["train", "heldout"] = "train"
     env_steps: int | None = None
     """In place of `episodes`: whole games until at least so many env steps."""
+
+    @classmethod
+    def of(
+        cls, benchmark: Benchmark, task: str, mode: EvaluationMode, goals: Goals, episodes: int, env_steps: int | None
+    ) -> "EvaluationSpec":
+        """What a sweep's `evaluation` asks for; `both` judges by training's goals, and scoring steps are always theirs.
+
+        Without chance in the policy an episode is its variation's, so that each is played once.
+        """
+        if mode == "deterministic":
+            episodes, env_steps = min(episodes, benchmark.variations), None
+        own: Literal["train", "heldout"] = "heldout" if goals == "heldout" and mode != "rollouts" else "train"
+        return cls(task=task, episodes=episodes, mode=mode, goals=own, env_steps=env_steps)
 
     @property
     def id(self) -> str:
@@ -133,15 +147,21 @@ class Trial:
     phases: tuple[str, ...]
     """Keys, one per task."""
     episodes: int
-    """Of each final evaluation."""
-    goals: Literal["train", "heldout"]
+    """Of each final evaluation; of the deterministic ones at most, see `EvaluationSpec.of`."""
+    goals: Goals
     env_steps: int | None = None
     """Of each final evaluation, in place of `episodes`."""
 
-    def record(self, task: str, mode: EvaluationMode) -> EvaluationSpec:
-        """The final evaluation of `task` that its numbers come from; the one that keeps its steps is of training."""
-        goals = "train" if mode == "rollouts" else self.goals
-        return EvaluationSpec(task=task, episodes=self.episodes, mode=mode, goals=goals, env_steps=self.env_steps)
+    def record(self, task: str, mode: EvaluationMode, goals: Goals | None = None) -> EvaluationSpec:
+        """The final evaluation of `task` that its numbers come from; the one that keeps its steps is of training.
+
+        Args:
+            task: Of its tasks.
+            mode: How the policy acts.
+            goals: None: those that the sweep judges by.
+        """
+        benchmark = get_benchmark(self.benchmark)
+        return EvaluationSpec.of(benchmark, task, mode, goals or self.goals, self.episodes, self.env_steps)
 
     @property
     def name(self) -> str:
@@ -251,7 +271,7 @@ class _Builder:
                 f"{sweep.benchmark} has no success to stop at: set first.stop and second.stop to fixed, "
                 "or leave them out"
             )
-        if sweep.evaluation.goals == "heldout" and not self.benchmark.heldout:
+        if sweep.evaluation.goals != "train" and not self.benchmark.heldout:
             raise ConfigError(
                 f"{sweep.benchmark} has no held-out variations: set evaluation.goals to train, or leave it out"
             )
@@ -338,16 +358,17 @@ class _Builder:
 
     def _records(self, tasks: tuple[str, ...]) -> Iterator[EvaluationSpec]:
         """The final evaluations of the last of `tasks`: that of a first phase keeps its steps, for scoring."""
-        first = len(tasks) == 1
+        first, goals = len(tasks) == 1, self.sweep.evaluation.goals
         if first:
             yield self._evaluation(tasks[0], "rollouts")
         for task in dict.fromkeys(tasks):
-            if not first or self.sweep.evaluation.goals == "heldout":
+            if not first or goals == "heldout":
                 yield self._evaluation(task, "stochastic")
             if self.sweep.evaluation.deterministic:
                 yield self._evaluation(task, "deterministic")
+        for task in dict.fromkeys((tasks[0], tasks[-1])) if goals == "both" else ():
+            yield self._evaluation(task, "stochastic", "heldout")
 
-    def _evaluation(self, task: str, mode: EvaluationMode) -> EvaluationSpec:
+    def _evaluation(self, task: str, mode: EvaluationMode, goals: Goals | None = None) -> EvaluationSpec:
         wanted = self.sweep.evaluation
-        goals = "train" if mode == "rollouts" else wanted.goals
-        return EvaluationSpec(task=task, episodes=wanted.episodes, mode=mode, goals=goals, env_steps=wanted.env_steps)
+        return EvaluationSpec.of(self.benchmark, task, mode, goals or wanted.goals, wanted.episodes, wanted.env_steps)

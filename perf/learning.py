@@ -94,6 +94,7 @@ def learn_ours(entry: Entry, task: str, seed: int, protocol: Protocol, folder: P
         "first.eval_episodes": protocol.eval_episodes,
         "first.stop_threshold": protocol.threshold,
         "first.stop_evaluations": protocol.in_a_row,
+        "first.stop_confirm_episodes": 0,
         "sac.learning_starts": protocol.learning_starts,
     }
     planned = first_phase(folder, "metaworld", (task, OTHER), {"seeds": seed, **learning, **entry.settings})

@@ -75,6 +75,7 @@ class PixelToy(Benchmark):
     pairs = (("catch", "dodge"),)
     defaults: Mapping[str, Any] = {}
     horizon = BallEnv.horizon
+    variations = BallEnv.variations
     revision = "1"
     measure = "score"
     heldout = False
@@ -98,7 +99,7 @@ SMALL: dict[str, Any] = {
     "sac": {
         "hidden": (8,), "batch_size": 8, "learning_starts": 40, "buffer_size": 200, "updates_per_env_step": 0.5,
         "policy_frequency": 1, "actor_lr": 3e-3, "critic_lr": 3e-3, "alpha_lr": 3e-3, "adam_eps": 1e-4, "tau": 1.0,
-        "target_period": 10, "target_entropy_scale": 0.89,
+        "target_period": 20, "target_entropy_scale": 0.89,
     },
     "first": {"env_steps": 160, "eval_every": 80, "eval_episodes": 2, "stop": "fixed"},
     "second": {"env_steps": 120, "eval_every": 60, "eval_episodes": 1, "stop": "fixed"},

@@ -65,6 +65,7 @@ def test_plan_for_people_names_the_next_command(nbsp_ray: Run) -> None:
         (["run", "atari_smoke", "pairs=Pong:Bowlin"], "'Bowlin' is not a task of atari (did you mean 'Bowling'?)"),
         (["try", "atari_smoke", "pairs=Pong:Alien"], "Pong has 4 frames of 84 x 84 and 6 discrete actions, Alien 4"),
         (["run", "atari_smoke", "evaluation.goals=heldout"], "atari has no held-out variations"),
+        (["run", "atari_smoke", "evaluation.goals=both"], "atari has no held-out variations"),
     ],
 )
 def test_bad_usage_is_one_clear_message_and_exit_2(

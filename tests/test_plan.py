@@ -113,8 +113,10 @@ def test_a_spec_survives_json() -> None:
 def test_settings_added_later_leave_old_keys_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     spec = phase_of(plan(), "base").spec
     data = spec.model_dump(mode="json")
-    monkeypatch.setattr(planning, "LATER_SETTINGS", {"sac.target_period": 1, "auxiliary": {}})
+    later = {"sac.target_period": 1, "auxiliary": {}, "rollouts.env_steps": None}
+    monkeypatch.setattr(planning, "LATER_SETTINGS", later)
     del data["sac"]["target_period"], data["auxiliary"]
+    assert data["rollouts"] is None
     assert spec.key() == hashlib.sha256(canonical(data)).hexdigest()[:20]
     other = spec.model_copy(update={"sac": spec.sac.model_copy(update={"target_period": 2})})
     assert other.key() != spec.key()
@@ -285,10 +287,58 @@ def test_records_wanted_of_each_phase() -> None:
             "avoid.deterministic.4.train",
         ],
     ]
+    assert records(goals="both") == [
+        ["reach.rollouts.4.train", "reach.deterministic.4.train", "reach.stochastic.4.heldout"],
+        [
+            "reach.stochastic.4.train",
+            "reach.deterministic.4.train",
+            "avoid.stochastic.4.train",
+            "avoid.deterministic.4.train",
+            "reach.stochastic.4.heldout",
+            "avoid.stochastic.4.heldout",
+        ],
+    ]
     assert records(goals="heldout", deterministic=False) == [
         ["reach.rollouts.4.train", "reach.stochastic.4.heldout"],
         ["reach.stochastic.4.heldout", "avoid.stochastic.4.heldout"],
     ]
+
+
+def test_heldout_goals_are_those_of_the_first_and_the_newest_task() -> None:
+    found = plan(pairs=(("reach", "avoid", "reach", "avoid"),), evaluation={"episodes": 4, "goals": "both"})
+    tasks = [
+        [one.task for one in found.phases[key].evaluations.values() if one.goals == "heldout"]
+        for key in found.trials[0].phases
+    ]
+    assert tasks == [["reach"], ["reach", "avoid"], ["reach"], ["reach", "avoid"]]
+    assert {
+        one.mode for key in found.phases for one in found.phases[key].evaluations.values() if one.goals == "heldout"
+    } == {"stochastic"}
+
+
+@pytest.mark.parametrize(
+    ("benchmark", "pair", "wanted", "episodes"),
+    [
+        ("metaworld", ("drawer-open", "drawer-close"), {}, 50),
+        ("metaworld", ("drawer-open", "drawer-close"), {"episodes": 20}, 20),
+        ("atari", ("Pong", "Bowling"), {"env_steps": 100_000}, 30),
+        ("toy", ("reach", "avoid"), {}, 20),
+    ],
+)
+def test_deterministic_evaluations_play_each_variation_once(
+    benchmark: str, pair: tuple[str, str], wanted: dict[str, Any], episodes: int
+) -> None:
+    fixed = {"first": {"stop": "fixed"}, "second": {"stop": "fixed"}}
+    found = plan(benchmark=benchmark, pairs=(pair,), evaluation=wanted, **fixed)
+    (trial,) = found.trials
+    for number, key in enumerate(trial.phases):
+        records = {one for one in found.phases[key].evaluations.values() if one.mode == "deterministic"}
+        assert {(one.episodes, one.env_steps) for one in records} == {(episodes, None)}
+        assert records == {trial.record(task, "deterministic") for task in pair[: number + 1]}
+        others = {one for one in found.phases[key].evaluations.values() if one.mode != "deterministic"}
+        assert {(one.episodes, one.env_steps) for one in others} == {
+            (wanted.get("episodes", 200), wanted.get("env_steps"))
+        }
 
 
 def test_records_that_several_sweeps_want_of_a_phase_are_united() -> None:

@@ -105,17 +105,18 @@ def test_only_what_is_replayed_counts_as_replayed() -> None:
 
 
 @pytest.mark.parametrize(
-    ("benchmark", "wanted", "env_steps"),
+    ("benchmark", "wanted", "rollouts", "deterministic"),
     [
-        ("atari", {}, 100_000),
-        ("atari", {"env_steps": None, "episodes": 10}, 10 * sizes.GAME_ENV_STEPS),
-        ("metaworld", {}, 200 * 500),
-        ("toy", {}, 40 * 25),
+        ("atari", {}, 100_000, 30 * sizes.GAME_ENV_STEPS),
+        ("atari", {"env_steps": None, "episodes": 10}, 10 * sizes.GAME_ENV_STEPS, 10 * sizes.GAME_ENV_STEPS),
+        ("metaworld", {}, 200 * 500, 50 * 500),
+        ("toy", {}, 40 * 25, 20 * 25),
     ],
 )
-def test_env_steps_of_an_evaluation(benchmark: str, wanted: dict[str, Any], env_steps: int) -> None:
+def test_env_steps_of_an_evaluation(benchmark: str, wanted: dict[str, Any], rollouts: int, deterministic: int) -> None:
     phase = next(iter(plan(benchmark, evaluation=wanted).phases.values()))
-    assert {sizes.evaluation_steps(phase, record) for record in phase.evaluations.values()} == {env_steps}
+    found = {record.mode: sizes.evaluation_steps(phase, record) for record in phase.evaluations.values()}
+    assert found == {"rollouts": rollouts, "deterministic": deterministic}
 
 
 # Prices
@@ -135,7 +136,7 @@ def test_the_price_of_an_atari_phase_is_that_of_its_network(tmp_path: Path) -> N
     found, store = plan(methods=("base",)), Store(tmp_path)
     (first, _) = found.trials[0].phases
     cost = price(found, store, [first])
-    seconds = 1_500_000 / REFERENCES["pixels"].env_steps_per_second + 2 * 100_000 / 400
+    seconds = 1_500_000 / REFERENCES["pixels"].env_steps_per_second + (100_000 + 30 * sizes.GAME_ENV_STEPS) / 400
     assert cost.cpu_hours == pytest.approx(seconds / 3600)
     assert cost.speed_source == "reference"
     assert cost.disk_gb == pytest.approx(sum(sizes.disk_bytes(phase) for phase in found.phases.values()) / 1e9)

@@ -134,6 +134,8 @@ class Benchmark(ABC):
     """Settings that differ from the schema's defaults, nested as in a sweep file."""
     horizon: int
     """Env steps of the longest episode."""
+    variations: int
+    """Task variations that each of its environments can choose from."""
     revision: str
     """Whatever of the simulator and its rewards changes numbers; part of every key."""
     measure: Literal["success", "score"] = "success"

@@ -121,6 +121,7 @@ class MetaWorld(Benchmark):
     defaults: Mapping[str, Any] = {}
     pace = 80.0  # 5 simulator steps of 2.5 ms
     horizon = MetaWorldEnv.horizon
+    variations = 50
     revision = "metaworld 3.1.1, mujoco 3.3.0, -v3 tasks, reward v2"
 
     @cache  # noqa: B019 - one instance lives as long as the process

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Container, Mapping
 from dataclasses import dataclass
+from fractions import Fraction
 from typing import Any
 
 import numpy as np
@@ -53,12 +54,21 @@ def new_problem(sac: Sac, spaces: AnySpaces) -> Problem[Any]:
     return Categorical(sac, spaces) if isinstance(spaces, PixelSpaces) else Gaussian(sac, spaces)
 
 
+def target_interval(sac: Sac, spaces: AnySpaces) -> Fraction:
+    """Updates between two target updates, not always whole; `target_period` counts env steps for discrete actions."""
+    if not isinstance(spaces, PixelSpaces):
+        return Fraction(sac.target_period)
+    # By its decimals, as 0.1 is a little more than a tenth.
+    return sac.target_period * Fraction(str(sac.updates_per_env_step))
+
+
 class Agent:
     """One lane of SAC on one device."""
 
     def __init__(self, sac: Sac, spaces: AnySpaces, device: torch.device, generator: np.random.Generator) -> None:
         self.sac, self.spaces, self.device = sac, spaces, device
         self.problem = new_problem(sac, spaces)
+        self._target_interval = target_interval(sac, spaces)
         self.updates = UpdateCounts()
         actor = self.problem.actor.initial(1, generator)
         critic = self.problem.critic.initial(2, generator)
@@ -81,7 +91,8 @@ class Agent:
     def restrain(self, restraints: Mapping[str, Restraint], execution: Execution | None = None) -> None:
         """Build the update anew with a method's restraints on the parts `actor` and `critic`."""
         update = build_update(self.sac, self.problem, restraints)
-        self._execute = (execution or Execution()).of(update, self.sac)
+        targets_always = self._target_interval <= 1
+        self._execute = (execution or Execution()).of(update, self.sac.tau, targets_always=targets_always)
 
     def warm_up(self) -> None:
         """Compile all that learning will need; changes nothing."""
@@ -129,8 +140,12 @@ class Agent:
         apart = with_actor and of_actor is not of_critic
         actor_batch = of_actor.sample(self.sac.batch_size, generator) if apart else None
         self.updates.count(with_actor=with_actor, from_past=past)
-        with_targets = self.updates.critic % self.sac.target_period == 0
-        return Due(batch, noise.to(self.device, non_blocking=True), with_actor, with_targets, actor_batch)
+        return Due(batch, noise.to(self.device, non_blocking=True), with_actor, self._targets_due(), actor_batch)
+
+    def _targets_due(self) -> bool:
+        """Whether the newest update ends an interval of the targets: a function of its number, so nothing to resume."""
+        number, interval = self.updates.critic, self._target_interval
+        return number // interval > (number - 1) // interval
 
     @torch.no_grad()
     def neuron_activations(self, network: str, observations: Observation, actions: Action) -> npt.NDArray[np.float32]:

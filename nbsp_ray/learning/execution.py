@@ -15,7 +15,6 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
-from nbsp_ray.config import Sac
 from nbsp_ray.learning.replay import AnyBatch
 from nbsp_ray.learning.sac import Losses, SacState, Update, track_targets
 
@@ -55,19 +54,25 @@ class Execution:
     device: str = "cpu"
     """Torch's name of the kind of device that the state is on."""
 
-    def of(self, update: Update, sac: Sac) -> Execute:
-        """`update` and the targets' (Algorithm 1, lines 11 to 15), executed in this way."""
-        execute = _OneByOne(update, sac, self)
+    def of(self, update: Update, tau: float, *, targets_always: bool) -> Execute:
+        """`update` and the targets' (Algorithm 1, lines 11 to 15), executed in this way.
+
+        Args:
+            update: Of actor, critics and temperature.
+            tau: Of the targets.
+            targets_always: Whether the targets follow in every update.
+        """
+        execute = _OneByOne(update, tau, self, targets_apart=not targets_always)
         return _Captured(execute) if self.cuda_graphs else execute
 
 
 class _OneByOne:
     """Each update by itself."""
 
-    def __init__(self, update: Update, sac: Sac, execution: Execution) -> None:
-        self._tau = sac.tau
+    def __init__(self, update: Update, tau: float, execution: Execution, *, targets_apart: bool) -> None:
+        self._tau = tau
         # A hard copy every few thousand updates is not worth a graph of its own.
-        self._apart = sac.target_period > 1
+        self._apart = targets_apart
         self._update = update
         if execution.compile:
             on_cpu = execution.device == "cpu"

@@ -6,7 +6,7 @@ an episode is a function of the episode's number.
 """
 
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -14,9 +14,10 @@ import numpy as np
 import torch
 
 from nbsp_ray.benchmarks import Env
+from nbsp_ray.config import Learning
 from nbsp_ray.errors import PhaseError
 from nbsp_ray.learning.agent import Agent
-from nbsp_ray.learning.evaluation import EpisodePlan, mean_return, play, success_rate
+from nbsp_ray.learning.evaluation import Episode, EpisodePlan, mean_return, play, success_rate
 from nbsp_ray.learning.replay import AnyReplay, Mixture
 from nbsp_ray.learning.sac import Losses
 from nbsp_ray.learning.seeding import Stream, generator, torch_seed
@@ -41,7 +42,7 @@ class Phase:
     env_steps: int = 0
     episode: int = 0
     mastered: int = 0
-    """Evaluations in a row that reached the threshold."""
+    """Evaluations in a row that reached the threshold, the last of them confirmed where that is asked for."""
     curve: list[dict[str, Any]] = field(default_factory=list[dict[str, Any]])
     pulse: Callable[[], None] = lambda: None
     """Called after every env step: a game may take minutes, and somebody may want to know that it goes on."""
@@ -120,27 +121,62 @@ def updates_due(phase: Phase) -> int:
 def evaluate(phase: Phase, losses: Losses | None) -> None:
     """Play a few episodes of each task so far with the frozen policy, and see whether this phase's is mastered.
 
+    Rows of the curve: an `evaluation` of each task and, where they would end the phase, a `confirmation`.
+
     Raises:
         PhaseError: learning has diverged.
     """
     spec, learning = phase.spec, phase.spec.learning
-    policy = phase.agent.policy()
-    for task, env in phase.evaluation_envs.items():
-        chances = [
-            generator(spec.seed, spec.index, Stream.EVALUATION, phase.env_steps, number)
-            for number in range(learning.eval_episodes)
-        ]
-        plans = [EpisodePlan(int(chance.integers(env.variations)), chance) for chance in chances]
-        episodes = [play(policy, env, plan, stop_at_success=True) for plan in plans]
-        row = {"kind": "evaluation", "env_steps": phase.env_steps, "updates": phase.agent.updates.critic, "task": task}
-        row |= {"success": success_rate(episodes), "episodes": len(episodes)}
+    for task in phase.evaluation_envs:
+        episodes = _frozen_episodes(phase, task, Stream.EVALUATION, learning.eval_episodes)
+        row = _frozen_row(phase, "evaluation", task, episodes)
         if row["success"] is None:
             row["env_return"] = mean_return(episodes)
         phase.curve.append(row | (_numbers(losses, phase) if task == spec.task else {}))
     own = _last_training(phase) if learning.stop == "stable_training" else phase.curve[-1]["success"]
     # What an agent can do before its first update is not what this phase has taught it.
-    reached = own is not None and own >= learning.stop_threshold and phase.agent.updates.critic > 0
-    phase.mastered = phase.mastered + 1 if reached else 0
+    known = own if phase.agent.updates.critic > 0 else None
+    phase.mastered = count_mastered(learning, phase.mastered, known, lambda: _confirm(phase))
+
+
+def count_mastered(learning: Learning, before: int, success: float | None, confirm: Callable[[], float | None]) -> int:
+    """Evaluations in a row that reached the threshold, after one more; `stop_evaluations` of them end the phase.
+
+    Args:
+        learning: The stop rule.
+        before: How many there were.
+        success: Of the newest evaluation; None if it says nothing.
+        confirm: Plays `stop_confirm_episodes` more and gives their success rate. It is called where learning is about
+            to stop: three lucky evaluations of ten come to almost any good agent if it has many chances.
+    """
+    if success is None or success < learning.stop_threshold:
+        return 0
+    stops = learning.stop != "fixed" and before + 1 >= learning.stop_evaluations
+    if stops and learning.stop_confirm_episodes:
+        confirmed = confirm()
+        if confirmed is None or confirmed < learning.stop_threshold:
+            return 0
+    return before + 1
+
+
+def _confirm(phase: Phase) -> float | None:
+    """Success rate of the frozen policy on the phase's own task, in episodes that no evaluation has; into the curve."""
+    task = phase.spec.task
+    episodes = _frozen_episodes(phase, task, Stream.CONFIRMATION, phase.spec.learning.stop_confirm_episodes)
+    phase.curve.append(_frozen_row(phase, "confirmation", task, episodes))
+    return success_rate(episodes)
+
+
+def _frozen_episodes(phase: Phase, task: str, stream: Stream, episodes: int) -> list[Episode]:
+    spec, env, policy = phase.spec, phase.evaluation_envs[task], phase.agent.policy()
+    chances = [generator(spec.seed, spec.index, stream, phase.env_steps, number) for number in range(episodes)]
+    plans = [EpisodePlan(int(chance.integers(env.variations)), chance) for chance in chances]
+    return [play(policy, env, plan, stop_at_success=True) for plan in plans]
+
+
+def _frozen_row(phase: Phase, kind: str, task: str, episodes: Sequence[Episode]) -> dict[str, Any]:
+    row = {"kind": kind, "env_steps": phase.env_steps, "updates": phase.agent.updates.critic, "task": task}
+    return row | {"success": success_rate(episodes), "episodes": len(episodes)}
 
 
 def _last_training(phase: Phase) -> float | None:

@@ -33,6 +33,8 @@ class Stream(IntEnum):
     """A probe's episode, by its number: not those on which the neurons were scored."""
     PROBE_TRANSITIONS = 10
     """Transitions on which a probe compares values, and the noise of their targets."""
+    CONFIRMATION = 11
+    """An episode that confirms a stop, by the env steps at which it is played and its number."""
 
 
 def seed_sequence(seed: int, phase: int, stream: Stream, *numbers: int) -> np.random.SeedSequence:

@@ -20,7 +20,9 @@ from synthetic_store import (
 )
 
 import analysis
+from analysis.bands import CurveReader
 from analysis.columns import CURVES, FINALS, PHASES, neuron_columns
+from analysis.show import show_results
 from nbsp_ray.config import Sweep
 from nbsp_ray.errors import StoreError
 from nbsp_ray.plan import make_plan
@@ -196,6 +198,49 @@ def test_heldout_goals_come_from_their_own_evaluation(store):
     folder.write_evaluation(f"{FIRST}.stochastic.{EPISODES}.heldout", {"success": [1, 0] * 5}, None)
     row = analysis.load(store.root, plan).finals.iloc[0]
     assert (row["individual"], row["goals"]) == (0.5, "heldout")
+
+
+def test_heldout_goals_beside_those_of_training(store):
+    plan = plan_of(methods=("base",), seeds=(0,), evaluation={"episodes": EPISODES, "goals": "both"})
+    trial = find(plan, "base", 0)
+    learn_first(store, plan, trial, 9)
+    learn_second(store, plan, trial, 4, 8)
+    for key, task, wins in ((trial.phases[0], FIRST, 7), (trial.phases[1], FIRST, 2), (trial.phases[1], SECOND, 6)):
+        record = f"{task}.stochastic.{EPISODES}.heldout"
+        path = store.phase(key)
+        if (key, task) == (trial.phases[1], SECOND):
+            (path.path / "evaluations" / f"{record}.json").unlink()
+            assert analysis.load(store.root, plan).finals["status"].iloc[0] == "partial"
+        path.write_evaluation(record, {"success": [1] * wins + [0] * (EPISODES - wins)}, None)
+    row = analysis.load(store.root, plan).finals.iloc[0]
+    assert (row["individual"], row["sequential"], row["second"]) == (0.9, 0.4, 0.8)
+    assert (row["individual_heldout"], row["sequential_heldout"], row["second_heldout"]) == (0.7, 0.2, 0.6)
+    assert {row[f"{name}_heldout_n"] for name in ("individual", "sequential", "second")} == {EPISODES}
+    assert (row["goals"], row["status"]) == ("both", "done")
+    shown = show_results(analysis.load(store.root, plan))
+    assert shown.text["first task after, held out"].tolist() == ["0.20"]
+    assert "Held out: the same agents on goals that training never had." in shown.caption
+
+
+def test_without_heldout_goals_no_table_has_a_column_for_them(full, plan):
+    assert not any("held out" in column for column in show_results(analysis.load(full.root, plan)).text.columns)
+
+
+def test_a_confirmation_is_no_evaluation(store, plan):
+    trial = find(plan, "base", 0)
+    learn_first(store, plan, trial, 9)
+    confirmation = {"kind": "confirmation", "updates": 50, "task": SECOND, "episodes": 50}
+    rows = [*evaluations(SECOND, [0, 1, 1, 1, 1]), {**confirmation, "env_steps": BUDGET, "success": 0.5}]
+    learn(store, plan, trial.phases[1], rows)
+    results = analysis.load(store.root, plan)
+    row = results.finals.iloc[0]
+    # (0.5 + 1 + 1 + 1) / 4: the area of (0, 1, 1, 1, 1), and nothing of the confirmation.
+    assert row["auc_second"] == pytest.approx(0.875)
+    assert row["env_steps_to_threshold"] == 100
+    assert not row["curve_truncated"]
+    assert CurveReader(results).evaluation(trial.phases[1], SECOND).heights.tolist() == [0, 1, 1, 1, 1]
+    kept = results.curves[results.curves["kind"] == "confirmation"]
+    assert (kept["episodes"].tolist(), kept["success"].tolist()) == ([50], [0.5])
 
 
 def test_variants_name_the_settings_in_which_trials_of_one_cell_differ():

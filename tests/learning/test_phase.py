@@ -60,7 +60,8 @@ def new_phase(
     seed: int = 0,
     **learning: Any,
 ) -> Phase:
-    settings = Learning.model_validate({"env_steps": 100, "eval_every": 10, "eval_episodes": 2} | learning)
+    least = {"env_steps": 100, "eval_every": 10, "eval_episodes": 2, "stop_confirm_episodes": 0}
+    settings = Learning.model_validate(least | learning)
     spec = PhaseSpec(
         benchmark="toy",
         revision="1",
@@ -128,6 +129,64 @@ def test_the_threshold_itself_is_enough(threshold: float, reason: str) -> None:
 def test_fewer_evaluations_in_a_row_can_be_asked_for() -> None:
     phase = finished(new_phase(own=rates(0, 0, 1), stop_evaluations=1))
     assert (phase.stop_reason, phase.env_steps) == ("stable", 20)
+
+
+def script(*episodes: int) -> Iterator[bool]:
+    """Episode by episode; the last goes on for ever."""
+    return chain(map(bool, episodes), repeat(bool(episodes[-1])))
+
+
+def test_a_stop_is_confirmed_by_further_episodes_or_counting_begins_again() -> None:
+    # Two episodes of each evaluation at 0, 10, 20 and 30; then three of four, which are too few.
+    own = script(*[1] * 8, 1, 0, 1, 1, *[1] * 6, 1, 1, 1, 1, 0)
+    phase = finished(new_phase(own=own, stop="stable", stop_confirm_episodes=4))
+    assert (phase.stop_reason, phase.env_steps, phase.mastered) == ("stable", 60, 3)
+    assert [(row["env_steps"], row["success"]) for row in rows(phase, "confirmation")] == [(30, 0.75), (60, 1.0)]
+    assert rows(phase, "confirmation")[0] == {
+        "kind": "confirmation", "env_steps": 30, "updates": 25, "task": "own", "success": 0.75, "episodes": 4,
+    }  # fmt: skip
+    assert env_steps(rows(phase, "evaluation")) == [0, 10, 20, 30, 40, 50, 60]
+    assert {row["success"] for row in rows(phase, "evaluation")} == {1}
+
+
+def test_a_confirmation_needs_no_more_than_the_threshold() -> None:
+    settings = {"stop_evaluations": 1, "stop_confirm_episodes": 4}
+    for threshold, reason in ((0.75, "stable"), (0.76, "budget")):
+        own = script(*[1] * 4, 1, 0, 1, 1, 0)
+        phase = finished(new_phase(own=own, stop_threshold=threshold, **settings))
+        assert (phase.stop_reason, len(rows(phase, "confirmation"))) == (reason, 1)
+
+
+def test_a_stop_by_training_episodes_is_confirmed_by_the_frozen_policy() -> None:
+    settings = {"training": ALWAYS, "stop": "stable_training", "stop_confirm_episodes": 4}
+    assert finished(new_phase(own=NEVER, **settings)).stop_reason == "budget"
+    phase = finished(new_phase(own=chain([False] * 8, ALWAYS), **settings))  # evaluations at 0, 10, 20 and 30
+    assert (phase.stop_reason, phase.env_steps) == ("stable", 30)
+    settings["training"] = ALWAYS
+    failed = finished(new_phase(own=chain([False] * 9, ALWAYS), **settings))
+    assert (failed.stop_reason, failed.env_steps) == ("stable", 60)
+
+
+def test_confirmations_have_episodes_of_their_own_and_leave_evaluations_and_learning_alone() -> None:
+    """As many episodes at the same env step on another stream: other goals, and the rest is as without them."""
+    learning = {"stop": "stable", "eval_episodes": 8, "env_steps": 30, "stop_evaluations": 1}
+    with_it = finished(new_phase(own=NEVER, training=ALWAYS, **learning))
+    phase = new_phase(own=NEVER, training=ALWAYS, stop_confirm_episodes=8, **learning)
+    env = phase.evaluation_envs["own"]
+    assert isinstance(env, ScriptedEnv)
+    env.script = chain([False] * 8, [True] * 8, NEVER)  # at 10 all succeed, and no episode of the confirmation does
+    finished(phase)
+    assert [row["env_steps"] for row in rows(phase, "confirmation")] == [10]
+    assert env.variations_played[8:16] != env.variations_played[16:24]
+    plain_env = with_it.evaluation_envs["own"]
+    assert isinstance(plain_env, ScriptedEnv)
+    assert env.variations_played[:16] + env.variations_played[24:] == plain_env.variations_played
+    assert digest(phase.agent.arrays()) == digest(with_it.agent.arrays())
+
+
+def test_fixed_confirms_nothing() -> None:
+    phase = finished(new_phase(own=ALWAYS, stop="fixed", stop_confirm_episodes=4))
+    assert (phase.stop_reason, rows(phase, "confirmation")) == ("budget", [])
 
 
 def test_only_the_phases_own_task_is_to_be_mastered() -> None:

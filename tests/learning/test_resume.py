@@ -32,8 +32,20 @@ VARIANTS: dict[str, dict[str, Any]] = {
     },
     "new temperature": {"method": {"reset_log_alpha": True}, "first": {"env_steps": 100}, "second": {"env_steps": 100}},
     "stable": {
-        "first": {"stop": "stable", "stop_threshold": 0.0, "eval_every": 50},
-        "second": {"stop": "stable_training", "stop_threshold": 0.0},
+        "first": {"stop": "stable", "stop_threshold": 0.0, "eval_every": 50, "stop_confirm_episodes": 3},
+        "second": {"stop": "stable_training", "stop_threshold": 0.0, "stop_confirm_episodes": 3},
+    },
+    "not confirmed at first": {
+        "first": {
+            "env_steps": 200,
+            "stop": "stable",
+            "stop_threshold": 0.12,
+            "stop_evaluations": 1,
+            "eval_every": 25,
+            "eval_episodes": 8,
+            "stop_confirm_episodes": 20,
+        },
+        "second": {"env_steps": 60},
     },
     "three tasks": {"pairs": (("reach", "avoid", "reach"),), "first": {"env_steps": 100}, "second": {"env_steps": 100}},
 }
@@ -92,7 +104,12 @@ def test_the_variants_are_what_they_say(undisturbed: Callable[[str], tuple[Store
         result = store.phase(first.key).result()
         assert result is not None
         reasons[variant], updates[variant] = result["stop_reason"], result["updates"]
-    assert reasons == {variant: "stable" if variant == "stable" else "budget" for variant in VARIANTS}
+    stop = ("stable", "not confirmed at first")
+    assert reasons == {variant: "stable" if variant in stop else "budget" for variant in VARIANTS}
+    store, (first, _) = undisturbed("not confirmed at first")
+    *luck, confirmed = [row["success"] for row in store.phase(first.key).curve() if row["kind"] == "confirmation"]
+    assert luck
+    assert max(luck) < 0.12 <= confirmed
     assert (updates["plain"], updates["rare updates"], updates["several updates"]) == (251, 4, 202)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import numpy as np
@@ -10,8 +10,8 @@ import numpy.typing as npt
 from pydantic import Field
 
 from nbsp_ray.config import MethodOptions
+from nbsp_ray.learning.scores import Agreement, measure_network, rank, rank_at_random, score
 from nbsp_ray.methods import NETWORKS, PARTS, Arrays, Counts, Ingredient, Method, Past, Prepared
-from nbsp_ray.methods._scores import Agreement, measure, rank_at_random, rank_by_dormancy, rank_by_score, score
 from nbsp_ray.methods.replay import PastReplay
 
 if TYPE_CHECKING:
@@ -19,8 +19,6 @@ if TYPE_CHECKING:
     from nbsp_ray.learning.sac import Restraint
 
 Select = Literal["skill", "random", "important"]
-BLOCK = 4096
-"""Scoring steps per forward pass."""
 DRIFT_STATES = 2048
 """First-task states on which the drift of frozen neurons is measured."""
 
@@ -51,7 +49,7 @@ class NeuronMask(Ingredient):
         # A stream for each network, so that one's draw does not depend on which others are masked.
         chances = dict(zip(NETWORKS, past.generator.spawn(len(NETWORKS)), strict=True))
         for network, count in self.counts.items():
-            agreement = _measure(past, network)
+            agreement = measure_network(past.agent, network, past.rollouts)
             undefined |= self._undefined(agreement)
             layer = past.agent.layout(network).layer_of_neurons()
             ranking = self._rank(agreement, layer, importance.get(network), chances[network])
@@ -76,14 +74,9 @@ class NeuronMask(Ingredient):
         importance: npt.NDArray[np.float64] | None,
         generator: np.random.Generator,
     ) -> npt.NDArray[np.int64]:
-        if importance is not None:
-            return rank_by_score(importance, agreement.constant)
-        if self.select == "random" or self._undefined(agreement):
-            return rank_at_random(agreement.constant, self.among or "active", generator)
-        if self.score == "dormant":
-            return rank_by_dormancy(agreement.mean, agreement.constant, layer)
-        values = agreement.balanced if self.score == "balanced" else agreement.accuracy
-        return rank_by_score(score(values), agreement.constant)
+        kind = "importance" if self.select == "important" else self.score or "paper"
+        ranking = None if self.select == "random" else rank(kind, agreement, layer, importance)
+        return rank_at_random(agreement.constant, self.among or "active", generator) if ranking is None else ranking
 
     def restraints(self, arrays: Arrays, agent: Agent) -> Mapping[str, Restraint]:
         """0 (or 1 - strength) on the rows of frozen neurons, 1 elsewhere: Eq. 5, on the update."""
@@ -133,17 +126,6 @@ def _importance(past: Past) -> Mapping[str, npt.NDArray[np.float64]]:
     chance = torch.Generator()
     chance.manual_seed(int(past.generator.integers(2**63)))
     return taylor_importance(past.agent, past.replay, chance)
-
-
-def _measure(past: Past, network: str) -> Agreement:
-    rollouts = past.rollouts
-    assert rollouts is not None
-
-    def stream() -> Iterator[npt.NDArray[np.floating]]:
-        for observations, actions in rollouts.blocks(BLOCK):
-            yield past.agent.neuron_activations(network, observations, actions)
-
-    return measure(stream, rollouts.criterion)
 
 
 def _describe(agent: Agent, network: str, frozen: npt.NDArray[np.bool_], agreement: Agreement) -> dict[str, Any]:

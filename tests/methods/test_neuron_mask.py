@@ -11,12 +11,12 @@ import torch
 
 from nbsp_ray.benchmarks import Spaces
 from nbsp_ray.config import MethodOptions, Sac
+from nbsp_ray.learning import scores
 from nbsp_ray.learning.agent import Agent
 from nbsp_ray.learning.replay import Replay, row_width
 from nbsp_ray.learning.rollouts import VectorRollouts
 from nbsp_ray.learning.seeding import Stream, generator
 from nbsp_ray.methods import NETWORKS, Influence, Past, get_method
-from nbsp_ray.methods import neuron_mask as module
 from nbsp_ray.methods.neuron_mask import NeuronMask
 
 SPACES = Spaces(observations=4, actions=2)
@@ -111,7 +111,7 @@ def expected_order(activations: np.ndarray, good: np.ndarray, how: str) -> list[
 @pytest.mark.parametrize("how", ["paper", "balanced", "dormant"])
 @pytest.mark.parametrize("block", [7, 4096])
 def test_skill_neurons_are_the_best_of_each_network(how: str, block: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "BLOCK", block)
+    monkeypatch.setattr(scores, "BLOCK", block)
     past, seen = past_of(), set[tuple[str, ...]]()
     rollouts, good = steps_of(past)
     for count in range(15):

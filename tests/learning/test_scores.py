@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from nbsp_ray.methods._scores import (
+from nbsp_ray.learning.scores import (
     Stream,
     measure,
     rank_at_random,

@@ -1,14 +1,26 @@
 """RL skill neurons: how well a neuron's activation tells good steps from others (Eq. 1-4), and which are chosen.
 
-Pure NumPy on streams of activations: two passes (means, then counts), O(neurons) memory.
+Pure NumPy on streams of activations: two passes (means, then counts), O(neurons) memory. What freezes neurons and what
+silences them both measure and rank here.
 """
+
+from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 import numpy.typing as npt
 
+if TYPE_CHECKING:
+    from nbsp_ray.learning.agent import Agent
+    from nbsp_ray.learning.rollouts import Rollouts
+
+Kind = Literal["paper", "balanced", "dormant", "importance"]
+"""What neurons are ranked by: Eq. 4, its balanced form, how little they are active, or Taylor importance."""
+BLOCK = 4096
+"""Scoring steps per forward pass."""
 Floats = npt.NDArray[np.floating]
 Bools = npt.NDArray[np.bool_]
 Ints = npt.NDArray[np.int64]
@@ -65,6 +77,34 @@ def measure(stream: Stream, q: npt.NDArray[np.generic]) -> Agreement:
     )
 
 
+def measure_network(agent: Agent, network: str, rollouts: Rollouts, steps: Ints | None = None) -> Agreement:
+    """Compare the neurons of `actor`, `q1` or `q2` with q on all steps, or on `steps` by their ascending numbers."""
+
+    def stream() -> Iterable[Floats]:
+        return (agent.neuron_activations(network, *block) for block in rollouts.blocks(BLOCK, steps))
+
+    return measure(stream, rollouts.criterion if steps is None else rollouts.criterion[steps])
+
+
+def values(kind: Kind, agreement: Agreement, layer: Ints, importance: Floats | None = None) -> Floats:
+    """What neurons are ranked by (N,): the higher, the sooner selected. `layer` (N,) is the hidden layer of each."""
+    if kind == "importance":
+        assert importance is not None
+        return importance
+    if kind == "dormant":
+        return -_dormancy(agreement.mean, layer)
+    return score(agreement.balanced if kind == "balanced" else agreement.accuracy)
+
+
+def rank(kind: Kind, agreement: Agreement, layer: Ints, importance: Floats | None = None) -> Ints | None:
+    """All neurons, in the order in which they are selected; None if the score is undefined, as q is constant."""
+    if kind == "dormant":
+        return rank_by_dormancy(agreement.mean, agreement.constant, layer)
+    if kind != "importance" and not agreement.defined:
+        return None
+    return rank_by_score(values(kind, agreement, layer, importance), agreement.constant)
+
+
 def score(accuracy: Floats) -> Floats:
     """max(Acc, 1 - Acc): a neuron that is silent on good steps knows as much as one that fires (Eq. 4)."""
     return np.maximum(accuracy, 1 - accuracy)
@@ -81,8 +121,12 @@ def rank_by_score(scores: Floats, constant: Bools) -> Ints:
 
 def rank_by_dormancy(mean_activation: Floats, constant: Bools, layer: Ints) -> Ints:
     """All neurons, the least active first: constant ones, then by mean activation over that of their layer."""
+    return np.lexsort((_dormancy(mean_activation, layer), ~constant))
+
+
+def _dormancy(mean_activation: Floats, layer: Ints) -> Floats:
     layer_mean = (np.bincount(layer, mean_activation) / np.bincount(layer))[layer]
-    return np.lexsort((mean_activation / np.where(layer_mean > 0, layer_mean, 1), ~constant))
+    return np.asarray(mean_activation / np.where(layer_mean > 0, layer_mean, 1))
 
 
 def rank_at_random(constant: Bools, among: str, generator: np.random.Generator) -> Ints:

@@ -211,7 +211,7 @@ FINALS: Columns = {
     "stop_reason_second": _text("The same for the last phase."),
     "replay_share_actor": _rate("Share of the actor's updates whose batch came from the first task's buffer."),
     "replay_share_critic": _rate("The same for the critics."),
-    "good_share": _rate("p, share of scoring steps with q(t) above its mean; the score is undefined at 0 and 1."),
+    "positive_share": _rate("p, share of scoring steps with q(t) above its mean; the score is undefined at 0 and 1."),
     "score_undefined": _flag("q was constant: the skill neurons were chosen at random instead."),
 }
 """One row per trial, whatever is there of it. Neuron columns (`neuron_columns`) follow."""

@@ -132,7 +132,7 @@ def _method_row(result: Mapping[str, Any]) -> Row:
     """The reports of a method's ingredients as flat columns; what a method does not report is missing."""
     share = result.get("replay_share", {})
     row: Row = {f"replay_share_{part}": share.get(part) for part in ("actor", "critic")}
-    row |= {name: result.get(name) for name in ("good_share", "score_undefined")}
+    row |= {name: result.get(name) for name in ("positive_share", "score_undefined")}
     for network in NETWORKS:
         neurons = result.get("neurons", {}).get(network, {})
         for name in ("selected", "selected_constant", "score_lowest", "score_highest"):

@@ -295,32 +295,42 @@ def probe(
         str, typer.Option(help="Neurons to silence per network: fractions of its hidden neurons (0.1), or counts (26).")
     ] = "0,0.05,0.1,0.2,0.4",
     episodes: Annotated[
-        int, typer.Option(min=1, help="Of the first task, for each choice; 50 is every Meta-World goal once.")
-    ] = 50,
+        int | None,
+        typer.Option(
+            min=1,
+            help="Of the first task, for each choice. Default: 50, every Meta-World goal once; of games 5.",
+            show_default=False,
+        ),
+    ] = None,
     draws: Annotated[int, typer.Option(min=1, help="Random choices for each count.")] = 5,
+    score: Annotated[
+        list[str] | None,
+        typer.Option(help="paper, balanced, dormant, importance; may be given again. Default: the sweep's own."),
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Silence the best-scored neurons of trained first phases, against random and the worst, and see what breaks."""
-    from nbsp_ray import probing
+    from nbsp_ray.probe import request
     from nbsp_ray.searching import tried_sweeps
     from nbsp_ray.store import Store
 
     loaded, _ = _planned(sweep, overrides, root)
-    wanted = probing.Request(probing.read_networks(network or []), probing.read_counts(counts), episodes, draws)
+    networks, scores = request.read_networks(network or []), request.read_scores(score or [])
+    wanted = request.Request(networks, request.read_counts(counts), episodes, draws, scores)
     store = Store(root)
-    targets = probing.find_targets(loaded.name, tried_sweeps(loaded.sweeps, store), wanted)
-    ready = [target for target in targets if probing.is_ready(target, store)]
+    targets = request.find_targets(loaded.name, tried_sweeps(loaded.sweeps, store), wanted)
+    ready = [target for target in targets if request.is_ready(target, store)]
     if not ready:
         _hint_at_last_overrides(store, loaded, nothing_done=True)
         raise NbspError(f"no first phase of {loaded.name} is trained yet; `{_command('run', loaded, root)}` does that")
-    unfinished = [target.phase.label for target in targets if target not in ready]
+    unfinished = list(dict.fromkeys(target.phase.label for target in targets if target not in ready))
     if unfinished:
         _say(f"Not trained yet, left out: {'; '.join(unfinished)}")
 
-    from analysis.probe_frames import Probe
-    from analysis.probe_report import write_probe
-    from nbsp_ray.learning.probe import probe
+    from analysis.probe.frames import Probe
+    from analysis.probe.report import write_probe
     from nbsp_ray.listing import ProbeProgress, print_probe
+    from nbsp_ray.probe.measure import probe
 
     try:
         with ProbeProgress() as progress:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from analysis import Advice, Results
-    from analysis.probe_frames import Probe
+    from analysis.probe.frames import Probe
     from nbsp_ray.doctor import Check
     from nbsp_ray.plan import Plan, Trial
     from nbsp_ray.pricing import Price
@@ -234,7 +234,7 @@ class ProbeProgress:
 
 def print_probe(probe: Probe) -> None:
     """The tables of a probe, and what must be said under each."""
-    from analysis.probe_report import cautions, show_probe
+    from analysis.probe.report import cautions, show_probe
 
     console = Console(highlight=False, width=None if sys.stdout.isatty() else 140)
     for shown in show_probe(probe):

@@ -52,6 +52,12 @@ def test_this_test_can_fail() -> None:
     assert offenders([ROOT / "nbsp_ray/learning/run.py"], "nbsp_ray.store", "torch")
 
 
+def test_a_probe_looks_at_what_was_learnt_and_learning_knows_no_probe() -> None:
+    below = sources("nbsp_ray/learning", "nbsp_ray/methods", "nbsp_ray/benchmarks", "nbsp_ray/store")
+    assert offenders(below, "nbsp_ray.probe") == []
+    assert offenders(sources("nbsp_ray/probe"), "ray", "pandas", "analysis", "nbsp_ray.cli", "nbsp_ray.listing") == []
+
+
 def test_ray_is_imported_in_orchestration_only() -> None:
     files = [path for path in sources("nbsp_ray", "analysis") if "orchestration" not in path.parts]
     assert offenders(files, "ray") == []
@@ -79,7 +85,8 @@ def test_the_store_and_the_plan_know_neither_torch_nor_ray() -> None:
 
 
 def test_analysis_knows_neither_torch_nor_ray() -> None:
-    assert offenders(sources("analysis"), "torch", "ray", "nbsp_ray.learning", "nbsp_ray.orchestration") == []
+    above = "nbsp_ray.learning", "nbsp_ray.orchestration", "nbsp_ray.probe.measure"
+    assert offenders(sources("analysis"), "torch", "ray", *above) == []
 
 
 def test_nothing_is_pickled_evaluated_or_drawn_from_a_global_generator() -> None:
@@ -107,6 +114,7 @@ def test_learning_and_methods_print_nothing() -> None:
 LIGHT = {
     "config, plan, store, pricing, errors": "import nbsp_ray.config, nbsp_ray.plan, nbsp_ray.store, nbsp_ray.pricing",
     "methods": "from nbsp_ray.methods import methods; methods()",
+    "what a probe asks": "import nbsp_ray.probe.request",
     "benchmarks": "from nbsp_ray.benchmarks import benchmarks; [one.spaces() for one in benchmarks().values()]",
     "a plan": (
         "from nbsp_ray.config import Sweep; from nbsp_ray.plan import make_plan; from nbsp_ray.methods import methods;"

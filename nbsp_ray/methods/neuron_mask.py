@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import numpy as np
@@ -10,16 +10,15 @@ import numpy.typing as npt
 from pydantic import Field
 
 from nbsp_ray.config import MethodOptions
-from nbsp_ray.methods import NETWORKS, PARTS, Arrays, Counts, Ingredient, Method, Parts, Past, Prepared
-from nbsp_ray.methods._scores import (
+from nbsp_ray.learning.scores import (
     Agreement,
     first_of_each_layer,
-    measure,
+    measure_network,
+    rank,
     rank_at_random,
-    rank_by_dormancy,
-    rank_by_score,
     score,
 )
+from nbsp_ray.methods import NETWORKS, PARTS, Arrays, Counts, Ingredient, Method, Parts, Past, Prepared
 from nbsp_ray.methods.replay import PastReplay
 
 if TYPE_CHECKING:
@@ -28,8 +27,6 @@ if TYPE_CHECKING:
 
 Select = Literal["skill", "random", "important"]
 Score = Literal["paper", "balanced", "dormant"]
-BLOCK = 4096
-"""Scoring steps per forward pass."""
 DRIFT_STATES = 2048
 """First-task states on which the drift of frozen neurons is measured."""
 
@@ -65,7 +62,7 @@ class NeuronMask(Ingredient):
         # A stream for each network, so that one's draw does not depend on which others are masked.
         chances = dict(zip(NETWORKS, past.generator.spawn(len(NETWORKS)), strict=True))
         for network, count in self.counts.items():
-            agreement = _measure(past, network)
+            agreement = measure_network(past.agent, network, past.rollouts)
             undefined |= self._undefined(agreement)
             layer = past.agent.layout(network).layer_of_neurons()
             frozen = np.zeros(len(layer), dtype=np.bool_)
@@ -75,8 +72,8 @@ class NeuronMask(Ingredient):
             arrays[f"{network}.frozen"] = frozen
             arrays[f"{network}.score"] = score(agreement.accuracy)
             report[network] = _describe(past.agent, network, frozen, agreement)
-        good_share = agreement.good_share if self.counts else None
-        return Prepared(arrays, {"neurons": report, "good_share": good_share, "score_undefined": undefined})
+        positive_share = agreement.positive_share if self.counts else None
+        return Prepared(arrays, {"neurons": report, "positive_share": positive_share, "score_undefined": undefined})
 
     def _undefined(self, agreement: Agreement) -> bool:
         """Whether the score is asked for and means nothing, so that neurons are drawn at random instead."""
@@ -91,22 +88,15 @@ class NeuronMask(Ingredient):
         importance: npt.NDArray[np.float64] | None,
         generator: np.random.Generator,
     ) -> npt.NDArray[np.int64]:
-        if importance is not None:
-            return rank_by_score(importance, agreement.constant)[:count]
-        if self.select == "skill" and not self._undefined(agreement):
-            return self._by_skill(agreement, layer)[:count]
+        skill = rank(
+            "importance" if self.select == "important" else self.score or "paper", agreement, layer, importance
+        )
+        if skill is not None and self.select != "random":
+            return skill[:count]
         ranking = rank_at_random(agreement.constant, self.among or "active", generator)
-        if self.match != "layer" or self._undefined(agreement):
+        if skill is None or self.match != "layer":
             return ranking[:count]
-        skill = self._by_skill(agreement, layer)[:count]
-        return first_of_each_layer(ranking, layer, np.bincount(layer[skill], minlength=layer.max() + 1))
-
-    def _by_skill(self, agreement: Agreement, layer: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
-        """All neurons, the best by the score first."""
-        if self.score == "dormant":
-            return rank_by_dormancy(agreement.mean, agreement.constant, layer)
-        values = agreement.balanced if self.score == "balanced" else agreement.accuracy
-        return rank_by_score(score(values), agreement.constant)
+        return first_of_each_layer(ranking, layer, np.bincount(layer[skill[:count]], minlength=layer.max() + 1))
 
     def restraints(self, arrays: Arrays, agent: Agent) -> Mapping[str, Restraint]:
         """0 (or 1 - strength) on the rows of frozen neurons, 1 elsewhere: Eq. 5, on the update."""
@@ -156,17 +146,6 @@ def _importance(past: Past) -> Mapping[str, npt.NDArray[np.float64]]:
     chance = torch.Generator()
     chance.manual_seed(int(past.generator.integers(2**63)))
     return taylor_importance(past.agent, past.replay, chance)
-
-
-def _measure(past: Past, network: str) -> Agreement:
-    rollouts = past.rollouts
-    assert rollouts is not None
-
-    def stream() -> Iterator[npt.NDArray[np.floating]]:
-        for observations, actions in rollouts.blocks(BLOCK):
-            yield past.agent.neuron_activations(network, observations, actions)
-
-    return measure(stream, rollouts.criterion)
 
 
 def _describe(agent: Agent, network: str, frozen: npt.NDArray[np.bool_], agreement: Agreement) -> dict[str, Any]:

@@ -48,7 +48,7 @@ NEURONS = {
 }
 NBSP_REPORT: Mapping[str, Any] = {
     "neurons": {network: NEURONS for network in ("actor", "q1", "q2")},
-    "good_share": 0.4,
+    "positive_share": 0.4,
     "score_undefined": False,
     "drift": {network: [0.0, None] for network in ("actor", "q1", "q2")},
 }

@@ -58,7 +58,7 @@ def test_neurons_are_flat_columns(full, plan):
     row = trial_of(results, "nbsp", 0)
     assert (row["q1_selected"], row["q1_selected_layer_1"], row["q1_selected_layer_2"]) == (3, 2, 1)
     assert (row["actor_selected_constant"], row["actor_constant_layer_1"]) == (1, 4)
-    assert (row["q2_frozen_share"], row["q2_drift_layer_1"], row["good_share"]) == (0.25, 0, 0.4)
+    assert (row["q2_frozen_share"], row["q2_drift_layer_1"], row["positive_share"]) == (0.25, 0, 0.4)
     assert np.isnan(row["q2_drift_layer_2"])
     base = trial_of(results, "base", 0)
     assert pd.isna(base["q1_selected"])
@@ -282,7 +282,7 @@ def test_phases_say_what_the_sweep_cost(full, plan):
 
 def test_a_method_that_froze_nothing_reports_nothing(store, plan):
     trial = find(plan, "nbsp", 0)
-    report = json.loads(json.dumps(dict(NBSP_REPORT))) | {"score_undefined": True, "good_share": 1.0}
+    report = json.loads(json.dumps(dict(NBSP_REPORT))) | {"score_undefined": True, "positive_share": 1.0}
     del report["neurons"]["actor"]
     learn_second(store, plan, trial, 1, 1, **report)
     row = trial_of(analysis.load(store.root, plan), "nbsp", 0)

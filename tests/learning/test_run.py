@@ -75,7 +75,7 @@ def test_what_a_second_phase_leaves(done: tuple[Store, list[PlannedPhase]]) -> N
     assert sample is not None
     assert (result["task"], result["updates"]) == ("avoid", 151)
     assert result["replay_share"] == {"critic": 16 / 151, "actor": 16 / 76}
-    assert {"neurons", "drift", "good_share", "score_undefined"} <= result.keys()
+    assert {"neurons", "drift", "positive_share", "score_undefined"} <= result.keys()
     assert sample.shape == (200, 14)
     assert len(np.unique(sample, axis=0)) == 200
     assert set(folder.prepared()) == {f"mask.{n}.{what}" for n in ("actor", "q1", "q2") for what in ("frozen", "score")}

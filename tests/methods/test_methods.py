@@ -108,7 +108,7 @@ def active(lab: Lab, phases: list[PlannedPhase], network: str) -> np.ndarray:
 
 def test_the_scores_of_the_lab_mean_something(lab: Lab, trial: Callable[[str], list[PlannedPhase]]) -> None:
     result = lab.result(trial("nbsp")[1])
-    assert 0.02 < result["good_share"] < 0.98
+    assert 0.02 < result["positive_share"] < 0.98
     assert result["score_undefined"] is False
 
 
@@ -278,7 +278,7 @@ def test_an_undefined_score_is_in_the_result_and_picks_as_random_nbsp(lab: Lab) 
     for method in ("nbsp", "nbsp_critic", "random_nbsp"):
         phases = lab.run(plan_of(method, **never), method)
         result = lab.result(phases[1])
-        assert result["good_share"] == 0
+        assert result["positive_share"] == 0
         assert result["score_undefined"] is True
         assert result["neurons"]["q1"]["selected_below_constant"] is None
         picked[method] = {network: frozen.tolist() for network, frozen in masks(lab, phases[1]).items()}

@@ -12,12 +12,12 @@ import torch
 
 from nbsp_ray.benchmarks import Spaces
 from nbsp_ray.config import MethodOptions, Sac
+from nbsp_ray.learning import scores
 from nbsp_ray.learning.agent import Agent
 from nbsp_ray.learning.replay import Replay, row_width
 from nbsp_ray.learning.rollouts import VectorRollouts
 from nbsp_ray.learning.seeding import Stream, generator
 from nbsp_ray.methods import NETWORKS, Influence, Past, get_method
-from nbsp_ray.methods import neuron_mask as module
 from nbsp_ray.methods.neuron_mask import NeuronMask
 
 SPACES = Spaces(observations=4, actions=2)
@@ -112,7 +112,7 @@ def expected_order(activations: np.ndarray, good: np.ndarray, how: str) -> list[
 @pytest.mark.parametrize("how", ["paper", "balanced", "dormant"])
 @pytest.mark.parametrize("block", [7, 4096])
 def test_skill_neurons_are_the_best_of_each_network(how: str, block: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "BLOCK", block)
+    monkeypatch.setattr(scores, "BLOCK", block)
     past, seen = past_of(), set[tuple[str, ...]]()
     rollouts, good = steps_of(past)
     for count in range(15):
@@ -156,7 +156,7 @@ def test_what_is_reported() -> None:
     rollouts, good = steps_of(past)
     prepared = mask_of("nbsp", 5).prepare(past)
     json.dumps(prepared.report, allow_nan=False)
-    assert prepared.report["good_share"] == pytest.approx(good.mean())
+    assert prepared.report["positive_share"] == pytest.approx(good.mean())
     assert prepared.report["score_undefined"] is False
     for network in NETWORKS:
         report, frozen = prepared.report["neurons"][network], prepared.arrays[f"{network}.frozen"]
@@ -215,7 +215,7 @@ def test_an_undefined_score_falls_back_to_what_random_nbsp_selects(success: bool
     mask = mask_of(method, 5, score=how)
     prepared = mask.prepare(past_of(rollouts))
     assert prepared.report["score_undefined"] is True
-    assert prepared.report["good_share"] in (0.0, 1.0)
+    assert prepared.report["positive_share"] in (0.0, 1.0)
     json.dumps(prepared.report, allow_nan=False)
     at_random = chosen(mask_of("random_nbsp", 5), past_of(rollouts))
     assert chosen(mask, past_of(rollouts)) == {network: at_random[network] for network in mask.counts}

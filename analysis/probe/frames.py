@@ -1,6 +1,6 @@
 """From the answers of a probe to tidy frames: what silencing neurons breaks, and how the scores behave.
 
-Knows neither tables nor pages (`analysis.probe_report`).
+It knows neither tables nor pages (`analysis.probe.report`).
 """
 
 from __future__ import annotations
@@ -17,14 +17,17 @@ import numpy.typing as npt
 import pandas as pd
 
 from analysis.statistics import paired_difference, summary
+from nbsp_ray.benchmarks import get_benchmark
 
 if TYPE_CHECKING:
-    from nbsp_ray.probing import Answer, Cell, NetworkScores, Probed, Request, Target
+    from nbsp_ray.probe.request import Answer, Cell, NetworkScores, Probed, Request, Target
 
 Row = dict[str, Any]
-GROUP = ["benchmark", "task", "score", "rollouts", "neurons", "network"]
+GROUP = ["benchmark", "measure", "task", "score", "rollouts", "neurons", "network"]
 """What must agree for seeds to be compared; `neurons` is N, the hidden neurons of the network."""
-MEASURES = ("success", "drop", "value_change", "td_change", "effect")
+MEASURES = (
+    "success", "env_return", "normalised", "drop", "normalised_drop", "value_change", "td_change", "effect"
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -32,7 +35,9 @@ class Probe:
     """All that was measured, as tidy frames."""
 
     cells: pd.DataFrame
-    """One row per phase, network and set of silenced neurons."""
+    """One row per phase, way of scoring, network, share and choice (best, worst, each random draw, or none)."""
+    contrasts: pd.DataFrame
+    """One row per phase, way of scoring, network and share: the effect of the best and the worst minus random ones."""
     scores: pd.DataFrame
     """One row per phase, network and number of neurons that the sweep selects."""
     overlap: pd.DataFrame
@@ -43,18 +48,17 @@ class Probe:
 
     @classmethod
     def of(cls, probed: Sequence[Probed], request: Request, unfinished: Sequence[str] = ()) -> Probe:
-        """The frames of what `nbsp_ray.learning.probe` gave."""
+        """The frames of what `nbsp_ray.probe.measure` gave."""
         cells = pd.DataFrame([row for one in probed for row in _cell_rows(one)]).astype({"draw": "Int64"})
         scores = pd.DataFrame([row for one in probed for row in _score_rows(one, request)])
         overlap = pd.DataFrame(list(_overlap_rows(probed, request)))
-        return cls(cells, scores, overlap, request, tuple(unfinished))
+        return cls(cells, contrasts(cells), scores, overlap, request, tuple(unfinished))
 
     def to_json(self) -> Row:
         """All of it; what is missing is null."""
-        frames = {"cells": self.cells, "scores": self.scores, "overlap": self.overlap}
+        frames = {name: getattr(self, name) for name in ("cells", "contrasts", "scores", "overlap")}
         texts = {name: frame.to_json(orient="records", double_precision=15) for name, frame in frames.items()}
         return {
-            "episodes": self.request.episodes,
             "draws": self.request.draws,
             "unfinished": list(self.unfinished),
             **{name: json.loads(text) for name, text in texts.items()},
@@ -68,6 +72,7 @@ def _identity(target: Target) -> Row:
     spec = target.phase.spec
     return {
         "benchmark": spec.benchmark,
+        "measure": target.measure,
         "task": spec.task,
         "score": target.kind,
         "rollouts": target.rollouts.id,
@@ -79,32 +84,45 @@ def _identity(target: Target) -> Row:
 
 def _cell_rows(one: Probed) -> Iterator[Row]:
     """Drop, changes and effect are against the same network with nothing silenced."""
-    whole = {cell.network: _measures(answer) for cell, answer in one.answers if cell.choice == "none"}
-    for cell, answer in one.answers:
-        now, before = _measures(answer), whole[cell.network]
-        drop, td_change = before["success"] - now["success"], now["td_error"] - before["td_error"]
+    measured = [(cell, _measures(one.target, answer)) for cell, answer in one.answers]
+    whole = {cell.network: found for cell, found in measured if cell.choice == "none"}
+    judged_by = "success" if one.target.measure == "success" else "env_return"
+    for cell, now in measured:
+        before = whole[cell.network]
+        drop = before[judged_by] - now[judged_by]
         yield {
             **_identity(one.target),
             "network": cell.network,
             "choice": cell.choice,
             "draw": cell.draw,
             "count": len(cell.neurons),
+            "share": len(cell.neurons) / one.target.neurons,
             "per_layer": _per_layer(one.target.layer_of_neurons, cell.neurons),
-            "constant": _constant(cell, one.scores.networks[cell.network]),
-            "episodes": len(answer.success),
-            "success": now["success"],
+            "constant": _constant(cell, one.scores[cell.network]),
+            **now,
             "drop": drop,
-            "value_change": now["value_change"],
-            "td_error": now["td_error"],
-            "td_change": td_change,
+            "normalised_drop": before["normalised"] - now["normalised"],
+            "td_change": now["td_error"] - before["td_error"],
             "effect": drop if cell.network == "actor" else now["value_change"],
         }
 
 
-def _measures(answer: Answer) -> dict[str, float]:
-    found = {"value_change": answer.value_change, "td_error": answer.td_error}
-    numbers = {name: math.nan if value is None else value for name, value in found.items()}
-    return {**numbers, "success": float(np.mean(answer.success)) if answer.success else math.nan}
+def _measures(target: Target, answer: Answer) -> dict[str, float]:
+    """`episodes` and `env_steps` are those played; what was not measured is NaN."""
+    score = float(np.mean(answer.env_return)) if answer.env_return else None
+    normalised = (
+        None if score is None else get_benchmark(target.phase.spec.benchmark).normalised(target.phase.spec.task, score)
+    )
+    found = {
+        "episodes": len(answer.success) + len(answer.env_return),
+        "env_steps": answer.env_steps,
+        "success": float(np.mean(answer.success)) if answer.success else None,
+        "env_return": score,
+        "normalised": normalised,
+        "value_change": answer.value_change,
+        "td_error": answer.td_error,
+    }
+    return {name: math.nan if value is None else value for name, value in found.items()}
 
 
 def _constant(cell: Cell, scores: NetworkScores) -> int:
@@ -114,15 +132,15 @@ def _constant(cell: Cell, scores: NetworkScores) -> int:
 def _score_rows(one: Probed, request: Request) -> Iterator[Row]:
     layer = one.target.layer_of_neurons
     for network in request.networks:
-        found = one.scores.networks[network]
+        found = one.scores[network]
         for count in one.target.selected:
             chosen = None if found.ranking is None else list(found.ranking[:count])
             yield {
                 **_identity(one.target),
                 "network": network,
                 "layers": list(one.target.layers),
-                "steps": one.scores.steps,
-                "success_share": one.scores.success_share,
+                "steps": found.steps,
+                "positive_share": found.positive_share,
                 "score_undefined": chosen is None,
                 "constant_per_layer": _per_layer(layer, found.constant),
                 "dead_per_layer": _per_layer(layer, found.dead),
@@ -146,7 +164,7 @@ def _overlap_rows(probed: Sequence[Probed], request: Request) -> Iterator[Row]:
     for names, members in groups.items():
         target = members[0].target
         for network in request.networks:
-            rankings = [one.scores.networks[network].ranking for one in members]
+            rankings = [one.scores[network].ranking for one in members]
             defined = [ranking for ranking in rankings if ranking is not None]
             for count in filter(None, target.selected if len(defined) > 1 else ()):
                 sets = [frozenset(ranking[:count]) for ranking in defined]
@@ -175,11 +193,25 @@ def overlap(sets: Sequence[frozenset[int]], layers: Sequence[int]) -> dict[str, 
     }
 
 
+def contrasts(cells: pd.DataFrame) -> pd.DataFrame:
+    """One row per phase, way of scoring, network and share: the effect of each choice, of `random` the mean over draws.
+
+    `best_minus_random` of the actor is the drop of the first task's success (of a game: raw return) when the best
+    neurons are silenced, minus the mean drop of as many random ones. NaN where the score is undefined.
+    """
+    silenced = cells[cells["choice"] != "none"]
+    by_choice = silenced.groupby([*GROUP, "seed", "key", "count", "share", "choice"])["effect"].mean().unstack("choice")
+    found = by_choice.reindex(columns=["best", "random", "worst"]).add_prefix("effect_")
+    for choice in ("best", "worst"):
+        found[f"{choice}_minus_random"] = found[f"effect_{choice}"] - found["effect_random"]
+    return found.rename_axis(columns=None).reset_index()
+
+
 def effects(cells: pd.DataFrame) -> pd.DataFrame:
     """One row per group, count and choice: each measure over seeds (`x_n`, `x_mean`, `x_se`, `x_low`, `x_high`).
 
-    Draws are averaged within a seed first. `x_minus_random_*` is the effect against that of random neurons, paired by
-    seed, with Student's t interval.
+    Draws are averaged within a seed first. `minus_random_*` is the effect against that of random neurons, paired by
+    seed, with Student's t interval; `minus_random_normalised_*` the same of games' normalised scores.
     """
     rows: list[Row] = []
     for names, group in cells.groupby([*GROUP, "count"], sort=False):
@@ -191,8 +223,9 @@ def effects(cells: pd.DataFrame) -> pd.DataFrame:
             for measure in MEASURES:
                 row |= summary(found[measure].to_numpy(dtype=np.float64)).columns(measure)
             if choice != "random" and "random" in by_choice:
-                own, chance = (_by_seed(by_choice[one]["effect"]) for one in (choice, "random"))
-                row |= paired_difference(own, chance).columns("minus_random")
+                for measure, name in (("effect", "minus_random"), ("normalised_drop", "minus_random_normalised")):
+                    own, random = (_by_seed(by_choice[one][measure]) for one in (choice, "random"))
+                    row |= paired_difference(own, random).columns(name)
             rows.append(row)
     return pd.DataFrame(rows)
 

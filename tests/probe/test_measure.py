@@ -3,30 +3,32 @@
 import json
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from pixel_toy import SMALL as PIXELS
 from toy_phases import SMALL, phase_run, phases_of, run_whole, toy_plan
 
 from nbsp_ray.benchmarks import Spaces, get_benchmark
 from nbsp_ray.config import Sac, Sweep
 from nbsp_ray.errors import PhaseError
-from nbsp_ray.learning import probe as module
 from nbsp_ray.learning.agent import NETWORKS, Agent
 from nbsp_ray.learning.evaluation import EpisodePlan, play
 from nbsp_ray.learning.final import read_rollouts
 from nbsp_ray.learning.gaussian import Gaussian
 from nbsp_ray.learning.networks import forward
-from nbsp_ray.learning.probe import probe, silence
 from nbsp_ray.learning.replay import Batch, Replay
+from nbsp_ray.learning.scores import Agreement, Kind, measure, rank, values
 from nbsp_ray.learning.seeding import Stream, generator
 from nbsp_ray.methods import Past
-from nbsp_ray.methods._scores import Agreement, measure
 from nbsp_ray.methods.neuron_mask import NeuronMask
-from nbsp_ray.probing import (
+from nbsp_ray.probe import measure as module
+from nbsp_ray.probe.measure import probe, silence, spearman, split_half
+from nbsp_ray.probe.request import (
     Cell,
     NetworkScores,
     Probed,
@@ -36,14 +38,12 @@ from nbsp_ray.probing import (
     cells,
     find_targets,
     is_ready,
-    rank,
     resolve,
     scores_record,
-    spearman,
-    values,
 )
 from nbsp_ray.store import Store
 
+pytestmark = pytest.mark.usefixtures("pixel_toy")
 ALL = ("actor", "q1", "q2")
 REQUEST = Request(ALL, (0, 3, 0.5, 22), episodes=6, draws=2)
 
@@ -59,6 +59,10 @@ def small_targets(request: Request = REQUEST, **changes: Any) -> list[Target]:
 def small_agent(seed: int = 0) -> Agent:
     sac = Sac(hidden=(4, 3))
     return Agent(sac, Spaces(observations=3, actions=2), torch.device("cpu"), np.random.default_rng(seed))
+
+
+def pixel_plan_targets(request: Request) -> list[Target]:
+    return find_targets("pixels", [Sweep.model_validate(PIXELS)], request)
 
 
 def quiet(done: int, total: int, what: str) -> None:
@@ -144,6 +148,8 @@ def test_all_neurons_silenced_leave_the_constant_policy_of_the_output_bias() -> 
 
 def made_up_scores(ranking: Sequence[int] | None, constant: Sequence[int]) -> Scores:
     one = NetworkScores(
+        steps=10,
+        positive_share=0.5,
         ranking=None if ranking is None else tuple(ranking),
         score=tuple([0.5] * 22),
         constant=tuple(constant),
@@ -151,7 +157,7 @@ def made_up_scores(ranking: Sequence[int] | None, constant: Sequence[int]) -> Sc
         split_half=None,
         split_half_neurons=0,
     )
-    return Scores(kind="paper", rollouts="x", steps=10, success_share=0.5, networks=dict.fromkeys(ALL, one))
+    return dict.fromkeys(ALL, one)
 
 
 def chosen(found: Sequence[Cell], network: str = "actor") -> dict[tuple[str, int | None, int], tuple[int, ...]]:
@@ -166,10 +172,10 @@ def test_the_best_the_worst_and_random_ones() -> None:
     found = chosen(list(cells(target, made_up_scores(ranking, constant), request)))
     assert len(found) == 1 + 3 * 4
     assert found["none", None, 0] == ()
-    assert found["top", None, 3] == (0, 3, 7)
-    assert found["bottom", None, 3] == (19, 20, 21)
+    assert found["best", None, 3] == (0, 3, 7)
+    assert found["worst", None, 3] == (19, 20, 21)
     active = tuple(n for n in range(22) if n not in constant)
-    for choice, draw in (("top", None), ("bottom", None), ("random", 0), ("random", 1)):
+    for choice, draw in (("best", None), ("worst", None), ("random", 0), ("random", 1)):
         assert found[choice, draw, 20] == active
         assert set(found[choice, draw, 21]) - set(active) <= ({4, 9} if choice == "random" else {4})
         assert len(found[choice, draw, 21]) == 21
@@ -204,14 +210,21 @@ def test_counts_are_resolved_sorted_and_counted_once() -> None:
 
 
 def test_a_record_is_named_by_what_it_is_a_function_of() -> None:
-    actor, critic = Cell("actor", "top", None, (1, 2)), Cell("q1", "top", None, (1, 2))
-    assert actor.record(5) == Cell("actor", "random", 3, (1, 2)).record(5)
-    assert actor.record(5) != actor.record(6)
-    assert critic.record(5) == critic.record(6)
-    names = {
-        one.record(5) for one in (actor, critic, Cell("q2", "top", None, (1, 2)), Cell("actor", "top", None, (1, 3)))
-    }
-    assert len(names) == 4
+    one = Cell("actor", "best", None, (1, 2), 5)
+    assert one.record == Cell("actor", "random", 3, (1, 2), 5).record
+    others = [("actor", (1, 2), 6), ("actor", (1, 3), 5), ("q1", (1, 2), 5), ("q2", (1, 2), 5)]
+    assert len({one.record, *(Cell(name, "best", None, neurons, n).record for name, neurons, n in others)}) == 5
+
+
+def test_how_long_a_choice_is_looked_at() -> None:
+    """Success is settled in 50 episodes; of games, which take thousands of env steps, five are what one can afford."""
+    games = pixel_plan_targets(Request(ALL, (3,), episodes=None, draws=1))
+    for (target,), actor, critic in ((small_targets(), 50, 10_000), (games, 5, 1_000)):
+        scores = made_up_scores(range(target.neurons), [])
+        for episodes, played in ((None, actor), (7, 7)):
+            found = list(cells(target, scores, Request(ALL, (3,), episodes, draws=1)))
+            assert {cell.effort for cell in found if cell.network == "actor"} == {played}
+            assert {cell.effort for cell in found if cell.network != "actor"} == {critic}
 
 
 def test_a_phase_is_probed_once_for_each_way_of_scoring_it() -> None:
@@ -224,6 +237,10 @@ def test_a_phase_is_probed_once_for_each_way_of_scoring_it() -> None:
     found = find_targets("x", sweeps, REQUEST)
     assert [(one.phase.spec.seed, one.kind, one.selected) for one in found] == [
         (0, "paper", (4, 22)), (0, "balanced", (4,)), (3, "dormant", (4,)),
+    ]  # fmt: skip
+    asked = replace(REQUEST, scores=("paper", "importance"))
+    assert [(one.phase.spec.seed, one.kind, one.selected) for one in find_targets("x", sweeps, asked)] == [
+        (0, "paper", (4, 22)), (0, "importance", (4, 22)), (3, "paper", (4,)), (3, "importance", (4,)),
     ]  # fmt: skip
     assert {one.rollouts.id for one in found} == {"reach.rollouts.20.train"}
     assert all(one.layers == (12, 10) and one.phase.spec.index == 0 for one in found)
@@ -243,7 +260,7 @@ def test_spearman_by_hand() -> None:
     assert spearman(one[:2], one[:2]) is None
 
 
-def agreement(activations: Sequence[Sequence[float]], q: Sequence[int]) -> Agreement:
+def agreement(activations: Any, q: Any) -> Agreement:
     return measure(lambda: [np.array(activations, np.float32)], np.array(q))
 
 
@@ -253,8 +270,12 @@ def test_ranking_follows_the_kind_of_score() -> None:
     steps = [[1, 0, 0.1, 2], [1, 0, 0, 2], [0, 0, 0, 2], [0, 5, 0, 2]]
     found = agreement(steps, [0, 0, 0, 1])
     assert found.accuracy.tolist() == [0.25, 1.0, 0.5, 0.75]
-    for kind, expected in (("paper", [1, 0, 2, 3]), ("balanced", [1, 0, 2, 3]), ("dormant", [3, 2, 0, 1])):
-        ranking = rank(kind, found, layer)  # type: ignore[arg-type]
+    importance = np.array([0.1, 0.2, 0.3, 9.0])
+    orders: dict[Kind, list[int]] = {
+        "paper": [1, 0, 2, 3], "balanced": [1, 0, 2, 3], "dormant": [3, 2, 0, 1], "importance": [2, 1, 0, 3]
+    }  # fmt: skip
+    for kind, expected in orders.items():
+        ranking = rank(kind, found, layer, importance)
         assert ranking is not None
         assert ranking.tolist() == expected
     np.testing.assert_allclose(
@@ -263,21 +284,28 @@ def test_ranking_follows_the_kind_of_score() -> None:
     undefined = agreement(steps, [1, 1, 1, 1])
     assert rank("paper", undefined, layer) is None
     assert rank("dormant", undefined, layer) is not None
+    assert rank("importance", undefined, layer, importance) is not None
 
 
-@pytest.mark.parametrize("kind", ["paper", "balanced", "dormant"])
-def test_the_best_neurons_are_those_that_a_method_freezes(trained: Store, kind: str) -> None:
-    (target,) = small_targets(method={"score": kind})
-    (found,) = probe(trained, [target], Request(ALL, (0,), episodes=1, draws=1), quiet)
+@pytest.mark.parametrize("kind", ["paper", "balanced", "dormant", "importance"])
+def test_the_best_neurons_are_those_that_a_method_freezes(trained: Store, kind: Kind) -> None:
+    request = Request(ALL, (0,), episodes=1, draws=1, scores=(kind,))
+    (target,) = small_targets(request)
+    (found,) = probe(trained, [target], request, quiet)
     folder, counts = trained.phase(target.phase.key), {"actor": 5, "q1": 9, "q2": 22}
     agent = whole_agent(trained, target)
     replay = folder.replay()
     assert replay is not None
-    mask = NeuronMask(select="skill", score=kind, strength=1.0, counts=counts)  # type: ignore[arg-type]
+    mask = (
+        NeuronMask(select="skill", score=kind, strength=1.0, counts=counts)
+        if kind != "importance"
+        else NeuronMask(select="important", strength=1.0, counts=counts)
+    )
     rollouts = read_rollouts(folder, target.rollouts.id, agent.spaces)
-    prepared = mask.prepare(Past(agent, Replay.of(agent.spaces, replay), rollouts, {}, np.random.default_rng(0)))
+    chance = generator(0, 1, Stream.RANDOM_NEURONS)
+    prepared = mask.prepare(Past(agent, Replay.of(agent.spaces, replay), rollouts, {}, chance))
     for network, count in counts.items():
-        scores = found.scores.networks[network]
+        scores = found.scores[network]
         assert scores.ranking is not None
         assert set(scores.ranking[:count]) == set(np.flatnonzero(prepared.arrays[f"{network}.frozen"]))
         if kind == "paper":
@@ -296,7 +324,7 @@ def whole_agent(store: Store, target: Target) -> Agent:
 
 def test_split_half_compares_odd_and_even_episodes(trained: Store) -> None:
     (target,) = small_targets()
-    scores = module._Phase(trained, target).scores().networks["q1"]
+    scores = module._Phase(trained, target).scores(target, "q1")
     rollouts = trained.phase(target.phase.key).rollouts(target.rollouts.id)
     assert rollouts is not None
     agent = whole_agent(trained, target)
@@ -311,36 +339,29 @@ def test_split_half_compares_odd_and_even_episodes(trained: Store) -> None:
     assert scores.split_half == pytest.approx(expected)
 
 
-class Scripted(module._Phase):
-    """Activations are the observations: a neuron for each."""
-
-    def _measure(self, network: str, rollouts: Any) -> Agreement:
-        return measure(lambda: [rollouts["observations"]], rollouts["success"])
-
-
-def synthetic(steps: int, *, reliable: bool) -> dict[str, Any]:
-    """Neurons that agree with q to different degrees: the same ones in every episode, or others in odd ones."""
+def synthetic(*, reliable: bool) -> list[Agreement]:
+    """Halves of which neurons agree with q to different degrees: the same ones, or others in the odd one."""
     chance = np.random.default_rng(3)
-    success = chance.random(steps) < 0.5
-    errors = np.linspace(0, 0.5, 22)
-    odd = np.arange(steps) * 20 // steps % 2 == 1
-    rates = np.where(odd[:, None] & (not reliable), errors[::-1], errors)
-    flipped = chance.random((steps, 22)) < rates
-    return {"observations": (success[:, None] ^ flipped).astype(np.float32), "success": success}
+    found = []
+    for odd in (True, False):
+        success, errors = chance.random(10_000) < 0.5, np.linspace(0, 0.5, 22)
+        flipped = chance.random((10_000, 22)) < (errors[::-1] if odd and not reliable else errors)
+        found.append(agreement((success[:, None] ^ flipped).astype(np.float32), success))
+    return found
 
 
-def test_split_half_tells_reliable_scores_from_others(trained: Store) -> None:
-    (target,) = small_targets()
-    phase = Scripted(trained, target)
-    same, active = phase._split_half("actor", synthetic(20_000, reliable=True))
-    other, _ = phase._split_half("actor", synthetic(20_000, reliable=False))
+def test_split_half_tells_reliable_scores_from_others() -> None:
+    layer = np.zeros(22, np.int64)
+    same, active = split_half("paper", synthetic(reliable=True), layer)
+    other, _ = split_half("paper", synthetic(reliable=False), layer)
     assert active == 22
     assert same is not None
     assert other is not None
     assert same > 0.98
     assert other < -0.9
-    constant = synthetic(1_000, reliable=True) | {"success": np.ones(1_000, np.bool_)}
-    assert phase._split_half("actor", constant) == (None, 22)
+    constant = agreement(np.random.default_rng(0).random((50, 22)), np.ones(50))
+    assert split_half("paper", [constant, constant], layer) == (None, 22)
+    assert split_half("paper", [], layer) == split_half("importance", [constant, constant], layer) == (None, 0)
 
 
 # Measuring
@@ -402,20 +423,20 @@ def test_silencing_a_critic_changes_nothing_but_itself(trained: Store) -> None:
     """An answer does not depend on what was silenced before it."""
     (target,) = small_targets()
     phase = module._Phase(trained, target)
-    cell = Cell("q1", "top", None, (0, 13))
-    fresh = phase.answer(cell, 1)
-    for other in (Cell("q2", "top", None, (1, 2, 3)), Cell("actor", "top", None, (5,))):
-        phase.answer(other, 1)
-    path = trained.phase(target.phase.key).path / "probes" / f"{cell.record(1)}.json"
+    cell = Cell("q1", "best", None, (0, 13), 5)
+    fresh = phase.answer(cell)
+    for other in (Cell("q2", "best", None, (1, 2, 3), 5), Cell("actor", "best", None, (5,), 5)):
+        phase.answer(other)
+    path = trained.phase(target.phase.key).path / "probes" / f"{cell.record}.json"
     path.unlink()
-    assert phase.answer(cell, 1) == fresh
+    assert phase.answer(cell) == fresh
 
 
 def test_a_second_call_measures_nothing(trained: Store, probed: list[Probed], monkeypatch: pytest.MonkeyPatch) -> None:
     def never(*args: Any, **kwargs: Any) -> Any:
         raise AssertionError("measured again")
 
-    for name in ("play", "measure", "silence"):
+    for name in ("play", "measure_network", "silence"):
         monkeypatch.setattr(module, name, never)
     monkeypatch.setattr(Gaussian, "critic_losses", never)
     assert probe(trained, small_targets(seeds=(0, 1)), REQUEST, quiet) == probed
@@ -448,7 +469,7 @@ def test_what_is_measured_before_ctrl_c_is_kept(
         probe(store, [target], REQUEST, stop)
     assert told[-1] == (10, 39)
     kept = {path.name: path.read_bytes() for path in (store.phase(target.phase.key).path / "probes").iterdir()}
-    assert len(kept) == 1 + len({cell.neurons for cell, _ in probed[0].answers[:10]})
+    assert len(kept) == 3 + len({cell.neurons for cell, _ in probed[0].answers[:10]})
     assert probe(store, [target], REQUEST, quiet) == probed[:1]
     assert all(
         (store.phase(target.phase.key).path / "probes" / name).read_bytes() == data for name, data in kept.items()
@@ -457,7 +478,7 @@ def test_what_is_measured_before_ctrl_c_is_kept(
 
 def test_a_damaged_record_is_measured_again(trained: Store, probed: list[Probed]) -> None:
     target = probed[0].target
-    for name in (scores_record(target), probed[0].answers[3][0].record(6)):
+    for name in (scores_record(target, "q2"), probed[0].answers[3][0].record):
         path = trained.phase(target.phase.key).path / "probes" / f"{name}.json"
         whole = path.read_bytes()
         path.write_bytes(whole[: len(whole) // 2])
@@ -489,13 +510,13 @@ def test_what_is_missing_is_named(tmp_path: Path) -> None:
         ("agent.safetensors", ("actor",), "the agent of phase"),
         (
             f"evaluations/{target.rollouts.id}.safetensors",
-            ALL,
+            ("actor",),
             "the evaluation reach.rollouts.20.train, step by step, of",
         ),
     ):
         (folder.path / name).rename(tmp_path / "away")
         if "evaluations" in name:
-            (folder.path / "probes" / f"{scores_record(target)}.json").unlink()
+            (folder.path / "probes" / f"{scores_record(target, 'actor')}.json").unlink()
         with pytest.raises(PhaseError, match=words) as error:
             probe(store, [target], Request(networks, (1,), episodes=1, draws=1), quiet)
         assert str(folder.path) in str(error.value)

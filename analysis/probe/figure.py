@@ -11,15 +11,16 @@ from matplotlib.figure import Figure as Canvas
 from analysis.document import Picture
 from analysis.drawing import STYLE, WIDTH, render
 from analysis.palette import BLUE, GREY, ORANGE, Look
-from analysis.probe_frames import GROUP, ambiguous
+from analysis.probe.frames import GROUP, ambiguous
 from analysis.statistics import summary
 
 LOOKS = {
-    "top": ("best-scored", Look(BLUE, "o")),
+    "best": ("best-scored", Look(BLUE, "o")),
     "random": ("random", Look(GREY, "s", "--")),
-    "bottom": ("worst-scored", Look(ORANGE, "v", "-.")),
+    "worst": ("worst-scored", Look(ORANGE, "v", "-.")),
 }
-LABELS = {"actor": "drop of success", "q1": "change of Q1 (std)", "q2": "change of Q2 (std)"}
+LABELS = {"success": "drop of success", "score": "drop of raw score"}
+"""Of the actor, by what its task is judged by."""
 ROW = GROUP[:-1]
 """What a row of panels has in common; a column is a network."""
 
@@ -36,7 +37,7 @@ def probe_figure(cells: pd.DataFrame) -> Picture:
             identity = dict(zip(ROW, names, strict=True))
             words = ", ".join(str(identity[name]) for name in ("task", *ambiguous(cells)))
             for network, axes in zip(networks, line, strict=True):
-                _draw(axes, group[group["network"] == network], network)
+                _draw(axes, group[group["network"] == network], network, str(identity["measure"]))
                 axes.set_title(f"{words}: {network} (n={group['seed'].nunique()})")
                 axes.set_xlabel(f"neurons silenced, of {identity['neurons']}")
         handles, labels = panels[0, 0].get_legend_handles_labels()
@@ -44,7 +45,7 @@ def probe_figure(cells: pd.DataFrame) -> Picture:
         return render("probe", "Silenced neurons", _caption(cells, networks), canvas)
 
 
-def _draw(axes: Axes, cells: pd.DataFrame, network: str) -> None:
+def _draw(axes: Axes, cells: pd.DataFrame, network: str, measure: str) -> None:
     whole = cells[cells["choice"] == "none"]
     for choice, (label, look) in LOOKS.items():
         # Nothing silenced is the first point of every line of a seed that has the others.
@@ -63,15 +64,15 @@ def _draw(axes: Axes, cells: pd.DataFrame, network: str) -> None:
             axes.plot(counts, by_seed.to_numpy(), linestyle="", markersize=2.2, alpha=0.55, **style)
     axes.set_xlim(left=0)
     axes.set_xticks(sorted(set(cells["count"])))
-    axes.set_ylabel(LABELS.get(network, f"change of {network}"))
-    if network == "actor":
+    axes.set_ylabel(LABELS[measure] if network == "actor" else f"change of {network.upper()} (std)")
+    if network == "actor" and measure == "success":
         axes.set_ylim(min(0.0, float(cells["effect"].min())) - 0.04, 1.04)
 
 
 def _caption(cells: pd.DataFrame, networks: list[str]) -> list[str]:
     notes = ["Best-scored, random and worst-scored neurons of one network silenced in trained first phases."]
     if "actor" in networks:
-        notes.append("Actor: by how much the success rate on the first task drops.")
+        notes.append("Actor: by how much the success rate on the first task drops, or a game's mean raw score.")
     if set(networks) - {"actor"}:
         notes.append("Critics: mean change of Q on the first task's transitions, in standard deviations of Q.")
     if int(cells.groupby([*ROW, "network"])["seed"].nunique().max()) > 1:

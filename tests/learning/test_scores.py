@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from nbsp_ray.methods._scores import (
+from nbsp_ray.learning.scores import (
     Stream,
     first_of_each_layer,
     measure,
@@ -64,7 +64,7 @@ def test_accuracy_and_score_are_the_papers(problem: tuple[np.ndarray, np.ndarray
     assert (found.near_constant | ~found.constant).all()
     assert not (found.below_constant & found.constant).any() or not found.defined
     q_bar = sum(Fraction(float(value)) for value in q) / len(q)
-    assert found.good_share == pytest.approx(sum(Fraction(float(value)) > q_bar for value in q) / len(q))
+    assert found.positive_share == pytest.approx(sum(Fraction(float(value)) > q_bar for value in q) / len(q))
     assert found.defined == (len(set(q.tolist())) > 1)
 
 
@@ -111,7 +111,7 @@ def test_a_literal_example() -> None:
     assert found.balanced.tolist() == pytest.approx([5 / 6, 0.5, 0.5, 0.25, 0.75])
     assert score(found.balanced).tolist() == pytest.approx([5 / 6, 0.5, 0.5, 0.75, 0.75])
     assert found.constant.tolist() == [False, True, True, False, False]
-    assert found.good_share == pytest.approx(0.4)
+    assert found.positive_share == pytest.approx(0.4)
     assert rank_by_score(score(found.accuracy), found.constant).tolist() == [0, 3, 4, 1, 2]
 
 
@@ -133,7 +133,7 @@ def test_a_neuron_that_fires_once_passes_for_one_that_varies_and_is_counted() ->
     informative[:6_766] = 1  # of 9,010, and it is silent on 743 of the 990 others
     informative[9_010 + 743 :] = 1
     found = measure(stream_of(np.stack([once, late, dead, informative], axis=1), 4096), q)
-    assert found.good_share == 0.901
+    assert found.positive_share == 0.901
     assert score(found.accuracy).tolist() == pytest.approx([0.9009, 0.9011, 0.9010, 0.7509])
     assert score(found.balanced)[[0, 2, 3]].tolist() == pytest.approx(
         [0.5 + 0.5 / 9_010, 0.5, (6_766 / 9_010 + 743 / 990) / 2]
@@ -189,14 +189,14 @@ def test_a_constant_criterion_defines_nothing(q: list[float], share: float) -> N
     activations = np.random.default_rng(0).random((6, 3)).astype(np.float32)
     found = measure(stream_of(activations), np.array(q))
     assert not found.defined
-    assert found.good_share in (share, 1 - share)
+    assert found.positive_share in (share, 1 - share)
 
 
 def test_a_real_criterion_is_compared_with_its_mean() -> None:
     q = np.array([10.0, 0.0, 0.0, 2.0])  # q_bar = 3
     activations = np.array([[1], [0], [0], [0]], np.float32)
     found = measure(stream_of(activations), q)
-    assert found.good_share == 0.25
+    assert found.positive_share == 0.25
     assert found.accuracy.tolist() == [1.0]
 
 

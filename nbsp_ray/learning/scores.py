@@ -1,14 +1,26 @@
 """RL skill neurons: how well a neuron's activation tells good steps from others (Eq. 1-4), and which are chosen.
 
-Pure NumPy on streams of activations: two passes (means, then counts), O(neurons) memory.
+Pure NumPy on streams of activations: two passes (means, then counts), O(neurons) memory. What freezes neurons and what
+silences them both measure and rank here.
 """
+
+from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 import numpy.typing as npt
 
+if TYPE_CHECKING:
+    from nbsp_ray.learning.agent import Agent
+    from nbsp_ray.learning.rollouts import Rollouts
+
+Kind = Literal["paper", "balanced", "dormant", "importance"]
+"""What neurons are ranked by: Eq. 4, its balanced form, how little they are active, or Taylor importance."""
+BLOCK = 4096
+"""Scoring steps per forward pass."""
 Floats = npt.NDArray[np.floating]
 Bools = npt.NDArray[np.bool_]
 Ints = npt.NDArray[np.int64]
@@ -34,18 +46,18 @@ class Agreement:
     """Mean of the hit rates on good and on other steps (N,)."""
     active_share: Floats
     """Share of the steps with a(t) > a_bar (N,)."""
-    good_share: float
+    positive_share: float
     """p, the share of steps with q(t) > q_bar; 0 or 1 if q is constant, and then the scores mean nothing."""
 
     @property
     def defined(self) -> bool:
         """Whether q varied at all."""
-        return 0 < self.good_share < 1
+        return 0 < self.positive_share < 1
 
     @property
     def below_constant(self) -> Bools:
         """Neurons whose score by Eq. 4 is below max(p, 1 - p), that of a neuron which never changes (N,)."""
-        of_constant = max(self.good_share, 1 - self.good_share)
+        of_constant = max(self.positive_share, 1 - self.positive_share)
         return score(self.accuracy).round(12) < round(of_constant, 12)
 
     @property
@@ -80,8 +92,36 @@ def measure(stream: Stream, q: npt.NDArray[np.generic]) -> Agreement:
         balanced=(hits_good / max(1, good.sum()) + hits_other / max(1, (~good).sum())) / 2,
         # Active on other steps is what is no hit there.
         active_share=(hits_good + (~good).sum() - hits_other) / steps,
-        good_share=float(good.mean()),
+        positive_share=float(good.mean()),
     )
+
+
+def measure_network(agent: Agent, network: str, rollouts: Rollouts, steps: Ints | None = None) -> Agreement:
+    """Compare the neurons of `actor`, `q1` or `q2` with q on all steps, or on `steps` by their ascending numbers."""
+
+    def stream() -> Iterable[Floats]:
+        return (agent.neuron_activations(network, *block) for block in rollouts.blocks(BLOCK, steps))
+
+    return measure(stream, rollouts.criterion if steps is None else rollouts.criterion[steps])
+
+
+def values(kind: Kind, agreement: Agreement, layer: Ints, importance: Floats | None = None) -> Floats:
+    """What neurons are ranked by (N,): the higher, the sooner selected. `layer` (N,) is the hidden layer of each."""
+    if kind == "importance":
+        assert importance is not None
+        return importance
+    if kind == "dormant":
+        return -_dormancy(agreement.mean, layer)
+    return score(agreement.balanced if kind == "balanced" else agreement.accuracy)
+
+
+def rank(kind: Kind, agreement: Agreement, layer: Ints, importance: Floats | None = None) -> Ints | None:
+    """All neurons, in the order in which they are selected; None if the score is undefined, as q is constant."""
+    if kind == "dormant":
+        return rank_by_dormancy(agreement.mean, agreement.constant, layer)
+    if kind != "importance" and not agreement.defined:
+        return None
+    return rank_by_score(values(kind, agreement, layer, importance), agreement.constant)
 
 
 def score(accuracy: Floats) -> Floats:
@@ -100,8 +140,12 @@ def rank_by_score(scores: Floats, constant: Bools) -> Ints:
 
 def rank_by_dormancy(mean_activation: Floats, constant: Bools, layer: Ints) -> Ints:
     """All neurons, the least active first: constant ones, then by mean activation over that of their layer."""
+    return np.lexsort((_dormancy(mean_activation, layer), ~constant))
+
+
+def _dormancy(mean_activation: Floats, layer: Ints) -> Floats:
     layer_mean = (np.bincount(layer, mean_activation) / np.bincount(layer))[layer]
-    return np.lexsort((mean_activation / np.where(layer_mean > 0, layer_mean, 1), ~constant))
+    return np.asarray(mean_activation / np.where(layer_mean > 0, layer_mean, 1))
 
 
 def rank_at_random(constant: Bools, among: str, generator: np.random.Generator) -> Ints:

@@ -1,35 +1,35 @@
-"""What a probe asks and keeps: the causal test of the neuron scores, `nbsp-ray probe`.
+"""What a probe asks and keeps.
 
 A trained first phase has neurons of one network silenced (their activation is 0): the best-scored ones, as many at
-random, or the worst-scored ones; then it is measured again. Here stands which neurons these are, what an answer is
-called in the store, and when the ranking means something. `nbsp_ray.learning.probe` measures. Knows neither torch nor
-pandas.
+random, or the worst-scored ones; then it is measured again. This module says which neurons these are, and what an
+answer is called in the store. It knows neither torch nor pandas.
 """
 
 import hashlib
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
 import numpy as np
 import numpy.typing as npt
 
-from nbsp_ray.benchmarks import get_benchmark
+from nbsp_ray.benchmarks import PixelSpaces, get_benchmark
 from nbsp_ray.config import Settings, SkillNeurons, Sweep
 from nbsp_ray.errors import ConfigError, did_you_mean
+from nbsp_ray.learning.scores import Kind, rank_at_random
 from nbsp_ray.learning.seeding import Stream, generator
 from nbsp_ray.methods import NETWORKS, PARTS
-from nbsp_ray.methods._scores import Agreement, rank_at_random, rank_by_dormancy, rank_by_score, score
 from nbsp_ray.plan import EvaluationSpec, PlannedPhase, canonical, make_plan, resolve_counts
 from nbsp_ray.store import Store
 
-PROBE_VERSION = 1
+PROBE_VERSION = 2
 """Raise it by hand when the same probe gives other numbers than before; older records are then left unread."""
-TRANSITIONS = 10_000
+EPISODES = {"success": 50, "score": 5}
+"""Of the first task, for each choice of neurons, by what it is judged by: a whole game takes thousands of env steps."""
+TRANSITIONS = {"vectors": 10_000, "frames": 1_000}
 """Of D_pre, on which a critic's values are compared (all, if it has fewer)."""
-Choice = Literal["none", "top", "random", "bottom"]
-Kind = Literal["paper", "balanced", "dormant"]
+Choice = Literal["none", "best", "random", "worst"]
 Ints = npt.NDArray[np.int64]
 
 
@@ -40,9 +40,12 @@ class Request:
     networks: tuple[str, ...]
     counts: tuple[SkillNeurons, ...]
     """Of each network: a count, or a fraction of its hidden neurons."""
-    episodes: int
+    episodes: int | None
+    """None: as many as `EPISODES` says."""
     draws: int
     """Random choices of each count."""
+    scores: tuple[Kind, ...] = ()
+    """What neurons are ranked by, each in turn; none given: each sweep's own `method.score`."""
 
 
 def read_networks(words: Sequence[str]) -> tuple[str, ...]:
@@ -51,16 +54,29 @@ def read_networks(words: Sequence[str]) -> tuple[str, ...]:
     Raises:
         ConfigError: a word that is none of these.
     """
-    wanted = [word.strip() for text in words for word in text.split(",")]
     known = (*NETWORKS, *PARTS)
-    for word in wanted:
-        if word not in known:
-            raise ConfigError(
-                f"--network: no network {word!r}{did_you_mean(word, known)}; there are {', '.join(NETWORKS)}, "
-                "and critic for both Q"
-            )
+    wanted = _read_words("--network", "network", words, known, f"{', '.join(NETWORKS)}, and critic for both Q")
     found = {network for word in wanted or NETWORKS for network in PARTS.get(word, (word,))}
     return tuple(network for network in NETWORKS if network in found)
+
+
+def read_scores(words: Sequence[str]) -> tuple[Kind, ...]:
+    """Ways to rank neurons, also with commas between, each once; none given: none.
+
+    Raises:
+        ConfigError: a word that is no way to rank them.
+    """
+    known: tuple[Kind, ...] = get_args(Kind)
+    wanted = _read_words("--score", "score", words, known, ", ".join(known))
+    return tuple(kind for kind in known if kind in wanted)
+
+
+def _read_words(option: str, what: str, words: Sequence[str], known: Sequence[str], there_are: str) -> list[str]:
+    wanted = [word.strip() for text in words for word in text.split(",")]
+    for word in wanted:
+        if word not in known:
+            raise ConfigError(f"{option}: no {what} {word!r}{did_you_mean(word, known)}; there are {there_are}")
+    return wanted
 
 
 def read_counts(text: str) -> tuple[SkillNeurons, ...]:
@@ -95,11 +111,10 @@ def _read_count(text: str) -> SkillNeurons:
 
 @dataclass(frozen=True)
 class Target:
-    """A first phase, and how a sweep scores its neurons."""
+    """A first phase, and how its neurons are ranked."""
 
     phase: PlannedPhase
     kind: Kind
-    """The sweep's `method.score`."""
     rollouts: EvaluationSpec
     """The evaluation whose steps the neurons are scored on."""
     layers: tuple[int, ...]
@@ -113,6 +128,17 @@ class Target:
         return f"{self.phase.spec.task}, seed {self.phase.spec.seed}"
 
     @property
+    def measure(self) -> Literal["success", "score"]:
+        """What an episode of its task is judged by."""
+        return get_benchmark(self.phase.spec.benchmark).measure
+
+    @property
+    def transitions(self) -> int:
+        """Of D_pre, on which its critics are compared."""
+        spaces = get_benchmark(self.phase.spec.benchmark).task_spaces(self.phase.spec.task)
+        return TRANSITIONS["frames" if isinstance(spaces, PixelSpaces) else "vectors"]
+
+    @property
     def neurons(self) -> int:
         """N, the hidden neurons of one network."""
         return sum(self.layers)
@@ -124,25 +150,26 @@ class Target:
 
 
 def find_targets(name: str, sweeps: Iterable[Sweep], request: Request) -> list[Target]:
-    """Every first phase of the sweeps, once for each way of scoring it.
+    """Every first phase of the sweeps, once for each way of ranking its neurons; those of one phase in a row.
 
     Raises:
         ConfigError: more neurons are to be silenced than a network has.
     """
-    found: dict[tuple[str, str, str], Target] = {}
+    found: dict[tuple[str, str], dict[Kind, Target]] = {}
     for sweep in sweeps:
         layers = get_benchmark(sweep.benchmark).layers(sweep.sac)
         selected = [resolve_counts(count, layers)[NETWORKS[0]] for count in sweep.skill_neurons]
         for phase in make_plan(name, [sweep]).phases.values():
             if phase.spec.index == 0:
                 (rollouts,) = (one for one in phase.evaluations.values() if one.mode == "rollouts")
-                place = (phase.key, sweep.method.score, rollouts.id)
-                before = found[place].selected if place in found else ()
-                counts = tuple(dict.fromkeys((*before, *selected)))
-                found[place] = Target(phase, sweep.method.score, rollouts, layers, counts)
-    for target in found.values():
+                own = found.setdefault((phase.key, rollouts.id), {})
+                for kind in request.scores or (sweep.method.score,):
+                    before = own[kind].selected if kind in own else ()
+                    own[kind] = Target(phase, kind, rollouts, layers, tuple(dict.fromkeys((*before, *selected))))
+    targets = [target for own in found.values() for target in own.values()]
+    for target in targets:
         resolve(request, target)
-    return list(found.values())
+    return targets
 
 
 def resolve(request: Request, target: Target) -> list[int]:
@@ -173,6 +200,10 @@ def is_ready(target: Target, store: Store) -> bool:
 class NetworkScores(Settings):
     """How the neurons of one network rank on the steps of a first phase's final evaluation."""
 
+    steps: int
+    """T, its env steps."""
+    positive_share: float
+    """p, the share of these steps with q(t) > q_bar; 0 if q is constant."""
     ranking: tuple[int, ...] | None
     """All neurons, in the order in which a method would select them; None if the score is undefined."""
     score: tuple[float, ...]
@@ -182,49 +213,14 @@ class NetworkScores(Settings):
     dead: tuple[int, ...]
     """Those of them whose activation is 0 at all steps."""
     split_half: float | None
-    """Spearman's rank correlation of the score on the odd and on the even episodes (where episodes differ in length: on
-    odd and even ones of as many equal parts of the steps); None if it is undefined."""
+    """Spearman's rank correlation of the score on the odd and on the even episodes; None if it is undefined, and of
+    `importance`, which is measured on D_pre."""
     split_half_neurons: int
     """Neurons that it rests on: those constant in neither half."""
 
 
-class Scores(Settings):
-    """How the neurons of all networks of one first phase rank."""
-
-    kind: Kind
-    rollouts: str
-    """The evaluation's id."""
-    steps: int
-    """T, its env steps."""
-    success_share: float
-    """p, the share of its steps in the success state."""
-    networks: dict[str, NetworkScores]
-
-
-def values(kind: Kind, agreement: Agreement, layer: Ints) -> npt.NDArray[np.floating]:
-    """What neurons are ranked by (N,): the higher, the sooner selected."""
-    if kind == "dormant":
-        layer_mean = (np.bincount(layer, agreement.mean) / np.bincount(layer))[layer]
-        return np.asarray(-agreement.mean / np.where(layer_mean > 0, layer_mean, 1))
-    return score(agreement.balanced if kind == "balanced" else agreement.accuracy)
-
-
-def rank(kind: Kind, agreement: Agreement, layer: Ints) -> Ints | None:
-    """All neurons as a mask with that score would take them; None if the score is undefined, as q is constant."""
-    if kind == "dormant":
-        return rank_by_dormancy(agreement.mean, agreement.constant, layer)
-    return rank_by_score(values(kind, agreement, layer), agreement.constant) if agreement.defined else None
-
-
-def spearman(one: npt.NDArray[np.floating], other: npt.NDArray[np.floating]) -> float | None:
-    """Spearman's rank correlation of two (n,), ties at their mean rank; None where it is undefined."""
-    from scipy.stats import rankdata
-
-    # Rounded, as k/T and 1 - (T - k)/T are one score but not always one float.
-    ranks = [rankdata(each.round(12)) for each in (one, other)]
-    if len(one) < 3 or any(np.ptp(each) == 0 for each in ranks):
-        return None
-    return float(np.corrcoef(*ranks)[0, 1])
+Scores = Mapping[str, NetworkScores]
+"""By network."""
 
 
 # Which neurons are silenced
@@ -240,17 +236,21 @@ class Cell:
     """The number of a random choice."""
     neurons: tuple[int, ...]
     """In ascending order."""
+    effort: int
+    """Episodes that the actor plays, or transitions on which a critic's values are compared."""
 
     @property
     def words(self) -> str:
         """For people."""
-        which = {"top": "best-scored ", "bottom": "worst-scored ", "random": "random ", "none": ""}[self.choice]
+        which = {"best": "best-scored ", "worst": "worst-scored ", "random": "random ", "none": ""}[self.choice]
         return f"{len(self.neurons)} {which}neurons of {self.network} silenced"
 
-    def record(self, episodes: int) -> str:
+    @property
+    def record(self) -> str:
         """The answer's name in the phase's folder: a digest of what it is a function of, beside the phase."""
-        effort = {"episodes": episodes} if self.network == "actor" else {"transitions": TRANSITIONS}
-        content = {"version": PROBE_VERSION, "network": self.network, "neurons": self.neurons, **effort}
+        content = {
+            "version": PROBE_VERSION, "network": self.network, "neurons": self.neurons, "effort": self.effort
+        }  # fmt: skip
         return f"{self.network}.{len(self.neurons)}.{hashlib.sha256(canonical(content)).hexdigest()[:16]}"
 
 
@@ -260,40 +260,46 @@ class Answer(Settings):
     network: str
     neurons: tuple[int, ...]
     success: tuple[int, ...] = ()
-    """Actor: 1 for each episode of the first task that succeeded."""
+    """Actor, on a task judged by success: 1 for each episode that succeeded."""
+    env_return: tuple[float, ...] = ()
+    """Actor, on a game: the raw return of each whole game."""
+    env_steps: int = 0
+    """Actor: played in all of them."""
     value_change: float | None = None
     """Critic: mean |Q' - Q| / std Q over transitions of D_pre, Q' the silenced network; None if Q is constant."""
     td_error: float | None = None
     """Critic: mean |Q' - y| / std Q on the same transitions, y from the whole networks; None if Q is constant."""
 
 
-def scores_record(target: Target) -> str:
-    """The name of the scores in the phase's folder."""
+def scores_record(target: Target, network: str) -> str:
+    """The name of the scores of one network in the phase's folder."""
     content = {"version": PROBE_VERSION, "score": target.kind, "rollouts": target.rollouts.id}
-    return f"scores.{target.kind}.{hashlib.sha256(canonical(content)).hexdigest()[:16]}"
+    return f"scores.{target.kind}.{network}.{hashlib.sha256(canonical(content)).hexdigest()[:16]}"
 
 
 def cells(target: Target, scores: Scores, request: Request) -> Iterator[Cell]:
     """Everything to measure: nothing silenced first, then each count's best-scored, random and worst-scored neurons.
 
     Random and worst-scored ones are taken among those that are not constant; a count above these goes on with the
-    constant ones. Random choices of one draw are nested. Where the score is undefined, only random ones are left.
+    constant ones. Random choices of one draw are nested, and the same whatever neurons are ranked by. Where the score
+    is undefined, only random ones are left.
     """
+    episodes = request.episodes or EPISODES[target.measure]
     for network in request.networks:
-        found = scores.networks[network]
-        yield Cell(network, "none", None, ())
+        found, effort = scores[network], episodes if network == "actor" else target.transitions
+        yield Cell(network, "none", None, (), effort)
         rankings = [*_scored(found), *_random(target, network, found, request.draws)]
         for count in resolve(request, target):
             for choice, draw, order in rankings:
-                yield Cell(network, choice, draw, tuple(sorted(int(neuron) for neuron in order[:count])))
+                yield Cell(network, choice, draw, tuple(sorted(int(neuron) for neuron in order[:count])), effort)
 
 
 def _scored(found: NetworkScores) -> Iterator[tuple[Choice, None, Sequence[int]]]:
     if found.ranking is not None:
         constant = set(found.constant)
         worst = [neuron for neuron in reversed(found.ranking) if neuron not in constant]
-        yield "top", None, found.ranking
-        yield "bottom", None, [*worst, *found.constant]
+        yield "best", None, found.ranking
+        yield "worst", None, [*worst, *found.constant]
 
 
 def _random(
@@ -302,8 +308,8 @@ def _random(
     constant = np.zeros(target.neurons, dtype=np.bool_)
     constant[list(found.constant)] = True
     for draw in range(draws):
-        chance = generator(target.phase.spec.seed, 0, Stream.PROBE_NEURONS, NETWORKS.index(network), draw)
-        yield "random", draw, rank_at_random(constant, "active", chance).tolist()
+        rng = generator(target.phase.spec.seed, 0, Stream.PROBE_NEURONS, NETWORKS.index(network), draw)
+        yield "random", draw, rank_at_random(constant, "active", rng).tolist()
 
 
 @dataclass(frozen=True)

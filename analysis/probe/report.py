@@ -4,11 +4,14 @@
 
     <folder>/probe.md                  the page
             /tables/probe.csv          every measurement, unrounded
+                   _contrasts.csv      best and worst minus random neurons, by first phase, score and share
             /tables/probe_<table>.csv  the tables on the page
             /figures/probe.svg .pdf .png
 """
 
-from collections.abc import Callable, Iterator, Sequence
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
@@ -18,12 +21,10 @@ from analysis import markdown
 from analysis.cells import NONE, Cells, number
 from analysis.document import Block, Bullets, Heading, Paragraph, Picture, TextTable
 from analysis.metrics import LEARNT
-from analysis.probe_frames import GROUP, Probe, Row, ambiguous, effects
+from analysis.probe.frames import GROUP, Probe, Row, ambiguous, effects
 from analysis.shown import Shown
+from analysis.words import NORMALISED
 from nbsp_ray.store import Files
-
-CHOICES = {"top": "best", "random": "random", "bottom": "worst"}
-
 
 # Tables
 
@@ -31,62 +32,97 @@ CHOICES = {"top": "best", "random": "random", "bottom": "worst"}
 def show_probe(probe: Probe) -> list[Shown]:
     """Every table that has rows."""
     found = effects(probe.cells)
-    shown = [_show_effects(found, probe, actor=True), _show_effects(found, probe, actor=False)]
-    shown += [_show_scores(probe), _show_overlap(probe)]
+    shown = [_show_effects(found, probe, what) for what in EFFECTS] + [_show_scores(probe), _show_overlap(probe)]
     return [table for table in shown if len(table.data)]
 
 
-def _show_effects(found: pd.DataFrame, probe: Probe, *, actor: bool) -> Shown:
-    data = found[(found["network"] == "actor") == actor].reset_index(drop=True)
+@dataclass(frozen=True)
+class Effect:
+    """A table of what silencing breaks."""
+
+    title: str
+    value: str
+    """The measure in its cells."""
+    change: str
+    """The measure in brackets behind it."""
+    words: str
+    """The effect, for people."""
+    note: str
+    """What the cells are; `{played}` is how much the agent played."""
+    differences: Mapping[str, str]
+    """Best and worst against random neurons: the statistic of `effects`, and what stands behind the heading."""
+
+
+DIFFERENCE = {"minus_random": ""}
+PLAYED = "stochastic policy; not the episodes on which the neurons were scored, and the same ones in every row"
+EFFECTS: Mapping[str, Effect] = {
+    "actor": Effect(
+        "Silencing neurons of the actor", "success", "drop", "drop",
+        f"Success rate on the first task ({{played}}, {PLAYED}), in brackets the drop against the whole network.",
+        DIFFERENCE,
+    ),
+    "actor_games": Effect(
+        "Silencing neurons of the actor (games)", "env_return", "drop", "drop of the raw score",
+        f"Mean raw score of the first game ({{played}}, {PLAYED}), in brackets the drop against the whole network. "
+        f"{NORMALISED}",
+        DIFFERENCE | {"minus_random_normalised": ", normalised"},
+    ),
+    "critics": Effect(
+        "Silencing neurons of the critics", "value_change", "td_change", "change of Q",
+        "Silencing neurons of a critic cannot change how the agent acts, so this is what the critic loses: mean "
+        "|Q' - Q| over transitions of the first task's buffer, Q' the silenced network, in standard deviations of Q; "
+        "in brackets the change of the mean TD error |Q - y|, in the same unit, targets y from the whole networks.",
+        DIFFERENCE,
+    ),
+}  # fmt: skip
+
+
+def _tables(data: pd.DataFrame) -> "pd.Series[str]":
+    """Which of `EFFECTS` each row belongs to."""
+    actor = data["measure"].map({"success": "actor", "score": "actor_games"})
+    return actor.where(data["network"] == "actor", "critics")
+
+
+def _show_effects(found: pd.DataFrame, probe: Probe, name: str) -> Shown:
+    effect, data = EFFECTS[name], found[_tables(found) == name].reset_index(drop=True)
     many = ambiguous(probe.cells)
     lines: list[Row] = []
     for names, group in data.groupby([*GROUP, "count"], sort=False):
         identity = dict(zip([*GROUP, "count"], names, strict=True))
         by_choice = {str(row["choice"]): row for row in _records(group)}
-        line: Row = {"task": _task(identity, many)} | ({} if actor else {"network": identity["network"]})
+        line: Row = {"task": _task(identity, many)} | ({"network": identity["network"]} if name == "critics" else {})
         line["silenced"] = f"{identity['count']} of {identity['neurons']}"
         line["seeds"] = max(row["seeds"] for row in by_choice.values())
-        for choice, title in CHOICES.items():
+        for choice in ("best", "random", "worst"):
             row = by_choice.get(choice) or by_choice.get("none")
-            line[title] = NONE if row is None else _success(row) if actor else _change(row)
+            line[choice] = (
+                NONE if row is None else f"{_mean(row, effect.value)} ({number(row[f'{effect.change}_mean'])})"
+            )
             if row is not None and row["seeds"] < line["seeds"]:
-                line[title] += f" (n={row['seeds']})"
-        for choice, title in (("top", "best minus random"), ("bottom", "worst minus random")):
-            line[title] = _difference(by_choice[choice]) if choice in by_choice else NONE
+                line[choice] += f" (n={row['seeds']})"
+        for statistic, which in effect.differences.items():
+            for choice in ("best", "worst"):
+                heading = f"{choice} minus random{which}"
+                line[heading] = _difference(by_choice[choice], statistic) if choice in by_choice else NONE
         lines.append(line)
-    if actor:
-        return Shown("probe_actor", "Silencing neurons of the actor", data, _frame(lines), _actor_notes(probe))
-    return Shown("probe_critics", "Silencing neurons of the critics", data, _frame(lines), _critic_notes(probe))
+    return Shown(f"probe_{name}", effect.title, data, _frame(lines), _effect_notes(probe, name))
 
 
 def _frame(lines: Sequence[Row]) -> pd.DataFrame:
     return pd.DataFrame(lines).astype(str)
 
 
-def _actor_notes(probe: Probe) -> list[str]:
-    return [
-        f"Success rate on the first task ({probe.request.episodes} episodes, stochastic policy; not the episodes on "
-        "which the neurons were scored, and the same ones in every row), in brackets the drop against the whole "
-        "network.",
-        *_common_notes(probe, "drop"),
-    ]
-
-
-def _critic_notes(probe: Probe) -> list[str]:
-    return [
-        "Silencing neurons of a critic cannot change how the agent acts, so this is what the critic loses: mean "
-        "|Q' - Q| over transitions of the first task's buffer, Q' the silenced network, in standard deviations of Q; "
-        "in brackets the change of the mean TD error |Q - y|, in the same unit, targets y from the whole networks.",
-        *_common_notes(probe, "change of Q"),
-    ]
-
-
-def _common_notes(probe: Probe, what: str) -> list[str]:
+def _effect_notes(probe: Probe, name: str) -> list[str]:
+    effect, cells = EFFECTS[name], probe.cells[_tables(probe.cells) == name]
+    episodes, env_steps = " or ".join(map(str, sorted(set(cells["episodes"])))), cells["env_steps"].mean()
+    played = f"{episodes} whole games, {env_steps:,.0f} env steps" if name == "actor_games" else f"{episodes} episodes"
     notes = [
+        effect.note.format(played=played),
         f"Silenced: activation set to 0. Best and worst: by score. Random: {probe.request.draws} draws, averaged "
         "within a seed. Random and worst neurons are taken from those that are not constant; where there are too few, "
         "constant ones follow.",
-        f"Minus random: difference of the {what}, paired by seed; above 0, these neurons matter more than random ones.",
+        f"Minus random: difference of the {effect.words}, paired by seed; above 0, these neurons matter more than "
+        "random ones.",
     ]
     if int(probe.cells.groupby(GROUP)["seed"].nunique().max()) > 1:
         notes.append("Mean ± standard error over seeds; in square brackets Student's 95 % interval.")
@@ -95,19 +131,11 @@ def _common_notes(probe: Probe, what: str) -> list[str]:
     return notes
 
 
-def _success(row: Cells) -> str:
-    return f"{_mean(row, 'success')} ({number(row['drop_mean'])})"
-
-
-def _change(row: Cells) -> str:
-    return f"{_mean(row, 'value_change')} ({number(row['td_change_mean'])})"
-
-
-def _difference(row: Cells) -> str:
-    text = number(row["minus_random_mean"])
-    if row["minus_random_n"] < 2:
+def _difference(row: Cells, name: str) -> str:
+    text = number(row.get(f"{name}_mean", math.nan))
+    if not row.get(f"{name}_n", 0) > 1:
         return text
-    return f"{text} [{number(row['minus_random_low'])}, {number(row['minus_random_high'])}]"
+    return f"{text} [{number(row[f'{name}_low'])}, {number(row[f'{name}_high'])}]"
 
 
 def _mean(row: Cells, name: str) -> str:
@@ -120,7 +148,7 @@ def _show_scores(probe: Probe) -> Shown:
         "task": partial(_task, many=ambiguous(probe.cells)),
         "seed": lambda row: str(row["seed"]),
         "network": lambda row: str(row["network"]),
-        "p": lambda row: number(row["success_share"]),
+        "p": lambda row: number(row["positive_share"]),
         "constant": lambda row: f"{_plus(row['constant_per_layer'])} of {_plus(row['layers'])}",
         "dead": lambda row: _plus(row["dead_per_layer"]),
         "selected": lambda row: str(row["selected"]),
@@ -128,14 +156,15 @@ def _show_scores(probe: Probe) -> Shown:
         "of these constant": lambda row: NONE if row["score_undefined"] else f"{row['selected_constant']:.0f}",
         "split-half": _reliability,
     }
-    kinds = " or ".join(f"`{kind}`" for kind in dict.fromkeys(probe.scores["score"]))
+    kinds = ", ".join(f"`{kind}`" for kind in dict.fromkeys(probe.scores["score"]))
     caption = [
-        f"How each first phase's neurons score (`method.score` {kinds}). p: share of the "
-        "scoring steps in the success state. Layers from the input. Constant: the same activation at all scoring "
-        "steps; dead: 0 at all. Selected: what the sweep's methods take (`skill_neurons`), best scores first.",
-        "Split-half: Spearman's rank correlation of the score on odd and on even episodes, over the n neurons that are "
-        "constant in neither half. Odd and even episodes have different goals, so it also asks for a score that does "
-        "not depend on the goal.",
+        f"How each first phase's neurons score ({kinds}). p: share of the scoring steps with q above its mean; q is "
+        "the success flag, of a game the raw score of the whole game. Layers from the input. Constant: the same "
+        "activation at all scoring steps; dead: 0 at all. Selected: what the sweep's methods take (`skill_neurons`), "
+        "best scores first.",
+        "Split-half: Spearman's rank correlation of the score on odd and on even episodes (whole games), over the n "
+        "neurons that are constant in neither half. Odd and even episodes have different goals, so it also asks for a "
+        "score that does not depend on the goal.",
     ]
     lines = [{title: cell(row) for title, cell in columns.items()} for row in _records(probe.scores)]
     return Shown("probe_scores", "The scores", probe.scores, _frame(lines), caption)
@@ -195,7 +224,7 @@ def cautions(probe: Probe) -> list[str]:
     undefined = probe.scores[probe.scores["score_undefined"]].drop_duplicates("key")
     if len(undefined):
         notes.append(
-            f"Score undefined, as the success flag is the same at all scoring steps: {_which(undefined)}. There is no "
+            f"Score undefined, as q is the same at all scoring steps: {_which(undefined)}. There is no "
             "best or worst; only random neurons were silenced, and its seeds are missing from the other columns."
         )
     if probe.unfinished:
@@ -222,16 +251,20 @@ def probe_blocks(probe: Probe, shown: Sequence[Shown], picture: Picture, title: 
         yield Heading(table.title)
         yield TextTable(table.text)
         yield Bullets(table.caption)
-    yield Paragraph("Every measurement is in `tables/probe.csv`, unrounded.")
+    yield Paragraph(
+        "Every measurement is in `tables/probe.csv`, unrounded; the effect of each first phase alone is in "
+        "`tables/probe_contrasts.csv`."
+    )
 
 
 def write_probe(probe: Probe, folder: str | Path, *, title: str) -> list[Path]:
     """Write the page, tables and figure of a probe into `folder`; the paths of its files, the page first."""
-    from analysis.probe_figure import probe_figure
+    from analysis.probe.figure import probe_figure
 
     shown, picture = show_probe(probe), probe_figure(probe.cells)
     page = markdown.render(probe_blocks(probe, shown, picture, title))
     contents = {"probe.md": page.encode(), "tables/probe.csv": _csv(probe.cells)}
+    contents["tables/probe_contrasts.csv"] = _csv(probe.contrasts)
     contents |= {f"tables/{table.name}.csv": _csv(table.data) for table in shown}
     contents |= {f"figures/{picture.name}.{kind}": getattr(picture, kind) for kind in ("svg", "pdf", "png")}
     files = Files(Path(folder))

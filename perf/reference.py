@@ -22,7 +22,7 @@ from contenders import (
 )
 
 from nbsp_ray.benchmarks import Spaces
-from nbsp_ray.config import Sac
+from nbsp_ray.config.schema import Sac
 
 
 class Cleanrl:

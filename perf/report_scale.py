@@ -17,8 +17,9 @@ from pathlib import Path
 import numpy as np
 
 import analysis
-from nbsp_ray.config import Sweep
-from nbsp_ray.plan import Plan, PlannedPhase, make_plan
+from nbsp_ray.config.schema import Sweep
+from nbsp_ray.plan.build import make_plan
+from nbsp_ray.specs import Plan, PlannedPhase
 from nbsp_ray.store import Store
 
 HORIZON = 500

@@ -18,11 +18,12 @@ from toy_phases import SMALL, run_whole
 from analysis.probe.figure import probe_figure
 from analysis.probe.frames import Probe, effects, overlap
 from analysis.probe.report import cautions, show_probe, write_probe
-from nbsp_ray import cli, listing
-from nbsp_ray.plan import make_plan
+from nbsp_ray.plan.build import make_plan
 from nbsp_ray.probe.request import Answer, Cell, NetworkScores, Probed, Request, find_targets
 from nbsp_ray.store import Store
 from nbsp_ray.sweepfile import load_sweep
+from nbsp_ray.verbs import listing
+from nbsp_ray.verbs import main as cli
 
 Run = Callable[..., tuple[int, str, str]]
 QUICK = ("--counts", "0,2,0.5", "--episodes", "4", "--draws", "2")
@@ -179,7 +180,7 @@ def test_a_root_without_anything_is_not_made(nbsp_ray: Run, tmp_path: Path) -> N
 
 def test_bad_usage_is_answered_without_torch(sweep: Path) -> None:
     code = (
-        "import sys; from nbsp_ray import cli; sys.argv = ['nbsp-ray', 'probe', 'little.yaml', '--counts', '99']\n"
+        "import sys; from nbsp_ray.verbs import main as cli; sys.argv = ['nbsp-ray', 'probe', 'little.yaml', '--counts', '99']\n"
         "try: cli.main()\n"
         "except SystemExit: print(*sorted({'torch', 'ray', 'pandas', 'matplotlib'} & set(sys.modules)))"
     )
@@ -234,8 +235,8 @@ def test_overlap_by_hand() -> None:
 
 
 def test_overlap_of_random_sets_is_at_chance() -> None:
-    chance = np.random.default_rng(0)
-    sets = [frozenset(chance.permutation(40)[:12].tolist()) for _ in range(200)]
+    rng = np.random.default_rng(0)
+    sets = [frozenset(rng.permutation(40)[:12].tolist()) for _ in range(200)]
     found = overlap(sets, (25, 15))
     assert found["shared"] == pytest.approx(found["shared_chance"], abs=0.005)
     assert found["shared_chance_in_layers"] == pytest.approx(found["shared_chance"], abs=0.005)
@@ -249,7 +250,7 @@ Effects = Mapping[str, float]
 def made_up(seed: int, success: Effects, change: Effects, *, defined: bool = True) -> Probed:
     """Four neurons, two of them silenced, with given results; `random` has draws 0 and 1."""
     sweep = SMALL | {"seeds": (seed,), "sac": {"hidden": LAYERS}, "skill_neurons": (0.5,)}
-    from nbsp_ray.config import Sweep
+    from nbsp_ray.config.schema import Sweep
 
     (target,) = find_targets("x", [Sweep.model_validate(sweep)], REQUEST)
     scores = NetworkScores(

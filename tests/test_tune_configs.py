@@ -10,10 +10,11 @@ import jsonschema
 import pytest
 
 from nbsp_ray.benchmarks import get_benchmark
-from nbsp_ray.config import Evaluation, Sweep
+from nbsp_ray.config.json_schema import json_schema
+from nbsp_ray.config.schema import Evaluation, Sweep
 from nbsp_ray.methods import get_method, methods
-from nbsp_ray.plan import Plan, make_plan
-from nbsp_ray.settings import json_schema
+from nbsp_ray.plan.build import make_plan
+from nbsp_ray.specs import Plan
 from nbsp_ray.sweepfile import load_sweep, own_settings
 
 FOLDER = Path(__file__).parents[1] / "tune_configs"

@@ -8,9 +8,9 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure as Canvas
 
-from analysis.document import Picture
-from analysis.drawing import STYLE, WIDTH, render
-from analysis.palette import BLUE, GREY, ORANGE, Look
+from analysis.blocks import Picture
+from analysis.figures.palette import BLUE, GREY, ORANGE, Look
+from analysis.figures.style import STYLE, WIDTH, render
 from analysis.probe.frames import GROUP, ambiguous
 from analysis.statistics import summary
 

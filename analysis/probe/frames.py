@@ -173,7 +173,7 @@ def _overlap_rows(probed: Sequence[Probed], request: Request) -> Iterator[Row]:
 
 
 def overlap(sets: Sequence[frozenset[int]], layers: Sequence[int]) -> dict[str, float]:
-    """How alike sets of k of N neurons are, over all pairs of them; `chance`: of sets drawn independently.
+    """How alike sets of k of N neurons are, over all pairs of them; `rng`: of sets drawn independently.
 
     Shared |A and B| / k is k / N by chance; if each set keeps its number in each layer, sum_l k_Al k_Bl / N_l / k. The
     Jaccard index of sets that share i is i / (2k - i), with i hypergeometric by chance.

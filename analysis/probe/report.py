@@ -17,12 +17,12 @@ from pathlib import Path
 
 import pandas as pd
 
-from analysis import markdown
-from analysis.cells import NONE, Cells, number
-from analysis.document import Block, Bullets, Heading, Paragraph, Picture, TextTable
+from analysis.blocks import Block, Bullets, Heading, Paragraph, Picture, TextTable
 from analysis.metrics import LEARNT
+from analysis.pages import markdown
 from analysis.probe.frames import GROUP, Probe, Row, ambiguous, effects
-from analysis.shown import Shown
+from analysis.tables.cells import NONE, Cells, number
+from analysis.tables.table import Shown
 from analysis.words import NORMALISED
 from nbsp_ray.store import Files
 

@@ -15,7 +15,7 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from nbsp_ray.config import Sac
+from nbsp_ray.config.schema import Sac
 from nbsp_ray.errors import ConfigError, NbspError, did_you_mean
 
 Observation = npt.NDArray[Any]

@@ -10,14 +10,14 @@ import numpy.typing as npt
 import torch
 
 from nbsp_ray.benchmarks import Action, AnySpaces, Observation, PixelSpaces
-from nbsp_ray.config import Sac
+from nbsp_ray.config.schema import Sac
 from nbsp_ray.learning.acting import CategoricalPolicy, GaussianPolicy, Policy
 from nbsp_ray.learning.categorical import Categorical
-from nbsp_ray.learning.execution import Due, Execution
+from nbsp_ray.learning.execution import Execution, PendingUpdate
 from nbsp_ray.learning.gaussian import Gaussian
 from nbsp_ray.learning.networks import Layout, activations
 from nbsp_ray.learning.replay import AnyReplay, Mixture, blank_batch
-from nbsp_ray.learning.sac import ADAM_BETAS, PARTS, Losses, Problem, Restraint, SacState, build_update
+from nbsp_ray.learning.sac import ADAM_BETAS, PARTS, Losses, SacLosses, SacState, UpdateRule, build_update
 
 NETWORKS = {"actor": ("actor", 0), "q1": ("critic", 0), "q2": ("critic", 1)}
 """Each network's part and its place among the members of that part's stack."""
@@ -49,7 +49,7 @@ class UpdateCounts:
         }
 
 
-def new_problem(sac: Sac, spaces: AnySpaces) -> Problem[Any]:
+def new_losses(sac: Sac, spaces: AnySpaces) -> SacLosses[Any]:
     """The losses and networks for such observations and actions."""
     return Categorical(sac, spaces) if isinstance(spaces, PixelSpaces) else Gaussian(sac, spaces)
 
@@ -67,7 +67,7 @@ class Agent:
 
     def __init__(self, sac: Sac, spaces: AnySpaces, device: torch.device, generator: np.random.Generator) -> None:
         self.sac, self.spaces, self.device = sac, spaces, device
-        self.problem = new_problem(sac, spaces)
+        self.problem = new_losses(sac, spaces)
         self._target_interval = target_interval(sac, spaces)
         self.updates = UpdateCounts()
         actor = self.problem.actor.initial(1, generator)
@@ -88,7 +88,7 @@ class Agent:
     def _stack(self, parameters: npt.NDArray[np.float32]) -> torch.Tensor:
         return torch.tensor(parameters, device=self.device).unsqueeze(0)
 
-    def restrain(self, restraints: Mapping[str, Restraint], execution: Execution | None = None) -> None:
+    def restrain(self, restraints: Mapping[str, UpdateRule], execution: Execution | None = None) -> None:
         """Build the update anew with a method's restraints on the parts `actor` and `critic`."""
         update = build_update(self.sac, self.problem, restraints)
         targets_always = self._target_interval <= 1
@@ -99,7 +99,7 @@ class Agent:
         batch = blank_batch(self.spaces, self.sac.batch_size, self.device)
         noise = torch.zeros(self._noise_shape, device=self.device)
         for with_actor in (True,) if self.sac.policy_frequency == 1 else (True, False):
-            self._execute.warm_up(self.state, [Due(batch, noise, with_actor, with_targets=True)])
+            self._execute.warm_up(self.state, [PendingUpdate(batch, noise, with_actor, with_targets=True)])
 
     def layout(self, network: str) -> Layout:
         """The layout of `actor`, `q1` or `q2`."""
@@ -127,12 +127,12 @@ class Agent:
         Both parts learn from one batch, unless they take theirs from different buffers. All batches are drawn first: no
         update changes what a later one is drawn from.
         """
-        due: list[Due] = []
+        due: list[PendingUpdate] = []
         while self.updates.critic < updates:
             due.append(self._draw(replay, generator, past(self.updates.critic)))
         return self._execute(self.state, due)
 
-    def _draw(self, replay: AnyReplay, generator: torch.Generator, past: Mapping[str, Mixture]) -> Due:
+    def _draw(self, replay: AnyReplay, generator: torch.Generator, past: Mapping[str, Mixture]) -> PendingUpdate:
         of_critic, of_actor = past.get("critic", replay), past.get("actor", replay)
         with_actor = self.updates.critic % self.sac.policy_frequency == 0
         batch = of_critic.sample(self.sac.batch_size, generator)
@@ -140,7 +140,9 @@ class Agent:
         apart = with_actor and of_actor is not of_critic
         actor_batch = of_actor.sample(self.sac.batch_size, generator) if apart else None
         self.updates.count(with_actor=with_actor, from_past=past)
-        return Due(batch, noise.to(self.device, non_blocking=True), with_actor, self._targets_due(), actor_batch)
+        return PendingUpdate(
+            batch, noise.to(self.device, non_blocking=True), with_actor, self._targets_due(), actor_batch
+        )
 
     def _targets_due(self) -> bool:
         """Whether the newest update ends an interval of the targets: a function of its number, so nothing to resume."""

@@ -15,7 +15,7 @@ from nbsp_ray.learning.agent import Agent
 from nbsp_ray.learning.evaluation import Episode, EpisodePlan, mean_return, play
 from nbsp_ray.learning.rollouts import GameRollouts, Rollouts, VectorRollouts, new_recorder
 from nbsp_ray.learning.seeding import Stream, generator
-from nbsp_ray.plan import EvaluationSpec, PhaseSpec
+from nbsp_ray.specs import EvaluationSpec, PhaseSpec
 from nbsp_ray.store import PhaseFolder
 
 

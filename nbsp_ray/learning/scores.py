@@ -33,7 +33,7 @@ ONE_SIDED = 0.99
 
 
 @dataclass(frozen=True)
-class Agreement:
+class NeuronStatistics:
     """How N neurons behave over T scoring steps."""
 
     mean: Floats
@@ -66,7 +66,7 @@ class Agreement:
         return np.maximum(self.active_share, 1 - self.active_share).round(12) >= ONE_SIDED
 
 
-def measure(stream: Stream, q: npt.NDArray[np.generic]) -> Agreement:
+def measure(stream: Stream, q: npt.NDArray[np.generic]) -> NeuronStatistics:
     """Compare activations with the evaluation criterion q (T,), both against their means (Eq. 1-3)."""
     criterion = q.astype(np.float64)
     good = criterion > criterion.mean()
@@ -85,7 +85,7 @@ def measure(stream: Stream, q: npt.NDArray[np.generic]) -> Agreement:
         hits_good += active[now].sum(axis=0)
         hits_other += (~active[~now]).sum(axis=0)
         start += len(block)
-    return Agreement(
+    return NeuronStatistics(
         mean=mean,
         constant=low == high,
         accuracy=(hits_good + hits_other) / steps,
@@ -96,7 +96,7 @@ def measure(stream: Stream, q: npt.NDArray[np.generic]) -> Agreement:
     )
 
 
-def measure_network(agent: Agent, network: str, rollouts: Rollouts, steps: Ints | None = None) -> Agreement:
+def measure_network(agent: Agent, network: str, rollouts: Rollouts, steps: Ints | None = None) -> NeuronStatistics:
     """Compare the neurons of `actor`, `q1` or `q2` with q on all steps, or on `steps` by their ascending numbers."""
 
     def stream() -> Iterable[Floats]:
@@ -105,7 +105,7 @@ def measure_network(agent: Agent, network: str, rollouts: Rollouts, steps: Ints 
     return measure(stream, rollouts.criterion if steps is None else rollouts.criterion[steps])
 
 
-def values(kind: Kind, agreement: Agreement, layer: Ints, importance: Floats | None = None) -> Floats:
+def values(kind: Kind, agreement: NeuronStatistics, layer: Ints, importance: Floats | None = None) -> Floats:
     """What neurons are ranked by (N,): the higher, the sooner selected. `layer` (N,) is the hidden layer of each."""
     if kind == "importance":
         assert importance is not None
@@ -115,7 +115,7 @@ def values(kind: Kind, agreement: Agreement, layer: Ints, importance: Floats | N
     return score(agreement.balanced if kind == "balanced" else agreement.accuracy)
 
 
-def rank(kind: Kind, agreement: Agreement, layer: Ints, importance: Floats | None = None) -> Ints | None:
+def rank(kind: Kind, agreement: NeuronStatistics, layer: Ints, importance: Floats | None = None) -> Ints | None:
     """All neurons, in the order in which they are selected; None if the score is undefined, as q is constant."""
     if kind == "dormant":
         return rank_by_dormancy(agreement.mean, agreement.constant, layer)

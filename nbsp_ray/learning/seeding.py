@@ -22,7 +22,7 @@ class Stream(IntEnum):
     """An evaluation's episode, by the env steps at which it is held and its number."""
     FINAL = 4
     """A final evaluation's episode, by its number."""
-    RANDOM_NEURONS = 5
+    METHOD = 5
     SAMPLE = 6
     """Transitions that a second phase keeps of its buffer."""
     DRIFT = 7

@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy.typing as npt
 from pydantic import Field
 
-from nbsp_ray.config import MethodOptions
-from nbsp_ray.methods import Arrays, Counts, Ingredient, Method, Parts, Past, Prepared
+from nbsp_ray.config.schema import MethodOptions
+from nbsp_ray.layout import Counts, Parts
+from nbsp_ray.learning.hooks import Arrays, Ingredient, Past, Prepared
+from nbsp_ray.methods import Method
 from nbsp_ray.methods.replay import PastReplay
 
 if TYPE_CHECKING:
@@ -18,7 +20,7 @@ if TYPE_CHECKING:
 
     from nbsp_ray.learning.agent import Agent
     from nbsp_ray.learning.replay import AnyReplay
-    from nbsp_ray.learning.sac import Restraint
+    from nbsp_ray.learning.sac import UpdateRule
 
 TRANSITIONS = 2_560
 """Transitions that the Fisher information is a mean over: 10 batches of 256 (Continual World)."""
@@ -43,17 +45,17 @@ class Anchor(Ingredient):
         new = _anchor(past.agent, replay_of(past.replay.spaces, rows, past.replay.device), self.parts)
         return Prepared({name: _stacked(past.carried.get(name), array) for name, array in new.items()})
 
-    def restraints(self, arrays: Arrays, agent: Agent) -> Mapping[str, Restraint]:
+    def restraints(self, arrays: Arrays, agent: Agent) -> Mapping[str, UpdateRule]:
         """The penalty of each part."""
         import torch
 
-        from nbsp_ray.learning.sac import Restraint
+        from nbsp_ray.learning.sac import UpdateRule
 
         def stack(name: str) -> torch.Tensor:
             return torch.from_numpy(arrays[name]).to(agent.device)
 
         return {
-            part: Restraint(
+            part: UpdateRule(
                 penalties=tuple(
                     _penalty(self.coef, fisher, weights)
                     for fisher, weights in zip(stack(f"{part}.fisher"), stack(f"{part}.weights"), strict=True)

@@ -9,21 +9,23 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import Field
 
-from nbsp_ray.config import MethodOptions
+from nbsp_ray.config.schema import MethodOptions
+from nbsp_ray.layout import NETWORKS, PARTS, Counts, Parts
+from nbsp_ray.learning.hooks import Arrays, Ingredient, Past, Prepared
 from nbsp_ray.learning.scores import (
-    Agreement,
+    NeuronStatistics,
     first_of_each_layer,
     measure_network,
     rank,
     rank_at_random,
     score,
 )
-from nbsp_ray.methods import NETWORKS, PARTS, Arrays, Counts, Ingredient, Method, Parts, Past, Prepared
+from nbsp_ray.methods import Method
 from nbsp_ray.methods.replay import PastReplay
 
 if TYPE_CHECKING:
     from nbsp_ray.learning.agent import Agent
-    from nbsp_ray.learning.sac import Restraint
+    from nbsp_ray.learning.sac import UpdateRule
 
 Select = Literal["skill", "random", "important"]
 Score = Literal["paper", "balanced", "dormant"]
@@ -60,13 +62,13 @@ class NeuronMask(Ingredient):
         undefined = False
         importance = _importance(past) if self.select == "important" else {}
         # A stream for each network, so that one's draw does not depend on which others are masked.
-        chances = dict(zip(NETWORKS, past.generator.spawn(len(NETWORKS)), strict=True))
+        rngs = dict(zip(NETWORKS, past.generator.spawn(len(NETWORKS)), strict=True))
         for network, count in self.counts.items():
             agreement = measure_network(past.agent, network, past.rollouts)
             undefined |= self._undefined(agreement)
             layer = past.agent.layout(network).layer_of_neurons()
             frozen = np.zeros(len(layer), dtype=np.bool_)
-            frozen[self._choose(count, agreement, layer, importance.get(network), chances[network])] = True
+            frozen[self._choose(count, agreement, layer, importance.get(network), rngs[network])] = True
             # After several tasks, each has chosen among all neurons, and what any of them chose stays frozen.
             frozen |= past.carried.get(f"{network}.frozen", False)
             arrays[f"{network}.frozen"] = frozen
@@ -75,7 +77,7 @@ class NeuronMask(Ingredient):
         positive_share = agreement.positive_share if self.counts else None
         return Prepared(arrays, {"neurons": report, "positive_share": positive_share, "score_undefined": undefined})
 
-    def _undefined(self, agreement: Agreement) -> bool:
+    def _undefined(self, agreement: NeuronStatistics) -> bool:
         """Whether the score is asked for and means nothing, so that neurons are drawn at random instead."""
         scores = self.select == "skill" or self.match == "layer"
         return scores and self.score != "dormant" and not agreement.defined
@@ -83,7 +85,7 @@ class NeuronMask(Ingredient):
     def _choose(
         self,
         count: int,
-        agreement: Agreement,
+        agreement: NeuronStatistics,
         layer: npt.NDArray[np.int64],
         importance: npt.NDArray[np.float64] | None,
         generator: np.random.Generator,
@@ -98,13 +100,13 @@ class NeuronMask(Ingredient):
             return ranking[:count]
         return first_of_each_layer(ranking, layer, np.bincount(layer[skill[:count]], minlength=layer.max() + 1))
 
-    def restraints(self, arrays: Arrays, agent: Agent) -> Mapping[str, Restraint]:
+    def restraints(self, arrays: Arrays, agent: Agent) -> Mapping[str, UpdateRule]:
         """0 (or 1 - strength) on the rows of frozen neurons, 1 elsewhere: Eq. 5, on the update."""
         import torch
 
-        from nbsp_ray.learning.sac import Restraint
+        from nbsp_ray.learning.sac import UpdateRule
 
-        restraints: dict[str, Restraint] = {}
+        restraints: dict[str, UpdateRule] = {}
         for part, networks in PARTS.items():
             if not any(network in self.counts for network in networks):
                 continue
@@ -113,7 +115,7 @@ class NeuronMask(Ingredient):
             scale = agent.layout(networks[0]).spread(
                 np.where(frozen, 1 - self.strength, 1).astype(np.float32), output=1
             )
-            restraints[part] = Restraint(update_scale=torch.from_numpy(scale).unsqueeze(0).to(agent.device))
+            restraints[part] = UpdateRule(update_scale=torch.from_numpy(scale).unsqueeze(0).to(agent.device))
         return restraints
 
     def finish(self, arrays: Arrays, past: Past, agent: Agent) -> Mapping[str, Any]:
@@ -143,12 +145,12 @@ def _importance(past: Past) -> Mapping[str, npt.NDArray[np.float64]]:
 
     from nbsp_ray.learning.importance import taylor_importance
 
-    chance = torch.Generator()
-    chance.manual_seed(int(past.generator.integers(2**63)))
-    return taylor_importance(past.agent, past.replay, chance)
+    rng = torch.Generator()
+    rng.manual_seed(int(past.generator.integers(2**63)))
+    return taylor_importance(past.agent, past.replay, rng)
 
 
-def _describe(agent: Agent, network: str, frozen: npt.NDArray[np.bool_], agreement: Agreement) -> dict[str, Any]:
+def _describe(agent: Agent, network: str, frozen: npt.NDArray[np.bool_], agreement: NeuronStatistics) -> dict[str, Any]:
     layout = agent.layout(network)
     layer = layout.layer_of_neurons()
     scores = score(agreement.accuracy)[frozen]

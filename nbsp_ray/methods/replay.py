@@ -4,7 +4,9 @@ from typing import ClassVar, Literal
 
 from pydantic import Field
 
-from nbsp_ray.methods import Ingredient, Method, Parts
+from nbsp_ray.layout import Parts
+from nbsp_ray.learning.hooks import Ingredient
+from nbsp_ray.methods import Method
 
 
 class PastReplay(Ingredient):

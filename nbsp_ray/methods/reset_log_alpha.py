@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Literal
 
-from nbsp_ray.methods import Arrays, Ingredient, Past
+from nbsp_ray.learning.hooks import Arrays, Ingredient, Past
 
 if TYPE_CHECKING:
     from nbsp_ray.learning.agent import Agent

@@ -10,11 +10,11 @@ import socket
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 
-from nbsp_ray.config import Resources
+from nbsp_ray.config.schema import Resources
 from nbsp_ray.errors import ClusterError, StoreError
-from nbsp_ray.memory import available_bytes, fits_side_by_side, gb
-from nbsp_ray.plan import Plan
-from nbsp_ray.pricing import price
+from nbsp_ray.plan.memory import available_bytes, fits_side_by_side, gb
+from nbsp_ray.plan.price import price
+from nbsp_ray.specs import Plan
 from nbsp_ray.store import Store
 
 CONNECT_SECONDS = 5.0

@@ -22,7 +22,7 @@ from nbsp_ray.learning.final import read_rollouts
 from nbsp_ray.learning.importance import taylor_importance
 from nbsp_ray.learning.replay import AnyBatch, AnyReplay, replay_of
 from nbsp_ray.learning.rollouts import Rollouts
-from nbsp_ray.learning.scores import Agreement, Kind, measure_network, rank, values
+from nbsp_ray.learning.scores import Kind, NeuronStatistics, measure_network, rank, values
 from nbsp_ray.learning.seeding import Stream, generator
 from nbsp_ray.probe.request import (
     Answer,
@@ -89,7 +89,7 @@ class _Phase:
         self._folder = store.phase(target.phase.key)
         self._benchmark = get_benchmark(self._spec.benchmark)
         self._spaces = self._benchmark.task_spaces(self._spec.task)
-        self._measured: dict[str, list[Agreement]] = {}
+        self._measured: dict[str, list[NeuronStatistics]] = {}
 
     def scores(self, target: Target, network: str) -> NetworkScores:
         """How the neurons of a network rank, from the store or measured now."""
@@ -216,11 +216,11 @@ class _Phase:
     @cached_property
     def _importance(self) -> Mapping[str, npt.NDArray[np.float64]]:
         """By network: on the very batches of a method that freezes what matters to the loss after this phase."""
-        chance = torch.Generator()
-        chance.manual_seed(int(generator(self._spec.seed, 1, Stream.RANDOM_NEURONS).integers(2**63)))
-        return taylor_importance(self._whole_agent(), self._replay, chance)
+        rng = torch.Generator()
+        rng.manual_seed(int(generator(self._spec.seed, 1, Stream.METHOD).integers(2**63)))
+        return taylor_importance(self._whole_agent(), self._replay, rng)
 
-    def _agreements(self, network: str) -> list[Agreement]:
+    def _agreements(self, network: str) -> list[NeuronStatistics]:
         """How its neurons behave: on all steps and, if there are two episodes, on those of odd and of even ones."""
         if network not in self._measured:
             agent, rollouts = self._whole_agent(), self._rollouts
@@ -236,7 +236,7 @@ def _open(store: Store, target: Target, last: _Phase | None) -> _Phase:
     return last if last is not None and same else _Phase(store, target)
 
 
-def split_half(kind: Kind, halves: Sequence[Agreement], layer: Ints) -> tuple[float | None, int]:
+def split_half(kind: Kind, halves: Sequence[NeuronStatistics], layer: Ints) -> tuple[float | None, int]:
     """Rank correlation of the score on two halves of the episodes, and the neurons constant in neither half."""
     if kind == "importance" or not halves:
         return None, 0

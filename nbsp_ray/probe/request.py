@@ -15,12 +15,14 @@ import numpy as np
 import numpy.typing as npt
 
 from nbsp_ray.benchmarks import PixelSpaces, get_benchmark
-from nbsp_ray.config import Settings, SkillNeurons, Sweep
+from nbsp_ray.config.schema import Settings, SkillNeurons, Sweep
 from nbsp_ray.errors import ConfigError, did_you_mean
+from nbsp_ray.layout import NETWORKS, PARTS
 from nbsp_ray.learning.scores import Kind, rank_at_random
 from nbsp_ray.learning.seeding import Stream, generator
-from nbsp_ray.methods import NETWORKS, PARTS
-from nbsp_ray.plan import EvaluationSpec, PlannedPhase, canonical, make_plan, resolve_counts
+from nbsp_ray.plan.build import make_plan
+from nbsp_ray.plan.counts import resolve_counts
+from nbsp_ray.specs import EvaluationSpec, PlannedPhase, canonical
 from nbsp_ray.store import Store
 
 PROBE_VERSION = 2

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from analysis.metrics import area_under_curve
-from nbsp_ray.config import Learning
+from nbsp_ray.config.schema import Learning
 from nbsp_ray.learning.phase import count_mastered
 
 RUNS, FINAL_EPISODES = 300, 200
@@ -17,13 +17,19 @@ def mean_area(learning: Learning, rate: float, *, carries_final: bool) -> float:
     """Mean over many runs of the AUC of an agent of success `rate`."""
     rng, areas = np.random.default_rng(0), []
     for _ in range(RUNS):
-        env_steps, success, mastered = [0], [rng.binomial(learning.eval_episodes, rate) / learning.eval_episodes], 0
-        while mastered < learning.stop_evaluations and env_steps[-1] < learning.env_steps:
+        env_steps, success, evaluations_at_threshold = (
+            [0],
+            [rng.binomial(learning.eval_episodes, rate) / learning.eval_episodes],
+            0,
+        )
+        while evaluations_at_threshold < learning.stop_evaluations and env_steps[-1] < learning.env_steps:
             env_steps.append(env_steps[-1] + learning.eval_every)
             success.append(rng.binomial(learning.eval_episodes, rate) / learning.eval_episodes)
             confirming = learning.stop_confirm_episodes
-            mastered = count_mastered(learning, mastered, success[-1], lambda n=confirming: rng.binomial(n, rate) / n)
-        if carries_final and mastered >= learning.stop_evaluations:
+            evaluations_at_threshold = count_mastered(
+                learning, evaluations_at_threshold, success[-1], lambda n=confirming: rng.binomial(n, rate) / n
+            )
+        if carries_final and evaluations_at_threshold >= learning.stop_evaluations:
             env_steps.append(env_steps[-1])
             success.append(rng.binomial(FINAL_EPISODES, rate) / FINAL_EPISODES)
         areas.append(area_under_curve(np.array(env_steps, float), np.array(success), learning.env_steps))

@@ -17,7 +17,7 @@ from nbsp_ray.benchmarks import (
     benchmarks,
     get_benchmark,
 )
-from nbsp_ray.config import Sweep
+from nbsp_ray.config.schema import Sweep
 from nbsp_ray.errors import ConfigError
 
 ALL = list(benchmarks().values())

@@ -9,17 +9,17 @@ import pytest
 import torch
 
 from nbsp_ray.benchmarks import Env, Observation, Spaces, Step
-from nbsp_ray.config import Learning, Sac
+from nbsp_ray.config.schema import Learning, Sac
 from nbsp_ray.errors import PhaseError
 from nbsp_ray.learning.agent import Agent
-from nbsp_ray.learning.evidence import digest
+from nbsp_ray.learning.hooks import ActiveMethod
+from nbsp_ray.learning.manifest import digest
 from nbsp_ray.learning.phase import Phase, learn
 from nbsp_ray.learning.replay import Mixture, Replay, row_width
 from nbsp_ray.learning.sac import Losses
 from nbsp_ray.learning.seeding import Stream, generator
-from nbsp_ray.methods import Influence
 from nbsp_ray.methods.replay import PastReplay
-from nbsp_ray.plan import PhaseSpec
+from nbsp_ray.specs import PhaseSpec
 
 SPACES = Spaces(observations=2, actions=1)
 HORIZON = 5
@@ -56,7 +56,7 @@ def new_phase(
     env: Env | None = None,
     sac: dict[str, Any] | None = None,
     past_replay: Mixture | None = None,
-    influence: Influence | None = None,
+    influence: ActiveMethod | None = None,
     seed: int = 0,
     **learning: Any,
 ) -> Phase:
@@ -77,7 +77,7 @@ def new_phase(
         agent=Agent(spec.sac, SPACES, torch.device("cpu"), generator(seed, 0, Stream.NETWORKS)),
         replay=Replay(SPACES, settings.env_steps),
         past_replay=past_replay,
-        influence=influence or Influence(()),
+        influence=influence or ActiveMethod(()),
         env=env or ScriptedEnv(training),
         evaluation_envs=envs,
     )
@@ -112,7 +112,7 @@ def test_stable_stops_at_three_mastered_evaluations_in_a_row() -> None:
     found = rows(phase, "evaluation")
     assert [row["success"] for row in found] == [1, 1, 1, 0.5, 1, 1, 1]
     assert env_steps(found) == [0, 10, 20, 30, 40, 50, 60]
-    assert (phase.stop_reason, phase.env_steps, phase.mastered) == ("stable", 60, 3)
+    assert (phase.stop_reason, phase.env_steps, phase.evaluations_at_threshold) == ("stable", 60, 3)
 
 
 def test_evaluations_before_the_first_update_master_nothing() -> None:
@@ -140,7 +140,7 @@ def test_a_stop_is_confirmed_by_further_episodes_or_counting_begins_again() -> N
     # Two episodes of each evaluation at 0, 10, 20 and 30; then three of four, which are too few.
     own = script(*[1] * 8, 1, 0, 1, 1, *[1] * 6, 1, 1, 1, 1, 0)
     phase = finished(new_phase(own=own, stop="stable", stop_confirm_episodes=4))
-    assert (phase.stop_reason, phase.env_steps, phase.mastered) == ("stable", 60, 3)
+    assert (phase.stop_reason, phase.env_steps, phase.evaluations_at_threshold) == ("stable", 60, 3)
     assert [(row["env_steps"], row["success"]) for row in rows(phase, "confirmation")] == [(30, 0.75), (60, 1.0)]
     assert rows(phase, "confirmation")[0] == {
         "kind": "confirmation", "env_steps": 30, "updates": 25, "task": "own", "success": 0.75, "episodes": 4,
@@ -355,7 +355,9 @@ def test_every_tenth_batch_from_the_past_is_a_tenth_for_the_critics_and_a_fifth_
     marked = np.zeros((3, row_width(SPACES)), np.float32)
     marked[:, -2] = 77
     phase = new_phase(
-        env_steps=205, past_replay=Mixture([Replay.of(SPACES, marked)]), influence=Influence((PastReplay(interval=10),))
+        env_steps=205,
+        past_replay=Mixture([Replay.of(SPACES, marked)]),
+        influence=ActiveMethod((PastReplay(interval=10),)),
     )
     seen: list[tuple[bool, bool]] = []
     learn_until: Callable[..., Losses] = phase.agent.learn_until
@@ -382,7 +384,7 @@ def test_replay_into_one_part_leaves_the_other_on_its_own_task(
     marked = np.zeros((3, row_width(SPACES)), np.float32)
     marked[:, -2] = 77
     past = Mixture([Replay.of(SPACES, marked)])
-    influence = Influence((PastReplay(interval=10, parts=parts),))
+    influence = ActiveMethod((PastReplay(interval=10, parts=parts),))
     phase = new_phase(env_steps=205, past_replay=past, influence=influence)
     seen: list[bool] = []
     learn_until: Callable[..., Losses] = phase.agent.learn_until

@@ -15,7 +15,7 @@ from pixel_toy import BENCHMARK, CONVOLUTIONS, SIZE, pixel_plan
 from toy_phases import phase_run, phases_of, run_whole
 
 from nbsp_ray.benchmarks import PixelSpaces, Spaces, get_benchmark
-from nbsp_ray.config import Sac
+from nbsp_ray.config.schema import Sac
 from nbsp_ray.learning import execution, final
 from nbsp_ray.learning.agent import NETWORKS, Agent, target_interval
 from nbsp_ray.learning.evaluation import Episode
@@ -24,7 +24,7 @@ from nbsp_ray.learning.networks import Image, Layout
 from nbsp_ray.learning.phase import updates_due
 from nbsp_ray.learning.sac import SacState
 from nbsp_ray.methods import methods
-from nbsp_ray.plan import PlannedPhase
+from nbsp_ray.specs import PlannedPhase
 from nbsp_ray.store import Store
 
 pytestmark = pytest.mark.usefixtures("pixel_toy")

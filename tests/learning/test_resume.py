@@ -18,7 +18,7 @@ from interrupted import run_interrupted, what_it_left
 from toy_phases import ONE_THREAD, phase_run, phases_of, run_whole, toy_plan
 
 from nbsp_ray.learning.run import PhaseRun
-from nbsp_ray.plan import PlannedPhase
+from nbsp_ray.specs import PlannedPhase
 from nbsp_ray.store import Store
 
 VARIANTS: dict[str, dict[str, Any]] = {
@@ -150,7 +150,7 @@ def test_kill_9_at_random_moments_loses_nothing(tmp_path: Path) -> None:
     first, _ = phases_of(toy_plan(first={"env_steps": 900}, sac={"buffer_size": 60}), "base")
     whole = Store(tmp_path / "whole", create=True)
     run_whole(whole, first)
-    store, chance = Store(tmp_path / "results", create=True), random.Random(1)
+    store, rng = Store(tmp_path / "results", create=True), random.Random(1)
     checkpoints = store.phase(first.key).checkpoints
     kills, seen = 0, set[str]()
     for _ in range(3):
@@ -161,7 +161,7 @@ def test_kill_9_at_random_moments_loses_nothing(tmp_path: Path) -> None:
         before = {stored.name for stored in checkpoints()}
         while child.poll() is None and time.monotonic() < wait and {s.name for s in checkpoints()} <= before:
             time.sleep(0.002)
-        time.sleep(chance.uniform(0, 0.05))
+        time.sleep(rng.uniform(0, 0.05))
         child.send_signal(signal.SIGKILL)
         kills += child.wait() == -signal.SIGKILL
         child.stdout.close()

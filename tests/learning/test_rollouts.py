@@ -94,11 +94,11 @@ def test_the_criterion_is_the_raw_return_of_the_whole_game(folder: PhaseFolder) 
     _, returns, _, _ = played(folder)
     env, sums = BallEnv("catch"), []
     for number in range(6):
-        chance, total, over = np.random.default_rng(number), 0.0, False
+        rng, total, over = np.random.default_rng(number), 0.0, False
         policy = Witness()
-        observation = env.reset(number % env.variations, chance)
+        observation = env.reset(number % env.variations, rng)
         while not over:
-            step = env.step(policy(observation, policy.noise(chance)))
+            step = env.step(policy(observation, policy.noise(rng)))
             assert step.score in (0.0, 2.0)
             total += step.score or 0
             observation = step.observation if step.resumes is None else step.resumes

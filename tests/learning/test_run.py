@@ -11,13 +11,13 @@ import pytest
 from toy_phases import SMALL, phase_run, phases_of, run_whole, toy_plan
 
 from nbsp_ray.benchmarks import Action, Step
-from nbsp_ray.config import Resources
+from nbsp_ray.config.schema import Resources
 from nbsp_ray.errors import ConfigError, PhaseError
 from nbsp_ray.learning import run as run_module
-from nbsp_ray.learning.evidence import digest
 from nbsp_ray.learning.machine import find_device
+from nbsp_ray.learning.manifest import digest
 from nbsp_ray.learning.run import PhaseRun
-from nbsp_ray.plan import PlannedPhase
+from nbsp_ray.specs import PlannedPhase
 from nbsp_ray.store import Files, Store
 
 

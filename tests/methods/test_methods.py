@@ -11,12 +11,13 @@ import numpy as np
 import pytest
 from toy_phases import phases_of, run_whole, toy_plan
 
-from nbsp_ray.config import MethodOptions
+from nbsp_ray.config.schema import MethodOptions
 from nbsp_ray.errors import ConfigError
+from nbsp_ray.layout import NETWORKS
 from nbsp_ray.learning.run import PhaseRun
-from nbsp_ray.methods import NETWORKS, get_method, methods, read_ingredient
+from nbsp_ray.methods import get_method, methods, read_ingredient
 from nbsp_ray.methods.neuron_mask import NeuronMask
-from nbsp_ray.plan import Plan, PlannedPhase
+from nbsp_ray.specs import Plan, PlannedPhase
 from nbsp_ray.store import Store
 
 HIDDEN = (12, 10)

@@ -11,13 +11,15 @@ import pytest
 import torch
 
 from nbsp_ray.benchmarks import Spaces
-from nbsp_ray.config import MethodOptions, Sac
+from nbsp_ray.config.schema import MethodOptions, Sac
+from nbsp_ray.layout import NETWORKS
 from nbsp_ray.learning import scores
 from nbsp_ray.learning.agent import Agent
+from nbsp_ray.learning.hooks import ActiveMethod, Past
 from nbsp_ray.learning.replay import Replay, row_width
 from nbsp_ray.learning.rollouts import VectorRollouts
 from nbsp_ray.learning.seeding import Stream, generator
-from nbsp_ray.methods import NETWORKS, Influence, Past, get_method
+from nbsp_ray.methods import get_method
 from nbsp_ray.methods.neuron_mask import NeuronMask
 
 SPACES = Spaces(observations=4, actions=2)
@@ -36,10 +38,10 @@ def new_agent(seed: int = 0) -> Agent:
 
 
 def rollouts_of(steps: int = 300, success: Any = None, seed: int = 1) -> VectorRollouts:
-    chance = np.random.default_rng(seed)
-    observations = chance.standard_normal((steps, 4)).astype(np.float32)
-    found = observations[:, 0] + 0.5 * chance.standard_normal(steps) > 0.4 if success is None else success
-    actions = np.tanh(chance.standard_normal((steps, 2))).astype(np.float32)
+    rng = np.random.default_rng(seed)
+    observations = rng.standard_normal((steps, 4)).astype(np.float32)
+    found = observations[:, 0] + 0.5 * rng.standard_normal(steps) > 0.4 if success is None else success
+    actions = np.tanh(rng.standard_normal((steps, 2))).astype(np.float32)
     return VectorRollouts(np.broadcast_to(found, steps).astype(np.float64), observations, actions)
 
 
@@ -55,7 +57,7 @@ def past_of(rollouts: VectorRollouts | None = None, *, seed: int = 0) -> Past:
         replay=Replay.of(SPACES, np.zeros((4, row_width(SPACES)), np.float32)),
         rollouts=rollouts_of() if rollouts is None else rollouts,
         auxiliary={},
-        generator=generator(seed, 1, Stream.RANDOM_NEURONS),
+        generator=generator(seed, 1, Stream.METHOD),
     )
 
 
@@ -241,10 +243,10 @@ def test_random_neurons_of_a_network_are_the_first_of_a_permutation() -> None:
     past = past_of()
     rollouts, _ = steps_of(past)
     picks = chosen(mask_of("random_nbsp", 5, random_match="network"), past)
-    for network, chance in zip(NETWORKS, generator(0, 1, Stream.RANDOM_NEURONS).spawn(3), strict=True):
+    for network, rng in zip(NETWORKS, generator(0, 1, Stream.METHOD).spawn(3), strict=True):
         activations = plain_activations(past.agent, network, rollouts)
         constant = (activations == activations[0]).all(0)
-        place = chance.permutation(14)
+        place = rng.permutation(14)
         assert picks[network] == sorted(sorted(range(14), key=lambda n: (constant[n], place[n]))[:5])
 
 
@@ -278,11 +280,11 @@ def test_a_layer_with_too_few_active_neurons_is_filled_from_its_constant_ones() 
     assert skill.report["neurons"]["actor"]["selected_per_layer"] == [1, 5]
     dead = set(range(9, 14))
     for seed in range(5):
-        past = replace(past, generator=generator(seed, 1, Stream.RANDOM_NEURONS))
+        past = replace(past, generator=generator(seed, 1, Stream.METHOD))
         mask = mask_of("random_nbsp", 6, score="dormant")
         report = mask.prepare(past).report["neurons"]["actor"]
         assert (report["selected_per_layer"], report["selected_constant"]) == ([1, 5], 4)
-        picked = chosen(mask, replace(past, generator=generator(seed, 1, Stream.RANDOM_NEURONS)))["actor"]
+        picked = chosen(mask, replace(past, generator=generator(seed, 1, Stream.METHOD)))["actor"]
         assert 8 in picked
         assert len(dead & set(picked)) == 4
         assert DEAD[0] not in picked
@@ -308,7 +310,7 @@ def test_more_random_neurons_contain_the_fewer() -> None:
 def test_scales_lie_on_the_rows_and_biases_of_frozen_neurons_alone(strength: float, scale: float) -> None:
     past = past_of()
     mask = mask_of("nbsp", 5, mask_strength=strength)
-    influence = Influence((mask,))
+    influence = ActiveMethod((mask,))
     influence.prepare(past)
     restraints = influence.restraints(past.agent)
     assert set(restraints) == {"actor", "critic"}
@@ -336,7 +338,7 @@ def test_scales_lie_on_the_rows_and_biases_of_frozen_neurons_alone(strength: flo
 )  # fmt: skip
 def test_a_method_restrains_only_its_parts(method: str, parts: set[str]) -> None:
     past = past_of()
-    influence = Influence(get_method(method).ingredients(MethodOptions(), dict.fromkeys(NETWORKS, 3)))
+    influence = ActiveMethod(get_method(method).ingredients(MethodOptions(), dict.fromkeys(NETWORKS, 3)))
     influence.prepare(past)
     assert set(influence.restraints(past.agent)) == parts
     networks = {"actor": {"actor"}, "critic": {"q1", "q2"}}

@@ -5,10 +5,12 @@ import pytest
 import torch
 
 from nbsp_ray.benchmarks import Spaces
-from nbsp_ray.config import MethodOptions, Sac
+from nbsp_ray.config.schema import MethodOptions, Sac
+from nbsp_ray.layout import NETWORKS
 from nbsp_ray.learning.agent import Agent
+from nbsp_ray.learning.hooks import ActiveMethod, Past
 from nbsp_ray.learning.replay import Replay
-from nbsp_ray.methods import NETWORKS, Influence, Past, ingredients_of, methods
+from nbsp_ray.methods import ingredients_of, methods
 from nbsp_ray.methods.reset_log_alpha import ResetLogAlpha
 
 
@@ -21,7 +23,7 @@ def test_it_is_put_back_where_it_is_learnt_and_the_past_keeps_its_own(
     for one in (mine, old):
         one.state.log_alpha.fill_(before)
     past = Past(old, Replay(spaces, 1), None, {}, np.random.default_rng(0))
-    influence = Influence((ResetLogAlpha(),))
+    influence = ActiveMethod((ResetLogAlpha(),))
     influence.prepare(past)
     influence.begin(past, mine)
     assert mine.state.log_alpha.item() == pytest.approx(after)

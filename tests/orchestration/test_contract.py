@@ -11,7 +11,7 @@ from ray.tune.experiment.config_parser import _create_trial_from_spec, _make_par
 from ray.tune.search import SearchAlgorithm
 
 from nbsp_ray.orchestration.gate import Gate
-from nbsp_ray.orchestration.search import GatedSearch
+from nbsp_ray.orchestration.gated_search import GatedSearch
 
 
 def parameters(function: object) -> list[str]:

@@ -10,15 +10,15 @@ from toy_phases import run_whole
 
 from analysis.probe.frames import Probe, effects
 from analysis.probe.report import cautions, show_probe
-from nbsp_ray.config import Sweep
+from nbsp_ray.config.schema import Sweep
 from nbsp_ray.learning.agent import NETWORKS, Agent
 from nbsp_ray.learning.evaluation import EpisodePlan, play
 from nbsp_ray.learning.final import read_rollouts
 from nbsp_ray.learning.frames import FrameReplay
+from nbsp_ray.learning.hooks import Past
 from nbsp_ray.learning.networks import forward
 from nbsp_ray.learning.scores import measure, values
 from nbsp_ray.learning.seeding import Stream, generator
-from nbsp_ray.methods import Past
 from nbsp_ray.methods.neuron_mask import NeuronMask
 from nbsp_ray.probe.measure import probe, spearman
 from nbsp_ray.probe.request import Probed, Request, Target, find_targets
@@ -102,7 +102,7 @@ def test_neurons_rank_as_a_mask_takes_them_and_halves_are_whole_games(store: Sto
     rollouts, rows = read_rollouts(folder, target.rollouts.id, agent.spaces), folder.replay()
     assert rollouts is not None
     assert rows is not None
-    past = Past(agent, FrameReplay.of(agent.spaces, rows), rollouts, {}, generator(0, 1, Stream.RANDOM_NEURONS))  # type: ignore[arg-type]
+    past = Past(agent, FrameReplay.of(agent.spaces, rows), rollouts, {}, generator(0, 1, Stream.METHOD))  # type: ignore[arg-type]
     counts = dict.fromkeys(ALL, 5)
     masks = (
         NeuronMask(select="skill", score="paper", strength=1, counts=counts),

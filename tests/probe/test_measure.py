@@ -14,17 +14,17 @@ from pixel_toy import SMALL as PIXELS
 from toy_phases import SMALL, phase_run, phases_of, run_whole, toy_plan
 
 from nbsp_ray.benchmarks import Spaces, get_benchmark
-from nbsp_ray.config import Sac, Sweep
+from nbsp_ray.config.schema import Sac, Sweep
 from nbsp_ray.errors import PhaseError
 from nbsp_ray.learning.agent import NETWORKS, Agent
 from nbsp_ray.learning.evaluation import EpisodePlan, play
 from nbsp_ray.learning.final import read_rollouts
 from nbsp_ray.learning.gaussian import Gaussian
+from nbsp_ray.learning.hooks import Past
 from nbsp_ray.learning.networks import forward
 from nbsp_ray.learning.replay import Batch, Replay
-from nbsp_ray.learning.scores import Agreement, Kind, measure, rank, values
+from nbsp_ray.learning.scores import Kind, NeuronStatistics, measure, rank, values
 from nbsp_ray.learning.seeding import Stream, generator
-from nbsp_ray.methods import Past
 from nbsp_ray.methods.neuron_mask import NeuronMask
 from nbsp_ray.probe import measure as module
 from nbsp_ray.probe.measure import probe, silence, spearman, split_half
@@ -260,7 +260,7 @@ def test_spearman_by_hand() -> None:
     assert spearman(one[:2], one[:2]) is None
 
 
-def agreement(activations: Any, q: Any) -> Agreement:
+def agreement(activations: Any, q: Any) -> NeuronStatistics:
     return measure(lambda: [np.array(activations, np.float32)], np.array(q))
 
 
@@ -302,8 +302,8 @@ def test_the_best_neurons_are_those_that_a_method_freezes(trained: Store, kind: 
         else NeuronMask(select="important", strength=1.0, counts=counts)
     )
     rollouts = read_rollouts(folder, target.rollouts.id, agent.spaces)
-    chance = generator(0, 1, Stream.RANDOM_NEURONS)
-    prepared = mask.prepare(Past(agent, Replay.of(agent.spaces, replay), rollouts, {}, chance))
+    rng = generator(0, 1, Stream.METHOD)
+    prepared = mask.prepare(Past(agent, Replay.of(agent.spaces, replay), rollouts, {}, rng))
     for network, count in counts.items():
         scores = found.scores[network]
         assert scores.ranking is not None
@@ -339,13 +339,13 @@ def test_split_half_compares_odd_and_even_episodes(trained: Store) -> None:
     assert scores.split_half == pytest.approx(expected)
 
 
-def synthetic(*, reliable: bool) -> list[Agreement]:
+def synthetic(*, reliable: bool) -> list[NeuronStatistics]:
     """Halves of which neurons agree with q to different degrees: the same ones, or others in the odd one."""
-    chance = np.random.default_rng(3)
+    rng = np.random.default_rng(3)
     found = []
     for odd in (True, False):
-        success, errors = chance.random(10_000) < 0.5, np.linspace(0, 0.5, 22)
-        flipped = chance.random((10_000, 22)) < (errors[::-1] if odd and not reliable else errors)
+        success, errors = rng.random(10_000) < 0.5, np.linspace(0, 0.5, 22)
+        flipped = rng.random((10_000, 22)) < (errors[::-1] if odd and not reliable else errors)
         found.append(agreement((success[:, None] ^ flipped).astype(np.float32), success))
     return found
 

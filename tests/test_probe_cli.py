@@ -180,7 +180,8 @@ def test_a_root_without_anything_is_not_made(nbsp_ray: Run, tmp_path: Path) -> N
 
 def test_bad_usage_is_answered_without_torch(sweep: Path) -> None:
     code = (
-        "import sys; from nbsp_ray.verbs import main as cli; sys.argv = ['nbsp-ray', 'probe', 'little.yaml', '--counts', '99']\n"
+        "import sys; from nbsp_ray.verbs import main as cli\n"
+        "sys.argv = ['nbsp-ray', 'probe', 'little.yaml', '--counts', '99']\n"
         "try: cli.main()\n"
         "except SystemExit: print(*sorted({'torch', 'ray', 'pandas', 'matplotlib'} & set(sys.modules)))"
     )

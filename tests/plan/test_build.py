@@ -1,6 +1,7 @@
 """The plan: what is a phase, which are shared, and that a key is a digest of what changes numbers and of nothing else.
 
-`python tests/plan/test_build.py` writes the golden keys anew: only after ALGORITHM_VERSION or LATER_SETTINGS was dealt with.
+`python tests/plan/test_build.py` writes the golden keys anew: only after ALGORITHM_VERSION or LATER_SETTINGS was
+dealt with.
 """
 
 import hashlib

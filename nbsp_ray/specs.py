@@ -4,6 +4,7 @@ The key of a phase is a digest of everything that changes its numbers and of not
 a fact and not a convention. This module knows neither torch nor Ray, and nothing of how a plan is made.
 """
 
+import copy
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
@@ -20,7 +21,7 @@ ALGORITHM_VERSION = 2
 
 Not where sums are only rounded otherwise, as they are on another machine: see CONTRIBUTING."""
 
-LATER_SETTINGS: Mapping[str, Any] = {}
+LATER_SETTINGS: Mapping[str, Any] = {"replicate": None}
 """Settings added after results of this version were stored, as `{"sac.name": value}`: left out of a key while they
 have the value that means the old behaviour, so that older results stay valid."""
 
@@ -79,6 +80,8 @@ class PhaseSpec(Settings):
     """Keys of other phases that an ingredient reads, by the method that trains them."""
     rollouts: EvaluationSpec | None = None
     """The record of the previous phase that the ingredients read."""
+    replicate: int | None = None
+    """The number of a retraining of a phase whose imported result cannot be built on; None for the phase itself."""
 
     @property
     def index(self) -> int:
@@ -96,7 +99,7 @@ class PhaseSpec(Settings):
 
     def key(self) -> str:
         """The first 20 hex digits of SHA-256 over the canonical JSON of this spec."""
-        return hashlib.sha256(canonical(_without_later_settings(self.model_dump(mode="json")))).hexdigest()[:20]
+        return _digest(self.model_dump(mode="json"))
 
 
 def canonical(data: Any) -> bytes:
@@ -109,10 +112,19 @@ def _without_later_settings(data: dict[str, Any]) -> dict[str, Any]:
         *parents, name = path.split(".")
         inner = data
         for parent in parents:
-            inner = inner[parent] or {}
+            inner = inner.get(parent) or {}
         if name in inner and inner[name] == old:
             del inner[name]
     return data
+
+
+def key_of(spec: Mapping[str, Any]) -> str:
+    """The key of a phase from its spec as JSON, as any version of this program has stored it."""
+    return _digest(copy.deepcopy(dict(spec)))
+
+
+def _digest(spec: dict[str, Any]) -> str:
+    return hashlib.sha256(canonical(_without_later_settings(spec))).hexdigest()[:20]
 
 
 @dataclass

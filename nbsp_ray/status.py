@@ -27,8 +27,13 @@ DEAD_SECONDS = 15.0
 
 
 def is_complete(phase: PlannedPhase, store: Store) -> bool:
-    """Whether the phase has learnt to its end, and all that the plan wants of it is stored."""
+    """Whether the phase has learnt to its end, and all that the plan wants of it is stored.
+
+    An imported phase is as complete as it will ever be: its agent, who could be evaluated further, is elsewhere.
+    """
     folder = store.phase(phase.key)
+    if folder.imported():
+        return True
     if phase.keep_buffer and not folder.has_replay():
         return False
     return folder.done() and all(folder.has_evaluation(record) for record in phase.evaluations)

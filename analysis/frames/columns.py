@@ -83,7 +83,8 @@ IDENTITY: Columns = {
     ),
     "skill_neurons_count": _count("neurons", "The same, as a count per network."),
     "variant": _text(
-        "Settings in which trials of one pair, method and number of skill neurons differ within this plan; else empty."
+        "Settings in which trials of one pair, method and number of skill neurons differ within this plan, and the "
+        "replicate that a trial rests on; else empty."
     ),
     "seed": _count("", "Seed of the trial."),
 }
@@ -139,6 +140,7 @@ FINALS: Columns = {
     "measure": _text("What its tasks are judged by: `success` rates or `score`s; the two are never averaged."),
     "skill_neurons_share": _rate("skill_neurons_count as a share of a network's hidden neurons."),
     "status": _text("`done`, `failed` (a phase is not done and its attempts failed), `partial` or `missing`."),
+    "replicate": _count("", "Number of the retraining of imported phases that the trial rests on; else missing."),
     "paper_pair": _flag("Whether the pair is one that the paper compares methods on."),
     "paper_method": _flag("Whether the paper has the method."),
     "key_first": _text("Key of the first phase; trials that share it share its numbers."),
@@ -226,6 +228,8 @@ PHASES: Columns = {
     "status": _text("`done`, `failed`, `partial` or `missing`; done includes the final evaluations."),
     "env_steps": _count("env steps", "Learnt."),
     "budget": _count("env steps", "The most it may learn."),
+    "replicate": _count("", "Number of the retraining of an imported phase; missing of the phase itself."),
+    "imported": _flag("Whether it came from an archive."),
     "updates": _count("updates", "Of the critics."),
     "stop_reason": _text("`stable` or `budget`."),
     "seconds": Column("number", "s", "Wall time of learning, evaluations during learning included, final ones not."),

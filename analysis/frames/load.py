@@ -17,6 +17,7 @@ from analysis.frames.phases import PhaseData
 from analysis.frames.trials import Row, trial_row
 from nbsp_ray.benchmarks import get_benchmark
 from nbsp_ray.plan.counts import resolve_counts
+from nbsp_ray.replicates import rests_on
 from nbsp_ray.specs import Plan, Trial
 from nbsp_ray.store import Store
 
@@ -79,8 +80,11 @@ def load(store_root: str | Path, plan: Plan) -> Results:
     store = Store(store_root)
     data = {key: PhaseData(planned, store.phase(key)) for key, planned in plan.phases.items()}
     identities = [_identity(trial, plan) for trial in plan.trials]
-    for identity, variant in zip(identities, _variants(plan, identities), strict=True):
-        identity["variant"] = variant
+    for trial, identity, variant in zip(plan.trials, identities, _variants(plan, identities), strict=True):
+        replicate = rests_on(plan, trial.phases)
+        # Never one row with trials that do not rest on it: their first phases are others.
+        rests = [] if replicate is None else [f"replicate={replicate}"]
+        identity |= {"variant": ", ".join([*filter(None, [variant]), *rests]), "replicate": replicate}
     rows = [
         identity | trial_row(trial, [data[key] for key in trial.phases], data)
         for trial, identity in zip(plan.trials, identities, strict=True)
@@ -187,6 +191,8 @@ def _phase_row(phase: PhaseData) -> Row:
         "seed": spec.seed,
         "status": phase.status(phase.planned.evaluations.values()),
         "budget": spec.learning.env_steps,
+        "replicate": spec.replicate,
+        "imported": phase.folder.imported(),
         "versions": ", ".join(_versions(manifest.get("versions", {}))) or None,
         "error": phase.error,
         **{name: phase.result.get(name) for name in names},

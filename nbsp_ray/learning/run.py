@@ -81,7 +81,7 @@ class PhaseRun:
         torch.set_num_threads(resources.cpus)
         # Adam's moments decay into denormal numbers, on which a CPU is many times slower: 1.4 x on a whole phase.
         torch.set_flush_denormal(True)
-        self._evaluations = evaluations
+        self._evaluations = () if self.folder.imported() else evaluations
         self._keep_buffer = keep_buffer or spec.index == 0
         self._benchmark = get_benchmark(spec.benchmark)
         self._spaces = self._benchmark.task_spaces(spec.task)
@@ -200,7 +200,7 @@ class PhaseRun:
 
     def _has_learnt(self) -> bool:
         """Whether there is nothing to learn: the result is there, and the whole buffer too if it is wanted."""
-        return self.folder.done() and (not self._keep_buffer or self.folder.has_replay())
+        return self.folder.imported() or (self.folder.done() and (not self._keep_buffer or self.folder.has_replay()))
 
     def _learn(self, phase: Phase) -> Iterator[None]:
         began, before = time.monotonic(), phase.env_steps

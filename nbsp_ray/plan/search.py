@@ -18,6 +18,7 @@ from nbsp_ray.config.schema import Search, Sweep
 from nbsp_ray.methods import get_method
 from nbsp_ray.plan.build import make_plan
 from nbsp_ray.plan.counts import searched, spread
+from nbsp_ray.replicates import on_replicates
 from nbsp_ray.specs import Trial, canonical
 from nbsp_ray.store import Store
 
@@ -89,7 +90,7 @@ class CountSearch:
     def value(self, count: int) -> float | None:
         """Mean over pairs and seeds of w x stability + (1 - w) x plasticity; None while a trial is missing."""
         one = self.grid([count]).model_copy(update={"methods": (self.method,)})
-        values = [self._value(trial) for trial in make_plan("", [one]).trials]
+        values = [self._value(trial) for trial in on_replicates(make_plan("", [one]), self.store).trials]
         known = [value for value in values if value is not None]
         return fmean(known) if len(known) == len(values) else None
 

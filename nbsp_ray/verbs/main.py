@@ -67,14 +67,16 @@ def main() -> None:
 
 
 def _planned(sweep: str, overrides: list[str] | None, root: Path) -> tuple[LoadedSweep, Plan]:
-    """The sweep and its plan; of a search, what it has tried by now."""
+    """The sweep and its plan: of a search what it has tried by now, with replicates of what imported phases lack."""
     from nbsp_ray.plan.build import make_plan
     from nbsp_ray.plan.search import tried_sweeps
+    from nbsp_ray.replicates import on_replicates
     from nbsp_ray.store import Store
     from nbsp_ray.sweepfile import load_sweep
 
     loaded = load_sweep(sweep, overrides or [])
-    return loaded, make_plan(loaded.name, tried_sweeps(loaded.sweeps, Store(root)))
+    store = Store(root)
+    return loaded, on_replicates(make_plan(loaded.name, tried_sweeps(loaded.sweeps, store)), store)
 
 
 def _print_json(data: Any) -> None:
@@ -96,6 +98,7 @@ def plan(
     from nbsp_ray.plan.memory import available_bytes, memory_note
     from nbsp_ray.plan.price import price, speed_kind
     from nbsp_ray.plan.search import budget_sweeps, searches
+    from nbsp_ray.replicates import on_replicates
     from nbsp_ray.status import sweep_status
     from nbsp_ray.store import Store
     from nbsp_ray.sweepfile import load_sweep
@@ -103,7 +106,8 @@ def plan(
 
     loaded = load_sweep(sweep, overrides or [])
     store = Store(root, create=measure)
-    planned, found = make_plan(loaded.name, budget_sweeps(loaded.sweeps, store)), searches(loaded.sweeps, store)
+    planned = on_replicates(make_plan(loaded.name, budget_sweeps(loaded.sweeps, store)), store)
+    found = searches(loaded.sweeps, store)
     if measure:
         from nbsp_ray.learning.timing import measure_speed
 
@@ -115,6 +119,8 @@ def plan(
         _print_json(plan_json(planned, status, cost, found))
     else:
         notes = search_lines(found)
+        if again := sum(planned.phases[key].spec.replicate is not None for key in status.left):
+            notes.append(f"{again} of these train an imported phase once more, as its agent and buffer are not here")
         if status.left:
             notes.append(memory_note(planned, status.left, available_bytes(), cost.side_by_side))
         run_it = _command("run", loaded, root)
@@ -233,6 +239,31 @@ def report(sweep: Sweep, overrides: Overrides = None, root: Root = DEFAULT_ROOT)
     if not any(key in planned.phases for key in store.phases()):
         raise NbspError(f"{store.root} has nothing of {loaded.name} yet: `{_command('run', loaded, root)}` starts it")
     _report(planned, store, loaded)
+
+
+@app.command()
+def claims(
+    file: Annotated[Path, typer.Argument(help="What is claimed, and what decides it.")] = Path(
+        "reproduction/claims.yaml"
+    ),
+    root: Root = DEFAULT_ROOT,
+    archives: Annotated[
+        Path | None, typer.Option(help="Results from all archives of this folder, in place of the results root.")
+    ] = None,
+    to: Annotated[Path, typer.Option(help="Folder for reproduction.md, its figures and data.")] = Path("docs"),
+) -> None:
+    """Decide the paper's claims from the results there are, and write the page that says so."""
+    import tempfile
+
+    import analysis.claims
+    from nbsp_ray.archives import import_all
+    from nbsp_ray.store import Store
+
+    loaded = analysis.claims.load_claims(file)
+    with tempfile.TemporaryDirectory() as temporary:
+        store = Store(root) if archives is None else import_all(archives, Path(temporary))
+        page, *_ = analysis.claims.write_reproduction(loaded, store, to)
+    _say(f"{len(loaded)} claims: {_short(page)}, and {page.stem}.html beside it")
 
 
 @app.command()
@@ -383,8 +414,47 @@ def watch(
         _say(f"Film: {_short(path)}")
 
 
-export = typer.Typer(help="Write results for others: tables, agents.", no_args_is_help=True, rich_markup_mode=None)
+@app.command(name="import")
+def import_(
+    archive: Annotated[Path, typer.Argument(help="A file that `export results` wrote.")],
+    root: Root = DEFAULT_ROOT,
+) -> None:
+    """Put the results of an archive into a results root, as finished phases; what is there already is kept."""
+    from nbsp_ray.archives import import_archive, open_archive
+    from nbsp_ray.store import Store
+
+    with open_archive(archive) as checked:
+        store = Store(root, create=True)
+        done = import_archive(checked, store)
+    _say("\n".join(done.sentences(_short(store.root))))
+    raise typer.Exit(DONE if done.whole else FAILED)
+
+
+export = typer.Typer(
+    help="Write results for others: archives, tables, agents.", no_args_is_help=True, rich_markup_mode=None
+)
 app.add_typer(export, name="export")
+
+
+@export.command()
+def results(
+    sweep: Sweep,
+    overrides: Overrides = None,
+    root: Root = DEFAULT_ROOT,
+    to: Annotated[Path | None, typer.Option(help="The archive's file; default: <sweep>.results.tar.xz here.")] = None,
+    agents: Annotated[bool, typer.Option(help="The trained agents too: some megabytes a phase.")] = False,
+) -> None:
+    """Pack all that is finished of a sweep into one file, which `import` puts into another results root."""
+    from nbsp_ray.archives import SUFFIX, pack
+    from nbsp_ray.plan.search import searches
+    from nbsp_ray.store import Store
+
+    loaded, planned = _planned(sweep, overrides, root)
+    store, file = Store(root), to or Path(f"{loaded.name}{SUFFIX}")
+    ids = [search.id for search in searches(loaded.sweeps, store)]
+    packed = pack(planned, store, file, overrides=loaded.overrides, searches=ids, agents=agents)
+    left = f"; {packed.left_out} are not finished" if packed.left_out else ""
+    _say(f"{len(packed.phases)} phases in {packed.size / 1e6:.2f} MB: {_short(file)}{left}")
 
 
 @export.command()

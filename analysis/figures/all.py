@@ -21,9 +21,12 @@ from analysis.figures.panels import count_of, curve_notes, make_panels, put_lege
 from analysis.figures.profiles import profiles
 from analysis.figures.style import STYLE, draw_band, render
 from analysis.frames.load import Results
+from analysis.tables.notes import undefined_notes
 from analysis.tables.numbers import BASE, groups
 from analysis.words import WORDS
 
+OF_PLAIN_SAC = ("first_tasks", "two_phases")
+"""Figures in which no neurons are selected."""
 FIRST_TASK = Look(INK, "s", "--")
 """Of no method: the first task while the second is learnt."""
 
@@ -46,7 +49,12 @@ def all_figures(results: Results) -> list[Picture]:
         with matplotlib.rc_context(STYLE):
             found = [make(part, reader) for make in makers]
         pictures += [
-            replace(picture, name=picture.name + words.suffix, title=picture.title + words.title)
+            replace(
+                picture,
+                name=picture.name + words.suffix,
+                title=picture.title + words.title,
+                caption=[*picture.caption, *([] if picture.name in OF_PLAIN_SAC else undefined_notes(part))],
+            )
             for picture in found
             if picture is not None
         ]

@@ -54,7 +54,7 @@ def curve_notes(bands: Sequence[Band], words: Words) -> list[str]:
         notes.append("A line of one seed has no band and ranks nothing.")
     if any(band.stops for band in bands):
         notes.append(
-            "Cross: here a seed stopped early, having mastered the task; from there on its last value is carried "
+            "Cross: here a seed stopped early, having mastered the task; from there on its final evaluation is carried "
             "forward. Dotted: all seeds are carried forward."
         )
     if any(band.unfinished for band in bands):

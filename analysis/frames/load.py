@@ -32,7 +32,7 @@ class Results:
     root: Path
     """The results root it was read from."""
     curves: pd.DataFrame
-    """One row per evaluation and training episode; a shared first phase once (`CURVES`)."""
+    """One row per evaluation, training episode and task finally evaluated; a shared first phase once (`CURVES`)."""
     finals: pd.DataFrame
     """One row per trial (`FINALS`, `neuron_columns`), in the order of the plan."""
     phases: pd.DataFrame
@@ -196,6 +196,8 @@ def _phase_row(phase: PhaseData) -> Row:
         "versions": ", ".join(_versions(manifest.get("versions", {}))) or None,
         "error": phase.error,
         **{name: phase.result.get(name) for name in names},
+        "env_steps_to_threshold": phase.env_steps_to_threshold,
+        "curve_truncated": phase.curve_truncated if phase.result else None,
         **{name: manifest.get(name) for name in ("host", "device", "git_commit")},
     }
 

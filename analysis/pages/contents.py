@@ -16,7 +16,7 @@ from nbsp_ray.config.schema import Learning
 from nbsp_ray.specs import ALGORITHM_VERSION
 from nbsp_ray.store import Store
 
-FIGURES_FIRST = ("results", "returns", "individual_sequential")
+FIGURES_FIRST = ("results", "returns", "individual_sequential", "seeds")
 """The figures come after these tables: what they draw, in numbers. Names of tables of scores begin so too."""
 
 
@@ -104,6 +104,8 @@ def _of_rates(results: Results) -> list[str]:
         "Forgetting: individual - sequential, of the final evaluations.",
         f"Retention (`first task, last 5`): mean of the last {metrics.RETENTION_EVALUATIONS} evaluations of the "
         "first task in the last phase; a single late evaluation is noisy.",
+        "AUC: mean height of the curve of the second task's evaluations over the budget. After an early stop the final "
+        "evaluation is carried forward, never the value that triggered the stop.",
         "Forward transfer: (AUC - AUC from scratch) / (1 - AUC from scratch), where the plan learns the second "
         "task first with the same seed, SAC and budget; else missing.",
         f"Not learnt: a first task whose individual success is below {metrics.LEARNT}.",

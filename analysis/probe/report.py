@@ -9,7 +9,6 @@
             /figures/probe.svg .pdf .png
 """
 
-import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -21,7 +20,7 @@ from analysis.blocks import Block, Bullets, Heading, Paragraph, Picture, TextTab
 from analysis.metrics import LEARNT
 from analysis.pages import markdown
 from analysis.probe.frames import GROUP, Probe, Row, ambiguous, effects
-from analysis.tables.cells import NONE, Cells, number
+from analysis.tables.cells import NONE, Cells, from_row, number, of_summary
 from analysis.tables.table import Shown
 from analysis.words import NORMALISED
 from nbsp_ray.store import Files
@@ -125,22 +124,21 @@ def _effect_notes(probe: Probe, name: str) -> list[str]:
         "random ones.",
     ]
     if int(probe.cells.groupby(GROUP)["seed"].nunique().max()) > 1:
-        notes.append("Mean ± standard error over seeds; in square brackets Student's 95 % interval.")
+        notes.append(
+            "Mean ± standard error over seeds; in square brackets Student's 95 % interval, of three seeds or more that "
+            "are not all equal."
+        )
     else:
         notes.append("One seed: no interval, and nothing is said about others.")
     return notes
 
 
 def _difference(row: Cells, name: str) -> str:
-    text = number(row.get(f"{name}_mean", math.nan))
-    if not row.get(f"{name}_n", 0) > 1:
-        return text
-    return f"{text} [{number(row[f'{name}_low'])}, {number(row[f'{name}_high'])}]"
+    return of_summary(from_row(row, name), error=False)
 
 
 def _mean(row: Cells, name: str) -> str:
-    text = number(row[f"{name}_mean"])
-    return f"{text} ± {number(row[f'{name}_se'])}" if row[f"{name}_n"] > 1 else text
+    return of_summary(from_row(row, name), interval=False)
 
 
 def _show_scores(probe: Probe) -> Shown:

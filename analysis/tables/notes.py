@@ -25,7 +25,8 @@ def interval_notes(data: pd.DataFrame, *names: str, interval: bool = True) -> li
     elif (counts > 1).any():
         notes.append(
             "Mean ± standard error over seeds, in brackets the 95 % Student t interval of the mean, cut at what the "
-            "number can be; one without width means that all seeds agree, not that the next would."
+            "number can be. Fewer than three seeds have none, nor have seeds that are all equal: they do not say that "
+            "the next would be."
         )
     if (counts == 1).any():
         notes.append("One seed ranks nothing: no interval is possible, and another seed may turn the order round.")
@@ -55,6 +56,17 @@ def score_notes(results: Results) -> list[str]:
     return [NORMALISED, *([lacking] if games else [])]
 
 
+def undefined_notes(results: Results) -> list[str]:
+    """Of how many trials the score was undefined, under what has no rows to mark; nothing if of none."""
+    known = results.finals["score_undefined"].dropna()
+    if not known.any():
+        return []
+    return [
+        f"Score undefined in {known.sum()} of {len(known)} trials, which are in this figure too: all scoring steps "
+        "were alike there, and the neurons were drawn at random."
+    ]
+
+
 def cautions(results: Results) -> list[str]:
     """What must be said under a table that holds all trials."""
     finals = results.finals
@@ -65,12 +77,6 @@ def cautions(results: Results) -> list[str]:
             f"{(~learnt).sum()} of {len(learnt)} first phases did not learn their task (individual success below "
             f"{LEARNT}). They have nothing to forget; they are in every number here, except in forgetting where it "
             "says `learnt only`."
-        )
-    scored = finals["score_undefined"].dropna()
-    if scored.any():
-        notes.append(
-            f"Score undefined in {scored.sum()} of {len(scored)} trials: all scoring steps were alike, and the neurons "
-            "were chosen at random."
         )
     for flag, column, what in (("paper_pair", "pair", "pairs"), ("paper_method", "method", "methods")):
         others = list(dict.fromkeys(finals.loc[~finals[flag].astype(bool), column]))

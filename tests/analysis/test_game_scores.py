@@ -117,12 +117,13 @@ def test_tables_of_games_by_hand(store, games):
     assert trials["second_return"].tolist() == [23.1 + 10 * number for number in range(8)]
 
 
-def test_a_t_interval_of_scores_is_not_cut(store, games):
-    play_all(store, games)
-    shown = {table.name: table for table in all_tables(analysis.load(store.root, games))}["results_score"]
+def test_a_t_interval_of_scores_is_not_cut(store):
+    plan = games_of(seeds=(0, 1, 2))
+    play_all(store, plan)
+    shown = {table.name: table for table in all_tables(analysis.load(store.root, plan))}["results_score"]
     cell = shown.text["second game after"][0]
-    # 0 and 10 / 131.7: mean 0.04, +- 0.04, t(1) 12.7.
-    assert cell == "0.04 ± 0.04 [-0.44, 0.52]"
+    # 0, 10 and 20 / 131.7: mean 0.08, +- 0.04, t(2) 4.3.
+    assert cell == "0.08 ± 0.04 [-0.11, 0.26]"
     assert shown.text["second game after"][2] == "-"
 
 

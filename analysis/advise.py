@@ -79,7 +79,7 @@ class Advice:
 def advise(results: Results, weight_stability: float, *, measures: str = "final") -> list[Advice]:
     """Advice for every pair and method with several numbers of skill neurons; then for each method over all its pairs.
 
-    Games are weighed by their normalised scores; a pair with a game that has no reference scores is left out.
+    Scores are weighed normalised; a pair with a task that has no reference scores is left out.
 
     Args:
         results: Of a plan with several numbers of skill neurons.
@@ -97,12 +97,12 @@ def advise(results: Results, weight_stability: float, *, measures: str = "final"
             "this sweep has one number of skill neurons, so there is nothing to choose from; "
             "give it several: skill_neurons=0.1,0.2,0.4"
         )
-    games = unreferenced(results)
-    found = [one for one in found if not set(one.tasks) & set(games)]
+    unweighed = unreferenced(results)
+    found = [one for one in found if not set(one.tasks) & set(unweighed)]
     if not found:
         raise NbspError(
-            f"raw scores of two games cannot be weighed against each other, and {', '.join(games)} has no reference "
-            "scores; `nbsp-ray explore` draws them"
+            f"raw scores of two tasks cannot be weighed against each other, and {', '.join(unweighed)} has no "
+            "reference scores; `nbsp-ray explore` draws them"
         )
     advice = [_of_series([one], one.label, weight_stability, measures) for one in found]
     for series in _over_pairs(found):
@@ -178,12 +178,13 @@ def _best_shares(values: Floats) -> Floats:
 
 def advice_notes(results: Results, weight_stability: float, measures: str = "final") -> list[str]:
     """What the numbers of the advice are, and what it does not speak of."""
-    words = "; ".join(MEASURES[measure][measures].words for measure in results.parts())
-    games = unreferenced(results)
-    lacking = f"Left out: pairs with {', '.join(games)}, without reference scores to be weighed by."
+    parts = results.parts().items()
+    words = "; ".join(MEASURES[measure][measures].words.format(task=part.words.task) for measure, part in parts)
+    unweighed = unreferenced(results)
+    lacking = f"Left out: pairs with {', '.join(unweighed)}, without reference scores to be weighed by."
     return [
         f"Value = {weight_stability:g} x stability + {1 - weight_stability:g} x plasticity ({words}).",
-        *([lacking] if games else []),
+        *([lacking] if unweighed else []),
         f"Mean and {CONFIDENCE:.0%} Student t interval over seeds; `behind the best` is paired by seed, and so is "
         f"`best in`, the share of {RESAMPLES:,} resamples of the seeds (bootstrap seed {BOOTSTRAP_SEED}) in which the "
         "count has the highest mean.",

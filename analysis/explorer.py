@@ -21,7 +21,7 @@ from analysis.frames.load import Results
 from analysis.pages import html
 from analysis.statistics import Summary
 from analysis.tradeoff import FRONT_RULE, KNEE_RULE, MEASURES, Count, Series, all_series, knee, pareto_front
-from analysis.words import NORMALISED, WORDS
+from analysis.words import Words
 from nbsp_ray.config.describe import AXES
 from nbsp_ray.errors import NbspError
 from nbsp_ray.layout import NETWORKS
@@ -94,22 +94,25 @@ def explorer_data(results: Results, given: str, overrides: Sequence[str]) -> Jso
         "pairs": list(dict.fromkeys(one.pair for one in series)),
         "methods": [_method(method) for method in methods],
         "networks": list(NETWORKS),
-        "measures": [one for measure in results.parts() for one in _measures(measure)],
-        "rules": [FRONT_RULE, KNEE_RULE, *([NORMALISED] if "score" in results.parts() else [])],
+        "measures": [one for measure, part in results.parts().items() for one in _measures(measure, part.words)],
+        "rules": [
+            FRONT_RULE,
+            KNEE_RULE,
+            *(part.words.normalised for part in results.parts().values() if part.words.normalised),
+        ],
         "counts": _all_counts(series),
         "series": described,
         "trials": trials,
     }
 
 
-def _measures(measure: str) -> list[Json]:
+def _measures(measure: str, words: Words) -> list[Json]:
     """What can be drawn of trials judged so: axes in [0, 1] for success rates, their own for scores."""
-    words = WORDS[measure]
     return [
         {
             "id": f"{measure}-{name}",
             "kind": measure,
-            "words": measures.words,
+            "words": measures.words.format(task=words.task),
             "axis": "raw score" if name == "raw" else "success" if words.is_rate else words.performance,
             "task": words.task,
             "rate": words.is_rate,
@@ -160,7 +163,7 @@ def _series(
 
 def _count(count: Count, measure: str) -> Json:
     row: Json = {"label": count.label, "neurons": count.neurons, "planned": len(count.trials)}
-    is_rate = WORDS[measure].is_rate
+    is_rate = measure == "success"
     for name, measures in MEASURES[measure].items():
         stability, plasticity = (_summary(found, is_rate=is_rate) for found in count.summaries(measures))
         n = len(count.both(measures))

@@ -19,8 +19,8 @@ def pixel_toy() -> Iterator[None]:
     """Tiny games are a benchmark as long as a module's tests run."""
     from pixel_toy import BENCHMARK
 
-    from nbsp_ray.benchmarks import benchmarks
+    from nbsp_ray.benchmarks import benchmarks, register_benchmark
 
-    benchmarks()[BENCHMARK.name] = BENCHMARK
+    register_benchmark(BENCHMARK)
     yield
     del benchmarks()[BENCHMARK.name]

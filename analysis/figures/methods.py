@@ -15,7 +15,6 @@ from analysis.figures.style import WIDTH, Line, draw_band, draw_bars, render
 from analysis.frames.load import Results
 from analysis.paper import TABLE_1
 from analysis.tables.numbers import BASE, groups
-from analysis.words import WORDS
 
 PAPER_COUNT = 0.2
 """Share of skill neurons that a comparison of methods shows of a method that has several: the sweeps' default."""
@@ -34,7 +33,7 @@ def methods_figure(results: Results, reader: CurveReader) -> Picture | None:
         by_pair[pair] = [_method_line(one, reader, rank) for one, rank in zip(kept, repeats(kept), strict=True)]
     caption = [
         "By method, in the manner of the paper's Figures 4 to 7 and 11 to 14.",
-        *both_notes(by_pair, WORDS[results.measure]),
+        *both_notes(by_pair, results.words),
     ]
     if chosen_counts:
         caption.append(
@@ -60,7 +59,7 @@ def counts_figure(results: Results, reader: CurveReader) -> Picture | None:
     caption = [
         "By number of skill neurons, in the manner of the paper's Figure 15: a fraction of each network's hidden "
         "neurons, or a count.",
-        *both_notes(by_row, WORDS[results.measure]),
+        *both_notes(by_row, results.words),
     ]
     return render("counts", "Numbers of skill neurons", caption, _beside(results, by_row))
 
@@ -115,14 +114,14 @@ def _line(group: Group, reader: CurveReader, its_look: Look, label: str) -> Line
 
 
 def _bar_column(trials: pd.DataFrame) -> str:
-    """What the bars show: of a first game without reference scores the raw one."""
+    """What the bars show: of a first task without reference scores the raw one."""
     raw = trials["sequential"].isna().all() and trials["sequential_return"].notna().any()
     return "sequential_return" if raw else "sequential"
 
 
 def _beside(results: Results, rows: dict[str, list[Line]]) -> Canvas:
     """A row for each entry: curves of the second task on the left, bars of the first on the right."""
-    words = WORDS[results.measure]
+    words = results.words
     of_pair = {str(pair): trials for pair, trials in results.finals.groupby("pair", sort=False)}
     tasks = results.finals.drop_duplicates("pair").set_index("pair")
     heights = [max(1.7, 0.75 + 0.2 * len(lines)) for lines in rows.values()]

@@ -45,7 +45,7 @@ class _Builder:
         self.benchmark: Benchmark = get_benchmark(sweep.benchmark)
         for pair in sweep.pairs:
             self.benchmark.check_sequence(pair)
-        if self.benchmark.measure == "score" and {sweep.first.stop, sweep.second.stop} != {"fixed"}:
+        if self.benchmark.judged_by.kind == "score" and {sweep.first.stop, sweep.second.stop} != {"fixed"}:
             raise ConfigError(
                 f"{sweep.benchmark} has no success to stop at: set first.stop and second.stop to fixed, "
                 "or leave them out"

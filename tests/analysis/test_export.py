@@ -2,14 +2,16 @@ import json
 
 import numpy as np
 import pytest
+from pixel_toy import pixel_spaces
 from safetensors.numpy import load_file
 from synthetic_store import find, games_of, learn_first, plan_of, play_first
 
 import analysis
 from analysis.export import policy_weights
-from nbsp_ray.benchmarks import PixelSpaces, Spaces
+from nbsp_ray.benchmarks import Continuous, Spaces, Vector
 from nbsp_ray.errors import StoreError
-from nbsp_ray.learning.networks import Image, Layout, NumpyMlp, forward
+from nbsp_ray.layout import Image, Layout
+from nbsp_ray.learning.networks import NumpyMlp, forward
 
 OBSERVATIONS, HIDDEN, ACTIONS = 5, (8, 8), 2
 """Of the synthetic store's toy agents."""
@@ -33,7 +35,7 @@ def key(store, actor, monkeypatch):
 
 
 def test_the_weights_are_those_that_the_policy_uses(actor):
-    weights = policy_weights(actor, HIDDEN, Spaces(OBSERVATIONS, ACTIONS))
+    weights = policy_weights(actor, HIDDEN, Spaces(Vector(OBSERVATIONS), Continuous(ACTIONS)))
     x = y = np.random.default_rng(1).normal(size=OBSERVATIONS).astype(np.float32)
     for layer in ("hidden0", "hidden1"):
         x = np.maximum(weights[f"{layer}.weight"] @ x + weights[f"{layer}.bias"], 0)
@@ -43,7 +45,7 @@ def test_the_weights_are_those_that_the_policy_uses(actor):
 
 def test_weights_of_another_network_are_refused(actor):
     with pytest.raises(StoreError, match=r"has .* parameters, and a network for 5 observations"):
-        policy_weights(actor[:-1], HIDDEN, Spaces(OBSERVATIONS, ACTIONS))
+        policy_weights(actor[:-1], HIDDEN, Spaces(Vector(OBSERVATIONS), Continuous(ACTIONS)))
 
 
 def test_an_agent_is_weights_configuration_and_a_card(store, key, actor, tmp_path):
@@ -96,9 +98,14 @@ def test_an_agent_without_evaluations_has_a_card(store, key, tmp_path):
 def test_an_agent_that_sees_frames_acts_as_here(store, tmp_path, monkeypatch):
     import torch
 
-    plan, spaces = games_of(), PixelSpaces(6)
+    plan, spaces = games_of(), pixel_spaces(6)
     trial = plan.trials[0]
-    layout = Layout(spaces.stack, HIDDEN, spaces.actions, Image(spaces.frame, spaces.convolutions))
+    layout = Layout(
+        spaces.observation.stack,
+        HIDDEN,
+        spaces.action.size,
+        Image(spaces.observation.frame, spaces.observation.convolutions),
+    )
     actor = layout.initial(1, np.random.default_rng(3))
     monkeypatch.setattr("synthetic_store.AGENT", {"actor": actor[None]})
     play_first(store, plan, trial, [9.3, -5.7])

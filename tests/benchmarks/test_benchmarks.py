@@ -9,11 +9,14 @@ import pytest
 from nbsp_ray.benchmarks import (
     Action,
     Benchmark,
+    Continuous,
+    Discrete,
     Env,
+    Frames,
     Observation,
-    PixelSpaces,
     Spaces,
     Step,
+    Vector,
     benchmarks,
     get_benchmark,
 )
@@ -32,9 +35,9 @@ LONG = 500
 
 def actions(benchmark: Benchmark, task: str, seed: int, steps: int) -> list[Action]:
     generator, space = np.random.default_rng(seed), benchmark.spaces()[task]
-    if isinstance(space, PixelSpaces):
-        return list(generator.integers(space.actions, size=steps))
-    return list(generator.uniform(-1, 1, (steps, space.actions)).astype(np.float32))
+    if isinstance(space.action, Discrete):
+        return list(generator.integers(space.action.size, size=steps))
+    return list(generator.uniform(-1, 1, (steps, space.action.size)).astype(np.float32))
 
 
 def episode(env: Env, variation: int, seed: int, moves: list[Action]) -> tuple[Observation, list[Step]]:
@@ -67,7 +70,7 @@ def test_names_and_numbers(benchmark: Benchmark) -> None:
     assert benchmark.revision
     assert benchmark.horizon > 0
     assert type(benchmark).__doc__
-    assert all(space.seen and space.actions > 0 for space in benchmark.spaces().values())
+    assert all(str(space) and space.action.size > 0 for space in benchmark.spaces().values())
     assert len(set(benchmark.pairs)) == len(benchmark.pairs) > 0
 
 
@@ -99,8 +102,8 @@ def test_unknown_tasks_and_impossible_pairs(benchmark: Benchmark) -> None:
 
 
 def test_tasks_of_other_spaces_cannot_be_paired(monkeypatch: pytest.MonkeyPatch) -> None:
-    toy = get_benchmark("toy")
-    monkeypatch.setattr(type(toy), "spaces", lambda self: {"a": Spaces(5, 2), "b": Spaces(5, 3)})
+    toy, five = get_benchmark("toy"), Spaces(Vector(5), Continuous(2))
+    monkeypatch.setattr(type(toy), "spaces", lambda self: {"a": five, "b": Spaces(Vector(5), Continuous(3))})
     with pytest.raises(
         ConfigError,
         match="one network cannot serve a > b: a has 5 observations and 2 actions, b 5 observations and 3 actions",
@@ -149,17 +152,17 @@ def test_shapes_types_and_the_horizon(benchmark: Benchmark, task: str) -> None:
     if env.horizon <= LONG:
         assert [step.truncated for step in steps] == [False] * (env.horizon - 1) + [True]
         assert not any(step.terminated for step in steps)
-    kind = (
-        (np.uint8, (space.stack, *space.frame))
-        if isinstance(space, PixelSpaces)
-        else (np.float32, (space.observations,))
-    )
+    match space.observation:
+        case Frames(frame=frame, stack=stack):
+            kind = (np.uint8, (stack, *frame))
+        case Vector(size=size):
+            kind = (np.float32, (size,))
     for observation in (first, *(step.observation for step in steps)):
         assert (observation.dtype, observation.shape) == kind
         assert np.isfinite(observation).all()
     for step in steps:
         assert (type(step.reward), type(step.terminated), type(step.truncated)) == (float, bool, bool)
-        assert type(step.success) is (bool if benchmark.measure == "success" else type(None))
+        assert type(step.success) is (bool if benchmark.judged_by.kind == "success" else type(None))
         assert np.isfinite((step.reward, step.points)).all()
 
 
@@ -172,7 +175,7 @@ def test_variations_differ(benchmark: Benchmark, task: str) -> None:
     chosen = np.linspace(0, env.variations - 1, count).astype(int)
     different = len({env.reset(int(variation), np.random.default_rng(0)).tobytes() for variation in chosen})
     # What differs between two beginnings of a game is not always on the screen.
-    assert different == count or (benchmark.measure == "score" and different > 1)
+    assert different == count or (benchmark.judged_by.kind == "score" and different > 1)
 
 
 @each_task

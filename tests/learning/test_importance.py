@@ -6,13 +6,13 @@ import numpy as np
 import pytest
 import torch
 
-from nbsp_ray.benchmarks import Spaces, Step
+from nbsp_ray.benchmarks import Continuous, Spaces, Step, Vector
 from nbsp_ray.config.schema import Sac
 from nbsp_ray.learning.agent import NETWORKS, Agent
 from nbsp_ray.learning.importance import FISHER_FLOOR, actor_fisher, critic_fisher, taylor_importance
 from nbsp_ray.learning.replay import Batch, Replay
 
-SPACES = Spaces(observations=3, actions=2)
+SPACES = Spaces(Vector(3), Continuous(2))
 SAC = Sac(hidden=(5, 4), batch_size=6)
 
 

@@ -24,3 +24,17 @@ def pixel_toy() -> Iterator[None]:
     register_benchmark(BENCHMARK)
     yield
     del benchmarks()[BENCHMARK.name]
+
+
+@pytest.fixture(scope="module")
+def axes_toys() -> Iterator[None]:
+    """Other meetings of observation, action and judgement are benchmarks as long as a module's tests run."""
+    from axes_toys import BENCHMARKS
+
+    from nbsp_ray.benchmarks import benchmarks, register_benchmark
+
+    for one in BENCHMARKS:
+        register_benchmark(one)
+    yield
+    for one in BENCHMARKS:
+        del benchmarks()[one.name]

@@ -114,7 +114,7 @@ def test_a_subset_is_drawn_from_everywhere() -> None:
 def test_batch_slices() -> None:
     batch = Batch(torch.from_numpy(expected(3, 5))[None], SPACES)
     assert batch.observations.tolist() == [[[3, 3.25], [4, 4.25]]]
-    assert batch.observations_actions.tolist() == [[[3, 3.25, -3], [4, 4.25, -4]]]
+    assert batch.critic_inputs[0].tolist() == [[[3, 3.25, -3], [4, 4.25, -4]]]
     assert batch.next_observations.tolist() == [[[4, 4.25], [5, 5.25]]]
     assert batch.rewards.tolist() == [[0.375, 0.5]]
     assert batch.terminated.tolist() == [[1, 0]]

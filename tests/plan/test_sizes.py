@@ -86,7 +86,7 @@ def test_the_sample_of_a_later_phase_is_as_learning_draws_it() -> None:
 @pytest.mark.parametrize("benchmark", ["atari", "metaworld"])
 def test_an_agent_on_disk(benchmark: str) -> None:
     """Networks, targets and Adam's moments; an actor differs from a Q network in its ends alone."""
-    phase = plan(benchmark, evaluation={"episodes": 1, "env_steps": None}).phases
+    phase = plan(benchmark, evaluation={"episodes": 2, "env_steps": None}).phases
     spec = next(iter(phase.values())).spec
     spaces = get_benchmark(benchmark).task_spaces(spec.task)
     agent = Agent(spec.sac, spaces, torch.device("cpu"), np.random.default_rng(0))

@@ -397,7 +397,7 @@ def test_a_critic_is_compared_on_transitions_of_its_buffer(trained: Store, probe
     batch = Batch(torch.from_numpy(rows)[None], agent.spaces)
     for network in ("q1", "q2"):
         member = NETWORKS[network][1]
-        q = forward(agent.layout(network), agent.state.critic, batch.observations_actions.unsqueeze(1))[0, member, :, 0]
+        q = forward(agent.layout(network), agent.state.critic, batch.critic_inputs[0].unsqueeze(1))[0, member, :, 0]
         bias = float(agent.layout(network).unpack(agent.state.critic)[-1][0, member, 0])
         whole = q.detach().double().numpy()
         (answer,) = {

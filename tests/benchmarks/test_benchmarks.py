@@ -1,12 +1,18 @@
 """What every benchmark must keep; a new one is tested the day it is added."""
 
 import json
+import os
+import subprocess
+import sys
 from functools import cache
+from importlib import metadata
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from nbsp_ray.benchmarks import (
+    ENTRY_POINTS,
     Action,
     Benchmark,
     Continuous,
@@ -19,6 +25,8 @@ from nbsp_ray.benchmarks import (
     Vector,
     benchmarks,
     get_benchmark,
+    register_benchmark,
+    version_of,
 )
 from nbsp_ray.config.schema import Sweep
 from nbsp_ray.errors import ConfigError
@@ -26,7 +34,19 @@ from nbsp_ray.errors import ConfigError
 ALL = list(benchmarks().values())
 TASKS = [(one, task) for one in ALL for task in sorted({task for pair in one.pairs for task in pair})]
 each_benchmark = pytest.mark.parametrize("benchmark", ALL, ids=lambda one: one.name)
-each_task = pytest.mark.parametrize(("benchmark", "task"), TASKS, ids=lambda one: getattr(one, "name", one))
+
+
+def here(benchmark: Benchmark) -> pytest.MarkDecorator:
+    """Skips what is played on an optional benchmark whose packages are not installed."""
+    missing = [name for name in benchmark.packages if version_of(name) is None]
+    reason = f"{', '.join(missing)} not installed: {benchmark.how_to_install}"
+    return pytest.mark.skipif(bool(benchmark.extra and missing), reason=reason)
+
+
+each_task = pytest.mark.parametrize(
+    ("benchmark", "task"),
+    [pytest.param(one, task, id=f"{one.name}-{task}", marks=here(one)) for one, task in TASKS],
+)
 
 
 LONG = 500
@@ -114,6 +134,46 @@ def test_tasks_of_other_spaces_cannot_be_paired(monkeypatch: pytest.MonkeyPatch)
 def test_an_unknown_benchmark() -> None:
     with pytest.raises(ConfigError, match=r"no benchmark 'metawold' .did you mean 'metaworld'.*; there are .*toy"):
         get_benchmark("metawold")
+
+
+def test_two_benchmarks_of_one_name_are_refused() -> None:
+    toy = get_benchmark("toy")
+    register_benchmark(toy)
+    with pytest.raises(ConfigError, match="two benchmarks 'toy'; give one of them another name"):
+        register_benchmark(type(toy)())
+    with pytest.raises(ConfigError, match="'toy' is no benchmark"):
+        register_benchmark("toy")  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("value", "problem"),
+    [
+        ("axes_toys:ScoredToy.missing", "scored .* of an installed package cannot be loaded .AttributeError"),
+        ("axes_toys:PAIR", r"\('reach', 'avoid'\) is no benchmark"),
+        ("axes_toys:BENCHMARKS", "is no benchmark"),
+    ],
+)
+def test_a_broken_entry_point_is_named(value: str, problem: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    entry = metadata.EntryPoint("scored", value, ENTRY_POINTS)
+    monkeypatch.setattr(metadata, "entry_points", lambda group: [entry] if group == ENTRY_POINTS else [])
+    with pytest.raises(ConfigError, match=problem):
+        benchmarks.__wrapped__()
+
+
+def test_an_entry_point_makes_a_benchmark_known(tmp_path: Path) -> None:
+    """In a fresh process, from a distribution that lies on the path."""
+    info = tmp_path / "somebody-1.0.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: somebody\nVersion: 1.0\n")
+    (info / "entry_points.txt").write_text(f"[{ENTRY_POINTS}]\nmine = somebody:BENCHMARK\n")
+    code = "from nbsp_ray.benchmarks.toy import Toy\n\n\nclass Mine(Toy):\n    name = 'mine'\n\n\nBENCHMARK = Mine()\n"
+    (tmp_path / "somebody.py").write_text(code)
+    ask = "from nbsp_ray.benchmarks import get_benchmark; print(get_benchmark('mine').pairs)"
+    path = os.pathsep.join([str(tmp_path), *sys.path])
+    run = subprocess.run(
+        [sys.executable, "-c", ask], capture_output=True, text=True, check=True, env=os.environ | {"PYTHONPATH": path}
+    )
+    assert run.stdout.strip() == "(('reach', 'avoid'),)"
 
 
 # As environments

@@ -80,7 +80,7 @@ def test_what_a_first_phase_leaves(undisturbed: Undisturbed) -> None:
     games = [f"evaluations/{ROLLOUTS}/{number:05d}.npy" for number in range(data["episodes"])]
     assert {str(path.relative_to(folder.path)) for path in folder.path.rglob("*") if path.is_file()} == {
         "spec.json", "result.json", "manifest.json", "curve.jsonl", "agent.safetensors", "replay.npy", *games,
-        f"evaluations/{ROLLOUTS}.json", "evaluations/catch.deterministic.5.train.json",
+        f"evaluations/{ROLLOUTS}.safetensors", f"evaluations/{ROLLOUTS}.json", "evaluations/catch.deterministic.5.train.json",
     }  # fmt: skip
     # One update every other env step from the 40th on.
     assert (result["env_steps"], result["updates"], result["stop_reason"]) == (160, 61, "budget")

@@ -97,8 +97,8 @@ class Advice:
 def advise(results: Results, weight_stability: float, *, measures: str = "final") -> list[Advice]:
     """Advice for every pair and method with several numbers of skill neurons; then for each method over all its pairs.
 
-    Where the score of some trials was undefined, the advice follows again without them. Games are weighed by their
-    normalised scores; a pair with a game that has no reference scores is left out.
+    Where the score of some trials was undefined, the advice follows again without them. Scores are weighed normalised;
+    a pair with a task that has no reference scores is left out.
 
     Args:
         results: Of a plan with several numbers of skill neurons.
@@ -116,12 +116,12 @@ def advise(results: Results, weight_stability: float, *, measures: str = "final"
             "this sweep has one number of skill neurons, so there is nothing to choose from; "
             "give it several: skill_neurons=0.1,0.2,0.4"
         )
-    games = unreferenced(results)
-    found = [one for one in found if not set(one.tasks) & set(games)]
+    unweighed = unreferenced(results)
+    found = [one for one in found if not set(one.tasks) & set(unweighed)]
     if not found:
         raise NbspError(
-            f"raw scores of two games cannot be weighed against each other, and {', '.join(games)} has no reference "
-            "scores; `nbsp-ray explore` draws them"
+            f"raw scores of two tasks cannot be weighed against each other, and {', '.join(unweighed)} has no "
+            "reference scores; `nbsp-ray explore` draws them"
         )
     wanted = [(one.label, [one]) for one in found]
     for series in _over_pairs(found):
@@ -204,18 +204,19 @@ def _best_shares(values: Floats) -> Floats:
 
 def advice_notes(results: Results, weight_stability: float, measures: str = "final") -> list[str]:
     """What the numbers of the advice are, and what it does not speak of."""
-    words = "; ".join(MEASURES[measure][measures].words for measure in results.parts())
-    games = unreferenced(results)
+    parts = results.parts().items()
+    words = "; ".join(MEASURES[measure][measures].words.format(task=part.words.task) for measure, part in parts)
+    unweighed = unreferenced(results)
     carried = "Of a second task that stopped early the AUC carries the final evaluation forward."
     undefined = (
         f"Of some trials the score was undefined, and their neurons were drawn at random; `{WITHOUT_UNDEFINED}` leaves "
         "them out."
     )
-    lacking = f"Left out: pairs with {', '.join(games)}, without reference scores to be weighed by."
+    lacking = f"Left out: pairs with {', '.join(unweighed)}, without reference scores to be weighed by."
     return [
         f"Value = {weight_stability:g} x stability + {1 - weight_stability:g} x plasticity ({words}).",
         *([carried] if measures == "learning" else []),
-        *([lacking] if games else []),
+        *([lacking] if unweighed else []),
         *([undefined] if is_true(results.finals["score_undefined"]).any() else []),
         f"Mean and {CONFIDENCE:.0%} Student t interval over seeds; fewer than {FEWEST} seeds, or seeds that are all "
         "equal, have none, and then nothing is told apart. `Behind the best` is paired by seed, and so is "

@@ -34,7 +34,7 @@ from analysis.tradeoff import (
     live_sentence,
     pareto_front,
 )
-from analysis.words import NORMALISED, WORDS
+from analysis.words import Words
 from nbsp_ray.config.describe import AXES
 from nbsp_ray.errors import NbspError
 from nbsp_ray.layout import NETWORKS
@@ -107,7 +107,7 @@ def explorer_data(results: Results, given: str, overrides: Sequence[str]) -> Jso
         "pairs": list(dict.fromkeys(one.pair for one in series)),
         "methods": [_method(method) for method in methods],
         "networks": list(NETWORKS),
-        "measures": [one for measure in results.parts() for one in _measures(measure)],
+        "measures": [one for measure, part in results.parts().items() for one in _measures(measure, part.words)],
         "rules": _rules(results, series),
         "counts": _all_counts(series),
         "series": described,
@@ -117,7 +117,8 @@ def explorer_data(results: Results, given: str, overrides: Sequence[str]) -> Jso
 
 def _rules(results: Results, series: Sequence[Series]) -> list[str]:
     """The sentences under the page."""
-    rules = [FRONT_RULE, KNEE_RULE, *([NORMALISED] if "score" in results.parts() else [])]
+    normalised = [part.words.normalised for part in results.parts().values() if part.words.normalised]
+    rules = [FRONT_RULE, KNEE_RULE, *normalised]
     live = [live_sentence(one.label, one.live()) for one in series if one.live() and len(one.counts) > 1]
     rules += [LIVE_RULE, *live] if live else []
     return (
@@ -125,14 +126,13 @@ def _rules(results: Results, series: Sequence[Series]) -> list[str]:
     )
 
 
-def _measures(measure: str) -> list[Json]:
+def _measures(measure: str, words: Words) -> list[Json]:
     """What can be drawn of trials judged so: axes in [0, 1] for success rates, their own for scores."""
-    words = WORDS[measure]
     return [
         {
             "id": f"{measure}-{name}",
             "kind": measure,
-            "words": measures.words,
+            "words": measures.words.format(task=words.task),
             "axis": "raw score" if name == "raw" else "success" if words.is_rate else words.performance,
             "task": words.task,
             "rate": words.is_rate,

@@ -26,22 +26,27 @@ class Measures:
     stability: str
     plasticity: str
     words: str
+    """With `{task}` for what a task is called."""
 
 
 MEASURES: Mapping[str, Mapping[str, Measures]] = {
     "success": {
-        "final": Measures("sequential", "second", "final evaluations of both tasks"),
-        "learning": Measures("retention_last_5", "auc_second", "first task's last five evaluations, second task's AUC"),
+        "final": Measures("sequential", "second", "final evaluations of both {task}s"),
+        "learning": Measures(
+            "retention_last_5", "auc_second", "first {task}'s last five evaluations, second {task}'s AUC"
+        ),
     },
     "score": {
-        "final": Measures("sequential", "second", "normalised scores of both games' final evaluations"),
-        "learning": Measures("retention_last_5", "auc_second", "first game's last five, second game's AUC, normalised"),
-        "raw": Measures("sequential_return", "second_return", "raw scores of both games' final evaluations"),
+        "final": Measures("sequential", "second", "normalised scores of both {task}s' final evaluations"),
+        "learning": Measures(
+            "retention_last_5", "auc_second", "first {task}'s last five, second {task}'s AUC, normalised"
+        ),
+        "raw": Measures("sequential_return", "second_return", "raw scores of both {task}s' final evaluations"),
     },
 }
 """By what trials are judged by: what may be weighed or drawn, the first of each unless something else is asked for.
 
-Raw scores are for looking: those of two games cannot be weighed against each other.
+Raw scores are for looking: those of two tasks cannot be weighed against each other.
 """
 
 FRONT_RULE = (

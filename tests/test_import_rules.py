@@ -9,7 +9,10 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-HEAVY = ("torch", "ray", "pandas", "metaworld", "mujoco", "matplotlib", "gymnasium", "ale_py", "cv2", "imageio", "PIL")
+HEAVY = (
+    "torch", "ray", "pandas", "metaworld", "dm_control", "mujoco", "matplotlib", "gymnasium", "ale_py", "cv2",
+    "imageio", "PIL",
+)  # fmt: skip
 
 
 def sources(*folders: str) -> list[Path]:

@@ -1,7 +1,7 @@
 """Training curves of several seeds as one line with a band: what a figure draws, without knowing how.
 
 A point of a curve is the success of the last ten training episodes (Table 2), or the mean raw score of the last ten
-games. Only phases that are done are averaged; one that stopped early is carried forward to the budget by its final
+episodes. Only phases that are done are averaged; one that stopped early is carried forward to the budget by its final
 evaluation, never by the value that triggered the stop. Curves of unfinished phases are kept apart.
 """
 

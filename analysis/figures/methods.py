@@ -17,7 +17,6 @@ from analysis.frames.load import Results
 from analysis.paper import TABLE_1
 from analysis.tables.numbers import BASE, groups
 from analysis.tradeoff import LIVE_RULE, live_neurons, live_place, live_sentence
-from analysis.words import WORDS
 
 PAPER_COUNT = 0.2
 """Share of skill neurons that a comparison of methods shows of a method that has several: the sweeps' default."""
@@ -37,7 +36,7 @@ def methods_figure(results: Results, reader: CurveReader) -> Picture | None:
         by_pair[pair] = [_method_line(one, reader, rank) for one, rank in zip(kept, repeats(kept), strict=True)]
     caption = [
         "By method, in the manner of the paper's Figures 4 to 7 and 11 to 14.",
-        *both_notes(by_pair, WORDS[results.measure]),
+        *both_notes(by_pair, results.words),
     ]
     if chosen_counts:
         caption.append(
@@ -69,7 +68,7 @@ def counts_figure(results: Results, reader: CurveReader) -> Picture | None:
     caption = [
         "By number of skill neurons, in the manner of the paper's Figure 15: a fraction of each network's hidden "
         "neurons, or a count.",
-        *both_notes(by_row, WORDS[results.measure]),
+        *both_notes(by_row, results.words),
     ]
     if live:
         caption += [f"Dotted line between the bars: where live neurons end. {LIVE_RULE}"] if places else [LIVE_RULE]
@@ -127,7 +126,7 @@ def _line(group: Group, reader: CurveReader, its_look: Look, label: str) -> Line
 
 
 def _bar_column(trials: pd.DataFrame) -> str:
-    """What the bars show: of a first game without reference scores the raw one."""
+    """What the bars show: of a first task without reference scores the raw one."""
     raw = trials["sequential"].isna().all() and trials["sequential_return"].notna().any()
     return "sequential_return" if raw else "sequential"
 
@@ -137,7 +136,7 @@ def _beside(results: Results, rows: dict[str, list[Line]], live_places: Mapping[
 
     Between which bars the live neurons end is marked, where `live_places` says so.
     """
-    words = WORDS[results.measure]
+    words = results.words
     of_pair = {str(pair): trials for pair, trials in results.finals.groupby("pair", sort=False)}
     tasks = results.finals.drop_duplicates("pair").set_index("pair")
     heights = [max(1.7, 0.75 + 0.2 * len(lines)) for lines in rows.values()]

@@ -13,7 +13,6 @@ from analysis.frames.load import Results
 from analysis.metrics import Floats
 from analysis.statistics import BOOTSTRAP_SEED, RESAMPLES, bootstrap_band, performance_profile
 from analysis.tables.across_pairs import MEASURES, configurations, runs_of
-from analysis.words import WORDS
 
 POINTS = 101
 
@@ -24,7 +23,7 @@ def profiles(results: Results, reader: CurveReader) -> Picture | None:
     if not found or not results.finals[list(MEASURES)].notna().any(axis=None):
         return None
     canvas, panels = make_panels(1, 2, height=2.4)
-    words = WORDS[results.measure]
+    words = results.words
     taus = _thresholds(results, is_rate=words.is_rate)
     statistic = performance_profile(taus)
     titles = (f"first {words.task}, after the second", f"second {words.task}")
@@ -58,7 +57,7 @@ def profiles(results: Results, reader: CurveReader) -> Picture | None:
 
 
 def _thresholds(results: Results, *, is_rate: bool) -> Floats:
-    """The x axis (T,): all rates, or all scores there are with 0 (random play) and 1 (a human) among them."""
+    """The x axis (T,): all rates, or all scores there are with 0 and 1 among them."""
     if is_rate:
         return np.linspace(0, 1, POINTS)
     scores = results.finals[list(MEASURES)].to_numpy(dtype=np.float64)

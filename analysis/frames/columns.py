@@ -101,13 +101,15 @@ CURVE_ROW: Columns = {
     "episode": _count("", "Number of the training episode in its phase, from 0 (training only)."),
     "episodes": _count("episodes", "Episodes that the evaluation, confirmation or final one played (not of training)."),
     "success": _rate(
-        "Success rate of the evaluation or confirmation (Eq. 7); 0 or 1 for a training episode; missing of games."
+        "Success rate of the evaluation or confirmation (Eq. 7); 0 or 1 for a training episode; missing where tasks "
+        "are judged by their score."
     ),
     "success_last_10": _rate("Mean success of this and the nine episodes before it; missing before the tenth."),
     "env_return": Column(
         "number",
         "reward",
-        "Sum of rewards of the training episode (of a game its score); mean over an evaluation's games.",
+        "Sum of rewards of the training episode (its score, where tasks are judged by that); mean over an evaluation's "
+        "episodes.",
     ),
     "return_last_10": Column(
         "number",
@@ -117,7 +119,8 @@ CURVE_ROW: Columns = {
     "normalised": Column(
         "number",
         "normalised score",
-        "env_return with random play at 0 and a human at 1 (Eq. 8); of games that have both.",
+        "env_return on the scale of the reference scores (Eq. 8), in Atari 0 for random play and 1 for a human; "
+        "missing of tasks without them.",
     ),
     "critic_loss": Column("number", "", "Loss of both Q networks at the last update (at evaluations of its own task)."),
     "actor_loss": Column("number", "", "Actor loss at the last update (at evaluations of its own task)."),

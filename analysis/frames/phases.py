@@ -39,7 +39,7 @@ class Final:
     """A final evaluation in numbers; of one that is not there, none."""
 
     performance: float = np.nan
-    """Success rate, or normalised score; NaN also of a game without reference scores."""
+    """Success rate, or normalised score; NaN also of a task without reference scores."""
     env_return: float = np.nan
     """Mean raw score; NaN of success rates, whose episodes end at success."""
     episodes: int | None = None
@@ -81,7 +81,7 @@ class PhaseData:
     @property
     def is_scored(self) -> bool:
         """Whether its tasks are judged by their scores."""
-        return self.benchmark.measure == "score"
+        return self.benchmark.judged_by.kind == "score"
 
     @cached_property
     def curve(self) -> pd.DataFrame:
@@ -114,7 +114,7 @@ class PhaseData:
             yield row | ({"env_return": final.env_return} if self.is_scored else {"success": final.performance})
 
     def normalised(self, task: str, scores: metrics.Floats) -> metrics.Floats:
-        """Scores with random play at 0 and a human at 1 (Eq. 8); NaN of a game that lacks either."""
+        """Scores on the scale of the reference scores (Eq. 8); NaN of a task that has none."""
         found = [self.benchmark.normalised(task, float(score)) for score in scores]
         return np.array([np.nan if one is None else one for one in found], dtype=np.float64)
 

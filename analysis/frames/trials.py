@@ -33,7 +33,7 @@ def trial_row(trial: Trial, phases: list[PhaseData], data: Mapping[str, PhaseDat
     layers = get_benchmark(trial.benchmark).layers(specs[0].sac)
     count = None if trial.skill_neurons is None else resolve_counts(trial.skill_neurons, layers)["actor"]
     row: Row = {
-        "measure": get_benchmark(trial.benchmark).measure,
+        "measure": get_benchmark(trial.benchmark).judged_by.kind,
         "skill_neurons_share": None if count is None else count / sum(layers),
         "status": together(phase.status(_records(trial, phase)) for phase in phases),
         "paper_pair": is_paper_pair(trial.benchmark, trial.tasks),

@@ -152,7 +152,7 @@ function drawCurves(t) {
   const traces = rate
     ? [line(t.training, "second task, last ten episodes", method[t.method].colour, "solid"),
       line(t.retained, "first task, evaluated", colour("--ink"), "dash")]
-    : [line(t.training, `${t.second_task}, last ten games`, method[t.method].colour, "solid"),
+    : [line(t.training, `${t.second_task}, last ten episodes`, method[t.method].colour, "solid"),
       { ...line(t.retained, `${t.first_task}, evaluated`, colour("--ink"), "dash"), yaxis: "y2" }];
   const stop = t.training.stopped;
   if (stop !== null && t.training.y.length)
@@ -165,7 +165,7 @@ function drawCurves(t) {
   const axes = layout("env steps in the second phase", rate ? "success rate" : `raw score, ${t.second_task}`, { showlegend: true,
     legend: { orientation: "h", y: 1.02, yanchor: "bottom", x: 0, font: { size: 11 } }, margin: { l: 52, r: 12, t: 30, b: 40 } });
   axes.xaxis.range = [0, t.budget];
-  // Of games there is no range to fall back on where a curve has no point yet.
+  // Of scores there is no range to fall back on where a curve has no point yet.
   const range = (curve) => (curve.y.length ? undefined : [0, 1]);
   if (!rate) {
     axes.yaxis.range = range(t.training);

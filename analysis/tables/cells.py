@@ -92,11 +92,11 @@ def rate_of_agent(row: Cells, name: str) -> str:
 
 
 def score_of_agent(row: Cells, name: str) -> str:
-    """One agent's mean raw score over its games: `23.4 (12 games)`."""
+    """One agent's mean raw score over its episodes: `23.4 (12 episodes)`."""
     if pd.isna(row[f"{name}_return"]):
         return NONE
-    games = int(row[f"{name}_n"])
-    return f"{number(row[f'{name}_return'], digits=1)} ({games} game{'s' * (games != 1)})"
+    episodes = int(row[f"{name}_n"])
+    return f"{number(row[f'{name}_return'], digits=1)} ({episodes} episode{'s' * (episodes != 1)})"
 
 
 def published(row: Cells, name: str) -> str:

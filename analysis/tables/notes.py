@@ -5,8 +5,7 @@ import pandas as pd
 from analysis.frames.load import Results
 from analysis.frames.phases import STATUSES
 from analysis.metrics import LEARNT
-from analysis.words import NORMALISED
-from nbsp_ray.benchmarks import get_benchmark
+from nbsp_ray.benchmarks import Score, get_benchmark
 
 
 def what_ran(results: Results) -> str:
@@ -36,24 +35,24 @@ def interval_notes(data: pd.DataFrame, *names: str, interval: bool = True) -> li
 
 
 def unreferenced(results: Results) -> list[str]:
-    """Games of the plan without reference scores."""
+    """Tasks of the plan that are judged by their score and have no reference scores."""
     found = [(trial.benchmark, task) for trial in results.plan.trials for task in trial.tasks]
     return list(
         dict.fromkeys(
             task
             for benchmark, task in found
-            if get_benchmark(benchmark).measure == "score" and get_benchmark(benchmark).normalised(task, 0.0) is None
+            if isinstance(judged_by := get_benchmark(benchmark).judged_by, Score) and task not in judged_by.references
         )
     )
 
 
 def score_notes(results: Results) -> list[str]:
-    """What a normalised score is, and which games have none; nothing of success rates."""
+    """What a normalised score is, and which tasks have none; nothing of success rates."""
     if results.measure != "score":
         return []
-    games = unreferenced(results)
-    lacking = f"{', '.join(games)} {'has' if len(games) == 1 else 'have'} no reference scores: raw scores only."
-    return [NORMALISED, *([lacking] if games else [])]
+    tasks = unreferenced(results)
+    lacking = f"{', '.join(tasks)} {'has' if len(tasks) == 1 else 'have'} no reference scores: raw scores only."
+    return [note for note in (results.words.normalised, lacking if tasks else "") if note]
 
 
 def undefined_notes(results: Results) -> list[str]:

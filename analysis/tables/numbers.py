@@ -61,7 +61,8 @@ def table_rows(finals: pd.DataFrame) -> Iterator[tuple[Row, pd.DataFrame]]:
 def results_table(results: Results) -> pd.DataFrame:
     """One row per pair, method and number of skill neurons: both tasks' success, forgetting, and what to beware of.
 
-    Of games it is their normalised score. `paper_sequential` is the paper's number of plain SAC (Table 1).
+    Where tasks are judged by their score it is the normalised one. `paper_sequential` is the paper's number of plain
+    SAC (Table 1).
 
     `forgetting_learnt` leaves out the seeds whose first task was not learnt (individual < 0.5); counts of trials:
     `not_learnt`, `stopped_early` (the last phase was `stable` before its budget was spent).

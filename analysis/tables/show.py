@@ -23,7 +23,6 @@ from analysis.tables.notes import cautions, interval_notes, score_notes
 from analysis.tables.paper import show_references, show_settings
 from analysis.tables.sequences import sequences_table, shown_matrix
 from analysis.tables.table import Shown, present
-from analysis.words import WORDS
 
 
 def all_tables(results: Results) -> list[Shown]:
@@ -33,7 +32,7 @@ def all_tables(results: Results) -> list[Shown]:
         found = [show_results(part), show_returns(part), show_first_task(part), show_seeds(part), show_learning(part)]
         found += [show_sequences(part), show_differences(part), show_across_pairs(part), show_difficulty(part)]
         found += [show_neurons(part), show_trials(part), show_settings(part), show_references(part)]
-        words = WORDS[part.measure]
+        words = part.words
         shown += [
             replace(table, name=table.name + words.suffix, title=table.title + words.title)
             for table in found
@@ -47,7 +46,7 @@ def show_results(results: Results, *, interval: bool = True) -> Shown:
 
     A single late evaluation of the first task is noisy; the report has retention in the table of the curves.
     """
-    data, words = tables.results_table(results), WORDS[results.measure]
+    data, words = tables.results_table(results), results.words
     task = words.task
     metrics = {f"first {task} before": "individual", f"first {task} after": "sequential"}
     metrics |= {} if interval else {f"first {task}, last 5": "retention_last_5"}
@@ -84,12 +83,15 @@ def show_results(results: Results, *, interval: bool = True) -> Shown:
 
 
 def show_returns(results: Results) -> Shown:
-    """`returns_table`: raw scores of games; no rows of success rates."""
-    data = tables.returns_table(results) if results.measure == "score" else pd.DataFrame()
-    names = {"first game before": "individual", "first game after": "sequential", "second game after": "second"}
-    names |= {"first game, last 5": "retention_last_5", "second game, AUC": "auc_second"}
+    """`returns_table`: raw scores; no rows of success rates."""
+    data, task = tables.returns_table(results) if results.measure == "score" else pd.DataFrame(), results.words.task
+    names = {f"first {task} before": "individual", f"first {task} after": "sequential"}
+    names |= {f"second {task} after": "second", f"first {task}, last 5": "retention_last_5"}
+    names |= {f"second {task}, AUC": "auc_second"}
     columns = cells.estimates({title: f"{name}_return" for title, name in names.items()})
-    caption = ["Mean raw scores of whole games, each seed's own mean first; scores of different games do not compare."]
+    caption = [
+        f"Mean raw scores of whole episodes, each seed's own mean first; scores of different {task}s do not compare."
+    ]
     if len(data):
         caption += interval_notes(data, "individual_return", "sequential_return", "second_return")
     return present("returns", "Raw scores", data, columns, caption)
@@ -101,7 +103,7 @@ def show_first_task(results: Results) -> Shown:
     columns: dict[str, Callable[[Cells], str]] = {
         **cells.estimates({"individual": "individual", "sequential (base)": "sequential", "forgetting": "forgetting"})
     }
-    task = WORDS[results.measure].task
+    task = results.words.task
     caption = [
         f"First {task} alone, and after plain SAC (`base`) has learnt the second, as in the paper's Table 1.",
         *score_notes(results),
@@ -120,7 +122,7 @@ def show_first_task(results: Results) -> Shown:
 
 def show_learning(results: Results) -> Shown:
     """`learning_table`: what the evaluations during the last phase say."""
-    data, words = tables.learning_table(results), WORDS[results.measure]
+    data, words = tables.learning_table(results), results.words
     columns: dict[str, Callable[[Cells], str]] = {
         f"first {words.task}, last 5": lambda row: cells.estimate(row, "retention_last_5"),
         f"second {words.task}, AUC": lambda row: cells.estimate(row, "auc_second"),
@@ -156,7 +158,7 @@ def show_learning(results: Results) -> Shown:
 def show_sequences(results: Results) -> Shown:
     """`sequences_table`: trials of more than two tasks."""
     data = sequences_table(results)
-    words = WORDS[results.measure]
+    words = results.words
     what = "success" if words.is_rate else "score"
     names = {f"average {what}": "average_performance", "forgetting measure": "forgetting_measure"}
     columns: dict[str, Callable[[Cells], str]] = {
@@ -184,7 +186,7 @@ def show_sequences(results: Results) -> Shown:
 def show_differences(results: Results) -> Shown:
     """`differences_table`: every method against base."""
     data = tables.differences_table(results)
-    task = WORDS[results.measure].task
+    task = results.words.task
     names = {f"first {task} after": "sequential", f"second {task} after": "second"}
     names |= {f"first {task}, last 5": "retention_last_5", f"second {task}, AUC": "auc_second"}
     columns = cells.estimates({title: f"{name}_difference" for title, name in names.items()})
@@ -200,7 +202,7 @@ def show_differences(results: Results) -> Shown:
 
 def show_across_pairs(results: Results) -> Shown:
     """`across_pairs_table`: every method over all pairs."""
-    data, words = across_pairs_table(results), WORDS[results.measure]
+    data, words = across_pairs_table(results), results.words
     task = words.task
     columns: dict[str, Callable[[Cells], str]] = {
         "pairs": lambda row: _pairs(row),
@@ -221,7 +223,7 @@ def show_across_pairs(results: Results) -> Shown:
             []
             if words.is_rate
             else [
-                "Optimality gap: by how much runs fall short of a human on average, 0 if none does.",
+                "Optimality gap: by how much runs fall short of a normalised score of 1 on average, 0 if none does.",
                 *score_notes(results),
             ]
         ),
@@ -237,7 +239,7 @@ def show_across_pairs(results: Results) -> Shown:
 
 
 def _pairs(row: Cells) -> str:
-    """`4 of 4`; `4, 3 of 4` if fewer pairs have the second measure (a game without reference scores)."""
+    """`4 of 4`; `4, 3 of 4` if fewer pairs have the second measure (a task without reference scores)."""
     first, second = row["sequential_pairs"], row["second_pairs"]
     return f"{first} of {row['pairs']}" if first == second else f"{first}, {second} of {row['pairs']}"
 
@@ -271,7 +273,7 @@ def show_neurons(results: Results) -> Shown:
 
 def show_trials(results: Results) -> Shown:
     """`trials_table`: every seed."""
-    data, words = tables.trials_table(results), WORDS[results.measure]
+    data, words = tables.trials_table(results), results.words
     task, of_agent = words.task, cells.rate_of_agent if words.is_rate else cells.score_of_agent
     columns: dict[str, Callable[[Cells], str]] = {
         "seed": lambda row: str(row["seed"]),
@@ -293,7 +295,7 @@ def show_trials(results: Results) -> Shown:
     numbers = (
         "In brackets Wilson's 95 % interval over the episodes of that one agent: it says nothing about other seeds."
         if words.is_rate
-        else "Raw scores with the number of games they are means of; normalised: the same three; forgetting, last 5 "
+        else "Raw scores with the number of episodes they are means of; normalised: the same three; forgetting, last 5 "
         "and AUC are normalised too."
     )
     caption = [

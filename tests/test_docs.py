@@ -19,8 +19,8 @@ DOCS = Path(__file__).parents[1] / "docs"
 
 
 def forget_methods() -> None:
-    for cached in (methods._modules, methods.methods, methods._kinds):
-        cached.cache_clear()
+    methods.methods.cache_clear()
+    methods.forget_options()
 
 
 @pytest.fixture

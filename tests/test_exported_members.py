@@ -11,18 +11,19 @@ import nbsp_ray
 
 PUBLIC = {
     "nbsp_ray.errors": "NbspError ConfigError StoreError CorruptCheckpointError PhaseError ClusterError",
-    "nbsp_ray.config.schema": "Sweep Sac Learning Evaluation MethodOptions Resources",
+    "nbsp_ray.config.schema": "Sweep Sac Learning Evaluation Resources",
     "nbsp_ray.plan.build": "make_plan",
     "nbsp_ray.specs": "Plan PlannedPhase Trial PhaseSpec EvaluationSpec ALGORITHM_VERSION",
     "nbsp_ray.store": "Store PhaseFolder Checkpoint FORMAT",
     "nbsp_ray.benchmarks": "Benchmark Env Step Spaces PixelSpaces benchmarks get_benchmark",
-    "nbsp_ray.methods": "Method methods get_method read_ingredient",
+    "nbsp_ray.methods": "Method Look register_method methods get_method method_options read_ingredient",
     "nbsp_ray.learning.hooks": "Ingredient Past Prepared ActiveMethod",
     "nbsp_ray.layout": "NETWORKS PARTS",
     "nbsp_ray.methods.replay": "PastReplay",
     "nbsp_ray.methods.neuron_mask": "NeuronMask",
     "nbsp_ray.learning.sac": "UpdateRule",
     "nbsp_ray.learning.run": "PhaseRun Progress",
+    "nbsp_ray.learning.opening": "OpenPhase open_phase",
     "nbsp_ray.local": "run_trial",
 }
 

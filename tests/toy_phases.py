@@ -4,6 +4,7 @@ from typing import Any
 
 from nbsp_ray.config.schema import Resources, Sweep
 from nbsp_ray.learning.run import PhaseRun
+from nbsp_ray.methods import read_ingredients
 from nbsp_ray.plan.build import make_plan
 from nbsp_ray.specs import Plan, PlannedPhase, Trial
 from nbsp_ray.store import Store
@@ -43,7 +44,14 @@ def phases_of(plan: Plan, method: str) -> list[PlannedPhase]:
 
 def phase_run(store: Store, phase: PlannedPhase, resources: Resources = ONE_THREAD) -> PhaseRun:
     """A phase at work."""
-    return PhaseRun(store, phase.spec, list(phase.evaluations.values()), resources, keep_buffer=phase.keep_buffer)
+    return PhaseRun(
+        store,
+        phase.spec,
+        read_ingredients(phase.spec),
+        list(phase.evaluations.values()),
+        resources,
+        keep_buffer=phase.keep_buffer,
+    )
 
 
 def run_whole(store: Store, phase: PlannedPhase) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from nbsp_ray.benchmarks import AnySpaces, PixelSpaces, get_benchmark
 from nbsp_ray.config.schema import Sac
 from nbsp_ray.layout import NETWORKS
+from nbsp_ray.methods import read_ingredients
 from nbsp_ray.specs import EvaluationSpec, Plan, PlannedPhase
 
 FLOAT_BYTES = 4
@@ -113,9 +114,9 @@ def disk_bytes(phase: PlannedPhase) -> int:
 
 
 def replayed_bytes(plan: Plan, key: str) -> int:
-    """D_pre: the buffers of all earlier phases, if the phase replays them."""
+    """D_pre: the buffers of all earlier phases, if the phase draws from them."""
     phase, total = plan.phases[key], 0
-    if not any(ingredient["kind"] == "replay" for ingredient in phase.spec.ingredients):
+    if not any(ingredient.needs_buffers for ingredient in read_ingredients(phase.spec)):
         return 0
     before = phase.spec.previous
     while before is not None:

@@ -113,6 +113,10 @@ class Agent:
         assert self._executor is not None
         return self._executor
 
+    def start_counting(self) -> None:
+        """The next update is number 0, as in a phase that begins."""
+        self.updates = UpdateCounts()
+
     def warm_up(self) -> None:
         """Compile all that learning will need; changes nothing."""
         batch = blank_batch(self.spaces, self.sac.batch_size, self.device)

@@ -32,6 +32,11 @@ class Batch:
         return self.rows[..., : self.spaces.observations]
 
     @property
+    def actions(self) -> Tensor:
+        """a, (L, B, A)."""
+        return self.rows[..., self.spaces.observations : self.spaces.observations + self.spaces.actions]
+
+    @property
     def observations_actions(self) -> Tensor:
         """(s, a), (L, B, O + A)."""
         return self.rows[..., : self.spaces.observations + self.spaces.actions]

@@ -162,6 +162,10 @@ class SacLosses(ABC, Generic[BatchT]):
         """Q_1 and Q_2 (L, 2, B) of the batch's own states and actions."""
 
     @abstractmethod
+    def policy_divergence(self, actor: Tensor, other: Tensor, batch: BatchT) -> Tensor:
+        """KL(pi(.|s) || pi_other(.|s)) at each state of a batch, (L, B); both actors are (L, 1, P)."""
+
+    @abstractmethod
     def fisher_outputs(self, actor: Tensor, batch: BatchT, trace: Trace) -> list[Tensor]:
         """Numbers (L, 1, B), the sum of whose squared gradients is the policy's Fisher information at each state."""
 

@@ -25,7 +25,7 @@ from nbsp_ray.learning.hooks import KINDS, Ingredient
 from nbsp_ray.specs import PhaseSpec
 
 ENTRY_POINTS = "nbsp_ray.methods"
-"""Group of entry points; each names a module with a tuple `METHODS`, or a `Method`."""
+"""Group of entry points; each names a module with a tuple `METHODS`, such a tuple, or a `Method`."""
 Group = Literal["paper", "control", "field"]
 GROUPS: Mapping[Group, str] = {
     "paper": "the paper's",
@@ -93,7 +93,7 @@ def _methods_at(point: EntryPoint) -> Iterator[Method]:
             f"the entry point {point.name} = {point.value} of the group {ENTRY_POINTS} cannot be loaded: "
             f"{type(error).__name__}: {error}; mend or remove the package that has it"
         ) from error
-    yield from (loaded,) if isinstance(loaded, Method) else loaded.METHODS
+    yield from (loaded,) if isinstance(loaded, Method) else getattr(loaded, "METHODS", loaded)
 
 
 def _add(table: dict[str, Method], method: Method, origin: str) -> None:
@@ -112,9 +112,8 @@ def register_method(method: Method) -> None:
         ConfigError: there is a method of that name, or one of its options is another method's with another meaning.
     """
     _add(methods(), method, "register_method")
-    forget_options()
     try:
-        options_model()
+        forget_options()
     except ConfigError:
         del methods()[method.name]
         forget_options()

@@ -6,6 +6,7 @@ from contextlib import contextmanager
 from types import FrameType
 
 from nbsp_ray.learning.run import PhaseRun, Progress
+from nbsp_ray.methods import read_ingredients
 from nbsp_ray.specs import Plan, Trial
 from nbsp_ray.store import Store
 
@@ -21,7 +22,12 @@ def run_trial(plan: Plan, trial: Trial, store: Store, report: Report, *, seconds
         for key in keys:
             phase = plan.phases[key]
             run = PhaseRun(
-                store, phase.spec, list(phase.evaluations.values()), phase.resources, keep_buffer=phase.keep_buffer
+                store,
+                phase.spec,
+                read_ingredients(phase.spec),
+                list(phase.evaluations.values()),
+                phase.resources,
+                keep_buffer=phase.keep_buffer,
             )
             while True:
                 progress = run.advance(seconds)

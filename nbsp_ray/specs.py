@@ -88,6 +88,11 @@ class PhaseSpec(Settings):
         """0 for a first phase, 1 for a second, ..."""
         return len(self.earlier_tasks)
 
+    def number_of(self, task: str) -> int:
+        """The number, from 0, of the phase that learnt a task last, this one included."""
+        tasks = (*self.earlier_tasks, self.task)
+        return len(tasks) - 1 - tasks[::-1].index(task)
+
     @property
     def tasks(self) -> tuple[str, ...]:
         """All tasks that it plays: the earlier ones, and its own."""

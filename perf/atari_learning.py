@@ -40,7 +40,7 @@ def learn(game: str, env_steps: int, seed: int, minutes: float, root: Path) -> t
     changes = CHANGES | {"first.env_steps": env_steps, "seeds": seed}
     planned = first_phase(root, "atari", (game, PARTNERS[game]), changes)
     store = Store(root / "results", create=True)
-    run = PhaseRun(store, planned.spec, [], planned.resources)
+    run = PhaseRun(store, planned.spec, [], [], planned.resources)
     end = time.monotonic() + 60 * minutes
     try:
         while time.monotonic() < end and not (progress := run.advance(30)).done:

@@ -114,10 +114,11 @@ def begin(root: Path, rows: int) -> None:
     """Consolidation, a game, a checkpoint."""
     from nbsp_ray.config.schema import Resources
     from nbsp_ray.learning.run import PhaseRun
+    from nbsp_ray.methods import read_ingredients
     from nbsp_ray.store import Store
 
     _, second = plan_of(rows)
-    run = PhaseRun(Store(root), second.spec, [], Resources(compile=False))
+    run = PhaseRun(Store(root), second.spec, read_ingredients(second.spec), [], Resources(compile=False))
     print("  before anything      ", memory(), flush=True)
     run.advance(0)
     print("  scored, a game played", memory(), flush=True)
@@ -129,11 +130,12 @@ def go_on(root: Path, rows: int) -> None:
     """From a checkpoint to the end."""
     from nbsp_ray.config.schema import Resources
     from nbsp_ray.learning.run import PhaseRun
+    from nbsp_ray.methods import read_ingredients
     from nbsp_ray.store import Store
 
     _, second = plan_of(rows)
     records = list(second.evaluations.values())
-    run = PhaseRun(Store(root), second.spec, records, Resources(compile=False))
+    run = PhaseRun(Store(root), second.spec, read_ingredients(second.spec), records, Resources(compile=False))
     progress, stage = run.advance(0), "learning"
     print(f"  resumed, {progress.updates:,} updates  ", memory(), flush=True)
     run.save()

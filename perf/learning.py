@@ -99,7 +99,7 @@ def learn_ours(entry: Entry, task: str, seed: int, protocol: Protocol, folder: P
     }
     planned = first_phase(folder, "metaworld", (task, OTHER), {"seeds": seed, **learning, **entry.settings})
     clock = Clock()
-    run = PhaseRun(Store(folder / "results", create=True), planned.spec, [], planned.resources)
+    run = PhaseRun(Store(folder / "results", create=True), planned.spec, [], [], planned.resources)
     done = False
     while not done:
         done = run.advance(0).done

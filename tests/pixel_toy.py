@@ -124,6 +124,7 @@ SMALL: dict[str, Any] = {
     "first": {"env_steps": 160, "eval_every": 80, "eval_episodes": 2, "stop": "fixed"},
     "second": {"env_steps": 120, "eval_every": 60, "eval_episodes": 1, "stop": "fixed"},
     "evaluation": {"env_steps": 60},
+    "method": {"packnet_retrain_updates": 10, "redo_period": 15},
 }  # fmt: skip
 
 
@@ -131,6 +132,6 @@ def pixel_plan(**changes: Any) -> Plan:
     """A plan of `SMALL` with some settings changed."""
     settings = {
         name: value | changes.get(name, {}) if isinstance(value, dict) else changes.get(name, value)
-        for name, value in (SMALL | {"method": {}, "skill_neurons": (0.3,), "resources": {}}).items()
+        for name, value in (SMALL | {"skill_neurons": (0.3,), "resources": {}}).items()
     }
     return make_plan("pixels", [Sweep.model_validate(settings)])

@@ -28,8 +28,8 @@ def code_of(page: str, folder: str, tmp_path: Path) -> str:
 
 
 def forget_methods() -> None:
-    for cached in (methods._modules, methods.methods, methods._kinds):
-        cached.cache_clear()
+    methods.methods.cache_clear()
+    methods.forget_options()
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ import nbsp_ray
 
 PUBLIC = {
     "nbsp_ray.errors": "NbspError ConfigError StoreError CorruptCheckpointError PhaseError ClusterError",
-    "nbsp_ray.config.schema": "Sweep Sac Learning Evaluation MethodOptions Resources",
+    "nbsp_ray.config.schema": "Sweep Sac Learning Evaluation Resources",
     "nbsp_ray.plan.build": "make_plan",
     "nbsp_ray.specs": "Plan PlannedPhase Trial PhaseSpec EvaluationSpec ALGORITHM_VERSION",
     "nbsp_ray.store": "Store PhaseFolder Checkpoint FORMAT",
@@ -19,13 +19,14 @@ PUBLIC = {
         "Benchmark Env Step Spaces Vector Frames Continuous Discrete Success Score benchmarks get_benchmark "
         "register_benchmark"
     ),
-    "nbsp_ray.methods": "Method methods get_method read_ingredient",
+    "nbsp_ray.methods": "Method Look register_method methods get_method method_options read_ingredient",
     "nbsp_ray.learning.hooks": "Ingredient Past Prepared ActiveMethod",
     "nbsp_ray.layout": "NETWORKS PARTS Layout layouts",
     "nbsp_ray.methods.replay": "PastReplay",
     "nbsp_ray.methods.neuron_mask": "NeuronMask",
     "nbsp_ray.learning.sac": "UpdateRule",
     "nbsp_ray.learning.run": "PhaseRun Progress",
+    "nbsp_ray.learning.opening": "OpenPhase open_phase",
     "nbsp_ray.local": "run_trial",
 }
 

@@ -4,6 +4,7 @@ from typing import Any
 
 from nbsp_ray.config.schema import Resources, Sweep
 from nbsp_ray.learning.run import PhaseRun
+from nbsp_ray.methods import read_ingredients
 from nbsp_ray.plan.build import make_plan
 from nbsp_ray.specs import Plan, PlannedPhase, Trial
 from nbsp_ray.store import Store
@@ -17,6 +18,8 @@ SMALL: dict[str, Any] = {
     "first": {"env_steps": 300, "eval_every": 75, "eval_episodes": 2, "stop": "fixed"},
     "second": {"env_steps": 200, "eval_every": 75, "eval_episodes": 2, "stop": "fixed"},
     "evaluation": {"episodes": 5},
+    # What a method does every thousand updates and more, a trial of two hundred would never see.
+    "method": {"packnet_retrain_updates": 40, "redo_period": 40},
 }
 ONE_THREAD = Resources(cpus=1)
 
@@ -25,7 +28,7 @@ def toy_plan(**changes: Any) -> Plan:
     """A plan of `SMALL` with some settings changed: `toy_plan(first={"env_steps": 100})`."""
     settings = {
         name: value | changes.get(name, {}) if isinstance(value, dict) else changes.get(name, value)
-        for name, value in (SMALL | {"method": {}, "skill_neurons": (0.2,), "resources": {}}).items()
+        for name, value in (SMALL | {"skill_neurons": (0.2,), "resources": {}}).items()
     }
     return make_plan("toy", [Sweep.model_validate(settings)])
 
@@ -43,7 +46,14 @@ def phases_of(plan: Plan, method: str) -> list[PlannedPhase]:
 
 def phase_run(store: Store, phase: PlannedPhase, resources: Resources = ONE_THREAD) -> PhaseRun:
     """A phase at work."""
-    return PhaseRun(store, phase.spec, list(phase.evaluations.values()), resources, keep_buffer=phase.keep_buffer)
+    return PhaseRun(
+        store,
+        phase.spec,
+        read_ingredients(phase.spec),
+        list(phase.evaluations.values()),
+        resources,
+        keep_buffer=phase.keep_buffer,
+    )
 
 
 def run_whole(store: Store, phase: PlannedPhase) -> dict[str, Any]:

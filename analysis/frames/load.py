@@ -168,7 +168,8 @@ def _curves(trials: Iterable[Trial], identities: Iterable[Row], data: Mapping[st
     seen: set[str] = set()
     for trial, identity in zip(trials, identities, strict=True):
         for index, key in enumerate(trial.phases):
-            of_all = index == 0
+            # A first phase is every method's, but for those that act in it.
+            of_all = index == 0 and not data[key].planned.spec.ingredients
             if len(data[key].curve) and not (of_all and key in seen):
                 heads.append(_curve_head(identity, of_all=of_all) | {"phase": index, "key": key})
                 pieces.append(data[key].curve)

@@ -129,6 +129,7 @@ def scratch_phase(spec: PhaseSpec, data: Mapping[str, PhaseData]) -> PhaseData |
         phase
         for phase in data.values()
         if phase.planned.spec.index == 0
+        and not phase.planned.spec.ingredients
         and phase.planned.spec.learning.env_steps == spec.learning.env_steps
         and all(getattr(phase.planned.spec, name) == getattr(spec, name) for name in names)
     ]
@@ -162,7 +163,8 @@ def _method_row(result: Mapping[str, Any], hidden: int) -> Row:
 def _comparable(trial: Trial, specs: list[PhaseSpec]) -> str:
     """A digest of all that the trial shares with trials of other methods that it may be compared with."""
     shared = {
-        "first": trial.phases[0],
+        # Without what a method does in the first phase itself.
+        "first": specs[0].model_copy(update={"ingredients": ()}).key(),
         "tasks": trial.tasks,
         "later": [
             [spec.sac.model_dump(mode="json"), spec.learning.model_dump(mode="json"), spec.has("reset_log_alpha")]

@@ -71,6 +71,7 @@ class Toy(Benchmark):
         "first": {"env_steps": 3_000, "eval_every": 250},
         "second": {"env_steps": 2_000, "eval_every": 250, "stop": "fixed"},
         "evaluation": {"episodes": 40},
+        "method": {"packnet_retrain_updates": 1_000, "redo_period": 250},
     }
     horizon = ToyEnv.horizon
     variations = ToyEnv.variations

@@ -7,9 +7,10 @@ phase's key, so a field belongs either to what changes numbers (`Sac`, `Learning
 """
 
 from collections import Counter
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
+from pydantic import BaseModel, ConfigDict, Field, GetCoreSchemaHandler, ValidationInfo, field_validator
+from pydantic_core import CoreSchema
 
 Rate = Annotated[float, Field(ge=0, le=1)]
 Count = Annotated[int, Field(ge=1)]
@@ -112,35 +113,21 @@ class Evaluation(Settings):
 class MethodOptions(Settings):
     """What the methods may be told; each method reads only what it has use for."""
 
-    replay_interval: Count = 10
-    """Every n-th update takes its whole batch from the first task (Table 2, k of Algorithm 1)."""
-    replay_parts: Literal["both", "masked"] = "both"
-    """What `nbsp_actor` and `nbsp_critic` replay into: both parts, or only the one whose neurons they freeze (the other
-    reading of Section 4.3)."""
-    mask_strength: Rate = 1.0
-    """1 freezes the selected neurons (Eq. 5); s in (0, 1) scales their update by 1 - s."""
-    score: Literal["paper", "balanced", "dormant"] = "paper"
-    """`paper`: Eq. 4; `balanced`: balanced accuracy in its place, as `nbsp_balanced` always; `dormant`: the least
-    active neurons first."""
-    random_among: Literal["active", "all"] = "active"
-    """Neurons that `random_nbsp` draws from: those that are not constant on the scoring steps (constant ones only where
-    a layer or network has too few others), or all."""
-    random_match: Literal["layer", "network"] = "layer"
-    """What has as many random neurons as skill neurons in `random_nbsp`: each layer, and so the same share of frozen
-    weights, or each network as a whole. By layer it reads `score`, and where that is undefined it is by network."""
-    ewc_coef: float = Field(10_000.0, ge=0)
-    """EWC's coefficient of sum_i F_i (w_i - w*_i)^2, without a factor 1/2 (Kirkpatrick's lambda is twice it). The
-    default is Continual World's, for other rewards, and is not tuned here: `tuning_ewc` is the sweep that would."""
-    ancl_coef: float = Field(10_000.0, ge=0)
-    """ANCL's coefficient at the first task's weights; not tuned here: `tuning_ancl` is the sweep that would."""
-    ancl_aux_coef: float | None = Field(None, ge=0)
-    """ANCL's coefficient at the auxiliary network's weights; None: `ancl_coef` / 1000 (the authors' ratio)."""
-    anchor_parts: Literal["actor", "actor_critic"] = "actor"
-    """What EWC and ANCL regularise (Continual World: the actor)."""
-    low_lr: float = Field(0.1, gt=0, le=1)
-    """What `low_lr` multiplies every update of actor and critics by."""
-    reset_log_alpha: bool = False
-    """Start the second task with log_alpha = 0 instead of keeping it."""
+    # The fields stand beside the methods, each in the `Options` of its module; they are read when a sweep first is.
+    model_config = ConfigDict(defer_build=True)
+
+    if TYPE_CHECKING:
+
+        def __getattr__(self, name: str) -> Any: ...
+
+    @classmethod
+    def __get_pydantic_core_schema__(cls, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        """A sweep's section has the options of all methods, whichever are there when it is first read."""
+        if cls is not MethodOptions:
+            return handler(source)
+        from nbsp_ray.methods import options_model
+
+        return handler.generate_schema(options_model())
 
 
 class Resources(Settings):
@@ -182,8 +169,17 @@ class Search(Settings):
     """Numbers chosen at a time after these: more fill a larger cluster, and know less of one another."""
 
 
+def _method_defaults() -> MethodOptions:
+    from nbsp_ray.methods import options_model
+
+    return options_model()()
+
+
 class Sweep(Settings):
     """All trials of one figure or table: pairs x methods x seeds x skill-neuron counts."""
+
+    # Not built before it is used: the methods, whose options it holds, are read by then.
+    model_config = ConfigDict(defer_build=True)
 
     title: str = ""
     """One line: what the sweep shows, and which figure or table of the paper it is."""
@@ -205,7 +201,7 @@ class Sweep(Settings):
     second: Learning = Learning()
     """Each later phase: the second, and the third and so on where more than two tasks are learnt."""
     evaluation: Evaluation = Evaluation()
-    method: MethodOptions = MethodOptions()
+    method: MethodOptions = Field(default_factory=_method_defaults)
     search: Search = Search()
     resources: Resources = Resources()
 

@@ -14,11 +14,11 @@ from nbsp_ray.config.schema import Sac
 from nbsp_ray.layout import Layout
 from nbsp_ray.learning.acting import CategoricalPolicy, GaussianPolicy, Policy
 from nbsp_ray.learning.categorical import Categorical
-from nbsp_ray.learning.execution import Execution, PendingUpdate
+from nbsp_ray.learning.execution import CudaGraphExecutor, EagerExecutor, Executor, PendingUpdate
 from nbsp_ray.learning.gaussian import Gaussian
 from nbsp_ray.learning.networks import activations
 from nbsp_ray.learning.replay import AnyReplay, Mixture, blank_batch
-from nbsp_ray.learning.sac import ADAM_BETAS, PARTS, Losses, SacLosses, SacState, UpdateRule, build_update
+from nbsp_ray.learning.sac import PARTS, Losses, SacLosses, SacState, UpdateRule, build_update
 
 NETWORKS = {"actor": ("actor", 0), "q1": ("critic", 0), "q2": ("critic", 1)}
 """Each network's part and its place among the members of that part's stack."""
@@ -80,7 +80,8 @@ class Agent:
             target=self._stack(critic),
             log_alpha=torch.full((1,), log_alpha, device=device),
         )
-        self.restrain({})
+        self._executor: Executor | None = None
+        self._reads_memory = False
 
     @property
     def _noise_shape(self) -> tuple[int, ...]:
@@ -89,33 +90,69 @@ class Agent:
     def _stack(self, parameters: npt.NDArray[np.float32]) -> torch.Tensor:
         return torch.tensor(parameters, device=self.device).unsqueeze(0)
 
-    def restrain(self, restraints: Mapping[str, UpdateRule], execution: Execution | None = None) -> None:
-        """Build the update anew with a method's restraints on the parts `actor` and `critic`."""
+    def build_update(
+        self, restraints: Mapping[str, UpdateRule], *, compile: bool = False, cuda_graphs: bool = False
+    ) -> None:
+        """Build the update, with a method's restraints on the parts `actor` and `critic`; without it, plain SAC's is.
+
+        Args:
+            restraints: What a method does to each part.
+            compile: The two steps as machine code.
+            cuda_graphs: All updates that are due in one launch.
+        """
         update = build_update(self.sac, self.problem, restraints)
-        targets_always = self._target_interval <= 1
-        self._execute = (execution or Execution()).of(update, self.sac.tau, targets_always=targets_always)
+        # A hard copy every few thousand updates is not worth a graph of its own.
+        executor = EagerExecutor(update, self.sac.tau, targets_apart=self._target_interval > 1)
+        if compile:
+            executor.compile(self.device.type)
+        self._executor = CudaGraphExecutor(executor) if cuda_graphs else executor
+        self._reads_memory = any(rule.reads_memory for rule in restraints.values())
+
+    def _built(self) -> Executor:
+        if self._executor is None:
+            self.build_update({})
+        assert self._executor is not None
+        return self._executor
+
+    def start_counting(self) -> None:
+        """The next update is number 0, as in a phase that begins."""
+        self.updates = UpdateCounts()
 
     def warm_up(self) -> None:
         """Compile all that learning will need; changes nothing."""
         batch = blank_batch(self.spaces, self.sac.batch_size, self.device)
         noise = torch.zeros(self._noise_shape, device=self.device)
+        memory = batch if self._reads_memory else None
         for with_actor in (True,) if self.sac.policy_frequency == 1 else (True, False):
-            self._execute.warm_up(self.state, [PendingUpdate(batch, noise, with_actor, with_targets=True)])
+            due = PendingUpdate(batch, noise, with_actor, with_targets=True, memory=memory)
+            self._built().warm_up(self.state, [due])
 
     def layout(self, network: str) -> Layout:
         """The layout of `actor`, `q1` or `q2`."""
         return self.problem.actor if network == "actor" else self.problem.critic
 
-    def policy(self) -> Policy:
-        """The policy as it is now and as it will be: it shares the actor's memory where it can."""
+    def policy(self, actor: torch.Tensor | None = None) -> Policy:
+        """The policy: it shares memory with the actor, so that it always acts with the current weights.
+
+
+        Args:
+            actor: Other parameters (L, 1, P) to act with.
+        """
         action = self.spaces.action
         kind = GaussianPolicy if isinstance(action, Continuous) else CategoricalPolicy
-        return kind(self.problem.actor, self.state.actor, action.size)
+        return kind(self.problem.actor, self.state.actor if actor is None else actor, action.size)
 
-    def learn(self, replay: AnyReplay, generator: torch.Generator, *, past: Mixture | None = None) -> Losses:
+    def learn(
+        self,
+        replay: AnyReplay,
+        generator: torch.Generator,
+        *,
+        past: Mixture | None = None,
+        memory: Mixture | None = None,
+    ) -> Losses:
         """The next update, on a batch of `past` if given, else of `replay` (Algorithm 1, lines 8 to 15)."""
         of_parts = dict.fromkeys(PARTS, past) if past else {}
-        return self.learn_until(self.updates.critic + 1, replay, generator, lambda _: of_parts)
+        return self.learn_until(self.updates.critic + 1, replay, generator, lambda _: of_parts, memory)
 
     def learn_until(
         self,
@@ -123,28 +160,42 @@ class Agent:
         replay: AnyReplay,
         generator: torch.Generator,
         past: Callable[[int], Mapping[str, Mixture]],
+        memory: Mixture | None = None,
     ) -> Losses:
-        """All updates up to number `updates`; `past(its number)` has the parts that take their batch from there.
+        """All updates up to number `updates`.
 
         Both parts learn from one batch, unless they take theirs from different buffers. All batches are drawn first: no
         update changes what a later one is drawn from.
-        """
-        due: list[PendingUpdate] = []
-        while self.updates.critic < updates:
-            due.append(self._draw(replay, generator, past(self.updates.critic)))
-        return self._execute(self.state, due)
 
-    def _draw(self, replay: AnyReplay, generator: torch.Generator, past: Mapping[str, Mixture]) -> PendingUpdate:
+        Args:
+            updates: The number to reach.
+            replay: D.
+            generator: Draws batches and noise.
+            past: From the number of an update to the parts that take their batch from D_pre.
+            memory: D_pre, read where a method's rules read a second batch of it.
+        """
+        executor, due = self._executor or self._built(), list[PendingUpdate]()
+        while self.updates.critic < updates:
+            due.append(self._draw(replay, generator, past(self.updates.critic), memory))
+        return executor(self.state, due)
+
+    def _draw(
+        self, replay: AnyReplay, generator: torch.Generator, past: Mapping[str, Mixture], memory: Mixture | None
+    ) -> PendingUpdate:
         of_critic, of_actor = past.get("critic", replay), past.get("actor", replay)
         with_actor = self.updates.critic % self.sac.policy_frequency == 0
         batch = of_critic.sample(self.sac.batch_size, generator)
         noise = torch.randn(self._noise_shape, generator=generator, device=generator.device)
         apart = with_actor and of_actor is not of_critic
         actor_batch = of_actor.sample(self.sac.batch_size, generator) if apart else None
+        remembered = None
+        if self._reads_memory:
+            if memory is None:
+                raise ValueError("a method's rules read D_pre in every update, and there is none: set needs_buffers")
+            remembered = memory.sample(self.sac.batch_size, generator)
         self.updates.count(with_actor=with_actor, from_past=past)
-        return PendingUpdate(
-            batch, noise.to(self.device, non_blocking=True), with_actor, self._targets_due(), actor_batch
-        )
+        noise = noise.to(self.device, non_blocking=True)
+        return PendingUpdate(batch, noise, with_actor, self._targets_due(), actor_batch, remembered)
 
     def _targets_due(self) -> bool:
         """Whether the newest update ends an interval of the targets: a function of its number, so nothing to resume."""
@@ -166,17 +217,6 @@ class Agent:
 
     def restore(self, arrays: Mapping[str, npt.NDArray[np.generic]], *, weights_only: bool = False) -> None:
         """Put back what `arrays()` gave; `weights_only` leaves the optimizers alone."""
-        arrays = _with_powers(arrays)
         for name, tensor in self.state.tensors().items():
             if not (weights_only and "." in name):
                 tensor.copy_(torch.from_numpy(np.asarray(arrays[name])))
-
-
-def _with_powers(arrays: Mapping[str, npt.NDArray[np.generic]]) -> dict[str, npt.NDArray[np.generic]]:
-    """Arrays of an agent that may have been stored when Adam's steps were counted: beta^t, from their count t."""
-    found = dict(arrays)
-    for name, count in arrays.items():
-        if name.endswith(".count"):
-            for number, beta in enumerate(ADAM_BETAS, start=1):
-                found[name.replace("count", f"beta{number}_power")] = beta ** np.asarray(count, np.float64)
-    return found

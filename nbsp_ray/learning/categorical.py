@@ -74,6 +74,11 @@ class Categorical(SacLosses[AnyBatch]):
         losses = (pi * (state.log_alpha.exp()[:, None, None] * log_pi - q)).mean(-1)
         return losses, (pi * (log_pi + self.target_entropy)).mean((-2, -1))
 
+    def policy_divergence(self, actor: Tensor, other: Tensor, batch: AnyBatch) -> Tensor:
+        """KL(pi(.|s) || pi_other(.|s)) = sum_a pi (log pi - log pi_other) at each state, (L, B)."""
+        log_pi, log_other = (self.log_policy(one, batch.observations) for one in (actor, other))
+        return (log_pi.exp() * (log_pi - log_other)).sum(-1)
+
     def fisher_outputs(self, actor: Tensor, batch: AnyBatch, trace: Trace) -> list[Tensor]:
         """sqrt(pi(a|s)) log pi(a|s) for each a, with the root held still: F = sum_a pi (d log pi / dw)^2, exact."""
         log_pi = self.log_policy(actor, batch.observations, trace)

@@ -14,7 +14,6 @@ from nbsp_ray.benchmarks import Spaces
 from nbsp_ray.config.schema import Resources, Sac
 from nbsp_ray.errors import ConfigError
 from nbsp_ray.learning.agent import Agent
-from nbsp_ray.learning.execution import Execution
 from nbsp_ray.learning.machine import check_compiler, machine_name
 from nbsp_ray.learning.sac import UpdateRule
 from nbsp_ray.specs import PhaseSpec
@@ -35,8 +34,11 @@ def wanted(resources: Resources, spec: PhaseSpec) -> bool:
 
 def graph_name(sac: Sac, spaces: Spaces, restraints: Mapping[str, UpdateRule]) -> str:
     """The same for updates that compile to the same code."""
-    shape = {part: [one.update_scale is None, len(one.penalties)] for part, one in sorted(restraints.items())}
-    return digest_of([sac.model_dump(mode="json"), str(spaces), shape])[:12]
+    code: dict[str, list[object]] = {}
+    for part, rule in sorted(restraints.items()):
+        functions = [f"{one.__module__} {one.__qualname__}" for one in (*rule.penalties, *rule.gradients)]
+        code[part] = [rule.update_scale is None, *functions]
+    return digest_of([sac.model_dump(mode="json"), str(spaces), code])[:12]
 
 
 def build(
@@ -54,7 +56,7 @@ def build(
     if compile:
         try:
             check_compiler(agent.device)
-            agent.restrain(restraints, Execution(compile=True, cuda_graphs=graphs, device=agent.device.type))
+            agent.build_update(restraints, compile=True, cuda_graphs=graphs)
             graph = graph_name(agent.sac, agent.spaces, restraints)
             compile_once(store.compile_cache(machine_name()), graph, resources.cpus, agent.warm_up)
             return None
@@ -62,7 +64,7 @@ def build(
             why = _reason(error)
             if resources.compile is True:
                 raise ConfigError(f"resources.compile=true, and the update cannot be compiled: {why}") from error
-    agent.restrain(restraints, Execution(cuda_graphs=graphs))
+    agent.build_update(restraints, cuda_graphs=graphs)
     return f"the update is not compiled, which costs time only: {why}" if compile else None
 
 

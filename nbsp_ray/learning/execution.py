@@ -28,11 +28,17 @@ class PendingUpdate:
 
     batch: AnyBatch
     noise: Tensor
-    """As `sac.Update` takes it."""
+    """Standard normal (1 + policy_frequency, L, B, `problem.noise`): row 0 for the critics' target, each other for a
+    step of the actor."""
     with_actor: bool
+    """Whether the delayed actor takes part (every `policy_frequency`-th update), with as many steps."""
     with_targets: bool
+    """Whether the targets track the critics now. No step of the actor reads them, so it is done where the critics are
+    at hand."""
     actor_batch: AnyBatch | None = None
-    """The actor's own, where it is not `batch`."""
+    """The actor's and the temperature's own, where it is not `batch`."""
+    memory: AnyBatch | None = None
+    """A batch of D_pre, where a method's rules read it. Its actions are sampled with the noise of `batch`."""
 
 
 class Executor(Protocol):
@@ -45,47 +51,36 @@ class Executor(Protocol):
         """Compile what such updates need, on a copy of the state."""
 
 
-@dataclass(frozen=True)
-class Execution:
-    """Which of the ways."""
+class EagerExecutor:
+    """Each update by itself, as it is written or, with `compile`, as machine code."""
 
-    compile: bool = False
-    cuda_graphs: bool = False
-    device: str = "cpu"
-    """Torch's name of the kind of device that the state is on."""
-
-    def of(self, update: Update, tau: float, *, targets_always: bool) -> Executor:
-        """`update` and the targets' (Algorithm 1, lines 11 to 15), executed in this way.
+    def __init__(self, update: Update, tau: float, *, targets_apart: bool = False) -> None:
+        """Execute `update`, and let the targets follow by `tau` (Algorithm 1, lines 11 to 15).
 
         Args:
             update: Of actor, critics and temperature.
             tau: Of the targets.
-            targets_always: Whether the targets follow in every update.
+            targets_apart: Whether they follow in a step of their own: a hard copy every few thousand updates is not
+                worth a graph of its own.
         """
-        execute = EagerExecutor(update, tau, self, targets_apart=not targets_always)
-        return CudaGraphExecutor(execute) if self.cuda_graphs else execute
+        self._update, self._tau, self._apart = update, tau, targets_apart
 
-
-class EagerExecutor:
-    """Each update by itself."""
-
-    def __init__(self, update: Update, tau: float, execution: Execution, *, targets_apart: bool) -> None:
-        self._tau = tau
-        # A hard copy every few thousand updates is not worth a graph of its own.
-        self._apart = targets_apart
-        self._update = update
-        if execution.compile:
-            on_cpu = execution.device == "cpu"
-            self._update = Update(_compiled(update.critics, on_cpu), _compiled(update.actor, on_cpu))
+    def compile(self, device: str) -> None:
+        """From now on the steps are compiled for that kind of device."""
+        on_cpu = device == "cpu"
+        self._update = Update(_compiled(self._update.critics, on_cpu), _compiled(self._update.actor, on_cpu))
 
     def __call__(self, state: SacState, due: Sequence[PendingUpdate]) -> Losses:
         """Make the updates, one after another."""
         for one in due:
             together = one.with_targets and not self._apart
-            losses = self._update(state, one.batch, one.noise, one.with_actor, together, one.actor_batch)
+            loss_q, loss_pi = self._update.critics(state, one.batch, one.noise[0], together, one.memory), None
+            batch = one.batch if one.actor_batch is None else one.actor_batch
+            for noise in one.noise[1:] if one.with_actor else ():
+                loss_pi = self._update.actor(state, batch, noise, one.memory)
             if one.with_targets and self._apart:
                 track_targets(state, self._tau)
-        return losses
+        return Losses(loss_q, loss_pi, state.log_alpha.exp())
 
     def warm_up(self, state: SacState, due: Sequence[PendingUpdate]) -> None:
         """Make them, and throw the result away."""
@@ -98,8 +93,8 @@ def _compiled(step: Any, on_cpu: bool) -> Any:
 
     # The gradients are taken inside of what is compiled.
     torch._dynamo.config.trace_autograd_ops = True  # type: ignore[attr-defined,unused-ignore]
-    # What is compiled is kept by its code, and each phase's step has its own method in it: so each has code of its
-    # own, and none is taken for another's, nor do they add up to the number after which torch gives a function up.
+    # Dynamo caches graphs per code object, and each phase's step closes over its own method: give each step a copy of
+    # its code object, or phases would share graphs and run into the limit of recompilations.
     own = FunctionType(step.__code__.replace(), step.__globals__, step.__name__, None, step.__closure__)
     arguments = own.__code__.co_varnames[: own.__code__.co_argcount]
 
@@ -155,16 +150,24 @@ class _Graph:
 
     def replay(self, due: Sequence[PendingUpdate]) -> Losses:
         for own, one in zip(self._inputs, due, strict=True):
-            own.batch.rows.copy_(one.batch.rows, non_blocking=True)
-            if own.actor_batch is not None and one.actor_batch is not None:
-                own.actor_batch.rows.copy_(one.actor_batch.rows, non_blocking=True)
+            for mine, given in zip(_batches(own), _batches(one), strict=True):
+                mine.rows.copy_(given.rows, non_blocking=True)
             own.noise.copy_(one.noise, non_blocking=True)
         self._graph.replay()
         return self._losses
 
 
+def _batches(due: PendingUpdate) -> list[AnyBatch]:
+    """All batches that an update learns from."""
+    return [one for one in (due.batch, due.actor_batch, due.memory) if one is not None]
+
+
 def _copy(due: PendingUpdate) -> PendingUpdate:
     """The same update on tensors of its own."""
-    of_actor = due.actor_batch and replace(due.actor_batch, rows=due.actor_batch.rows.clone())
+
+    def copied(batch: AnyBatch | None) -> AnyBatch | None:
+        return batch and replace(batch, rows=batch.rows.clone())
+
     batch = replace(due.batch, rows=due.batch.rows.clone())
-    return replace(due, batch=batch, noise=due.noise.clone(), actor_batch=of_actor)
+    actor_batch, memory = copied(due.actor_batch), copied(due.memory)
+    return replace(due, batch=batch, noise=due.noise.clone(), actor_batch=actor_batch, memory=memory)

@@ -12,6 +12,7 @@ import numpy.typing as npt
 from nbsp_ray.benchmarks import Benchmark, Frames, Spaces, Success
 from nbsp_ray.learning.agent import Agent
 from nbsp_ray.learning.evaluation import Episode, EpisodePlan, mean_return, play
+from nbsp_ray.learning.hooks import ActiveMethod
 from nbsp_ray.learning.rollouts import Arrays, FrameRollouts, Rollouts, VectorRollouts, new_recorder
 from nbsp_ray.learning.seeding import Stream, generator
 from nbsp_ray.specs import EvaluationSpec, PhaseSpec
@@ -27,12 +28,20 @@ class FinalEvaluation:
         spec: What the phase is.
         record: What is wanted.
         agent: As the phase left it.
+        method: The phase's, with the arrays it left: it may act with other weights on each task.
     """
 
     def __init__(
-        self, folder: PhaseFolder, benchmark: Benchmark, spec: PhaseSpec, record: EvaluationSpec, agent: Agent
+        self,
+        folder: PhaseFolder,
+        benchmark: Benchmark,
+        spec: PhaseSpec,
+        record: EvaluationSpec,
+        agent: Agent,
+        method: ActiveMethod,
     ) -> None:
-        self._folder, self._benchmark, self._spec, self._record, self._agent = folder, benchmark, spec, record, agent
+        self._folder, self._benchmark, self._spec, self._record = folder, benchmark, spec, record
+        self._policy = agent.policy(method.view(agent, spec.number_of(record.task)))
         self._recorder = new_recorder(benchmark, agent.spaces) if record.mode == "rollouts" else None
         self._episodes: list[Episode] = []
 
@@ -40,7 +49,7 @@ class FinalEvaluation:
         """Play it and store it, pausing between episodes."""
         spec, record, recorder = self._spec, self._record, self._recorder
         env = self._benchmark.make_env(record.task, spec.seed, heldout=record.goals == "heldout")
-        policy = self._agent.policy()
+        policy = self._policy
         self._resume()
         while not self._enough():
             number = len(self._episodes)

@@ -84,6 +84,16 @@ class Gaussian(SacLosses[AnyBatch]):
         losses = state.log_alpha.exp().unsqueeze(-1) * log_pi - q
         return losses, log_pi.mean(-1) + self.target_entropy
 
+    def policy_divergence(self, actor: Tensor, other: Tensor, batch: AnyBatch) -> Tensor:
+        """KL(pi(.|s) || pi_other(.|s)) at each state, (L, B): in closed form before tanh, and the same after it.
+
+        sum_d log sigma'_d / sigma_d + (sigma_d^2 + (mu_d - mu'_d)^2) / (2 sigma'_d^2) - 1/2
+        """
+        mean, log_std = self.distribution(actor, batch.observations)
+        other_mean, other_log_std = self.distribution(other, batch.observations)
+        spread = (2 * (log_std - other_log_std)).exp() + ((mean - other_mean) * (-other_log_std).exp()).square()
+        return (other_log_std - log_std + 0.5 * spread - 0.5).sum(-1)
+
     def fisher_outputs(self, actor: Tensor, batch: AnyBatch, trace: Trace) -> list[Tensor]:
         """mu_d / sigma_d and sqrt(2) log sigma_d for each d, with the sigma of the quotient held still.
 

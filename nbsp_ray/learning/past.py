@@ -10,7 +10,7 @@ from nbsp_ray.errors import PhaseError
 from nbsp_ray.learning.agent import Agent
 from nbsp_ray.learning.final import read_rollouts
 from nbsp_ray.learning.hooks import Auxiliary, Past
-from nbsp_ray.learning.replay import AnyReplay, Mixture, replay_of
+from nbsp_ray.learning.replay import AnyReplay, Mixture, new_replay, replay_of
 from nbsp_ray.learning.seeding import Stream, generator
 from nbsp_ray.specs import PhaseSpec
 from nbsp_ray.store import Store
@@ -58,9 +58,11 @@ class PastReader:
         return Mixture([self._whole_buffer(key) for key in keys])
 
     def past(self, stream: Stream) -> Past:
-        """All that the method may know; its generator is `stream`'s."""
+        """All that the method may know; its generator is `stream`'s. Before a first phase that is its own agent."""
         spec, rollouts = self._spec, None
-        assert spec.previous is not None
+        rng = generator(spec.seed, spec.index, stream)
+        if spec.previous is None:
+            return Past(self.initial_agent(), new_replay(self._spaces, 1, self._device), None, {}, rng)
         folder = self._store.phase(spec.previous)
         if spec.rollouts is not None:
             found = read_rollouts(folder, spec.rollouts.id, self._spaces)
@@ -71,7 +73,7 @@ class PastReader:
             replay=self._whole_buffer(spec.previous) if spec.index == 1 else self._sample(spec.previous),
             rollouts=rollouts,
             auxiliary={method: self._auxiliary(key) for method, key in spec.auxiliary.items()},
-            generator=generator(spec.seed, spec.index, stream),
+            generator=rng,
             carried=folder.prepared(),
         )
 

@@ -16,6 +16,7 @@ import torch
 from nbsp_ray.benchmarks import Env
 from nbsp_ray.config.schema import Learning
 from nbsp_ray.errors import PhaseError
+from nbsp_ray.learning.acting import Policy
 from nbsp_ray.learning.agent import Agent
 from nbsp_ray.learning.evaluation import Episode, EpisodePlan, mean_return, play, success_rate
 from nbsp_ray.learning.hooks import ActiveMethod
@@ -34,7 +35,7 @@ class Phase:
     replay: AnyReplay
     """D, the buffer of this phase's own transitions."""
     past_replay: Mixture | None
-    """D_pre, if a method replays it."""
+    """D_pre, if a method draws from it."""
     influence: ActiveMethod
     env: Env
     evaluation_envs: Mapping[str, Env]
@@ -50,6 +51,10 @@ class Phase:
     def past_for(self, update: int) -> Mapping[str, Mixture]:
         """D_pre, for each part whose batch of update number `update` comes from there (Eq. 6)."""
         return dict.fromkeys(self.influence.replays(update), self.past_replay) if self.past_replay else {}
+
+    def policy_on(self, task: str) -> Policy:
+        """The policy that an evaluation of a task plays with: the one that learns, but for methods with views."""
+        return self.agent.policy(self.influence.view(self.agent, self.spec.number_of(task)))
 
     @property
     def stop_reason(self) -> str | None:
@@ -95,7 +100,9 @@ def learn(phase: Phase) -> Iterator[None]:
             observation = step.observation if step.resumes is None else step.resumes
             phase.heartbeat()
             if agent.updates.critic < updates_due(phase):
-                losses = agent.learn_until(updates_due(phase), phase.replay, updates_rng, phase.past_for)
+                losses = agent.learn_until(
+                    updates_due(phase), phase.replay, updates_rng, phase.past_for, phase.past_replay
+                )
             env_return += step.points
             if step.success is not None:
                 success = int(success or step.success)
@@ -104,6 +111,7 @@ def learn(phase: Phase) -> Iterator[None]:
             {"kind": "training", "env_steps": phase.env_steps, "episode": phase.episode, "task": spec.task}
             | {"success": success, "env_return": env_return}
         )
+        phase.influence.between(agent, phase.replay, generator(spec.seed, spec.index, Stream.BETWEEN, phase.episode))
         phase.episode += 1
         if phase.evaluation_due:
             evaluate(phase, losses)
@@ -170,7 +178,7 @@ def _confirm(phase: Phase) -> float | None:
 
 
 def _frozen_episodes(phase: Phase, task: str, stream: Stream, episodes: int) -> list[Episode]:
-    spec, env, policy = phase.spec, phase.evaluation_envs[task], phase.agent.policy()
+    spec, env, policy = phase.spec, phase.evaluation_envs[task], phase.policy_on(task)
     rngs = [generator(spec.seed, spec.index, stream, phase.env_steps, number) for number in range(episodes)]
     plans = [EpisodePlan(int(rng.integers(env.variations)), rng) for rng in rngs]
     return [play(policy, env, plan, stop_at_success=True) for plan in plans]

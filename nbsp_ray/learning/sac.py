@@ -27,14 +27,24 @@ PARTS = ("actor", "critic")
 """The parts that a method can act on: the actor network, and both Q networks."""
 
 
+Penalty = Callable[[Tensor, AnyBatch, AnyBatch | None], Tensor]
+GradientChange = Callable[[Tensor, Callable[[], Tensor]], Tensor]
+
+
 @dataclass(frozen=True)
 class UpdateRule:
     """What a method does to the learning of one part."""
 
     update_scale: Tensor | None = None
     """Multiplies Adam's update of each parameter (L, M, P): 0 freezes it bit for bit (Eq. 5)."""
-    penalties: tuple[Callable[[Tensor], Tensor], ...] = ()
-    """Terms added to the part's loss: from its parameters (L, M, P) to one number per lane (L,)."""
+    penalties: tuple[Penalty, ...] = ()
+    """Terms added to the part's loss: from (parameters (L, M, P), batch, memory) to one number per lane (L,)."""
+    gradients: tuple[GradientChange, ...] = ()
+    """Changes of the gradient before Adam sees it, one after another: from (gradient (L, M, P), gradient_on_memory) to
+    a gradient. `gradient_on_memory()` is that of the part's own loss, without penalties, on the memory."""
+    reads_memory: bool = False
+    """Whether penalties or changes of the gradient read the memory: a second batch, of D_pre, in each update. Else it
+    is None, and nothing is drawn for it."""
 
 
 @dataclass
@@ -153,6 +163,10 @@ class SacLosses(ABC, Generic[BatchT]):
         """Q_1 and Q_2 (L, 2, B) of the batch's own states and actions."""
 
     @abstractmethod
+    def policy_divergence(self, actor: Tensor, other: Tensor, batch: BatchT) -> Tensor:
+        """KL(pi(.|s) || pi_other(.|s)) at each state of a batch, (L, B); both actors are (L, 1, P)."""
+
+    @abstractmethod
     def fisher_outputs(self, actor: Tensor, batch: BatchT, trace: Trace) -> list[Tensor]:
         """Numbers (L, 1, B), the sum of whose squared gradients is the policy's Fisher information at each state."""
 
@@ -169,7 +183,7 @@ def critic_loss(problem: SacLosses[BatchT], state: SacState, critic: Tensor, bat
 def actor_loss(
     problem: SacLosses[BatchT], state: SacState, actor: Tensor, batch: BatchT, noise: Tensor
 ) -> tuple[Tensor, Tensor]:
-    """The actor's loss, a batch mean; and the surplus of its log-probability; both (L,)."""
+    """The actor's loss, a batch mean; and how far its log-probability is above minus the target entropy; both (L,)."""
     losses, entropy_gap = problem.actor_losses(state, actor, batch, noise)
     return losses.mean(-1), entropy_gap
 
@@ -204,72 +218,62 @@ def adam_(
     parameters.sub_(step)
 
 
-CriticStep = Callable[[SacState, AnyBatch, Tensor, bool], Tensor]
-ActorStep = Callable[[SacState, AnyBatch, Tensor], Tensor]
+CriticStep = Callable[[SacState, AnyBatch, Tensor, bool, AnyBatch | None], Tensor]
+ActorStep = Callable[[SacState, AnyBatch, Tensor, AnyBatch | None], Tensor]
 
 
 @dataclass(frozen=True)
 class Update:
-    """One update as a function of (state, batch), in place on the state: lines 11 to 15 of Algorithm 1.
+    """One update as two functions of (state, batch), in place on the state: lines 11 to 15 of Algorithm 1.
 
-    Its steps are apart, so that each can be compiled by itself, once.
+    They are apart, so that each can be compiled by itself, once; an `Executor` calls them.
     """
 
     critics: CriticStep
-    """(state, batch, noise (L, B, `problem.noise`), with_targets): both Q and, if asked, the targets; the Qs' loss."""
+    """(state, batch, noise (L, B, `problem.noise`), with_targets, memory): both Q and, if asked, the targets; the Qs'
+    loss."""
     actor: ActorStep
-    """(state, batch, noise): the actor and the temperature; the actor's loss."""
-
-    def __call__(
-        self,
-        state: SacState,
-        batch: AnyBatch,
-        noise: Tensor,
-        with_actor: bool,
-        with_targets: bool = False,
-        actor_batch: AnyBatch | None = None,
-    ) -> Losses:
-        """Learn from a batch.
-
-        Args:
-            state: Changed in place.
-            batch: For all steps.
-            noise: Standard normal (1 + policy_frequency, L, B, `problem.noise`): row 0 for the critics' target, each
-                other for a step of the actor.
-            with_actor: Whether the delayed actor takes part (every `policy_frequency`-th update), with as many steps.
-            with_targets: Whether the targets track the critics now. No step of the actor reads them, so it is done
-                where the critics are at hand.
-            actor_batch: The actor's and the temperature's, in place of `batch`.
-        """
-        loss_q = self.critics(state, batch, noise[0], with_targets)
-        loss_pi = None
-        for drawn in noise[1:] if with_actor else ():
-            loss_pi = self.actor(state, batch if actor_batch is None else actor_batch, drawn)
-        return Losses(loss_q, loss_pi, state.log_alpha.exp())
+    """(state, batch, noise, memory): the actor and the temperature; the actor's loss."""
 
 
 def build_update(sac: Sac, problem: SacLosses[Any], restraints: Mapping[str, UpdateRule]) -> Update:
-    """The update of a problem, with a method's restraints on the parts."""
+    """The update of a problem, with a method's restraints on the parts.
+
+    Raises:
+        ValueError: there are restraints on something else than the parts.
+    """
+    if not restraints.keys() <= set(PARTS):
+        raise ValueError(f"restraints on {', '.join(restraints)}, where only {' and '.join(PARTS)} learn")
     limits = {part: restraints.get(part, UpdateRule()) for part in PARTS}
 
-    def descend(state: SacState, part: str, loss: Tensor, leaf: Tensor, lr: float) -> None:
-        total = loss.sum() + sum(penalty(leaf).sum() for penalty in limits[part].penalties)
-        (gradient,) = torch.autograd.grad(total, leaf)
+    def descend(state: SacState, part: str, gradient: Tensor, lr: float) -> None:
         parameters, scale = getattr(state, part), limits[part].update_scale
         adam_(parameters, gradient, state.moments[part], lr=lr, eps=sac.adam_eps, scale=scale)
 
-    def critics(state: SacState, batch: AnyBatch, noise: Tensor, with_targets: bool) -> Tensor:
+    def critics(
+        state: SacState, batch: AnyBatch, noise: Tensor, with_targets: bool, memory: AnyBatch | None = None
+    ) -> Tensor:
         critic = state.critic.detach().requires_grad_()
+
+        def loss_on_memory(memory: AnyBatch) -> Tensor:
+            return critic_loss(problem, state, critic, memory, noise)
+
         loss = critic_loss(problem, state, critic, batch, noise)
-        descend(state, "critic", loss, critic, sac.critic_lr)
+        gradient = _gradient(limits["critic"], critic, loss, batch, memory, loss_on_memory)
+        descend(state, "critic", gradient, sac.critic_lr)
         if with_targets:
             track_targets(state, sac.tau)
         return loss.detach()
 
-    def actor(state: SacState, batch: AnyBatch, noise: Tensor) -> Tensor:
+    def actor(state: SacState, batch: AnyBatch, noise: Tensor, memory: AnyBatch | None = None) -> Tensor:
         actor = state.actor.detach().requires_grad_()
+
+        def loss_on_memory(memory: AnyBatch) -> Tensor:
+            return actor_loss(problem, state, actor, memory, noise)[0]
+
         loss, entropy_gap = actor_loss(problem, state, actor, batch, noise)
-        descend(state, "actor", loss, actor, sac.actor_lr)
+        gradient = _gradient(limits["actor"], actor, loss, batch, memory, loss_on_memory)
+        descend(state, "actor", gradient, sac.actor_lr)
         if sac.autotune:
             gradient = alpha_gradient(state.log_alpha, entropy_gap.detach())
             moments = state.moments["log_alpha"]
@@ -277,6 +281,27 @@ def build_update(sac: Sac, problem: SacLosses[Any], restraints: Mapping[str, Upd
         return loss.detach()
 
     return Update(critics, actor)
+
+
+def _gradient(
+    rule: UpdateRule,
+    leaf: Tensor,
+    loss: Tensor,
+    batch: AnyBatch,
+    memory: AnyBatch | None,
+    loss_on: Callable[[AnyBatch], Tensor],
+) -> Tensor:
+    """The gradient in `leaf`, a part's parameters, of its loss (L,) on `batch` and of a method's penalties; changed."""
+    total = loss.sum() + sum(penalty(leaf, batch, memory).sum() for penalty in rule.penalties)
+    (gradient,) = torch.autograd.grad(total, leaf)
+
+    def on_memory() -> Tensor:
+        assert memory is not None, "a rule that reads the memory must say so"
+        return torch.autograd.grad(loss_on(memory).sum(), leaf)[0]
+
+    for change in rule.gradients:
+        gradient = change(gradient, on_memory)
+    return gradient
 
 
 def track_targets(state: SacState, tau: float) -> None:

@@ -35,6 +35,8 @@ class Stream(IntEnum):
     """Transitions on which a probe compares values, and the noise of their targets."""
     CONFIRMATION = 11
     """An episode that confirms a stop, by the env steps at which it is played and its number."""
+    BETWEEN = 12
+    """What a method changes after a training episode, by its number."""
 
 
 def seed_sequence(seed: int, phase: int, stream: Stream, *numbers: int) -> np.random.SeedSequence:

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy.typing as npt
 from pydantic import Field
 
-from nbsp_ray.config.schema import MethodOptions
 from nbsp_ray.layout import Counts, Parts
 from nbsp_ray.learning.hooks import Arrays, Ingredient, Past, Prepared
-from nbsp_ray.methods import Method
+from nbsp_ray.methods import Look, Method, replay
 from nbsp_ray.methods.replay import PastReplay
 
 if TYPE_CHECKING:
@@ -20,11 +19,25 @@ if TYPE_CHECKING:
 
     from nbsp_ray.learning.agent import Agent
     from nbsp_ray.learning.replay import AnyReplay
-    from nbsp_ray.learning.sac import UpdateRule
+    from nbsp_ray.learning.sac import Penalty, UpdateRule
 
 TRANSITIONS = 2_560
 """Transitions that the Fisher information is a mean over: 10 batches of 256 (Continual World)."""
-Ingredients = Callable[[MethodOptions, Counts], tuple[Ingredient, ...]]
+Ingredients = Callable[[Any, Counts], tuple[Ingredient, ...]]
+
+
+class Options(replay.Options):
+    """What a sweep may set of them."""
+
+    ewc_coef: float = Field(10_000.0, ge=0)
+    """EWC's coefficient of sum_i F_i (w_i - w*_i)^2, without a factor 1/2 (Kirkpatrick's lambda is twice it). The
+    default is Continual World's, for other rewards, and is not tuned here: `tuning_ewc` is the sweep that would."""
+    ancl_coef: float = Field(10_000.0, ge=0)
+    """ANCL's coefficient at the first task's weights; not tuned here: `tuning_ancl` is the sweep that would."""
+    ancl_aux_coef: float | None = Field(None, ge=0)
+    """ANCL's coefficient at the auxiliary network's weights; None: `ancl_coef` / 1000 (the authors' ratio)."""
+    anchor_parts: Literal["actor", "actor_critic"] = "actor"
+    """What EWC and ANCL regularise (Continual World: the actor)."""
 
 
 class Anchor(Ingredient):
@@ -98,19 +111,19 @@ def _stacked(carried: npt.NDArray[Any] | None, array: npt.NDArray[Any]) -> npt.N
     return array[None] if carried is None else np.concatenate([carried, array[None]])
 
 
-def _penalty(coef: float, fisher: torch.Tensor, weights: torch.Tensor) -> Callable[[torch.Tensor], torch.Tensor]:
-    return lambda stack: coef * (fisher * (stack - weights).square()).sum((-2, -1))
+def _penalty(coef: float, fisher: torch.Tensor, weights: torch.Tensor) -> Penalty:
+    return lambda stack, batch, memory: coef * (fisher * (stack - weights).square()).sum((-2, -1))
 
 
-def _parts(options: MethodOptions) -> Parts:
+def _parts(options: Options) -> Parts:
     return ("actor", "critic") if options.anchor_parts == "actor_critic" else ("actor",)
 
 
-def _ewc(options: MethodOptions, counts: Counts) -> tuple[Ingredient, ...]:
+def _ewc(options: Options, counts: Counts) -> tuple[Ingredient, ...]:
     return (Anchor(coef=options.ewc_coef, parts=_parts(options)),) if options.ewc_coef else ()
 
 
-def _ancl(options: MethodOptions, counts: Counts) -> tuple[Ingredient, ...]:
+def _ancl(options: Options, counts: Counts) -> tuple[Ingredient, ...]:
     """Both anchors; one whose coefficient is 0 does nothing, and is left out."""
     first, parts = options.ancl_coef, _parts(options)
     second = first / 1_000 if options.ancl_aux_coef is None else options.ancl_aux_coef
@@ -123,18 +136,36 @@ def _with_replay(ingredients: Ingredients) -> Ingredients:
 
 
 METHODS = (
-    Method("ewc", "a penalty holds weights that mattered to the first task (Kirkpatrick et al. 2017)", _ewc),
-    Method("ancl", "EWC, and a weaker penalty towards a network trained freely (Kim et al. 2023)", _ancl),
+    Method(
+        "ewc",
+        "a penalty holds weights that mattered to the first task (Kirkpatrick et al. 2017)",
+        _ewc,
+        Options,
+        "paper",
+        look=Look("#d55e00", "s", "-."),
+    ),
+    Method(
+        "ancl",
+        "EWC, and a weaker penalty towards a network trained freely (Kim et al. 2023)",
+        _ancl,
+        Options,
+        "paper",
+        look=Look("#aa4499", "P", "-."),
+    ),
     Method(
         "ewc_replay",
         "EWC with NBSP's replay: a rival that may look back as NBSP does",
         _with_replay(_ewc),
-        in_paper=False,
+        Options,
+        "control",
+        look=Look("#9c5a3c", "s", ":"),
     ),
     Method(
         "ancl_replay",
         "ANCL with NBSP's replay; its auxiliary network is base's, without replay",
         _with_replay(_ancl),
-        in_paper=False,
+        Options,
+        "control",
+        look=Look("#c25b78", "P", ":"),
     ),
 )

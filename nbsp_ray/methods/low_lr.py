@@ -7,12 +7,20 @@ from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field
 
+from nbsp_ray.config.schema import Settings
 from nbsp_ray.learning.hooks import Arrays, Ingredient
 from nbsp_ray.methods import Method
 
 if TYPE_CHECKING:
     from nbsp_ray.learning.agent import Agent
     from nbsp_ray.learning.sac import UpdateRule
+
+
+class Options(Settings):
+    """What a sweep may set of it."""
+
+    low_lr: float = Field(0.1, gt=0, le=1)
+    """What `low_lr` multiplies every update of actor and critics by."""
 
 
 class LowLearningRate(Ingredient):
@@ -36,6 +44,7 @@ METHODS = (
         "low_lr",
         "no freezing: the second task is learnt at a lower rate everywhere",
         lambda options, counts: (LowLearningRate(scale=options.low_lr),),
-        in_paper=False,
+        Options,
+        group="control",
     ),
 )

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import Field
 
-from nbsp_ray.config.schema import MethodOptions
+from nbsp_ray.config.schema import Rate
 from nbsp_ray.layout import NETWORKS, PARTS, Counts, Parts
 from nbsp_ray.learning.hooks import Arrays, Ingredient, Past, Prepared
 from nbsp_ray.learning.scores import (
@@ -20,7 +20,7 @@ from nbsp_ray.learning.scores import (
     rank_at_random,
     score,
 )
-from nbsp_ray.methods import Method
+from nbsp_ray.methods import Look, Method, replay
 from nbsp_ray.methods.replay import PastReplay
 
 if TYPE_CHECKING:
@@ -31,6 +31,25 @@ Select = Literal["skill", "random", "important"]
 Score = Literal["paper", "balanced", "dormant"]
 DRIFT_STATES = 2048
 """First-task states on which the drift of frozen neurons is measured."""
+
+
+class Options(replay.Options):
+    """What a sweep may set of them."""
+
+    replay_parts: Literal["both", "masked"] = "both"
+    """What `nbsp_actor` and `nbsp_critic` replay into: both parts, or only the one whose neurons they freeze (the other
+    reading of Section 4.3)."""
+    mask_strength: Rate = 1.0
+    """1 freezes the selected neurons (Eq. 5); s in (0, 1) scales their update by 1 - s."""
+    score: Literal["paper", "balanced", "dormant"] = "paper"
+    """`paper`: Eq. 4; `balanced`: balanced accuracy in its place, as `nbsp_balanced` always; `dormant`: the least
+    active neurons first."""
+    random_among: Literal["active", "all"] = "active"
+    """Neurons that `random_nbsp` draws from: those that are not constant on the scoring steps (constant ones only where
+    a layer or network has too few others), or all."""
+    random_match: Literal["layer", "network"] = "layer"
+    """What has as many random neurons as skill neurons in `random_nbsp`: each layer, and so the same share of frozen
+    weights, or each network as a whole. By layer it reads `score`, and where that is undefined it is by network."""
 
 
 class NeuronMask(Ingredient):
@@ -178,7 +197,7 @@ def _relative_change(before: npt.NDArray[np.float32], after: npt.NDArray[np.floa
 
 
 def _mask(
-    options: MethodOptions, counts: Counts, *parts: str, select: Select = "skill", score: Score | None = None
+    options: Options, counts: Counts, *parts: str, select: Select = "skill", score: Score | None = None
 ) -> tuple[Ingredient, ...]:
     """A mask on the networks of `parts`, by `score` or else by that of the options; none if it would freeze nothing."""
     wanted = {network: counts[network] for part in parts for network in PARTS[part]}
@@ -197,7 +216,7 @@ def _mask(
     return (mask,)
 
 
-def _replay(options: MethodOptions, *masked: Literal["actor", "critic"]) -> tuple[Ingredient, ...]:
+def _replay(options: Options, *masked: Literal["actor", "critic"]) -> tuple[Ingredient, ...]:
     """Replay into both parts, or into the `masked` ones alone if the options say so."""
     parts: Parts = masked if options.replay_parts == "masked" else ("actor", "critic")
     return (PastReplay(interval=options.replay_interval, parts=parts),)
@@ -208,19 +227,28 @@ METHODS = (
         "nbsp",
         "replay, and freeze the skill neurons of actor and critics (Algorithm 1)",
         lambda options, counts: _replay(options, "actor", "critic") + _mask(options, counts, "actor", "critic"),
+        Options,
+        "paper",
         selects_neurons=True,
+        look=Look("#0072b2", "o"),
     ),
     Method(
         "nbsp_actor",
         "NBSP with the actor's skill neurons frozen only (Section 4.3)",
         lambda options, counts: _replay(options, "actor") + _mask(options, counts, "actor"),
+        Options,
+        "paper",
         selects_neurons=True,
+        look=Look("#56b4e9", "^"),
     ),
     Method(
         "nbsp_critic",
         "NBSP with the critics' skill neurons frozen only (Section 4.3)",
         lambda options, counts: _replay(options, "critic") + _mask(options, counts, "critic"),
+        Options,
+        "paper",
         selects_neurons=True,
+        look=Look("#009e73", "v"),
     ),
     Method(
         "importance_nbsp",
@@ -228,14 +256,19 @@ METHODS = (
         lambda options, counts: (
             _replay(options, "actor", "critic") + _mask(options, counts, "actor", "critic", select="important")
         ),
+        Options,
+        "paper",
         selects_neurons=True,
+        look=Look("#999933", "D", "-."),
     ),
     Method(
         "mask_only",
         "freeze the skill neurons, replay nothing",
         lambda options, counts: _mask(options, counts, "actor", "critic"),
+        Options,
+        "control",
         selects_neurons=True,
-        in_paper=False,
+        look=Look("#cc79a7", "D"),
     ),
     Method(
         "nbsp_balanced",
@@ -243,8 +276,10 @@ METHODS = (
         lambda options, counts: (
             _replay(options, "actor", "critic") + _mask(options, counts, "actor", "critic", score="balanced")
         ),
+        Options,
+        "control",
         selects_neurons=True,
-        in_paper=False,
+        look=Look("#7a5cd6", "h"),
     ),
     Method(
         "random_nbsp",
@@ -252,7 +287,9 @@ METHODS = (
         lambda options, counts: (
             _replay(options, "actor", "critic") + _mask(options, counts, "actor", "critic", select="random")
         ),
+        Options,
+        "control",
         selects_neurons=True,
-        in_paper=False,
+        look=Look("#c2a93d", "X"),
     ),
 )

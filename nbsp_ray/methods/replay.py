@@ -4,9 +4,17 @@ from typing import ClassVar, Literal
 
 from pydantic import Field
 
+from nbsp_ray.config.schema import Count, Settings
 from nbsp_ray.layout import Parts
 from nbsp_ray.learning.hooks import Ingredient
-from nbsp_ray.methods import Method
+from nbsp_ray.methods import Look, Method
+
+
+class Options(Settings):
+    """What a sweep may set of it."""
+
+    replay_interval: Count = 10
+    """Every n-th update takes its whole batch from the first task (Table 2, k of Algorithm 1)."""
 
 
 class PastReplay(Ingredient):
@@ -30,10 +38,19 @@ class PastReplay(Ingredient):
 
 
 METHODS = (
-    Method("base", "no help: learn the second task with plain SAC", lambda options, counts: ()),
+    Method(
+        "base",
+        "no help: learn the second task with plain SAC",
+        lambda options, counts: (),
+        group="paper",
+        look=Look("#7f7f7f", "o", "--"),
+    ),
     Method(
         "replay_only",
         "every 10th batch comes from the first task's buffer (Eq. 6)",
         lambda options, counts: (PastReplay(interval=options.replay_interval),),
+        Options,
+        group="paper",
+        look=Look("#e69f00", "s"),
     ),
 )

@@ -4,10 +4,18 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Literal
 
+from nbsp_ray.config.schema import Settings
 from nbsp_ray.learning.hooks import Arrays, Ingredient, Past
 
 if TYPE_CHECKING:
     from nbsp_ray.learning.agent import Agent
+
+
+class Options(Settings):
+    """What a sweep may set of every method."""
+
+    reset_log_alpha: bool = False
+    """Start the second task with log_alpha = 0 instead of keeping it."""
 
 
 class ResetLogAlpha(Ingredient):

@@ -15,6 +15,7 @@ import ray
 from ray import tune
 
 from nbsp_ray.config.schema import Resources, Settings
+from nbsp_ray.methods import read_ingredients
 from nbsp_ray.orchestration.gated_search import GAVE_UP
 from nbsp_ray.specs import EvaluationSpec, PhaseSpec
 from nbsp_ray.store import Store
@@ -96,7 +97,8 @@ class Trainable(tune.Trainable):
         from nbsp_ray.learning.run import PhaseRun  # Imports torch, which reads the environment.
 
         job = self._job
-        return PhaseRun(self._store, job.spec, job.evaluations, job.resources, keep_buffer=job.keep_buffer)
+        ingredients = read_ingredients(job.spec)
+        return PhaseRun(self._store, job.spec, ingredients, job.evaluations, job.resources, keep_buffer=job.keep_buffer)
 
     def _env_steps(self) -> int:
         with contextlib.suppress(Exception):

@@ -115,14 +115,14 @@ class _Builder:
         method: str,
     ) -> str:
         sweep, first = self.sweep, index == 0
-        active = () if first else ingredients
+        active = tuple(one for one in ingredients if one.from_first or not first)
         auxiliary: dict[str, str] = {}
         for needed in sorted({ingredient.needs_method for ingredient in active if ingredient.needs_method}):
             helper = ingredients_of(get_method(needed), sweep.method, dict.fromkeys(NETWORKS, 0))
             # From the third task on, its past is this method's, and no trial's own.
-            own = needed if index == 1 else f"{needed} after {method}"
-            auxiliary[needed] = self._phase(tasks, index, seed, helper, before, own)
-        reads_rollouts = any(ingredient.needs_rollouts for ingredient in active)
+            name = needed if index == 1 else f"{needed} after {method}"
+            auxiliary[needed] = self._phase(tasks, index, seed, helper, before, name)
+        reads_rollouts = not first and any(ingredient.needs_rollouts for ingredient in active)
         spec = PhaseSpec(
             benchmark=sweep.benchmark,
             revision=self.benchmark.revision,
@@ -136,7 +136,8 @@ class _Builder:
             auxiliary=auxiliary,
             rollouts=self._evaluation(tasks[index - 1], "rollouts") if reads_rollouts else None,
         )
-        what = f"{tasks[0]}, first phase" if first else f"{_arrows(tasks[: index + 1])}, {method}"
+        own = f" of {method}" if active else ""
+        what = f"{tasks[0]}, first phase{own}" if first else f"{_arrows(tasks[: index + 1])}, {method}"
         key = spec.key()
         planned = PlannedPhase(key, spec, sweep.resources, label=f"{what}, seed {seed}")
         phase = self.phases.setdefault(key, planned)

@@ -7,6 +7,7 @@ test holds it against what learning really allocates.
 from nbsp_ray.benchmarks import Frames, Score, Spaces, get_benchmark
 from nbsp_ray.config.schema import Sac
 from nbsp_ray.layout import NETWORKS, layouts, row_width
+from nbsp_ray.methods import read_ingredients
 from nbsp_ray.specs import EvaluationSpec, Plan, PlannedPhase
 
 FLOAT_BYTES = 4
@@ -91,9 +92,9 @@ def disk_bytes(phase: PlannedPhase) -> int:
 
 
 def replayed_bytes(plan: Plan, key: str) -> int:
-    """D_pre: the buffers of all earlier phases, if the phase replays them."""
+    """D_pre: the buffers of all earlier phases, if the phase draws from them."""
     phase, total = plan.phases[key], 0
-    if not any(ingredient["kind"] == "replay" for ingredient in phase.spec.ingredients):
+    if not any(ingredient.needs_buffers for ingredient in read_ingredients(phase.spec)):
         return 0
     before = phase.spec.previous
     while before is not None:

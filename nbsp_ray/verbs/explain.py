@@ -15,9 +15,9 @@ from typing import Any
 from nbsp_ray.benchmarks import Benchmark, Score, Spaces, Vector, benchmarks
 from nbsp_ray.config.describe import FILE_KEYS, MISSING, Section, Setting, sections, settings
 from nbsp_ray.config.json_schema import json_schema
-from nbsp_ray.config.schema import MethodOptions, Sac, Sweep
+from nbsp_ray.config.schema import Sac, Sweep
 from nbsp_ray.errors import ConfigError
-from nbsp_ray.methods import Method, methods
+from nbsp_ray.methods import GROUPS, Method, method_options, methods
 from nbsp_ray.plan.build import make_plan
 from nbsp_ray.plan.counts import resolve_counts
 from nbsp_ray.sweepfile import find_sweep, load_sweep, own_settings, sweep_names
@@ -163,7 +163,7 @@ def _at(data: Mapping[str, Any], path: str) -> Any:
 
 
 def _methods() -> Explanation:
-    rows = ((one.name, "paper" if one.in_paper else "beyond", one.summary) for one in methods().values())
+    rows = [(one.name, group, one.summary) for group in GROUPS for one in methods().values() if one.group == group]
     return Explanation(
         "list",
         "methods",
@@ -175,11 +175,11 @@ def _methods() -> Explanation:
 
 def _method(method: Method) -> Explanation:
     """With the options' defaults and a network of the default size."""
-    options, fraction = MethodOptions(), Sweep.model_fields["skill_neurons"].default[0]
+    options, fraction = method_options(), Sweep.model_fields["skill_neurons"].default[0]
     ingredients = method.ingredients(options, resolve_counts(fraction, Sac().hidden))
     needed = sorted({one.needs_method for one in ingredients if one.needs_method})
     facts: dict[str, Any] = {
-        "from": "the paper" if method.in_paper else "beyond the paper",
+        "from": GROUPS[method.group],
         "skill neurons": f"yes; here {fraction} of {sum(Sac().hidden)}" if method.selects_neurons else "none",
         **({"reads the phases of": ", ".join(needed)} if needed else {}),
         "in sweeps": [name for name in sweep_names() if method.name in _methods_of(name)],

@@ -8,7 +8,7 @@ from synthetic_store import FIRST, NBSP_REPORT, SECOND, find, learn_first, learn
 
 import analysis
 from analysis.explorer import SYMBOLS, explorer_data, rerun_command
-from analysis.figures.palette import LOOKS, MARKERS
+from analysis.figures.palette import MARKERS, looks
 from nbsp_ray.errors import NbspError
 from nbsp_ray.plan.build import make_plan
 from nbsp_ray.sweepfile import load_sweep
@@ -114,7 +114,7 @@ def test_a_sweep_hardly_begun_has_a_page(store, plan):
 
 
 def test_every_marker_has_its_symbol():
-    assert {one.marker for one in LOOKS.values()} | set(MARKERS) <= set(SYMBOLS)
+    assert {one.marker for one in looks().values()} | set(MARKERS) <= set(SYMBOLS)
 
 
 def test_pairs_are_kept_apart(store):

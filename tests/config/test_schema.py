@@ -8,9 +8,11 @@ from hypothesis import strategies as st
 from pydantic import BaseModel, ValidationError
 
 from nbsp_ray.config import schema as config
-from nbsp_ray.config.schema import Evaluation, Learning, MethodOptions, Resources, Sac, Settings, Sweep
+from nbsp_ray.config.schema import Evaluation, Learning, Resources, Sac, Settings, Sweep
+from nbsp_ray.methods import method_options, options_model
 
 MODELS = [one for one in vars(config).values() if isinstance(one, type) and issubclass(one, Settings)]
+MODELS += [options_model()]
 FIELDS = [(model, name) for model in MODELS for name in model.model_fields]
 LEAST: dict[str, Any] = {"benchmark": "toy", "pairs": [["reach", "avoid"]], "methods": ["base"]}
 
@@ -26,7 +28,7 @@ def test_every_setting_says_what_it_is(model: type[BaseModel], name: str) -> Non
     assert field.description or (is_section and field.annotation and field.annotation.__doc__)
 
 
-@pytest.mark.parametrize("model", [Sac, Learning, Evaluation, MethodOptions, Resources])
+@pytest.mark.parametrize("model", [Sac, Learning, Evaluation, options_model(), Resources])
 def test_defaults_stand_their_own_check(model: type[Settings]) -> None:
     assert model.model_validate_json(model().model_dump_json(), strict=True) == model()
 
@@ -36,7 +38,7 @@ def test_defaults_are_those_of_table_2() -> None:
     assert (sac.hidden, sac.gamma, sac.buffer_size, sac.learning_starts) == ((256, 256), 0.99, 1_000_000, 10_000)
     assert (sac.batch_size, sac.actor_lr, sac.critic_lr, sac.tau) == (256, 3e-4, 1e-3, 0.005)
     assert (Learning().env_steps, Learning().stop_threshold, Learning().eval_episodes) == (1_000_000, 0.9, 10)
-    assert MethodOptions().replay_interval == 10
+    assert method_options().replay_interval == 10
     assert Evaluation().episodes == 200
 
 

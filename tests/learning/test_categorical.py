@@ -11,6 +11,7 @@ from pixel_toy import pixel_spaces
 from plain_networks import flat, plain_network
 from scipy import stats
 from torch import Tensor, nn
+from updater import updater
 
 from nbsp_ray.benchmarks import Spaces
 from nbsp_ray.config.schema import Sac
@@ -25,7 +26,6 @@ from nbsp_ray.learning.sac import (
     UpdateRule,
     actor_loss,
     alpha_gradient,
-    build_update,
     critic_loss,
     track_targets,
 )
@@ -197,7 +197,7 @@ def test_updates_equal_those_of_the_second_implementation(changes: dict[str, Any
     state = random_state(settings, lanes=lanes)
     start = copied(state)
     plain = [PlainSac.of(settings, SPACES, state, lane) for lane in range(lanes)]
-    update = build_update(settings, Categorical(settings, SPACES), {})
+    update = updater(settings, Categorical(settings, SPACES), {})
     for number in range(1, 9):
         batch = random_batch(settings, lanes=lanes, seed=number)
         losses = update(state, batch, no_noise(settings, lanes), True)
@@ -219,7 +219,7 @@ def test_gradients_equal_those_of_the_second_implementation() -> None:
     state, problem = random_state(SETTINGS), Categorical(SETTINGS, SPACES)
     plain = PlainSac.of(SETTINGS, SPACES, state, 0)
     batch = random_batch(SETTINGS)
-    build_update(SETTINGS, problem, {})(state, batch, no_noise(SETTINGS), True)
+    updater(SETTINGS, problem, {})(state, batch, no_noise(SETTINGS), True)
     plain.update(*columns(batch, 0))
     for name, networks in (("critic", plain.q), ("actor", [plain.actor])):
         theirs = torch.stack([torch.cat([p.grad.flatten() for p in n.parameters()]) for n in networks])  # type: ignore[union-attr]
@@ -233,7 +233,7 @@ def test_gradients_equal_those_of_the_second_implementation() -> None:
 def test_single_precision_follows_the_second_implementation() -> None:
     state = random_state(SETTINGS, dtype=torch.float32)
     plain = PlainSac.of(SETTINGS, SPACES, random_state(SETTINGS), 0)
-    update = build_update(SETTINGS, Categorical(SETTINGS, SPACES), {})
+    update = updater(SETTINGS, Categorical(SETTINGS, SPACES), {})
     for number in range(6):
         batch = random_batch(SETTINGS, seed=number)
         losses = update(state, batch, no_noise(SETTINGS), True)
@@ -245,7 +245,7 @@ def test_single_precision_follows_the_second_implementation() -> None:
 
 
 def test_another_lane_changes_nothing() -> None:
-    update = build_update(SETTINGS, Categorical(SETTINGS, SPACES), {})
+    update = updater(SETTINGS, Categorical(SETTINGS, SPACES), {})
     one, other = random_state(SETTINGS, lanes=2), random_state(SETTINGS, lanes=2)
     batch = random_batch(SETTINGS, lanes=2)
     strange = FrameBatch(batch.rows.clone(), SPACES)
@@ -274,7 +274,7 @@ def test_masks_and_penalties_equal_those_of_the_second_implementation() -> None:
     }
     weight = torch.from_numpy(rng.random(problem.actor.parameters))
     restraints = {
-        part: UpdateRule(scale[None], (lambda stack: 0.3 * (weight * stack.square()).sum((-2, -1)),))
+        part: UpdateRule(scale[None], (lambda stack, batch, memory: 0.3 * (weight * stack.square()).sum((-2, -1)),))
         for part, scale in scales.items()
     }
     plain = PlainSac.of(SETTINGS, SPACES, state, 0)
@@ -285,7 +285,7 @@ def test_masks_and_penalties_equal_those_of_the_second_implementation() -> None:
     extra = {"critic": lambda sac: sum(penalty(q) for q in sac.q), "actor": lambda sac: penalty(sac.actor)}
     keep_frozen(plain.q_optimizer, plain.q, scales["critic"])
     keep_frozen(plain.actor_optimizer, [plain.actor], scales["actor"])
-    update = build_update(SETTINGS, problem, restraints)
+    update = updater(SETTINGS, problem, restraints)
     for number in range(5):
         batch = random_batch(SETTINGS, seed=number)
         losses = update(state, batch, no_noise(SETTINGS), True)
@@ -322,7 +322,7 @@ def test_frozen_filters_keep_every_bit_whatever_the_moments_hold(carried: float)
     before = state.critic.clone()
     for kind in ("mean", "square"):
         getattr(state.moments["critic"], kind)[scale == 0] = carried
-    update = build_update(SETTINGS, problem, {"critic": UpdateRule(update_scale=scale)})
+    update = updater(SETTINGS, problem, {"critic": UpdateRule(update_scale=scale)})
     for number in range(4):
         update(state, random_batch(SETTINGS, seed=number), no_noise(SETTINGS), True)
     unchanged = state.critic.view(torch.int32) == before.view(torch.int32)

@@ -10,7 +10,6 @@ from nbsp_ray.benchmarks import Continuous, Spaces, Vector
 from nbsp_ray.config.schema import Sac
 from nbsp_ray.layout import Layout
 from nbsp_ray.learning.agent import Agent
-from nbsp_ray.learning.execution import Execution
 from nbsp_ray.learning.networks import Trace, forward
 from nbsp_ray.learning.replay import Mixture, Replay, row_width
 from nbsp_ray.learning.sac import PARTS, UpdateRule, build_update
@@ -39,7 +38,7 @@ def restraints(agent: Agent) -> Mapping[str, UpdateRule]:
     anchor = agent.state.actor.clone()
     return {
         "critic": UpdateRule(update_scale=scale),
-        "actor": UpdateRule(penalties=(lambda actor: 10 * (actor - anchor).square().sum((-2, -1)),)),
+        "actor": UpdateRule(penalties=(lambda actor, batch, memory: 10 * (actor - anchor).square().sum((-2, -1)),)),
     }
 
 
@@ -54,8 +53,8 @@ def assert_equal_but_for_rounding(one: Agent, other: Agent) -> None:
 
 def test_compiled_updates_are_the_written_ones_and_frozen_weights_keep_every_bit(compiled_code: None) -> None:
     written, compiled = agent(), agent()
-    written.restrain(restraints(written))
-    compiled.restrain(restraints(compiled), Execution(compile=True))
+    written.build_update(restraints(written))
+    compiled.build_update(restraints(compiled), compile=True)
     before = {name: tensor.clone() for name, tensor in compiled.state.tensors().items()}
     compiled.warm_up()
     assert all(torch.equal(tensor, before[name]) for name, tensor in compiled.state.tensors().items())
@@ -78,7 +77,7 @@ def test_compiled_agents_that_take_turns_keep_to_their_own_settings(compiled_cod
     settings = SETTINGS, SETTINGS.model_copy(update={"gamma": 0.0, "alpha_lr": 0.1})
     written, compiled = [agent(sac) for sac in settings], [agent(sac) for sac in settings]
     for one in compiled:
-        one.restrain({}, Execution(compile=True))
+        one.build_update({}, compile=True)
     for _ in range(2):
         for one in (*written, *compiled):
             learn(one, 1, replay())
@@ -205,7 +204,7 @@ def test_captured_updates_are_the_written_ones(compile: bool) -> None:
     gpu = torch.device("cuda")
     sac = SETTINGS.model_copy(update={"policy_frequency": 2})
     written, captured = agent(sac, gpu), agent(sac, gpu)
-    captured.restrain({}, Execution(compile=compile, cuda_graphs=True))
+    captured.build_update({}, compile=compile, cuda_graphs=True)
     captured.warm_up()
     for count in (1, 1, 4, 4, 1):
         for one in (written, captured):
@@ -218,7 +217,7 @@ def test_captured_parts_learn_from_their_own_batches_too() -> None:
     gpu = torch.device("cuda")
     sac = SETTINGS.model_copy(update={"policy_frequency": 2})
     written, captured = agent(sac, gpu), agent(sac, gpu)
-    captured.restrain({}, Execution(cuda_graphs=True))
+    captured.build_update({}, cuda_graphs=True)
     now, past = replay(device=gpu), Mixture([replay(seed=1, device=gpu)])
     for one in (written, captured):
         rng = torch.Generator().manual_seed(3)
@@ -232,7 +231,7 @@ def test_captured_parts_learn_from_their_own_batches_too() -> None:
 def test_capturing_leaves_the_state_as_it_would_be() -> None:
     gpu = torch.device("cuda")
     written, captured = agent(device=gpu), agent(device=gpu)
-    captured.restrain({}, Execution(cuda_graphs=True))
+    captured.build_update({}, cuda_graphs=True)
     for one in (written, captured):
         learn(one, 1, replay(device=gpu))  # The first launch, which has a warm-up before it.
     assert_equal_but_for_rounding(written, captured)

@@ -335,9 +335,9 @@ def test_no_buffer_is_held_beside_the_final_evaluation(undisturbed: Undisturbed,
     run_whole(store, phases[0])
     run = phase_run(store, phases[1])
     run.advance(0)
-    assert run._phase is not None
-    assert run._phase.past_replay is not None
-    buffers = [weakref.ref(run._phase.replay), *(weakref.ref(one) for one in run._phase.past_replay.buffers)]
+    assert run._open is not None
+    assert run._open.phase.past_replay is not None
+    buffers = [weakref.ref(run._open.phase.replay), *(weakref.ref(one) for one in run._open.phase.past_replay.buffers)]
     while run.advance(0).stage == "learning":
         assert all(one() is not None for one in buffers)
     assert all(one() is None for one in buffers)
@@ -398,8 +398,8 @@ def test_copies_are_so_many_env_steps_apart(
     run, copied, track_targets = phase_run(store, phase), list[int](), execution.track_targets
 
     def watched(state: SacState, tau: float) -> None:
-        assert run._phase is not None
-        copied.append(run._phase.env_steps)
+        assert run._open is not None
+        copied.append(run._open.phase.env_steps)
         track_targets(state, tau)
 
     monkeypatch.setattr(execution, "track_targets", watched)

@@ -117,15 +117,18 @@ def test_the_variants_are_what_they_say(undisturbed: Callable[[str], tuple[Store
 
 CHILD = """
 import sys
-from nbsp_ray.config import Resources
+from nbsp_ray.config.schema import Resources
 from nbsp_ray.learning.run import PhaseRun
-from nbsp_ray.plan import EvaluationSpec, PhaseSpec
+from nbsp_ray.methods import read_ingredients
+from nbsp_ray.specs import EvaluationSpec, PhaseSpec
 from nbsp_ray.store import Store
 root, spec, records = sys.argv[1:]
 import json
+spec = PhaseSpec.model_validate_json(spec)
 run = PhaseRun(
     Store(root, create=True),
-    PhaseSpec.model_validate_json(spec),
+    spec,
+    read_ingredients(spec),
     [EvaluationSpec.model_validate(record) for record in json.loads(records)],
     Resources(checkpoint_minutes=1e-6),
 )
@@ -345,7 +348,7 @@ def test_another_number_of_threads_is_noted(tmp_path: Path, caplog: pytest.LogCa
     saved_at(store, first, 2)
     try:
         with caplog.at_level(logging.WARNING):
-            run = PhaseRun(store, first.spec, [], ONE_THREAD.model_copy(update={"cpus": 2}))
+            run = PhaseRun(store, first.spec, [], [], ONE_THREAD.model_copy(update={"cpus": 2}))
             assert run.advance(600).done
     finally:
         import torch

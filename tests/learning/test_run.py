@@ -142,7 +142,7 @@ def evaluated(store: Store, phase: PlannedPhase, **record: Any) -> dict[str, Any
     """Evaluate a finished phase once more, by the given record."""
     like = next(iter(phase.evaluations.values()))
     wanted = like.model_copy(update=record)
-    assert PhaseRun(store, phase.spec, [wanted], Resources()).advance(600).done
+    assert PhaseRun(store, phase.spec, [], [wanted], Resources()).advance(600).done
     found = store.phase(phase.key).evaluation(wanted.id)
     assert found is not None
     return found
@@ -463,7 +463,7 @@ def test_progress_is_told_within_an_episode(monkeypatch: pytest.MonkeyPatch, tmp
     store, phase = Store(tmp_path, create=True), phases_of(toy_plan(), "base")[0]
     run = phase_run(store, phase)
     run.advance(0)
-    opened = run._phase
+    opened = run._open.phase
     assert opened is not None
     told: list[int] = []
     step = opened.env.step

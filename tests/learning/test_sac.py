@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
+from updater import updater
 
 from nbsp_ray.benchmarks import Continuous, Spaces, Vector
 from nbsp_ray.config.schema import Sac
@@ -23,7 +24,6 @@ from nbsp_ray.learning.sac import (
     actor_loss,
     adam_,
     alpha_gradient,
-    build_update,
     critic_loss,
     track_targets,
 )
@@ -191,7 +191,7 @@ def assert_same_losses(losses: Losses, plain: PlainSac, lane: int, rel: float) -
 def test_updates_equal_those_of_the_second_implementation(changes: dict[str, Any]) -> None:
     settings = SETTINGS.model_copy(update=changes)
     state = random_state(settings)
-    plain, update = PlainSac.of(settings, state, 0), build_update(settings, Gaussian(settings, SPACES), {})
+    plain, update = PlainSac.of(settings, state, 0), updater(settings, Gaussian(settings, SPACES), {})
     for number in range(8):
         batch, noise = random_batch(settings, seed=number)
         with_actor = number % settings.policy_frequency == 0
@@ -207,7 +207,7 @@ def test_updates_equal_those_of_the_second_implementation(changes: dict[str, Any
 
 def test_single_precision_follows_the_second_implementation() -> None:
     state = random_state(SETTINGS, dtype=torch.float32)
-    update = build_update(SETTINGS, Gaussian(SETTINGS, SPACES), {})
+    update = updater(SETTINGS, Gaussian(SETTINGS, SPACES), {})
     plain = PlainSac.of(SETTINGS, random_state(SETTINGS), 0)
     for number in range(6):
         batch, noise = random_batch(SETTINGS, seed=number)
@@ -231,7 +231,7 @@ def test_single_precision_follows_the_second_implementation() -> None:
 
 def test_gradients_equal_those_of_the_second_implementation() -> None:
     state, problem = random_state(SETTINGS), Gaussian(SETTINGS, SPACES)
-    plain, update = PlainSac.of(SETTINGS, state, 0), build_update(SETTINGS, problem, {})
+    plain, update = PlainSac.of(SETTINGS, state, 0), updater(SETTINGS, problem, {})
     batch, noise = random_batch(SETTINGS)
     update(state, batch, noise[:2], False)
     plain.update(batch.rows[0], noise[:, 0], False)
@@ -249,7 +249,7 @@ def test_two_lanes_equal_two_runs() -> None:
     together = random_state(SETTINGS, lanes=2)
     apart = [copied(together, slice(lane, lane + 1)) for lane in (0, 1)]
     plain = [PlainSac.of(SETTINGS, together, lane) for lane in (0, 1)]
-    update = build_update(SETTINGS, problem, {})
+    update = updater(SETTINGS, problem, {})
     for number in range(5):
         batch, noise = random_batch(SETTINGS, lanes=2, seed=number)
         with_actor = number % 2 == 0
@@ -269,7 +269,7 @@ def test_two_lanes_equal_two_runs() -> None:
 
 
 def test_another_lane_changes_nothing() -> None:
-    update = build_update(SETTINGS, Gaussian(SETTINGS, SPACES), {})
+    update = updater(SETTINGS, Gaussian(SETTINGS, SPACES), {})
     one, other = random_state(SETTINGS, lanes=2), random_state(SETTINGS, lanes=2)
     batch, noise = random_batch(SETTINGS, lanes=2)
     strange = Batch(batch.rows.clone(), SPACES)
@@ -384,11 +384,11 @@ def test_alpha_gradient_by_hand() -> None:
 def test_a_policy_with_too_little_entropy_raises_alpha() -> None:
     problem, state = Gaussian(CONSTANT, ONE_ACTION), copied(LITERAL)
     noise = torch.zeros(3, 1, 2, 1, dtype=DOUBLE)
-    build_update(CONSTANT, problem, {})(state, LITERAL_BATCH, noise, True)
+    updater(CONSTANT, problem, {})(state, LITERAL_BATCH, noise, True)
     # -log pi = -0.58 lies above the target entropy -1, so alpha falls, twice by its lr.
     assert (state.log_alpha - LITERAL.log_alpha).item() == pytest.approx(-2e-3, rel=0.02)
     certain = constant_state(mean=0, raw=-50, q=[0, 0], q_slow=[0, 0], log_alpha=0.0)
-    build_update(CONSTANT, problem, {})(certain, LITERAL_BATCH, noise, True)
+    updater(CONSTANT, problem, {})(certain, LITERAL_BATCH, noise, True)
     assert certain.log_alpha.item() == pytest.approx(2e-3, rel=0.02)
 
 
@@ -464,7 +464,7 @@ def test_scale_0_leaves_every_bit_whatever_the_moments_hold(part: str, carried: 
     before = copied(state)
     state.moments[part].mean[..., ::2] = carried
     state.moments[part].square[..., ::2] = carried
-    update = build_update(SETTINGS, Gaussian(SETTINGS, SPACES), restrained(0.0, part=part))
+    update = updater(SETTINGS, Gaussian(SETTINGS, SPACES), restrained(0.0, part=part))
     for number in range(5):
         update(state, *random_batch(SETTINGS, seed=number), True)
     bits, old = getattr(state, part).view(torch.int64), getattr(before, part).view(torch.int64)
@@ -481,7 +481,7 @@ def test_a_scale_takes_its_share_of_the_first_step() -> None:
     steps = {}
     for scale in (0.2, 1.0):
         state = copied(start)
-        build_update(SETTINGS, problem, restrained(scale))(state, batch, noise, False)
+        updater(SETTINGS, problem, restrained(scale))(state, batch, noise, False)
         steps[scale] = state.critic - start.critic
     torch.testing.assert_close(steps[0.2][..., ::2], 0.2 * steps[1.0][..., ::2], rtol=1e-6, atol=1e-16)
     assert torch.equal(steps[0.2][..., 1::2], steps[1.0][..., 1::2])
@@ -506,13 +506,13 @@ def test_a_penalty_is_part_of_the_gradient_and_not_of_the_reported_loss(part: st
     batch, noise = random_batch(SETTINGS, lanes=2)
     coefficient = torch.tensor([3.0, 5.0], dtype=DOUBLE)
 
-    def penalty(parameters: Tensor) -> Tensor:
+    def penalty(parameters: Tensor, batch: Batch, memory: Batch | None) -> Tensor:
         return coefficient * parameters.square().sum((1, 2))
 
     alone, together = copied(start), copied(start)
     settings = SETTINGS.model_copy(update={"policy_frequency": 1})
-    losses = build_update(settings, problem, {})(alone, batch, noise[:2], True)
-    with_penalty = build_update(settings, problem, {part: UpdateRule(penalties=(penalty, penalty))})
+    losses = updater(settings, problem, {})(alone, batch, noise[:2], True)
+    with_penalty = updater(settings, problem, {part: UpdateRule(penalties=(penalty, penalty))})
     penalised = with_penalty(together, batch, noise[:2], True)
     added = 10 * (together.moments[part].mean - alone.moments[part].mean)
     torch.testing.assert_close(added, 2 * 2 * coefficient[:, None, None] * getattr(start, part))
@@ -527,7 +527,7 @@ def test_restraints_reach_neither_targets_nor_alpha(name: str) -> None:
         part: UpdateRule(update_scale=torch.zeros(1, members, getattr(problem, part).parameters, dtype=DOUBLE))
         for part, members in (("actor", 1), ("critic", 2))
     }
-    build_update(SETTINGS, problem, scales)(state, *random_batch(SETTINGS), True)
+    updater(SETTINGS, problem, scales)(state, *random_batch(SETTINGS), True)
     track_targets(state, SETTINGS.tau)
     assert torch.equal(state.actor, before.actor)
     assert torch.equal(state.critic, before.critic)
@@ -612,24 +612,6 @@ def test_restore_puts_back_everything_or_only_the_weights() -> None:
     untouched = new_agent().arrays()
     for name, array in fresh.arrays().items():
         np.testing.assert_array_equal(array, (untouched if "." in name else arrays)[name], err_msg=name)
-
-
-def test_an_agent_stored_with_adams_count_of_steps_is_read() -> None:
-    agent, rng = new_agent(), torch.Generator().manual_seed(0)
-    for _ in range(3):
-        agent.learn(filled_replay(), rng)
-    arrays = agent.arrays()
-    older = {name: array for name, array in arrays.items() if not name.endswith("_power")}
-    older |= {f"{name}.count": np.full_like(arrays[f"{name}.beta1_power"], 3) for name in ("critic", "log_alpha")}
-    older |= {"actor.count": np.full((1, 1, 1), 4.0)}
-    fresh = new_agent()
-    fresh.restore(older)
-    assert fresh.state.moments["critic"].beta1_power.item() == pytest.approx(0.9**3)
-    assert fresh.state.moments["critic"].beta2_power.item() == pytest.approx(0.999**3)
-    assert fresh.state.moments["actor"].beta2_power.item() == pytest.approx(0.999**4)
-    assert fresh.state.moments["log_alpha"].beta1_power.shape == (1,)
-    agent.state.actor.add_(1)
-    assert not np.array_equal(arrays["actor"], agent.state.actor.numpy()), "arrays() must copy"
 
 
 def test_the_policy_acts_as_the_losses_think_it_does() -> None:

@@ -10,11 +10,11 @@ import torch
 from toy_phases import ONE_THREAD, phases_of, run_whole, toy_plan
 
 from nbsp_ray.benchmarks import Continuous, Spaces, Vector, get_benchmark
-from nbsp_ray.config.schema import MethodOptions, Sac, Sweep
+from nbsp_ray.config.schema import Sac, Sweep
 from nbsp_ray.learning.agent import Agent
 from nbsp_ray.learning.hooks import ActiveMethod
 from nbsp_ray.learning.run import PhaseRun
-from nbsp_ray.methods import get_method
+from nbsp_ray.methods import get_method, method_options, read_ingredients
 from nbsp_ray.methods.anchors import Anchor
 from nbsp_ray.plan.build import make_plan
 from nbsp_ray.specs import Plan
@@ -37,7 +37,7 @@ def test_the_penalty_and_its_gradient_by_hand() -> None:
     }
     restraint = Anchor(coef=10.0, parts=("actor",)).restraints(arrays, agent)["actor"]
     leaf = agent.state.actor.clone().requires_grad_()
-    (penalty,) = (term(leaf) for term in restraint.penalties)
+    (penalty,) = (term(leaf, None, None) for term in restraint.penalties)
     # 10 * (3 * 1^2 + 0.5 * 1^2 + 2 * 0.5^2) = 10 * 4; no factor 1/2.
     torch.testing.assert_close(penalty, torch.tensor([40.0]))
     (gradient,) = torch.autograd.grad(penalty.sum(), leaf)
@@ -47,7 +47,7 @@ def test_the_penalty_and_its_gradient_by_hand() -> None:
 def test_the_coefficient_zero_is_base() -> None:
     counts = {"actor": 0, "q1": 0, "q2": 0}
     for method in ("ewc", "ancl"):
-        assert get_method(method).ingredients(MethodOptions(ewc_coef=0, ancl_coef=0), counts) == ()
+        assert get_method(method).ingredients(method_options(ewc_coef=0, ancl_coef=0), counts) == ()
     phases = plan(["base", "ewc", "ancl"], ewc_coef=0, ancl_coef=0)
     assert len(phases.phases) == 2
     assert len(phases.trials) == 3
@@ -65,13 +65,13 @@ def test_ancl_plans_one_base_phase_where_it_is_missing_and_none_where_it_is_ther
 
 @pytest.mark.parametrize(("coef", "aux", "expected"), [(1e4, None, [1e4, 10.0]), (0, 5.0, [5.0]), (7.0, 0, [7.0])])
 def test_ancl_is_two_anchors(coef: float, aux: float | None, expected: list[float]) -> None:
-    options = MethodOptions(ancl_coef=coef, ancl_aux_coef=aux)
+    options = method_options(ancl_coef=coef, ancl_aux_coef=aux)
     anchors = get_method("ancl").ingredients(options, {"actor": 0, "q1": 0, "q2": 0})
     assert [anchor.coef for anchor in anchors if isinstance(anchor, Anchor)] == pytest.approx(expected)
 
 
 def test_both_parts_can_be_anchored() -> None:
-    (anchor,) = get_method("ewc").ingredients(MethodOptions(anchor_parts="actor_critic"), {})
+    (anchor,) = get_method("ewc").ingredients(method_options(anchor_parts="actor_critic"), {})
     agent = Agent(Sac(hidden=(2,)), Spaces(Vector(1), Continuous(1)), torch.device("cpu"), np.random.default_rng(0))
     arrays = {}
     for part in ("actor", "critic"):
@@ -81,7 +81,7 @@ def test_both_parts_can_be_anchored() -> None:
     influence.arrays = arrays
     restraints = influence.restraints(agent)
     assert set(restraints) == {"actor", "critic"}
-    assert float(restraints["critic"].penalties[0](agent.state.critic + 1)) == pytest.approx(
+    assert float(restraints["critic"].penalties[0](agent.state.critic + 1, None, None)) == pytest.approx(
         1e4 * agent.state.critic.numel()
     )
 
@@ -95,7 +95,7 @@ def test_an_anchor_without_weight_learns_what_base_learns_bit_for_bit(tmp_path: 
     base, of_method = phases_of(small, "base")[1], phases_of(small, method)[1]
     weightless = [data | {"coef": 0.0} for data in of_method.spec.ingredients]
     spec = of_method.spec.model_copy(update={"ingredients": tuple(weightless)})
-    assert PhaseRun(store, spec, (), ONE_THREAD).advance(600).done
+    assert PhaseRun(store, spec, read_ingredients(spec), (), ONE_THREAD).advance(600).done
     found = [store.phase(key).result() for key in (base.key, spec.key(), of_method.key)]
     digests = [result["digest"] for result in found if result is not None]
     assert digests[0] == digests[1] != digests[2]

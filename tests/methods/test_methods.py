@@ -11,11 +11,10 @@ import numpy as np
 import pytest
 from toy_phases import phases_of, run_whole, toy_plan
 
-from nbsp_ray.config.schema import MethodOptions
 from nbsp_ray.errors import ConfigError
 from nbsp_ray.layout import NETWORKS
 from nbsp_ray.learning.run import PhaseRun
-from nbsp_ray.methods import get_method, methods, read_ingredient
+from nbsp_ray.methods import get_method, method_options, methods, read_ingredient, read_ingredients
 from nbsp_ray.methods.neuron_mask import NeuronMask
 from nbsp_ray.specs import Plan, PlannedPhase
 from nbsp_ray.store import Store
@@ -148,7 +147,7 @@ def test_a_method_is_a_function_of_its_spec(
 
 @pytest.mark.parametrize("method", methods())
 def test_an_ingredient_is_data(method: str) -> None:
-    for ingredient in get_method(method).ingredients(MethodOptions(), dict.fromkeys(NETWORKS, 3)):
+    for ingredient in get_method(method).ingredients(method_options(), dict.fromkeys(NETWORKS, 3)):
         data = json.loads(json.dumps(ingredient.model_dump(mode="json"), allow_nan=False))
         assert read_ingredient(data) == ingredient
         assert data["kind"] == ingredient.kind
@@ -205,7 +204,7 @@ def test_masks_freeze_as_many_as_the_table_says(
 
 def test_what_the_table_replays() -> None:
     for name, method in methods().items():
-        kinds = [ingredient.kind for ingredient in method.ingredients(MethodOptions(), dict.fromkeys(NETWORKS, 3))]
+        kinds = [ingredient.kind for ingredient in method.ingredients(method_options(), dict.fromkeys(NETWORKS, 3))]
         replays = name in {"replay_only", "ewc_replay", "ancl_replay", *MASKED} - {"mask_only"}
         assert ("replay" in kinds) == replays, name
         assert ("mask" in kinds) == (name in MASKED), name
@@ -235,7 +234,7 @@ def test_no_neurons_frozen_are_replay_only(lab: Lab, trial: Callable[[str], list
     empty = NeuronMask.model_validate(mask | {"counts": dict.fromkeys(NETWORKS, 0)})
     spec = spec.model_copy(update={"ingredients": (replay, empty.model_dump(mode="json"))})
     assert spec.key() != replay_only[1].key
-    run = PhaseRun(lab.store, spec, [], replay_only[1].resources)
+    run = PhaseRun(lab.store, spec, read_ingredients(spec), [], replay_only[1].resources)
     assert run.advance(600).done
     result = lab.store.phase(spec.key()).result()
     assert result is not None

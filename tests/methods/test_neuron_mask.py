@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from nbsp_ray.benchmarks import Continuous, Spaces, Vector
-from nbsp_ray.config.schema import MethodOptions, Sac
+from nbsp_ray.config.schema import Sac
 from nbsp_ray.layout import NETWORKS
 from nbsp_ray.learning import scores
 from nbsp_ray.learning.agent import Agent
@@ -19,7 +19,7 @@ from nbsp_ray.learning.hooks import ActiveMethod, Past
 from nbsp_ray.learning.replay import Replay, row_width
 from nbsp_ray.learning.rollouts import VectorRollouts
 from nbsp_ray.learning.seeding import Stream, generator
-from nbsp_ray.methods import get_method
+from nbsp_ray.methods import get_method, method_options
 from nbsp_ray.methods.neuron_mask import NeuronMask
 
 SPACES = Spaces(Vector(4), Continuous(2))
@@ -66,7 +66,7 @@ def mask_of(method: str, count: int | Mapping[str, int], **options: Any) -> Neur
     counts = dict.fromkeys(NETWORKS, count) if isinstance(count, int) else count
     found = [
         ingredient
-        for ingredient in get_method(method).ingredients(MethodOptions(**options), counts)
+        for ingredient in get_method(method).ingredients(method_options(**options), counts)
         if isinstance(ingredient, NeuronMask)
     ]
     assert len(found) == 1
@@ -339,7 +339,7 @@ def test_scales_lie_on_the_rows_and_biases_of_frozen_neurons_alone(strength: flo
 )  # fmt: skip
 def test_a_method_restrains_only_its_parts(method: str, parts: set[str]) -> None:
     past = past_of()
-    influence = ActiveMethod(get_method(method).ingredients(MethodOptions(), dict.fromkeys(NETWORKS, 3)))
+    influence = ActiveMethod(get_method(method).ingredients(method_options(), dict.fromkeys(NETWORKS, 3)))
     influence.prepare(past)
     assert set(influence.restraints(past.agent)) == parts
     networks = {"actor": {"actor"}, "critic": {"q1", "q2"}}
@@ -350,7 +350,7 @@ def test_a_method_restrains_only_its_parts(method: str, parts: set[str]) -> None
 
 @pytest.mark.parametrize("method", ["nbsp", "nbsp_actor", "nbsp_critic", "mask_only", "random_nbsp"])
 def test_nothing_to_freeze_is_no_mask(method: str) -> None:
-    for options, count in ((MethodOptions(), 0), (MethodOptions(mask_strength=0.0), 5)):
+    for options, count in ((method_options(), 0), (method_options(mask_strength=0.0), 5)):
         ingredients = get_method(method).ingredients(options, dict.fromkeys(NETWORKS, count))
         replay = get_method("base" if method == "mask_only" else "replay_only")
         assert ingredients == replay.ingredients(options, dict.fromkeys(NETWORKS, 0))

@@ -5,12 +5,12 @@ import pytest
 import torch
 
 from nbsp_ray.benchmarks import Continuous, Spaces, Vector
-from nbsp_ray.config.schema import MethodOptions, Sac
+from nbsp_ray.config.schema import Sac
 from nbsp_ray.layout import NETWORKS
 from nbsp_ray.learning.agent import Agent
 from nbsp_ray.learning.hooks import ActiveMethod, Past
 from nbsp_ray.learning.replay import Replay
-from nbsp_ray.methods import ingredients_of, methods
+from nbsp_ray.methods import ingredients_of, method_options, methods
 from nbsp_ray.methods.reset_log_alpha import ResetLogAlpha
 
 
@@ -36,6 +36,6 @@ def test_it_is_put_back_where_it_is_learnt_and_the_past_keeps_its_own(
 @pytest.mark.parametrize("method", methods())
 def test_the_option_adds_it_to_every_method(method: str) -> None:
     counts = dict.fromkeys(NETWORKS, 3)
-    own = methods()[method].ingredients(MethodOptions(reset_log_alpha=True), counts)
-    assert ingredients_of(methods()[method], MethodOptions(), counts) == own
-    assert ingredients_of(methods()[method], MethodOptions(reset_log_alpha=True), counts) == (*own, ResetLogAlpha())
+    own = methods()[method].ingredients(method_options(reset_log_alpha=True), counts)
+    assert ingredients_of(methods()[method], method_options(), counts) == own
+    assert ingredients_of(methods()[method], method_options(reset_log_alpha=True), counts) == (*own, ResetLogAlpha())

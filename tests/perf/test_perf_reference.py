@@ -6,12 +6,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from updater import updater
 
 from nbsp_ray.benchmarks import Continuous, Spaces, Vector
 from nbsp_ray.config.schema import Sac
 from nbsp_ray.learning.agent import Agent
 from nbsp_ray.learning.replay import Batch
-from nbsp_ray.learning.sac import build_update
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "perf"))
 
@@ -63,7 +63,7 @@ def test_one_update_has_our_gradients(reference: Reference, buffer: Buffer) -> N
     ones = torch.ones(BATCH, SPACES.action.size)
     torch.manual_seed(3)
     noise = torch.stack([torch.normal(0 * ones, ones) for _ in range(2)]).unsqueeze(1)
-    build_update(SAC, agent.problem, {})(agent.state, Batch(rows, SPACES), noise, True)
+    updater(SAC, agent.problem, {})(agent.state, Batch(rows, SPACES), noise, True)
     torch.manual_seed(3)
     reference.update(buffer)
     # Adam's first mean is a tenth of the gradient.

@@ -19,11 +19,12 @@ from hypothesis import strategies as st
 
 from nbsp_ray import specs
 from nbsp_ray.config.describe import AXES, settings
-from nbsp_ray.config.schema import MethodOptions, Sweep
+from nbsp_ray.config.schema import Sweep
 from nbsp_ray.errors import ConfigError
 from nbsp_ray.layout import NETWORKS
-from nbsp_ray.learning.hooks import Ingredient
-from nbsp_ray.methods import Method, ingredients_of, methods
+from nbsp_ray.learning.agent import Agent
+from nbsp_ray.learning.hooks import Arrays, Ingredient, Past
+from nbsp_ray.methods import Method, ingredients_of, method_options, methods
 from nbsp_ray.plan.build import make_plan
 from nbsp_ray.plan.counts import resolve_counts
 from nbsp_ray.specs import PhaseSpec, Plan, PlannedPhase, canonical
@@ -157,7 +158,7 @@ def _seconds_with(
     """The second phases of all methods whose ingredients, before and after a change of options, are `changed`."""
     counts = dict.fromkeys(NETWORKS, 102)
     pairs = {
-        name: (ingredients_of(one, MethodOptions(), counts), ingredients_of(one, MethodOptions(**options), counts))
+        name: (ingredients_of(one, method_options(), counts), ingredients_of(one, method_options(**options), counts))
         for name, one in methods().items()
     }
     return {f"{name} 1" for name, (before, after) in pairs.items() if changed(before, after)}
@@ -615,6 +616,10 @@ class Helped(Ingredient):
     kind: Literal["helped"] = "helped"
     strength: int = 1
     needs_method: ClassVar[str | None] = "base"
+
+    def begin(self, arrays: Arrays, past: Past, agent: Agent) -> None:
+        """Start from where `base` ended."""
+        agent.restore(past.auxiliary["base"].agent.arrays())
 
 
 @pytest.fixture

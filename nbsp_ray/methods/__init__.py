@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
 from importlib.metadata import EntryPoint, entry_points
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 from pydantic import create_model
 
@@ -28,9 +28,9 @@ ENTRY_POINTS = "nbsp_ray.methods"
 """Group of entry points; each names a module with a tuple `METHODS`, such a tuple, or a `Method`."""
 Group = Literal["paper", "control", "field"]
 GROUPS: Mapping[Group, str] = {
-    "paper": "the paper's",
-    "control": "a control that the paper's reviewers asked for, or a variant of the paper's",
-    "field": "another of the field",
+    "paper": "the paper",
+    "control": "a control or variant beyond the paper",
+    "field": "the field beside the paper",
 }
 
 
@@ -139,23 +139,21 @@ def options_model() -> type[MethodOptions]:
     from nbsp_ray.methods import reset_log_alpha
 
     fields: dict[str, tuple[type[Settings], Any]] = {}
-    models: list[type[Settings]] = list(
-        dict.fromkeys(one.options for one in methods().values() if one.options is not None)
-    )
-    every: list[type[Settings]] = [*models, reset_log_alpha.Options]
-    for options in every:
-        for name, field in options.model_fields.items():
-            owner, other = fields.setdefault(name, (options, field))
+    named = (one.options for one in methods().values())
+    models: list[type[Settings]] = list(dict.fromkeys(one for one in named if one is not None))
+    everyones: list[type[Settings]] = [*models, reset_log_alpha.Options]
+    for model in everyones:
+        for name, field in model.model_fields.items():
+            owner, other = fields.setdefault(name, (model, field))
             if repr(other) != repr(field):
                 raise ConfigError(
-                    f"method.{name} is an option of {owner.__module__} and another one of {options.__module__}: rename "
+                    f"method.{name} is an option of {owner.__module__} and another one of {model.__module__}: rename "
                     "it, or let one Options class inherit it from the other"
                 )
     # An instance is one of each method's own class. Of classes that inherit from one another the lowest is enough.
     lowest = [one for one in models if not any(one is not other and issubclass(other, one) for other in models)]
     bases: Any = (reset_log_alpha.Options, *reversed(lowest), MethodOptions)  # Fields are listed from the last base on.
-    found: type[MethodOptions] = create_model("MethodOptions", __base__=bases, __doc__=MethodOptions.__doc__)
-    return found
+    return cast("type[MethodOptions]", create_model("MethodOptions", __base__=bases, __doc__=MethodOptions.__doc__))
 
 
 def method_options(**values: Any) -> Any:

@@ -82,7 +82,7 @@ def is_dormant(activations: npt.NDArray[np.float32], layout: Layout, tau: float)
     activity = np.abs(activations).mean(0, dtype=np.float64)
     layer = layout.layer_of_neurons()
     means = np.bincount(layer, activity) / np.bincount(layer)
-    return np.asarray(activity <= tau * means[layer])
+    return np.asarray(activity <= tau * means[layer], np.bool_)
 
 
 def outgoing(layout: Layout, neurons: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:

@@ -22,8 +22,8 @@ from nbsp_ray.store import Store
 
 
 def plan(methods: Sequence[str], **options: float) -> Plan:
-    toy = json.dumps({"benchmark": "toy", "pairs": [["reach", "avoid"]], "methods": methods, "seeds": [0],
-                      "method": options} | dict(get_benchmark("toy").defaults))  # fmt: skip
+    toy = json.dumps(dict(get_benchmark("toy").defaults) | {"benchmark": "toy", "pairs": [["reach", "avoid"]],
+                     "methods": methods, "seeds": [0], "method": options})  # fmt: skip
     return make_plan("anchors", [Sweep.model_validate_json(toy)])
 
 

@@ -152,24 +152,26 @@ def _value(path: str) -> Any:
 FIRST, SECOND = ({f"{method} {phase}" for method in ALL_METHODS} for phase in (0, 1))
 
 
-def _seconds_with(
-    changed: Callable[[tuple[Ingredient, ...], tuple[Ingredient, ...]], bool], **options: Any
-) -> set[str]:
-    """The second phases of all methods whose ingredients, before and after a change of options, are `changed`."""
+def _phases_with(changed: Callable[[tuple[Ingredient, ...], tuple[Ingredient, ...]], bool], **options: Any) -> set[str]:
+    """The phases of all methods whose ingredients, before and after a change of options, are `changed`."""
     counts = dict.fromkeys(NETWORKS, 102)
     pairs = {
         name: (ingredients_of(one, method_options(), counts), ingredients_of(one, method_options(**options), counts))
         for name, one in methods().items()
     }
-    return {f"{name} 1" for name, (before, after) in pairs.items() if changed(before, after)}
+    found = {name for name, (before, after) in pairs.items() if changed(before, after)}
+    # And the first phases of those that act in them.
+    acting = {name: [[one for one in each if one.from_first] for each in pairs[name]] for name in found}
+    of_first = {name for name, (before, after) in acting.items() if before != after}
+    return {f"{name} 1" for name in found} | {f"{name} 0" for name in of_first}
 
 
 def _expected(path: str, own: dict[str, Any]) -> set[str]:
     section = path.partition(".")[0]
     if path in ("evaluation.episodes", "evaluation.env_steps"):  # of the rollouts that neurons are scored on
-        return _seconds_with(lambda before, _: any(one.needs_rollouts for one in before))
+        return _phases_with(lambda before, _: any(one.needs_rollouts for one in before))
     if section == "method":
-        return _seconds_with(lambda before, after: before != after, **own)
+        return _phases_with(lambda before, after: before != after, **own)
     return {"sac": FIRST | SECOND, "first": FIRST | SECOND, "second": SECOND}.get(section, set())
 
 

@@ -51,7 +51,7 @@ class Ours:
         fixed = {"first.stop": "fixed", "first.eval_every": 1_000_000, "first.eval_episodes": 1}
         planned = first_phase(folder, benchmark, tasks, changes | fixed)
         run = PhaseRun(Store(folder / "results", create=True), planned.spec, [], planned.resources)
-        self.phase: Phase = run._open()
+        self.phase: Phase = run.open()
         self._run = run
         self._loop: Iterator[None] = learn(self.phase)
 

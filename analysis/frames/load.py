@@ -6,7 +6,7 @@ of at least two; the columns speak of its first and its last task.
 
 import json
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -119,8 +119,7 @@ def _identity(trial: Trial, plan: Plan) -> Row:
 def _settings(trial: Trial, plan: Plan) -> dict[str, str]:
     """What changes the trial's numbers, but for what is in its identity: dotted name -> JSON."""
     specs = [plan.phases[key].spec for key in trial.phases]
-    evaluation = {"episodes": trial.episodes, "env_steps": trial.env_steps, "goals": trial.goals}
-    nested: Row = {"sac": specs[0].sac.model_dump(), "evaluation": evaluation}
+    nested: Row = {"sac": specs[0].sac.model_dump(), "evaluation": asdict(trial.finals)}
     for index, spec in enumerate(specs):
         nested[ORDINALS[index] if index < len(ORDINALS) else f"phase_{index + 1}"] = spec.learning.model_dump()
     for ingredient in specs[-1].ingredients:

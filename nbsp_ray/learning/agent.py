@@ -17,7 +17,7 @@ from nbsp_ray.learning.execution import Execution, PendingUpdate
 from nbsp_ray.learning.gaussian import Gaussian
 from nbsp_ray.learning.networks import Layout, activations
 from nbsp_ray.learning.replay import AnyReplay, Mixture, blank_batch
-from nbsp_ray.learning.sac import ADAM_BETAS, PARTS, Losses, SacLosses, SacState, UpdateRule, build_update
+from nbsp_ray.learning.sac import PARTS, Losses, SacLosses, SacState, UpdateRule, build_update
 
 NETWORKS = {"actor": ("actor", 0), "q1": ("critic", 0), "q2": ("critic", 1)}
 """Each network's part and its place among the members of that part's stack."""
@@ -164,17 +164,6 @@ class Agent:
 
     def restore(self, arrays: Mapping[str, npt.NDArray[np.generic]], *, weights_only: bool = False) -> None:
         """Put back what `arrays()` gave; `weights_only` leaves the optimizers alone."""
-        arrays = _with_powers(arrays)
         for name, tensor in self.state.tensors().items():
             if not (weights_only and "." in name):
                 tensor.copy_(torch.from_numpy(np.asarray(arrays[name])))
-
-
-def _with_powers(arrays: Mapping[str, npt.NDArray[np.generic]]) -> dict[str, npt.NDArray[np.generic]]:
-    """Arrays of an agent that may have been stored when Adam's steps were counted: beta^t, from their count t."""
-    found = dict(arrays)
-    for name, count in arrays.items():
-        if name.endswith(".count"):
-            for number, beta in enumerate(ADAM_BETAS, start=1):
-                found[name.replace("count", f"beta{number}_power")] = beta ** np.asarray(count, np.float64)
-    return found

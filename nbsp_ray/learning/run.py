@@ -23,18 +23,16 @@ from nbsp_ray.learning.final import FinalEvaluation
 from nbsp_ray.learning.hooks import ActiveMethod
 from nbsp_ray.learning.machine import check_precision, find_device
 from nbsp_ray.learning.manifest import digest, evidence
-from nbsp_ray.learning.past import PastReader
+from nbsp_ray.learning.past import PastReader, load_agent
 from nbsp_ray.learning.phase import Phase, learn
 from nbsp_ray.learning.replay import new_replay
 from nbsp_ray.learning.seeding import Stream, generator
 from nbsp_ray.methods import read_ingredient
-from nbsp_ray.specs import EvaluationSpec, PhaseSpec
+from nbsp_ray.specs import SAMPLE_TRANSITIONS, EvaluationSpec, PhaseSpec
 from nbsp_ray.store import Attempt, Checkpoint, Store, StoredCheckpoint
 
 log = logging.getLogger(__name__)
 PROGRESS_SECONDS = 2.0
-SAMPLE_TRANSITIONS = 2_560
-"""Transitions that a later phase keeps of its buffer, for Fisher and importance (10 x 256)."""
 METHOD = "method/"
 """Prefix of a method's arrays in a checkpoint."""
 
@@ -180,7 +178,7 @@ class PhaseRun:
     def _steps(self) -> Iterator[None]:
         """All the work, with a pause wherever it may be saved or stopped."""
         if not self._has_learnt():
-            self._phase = self._open()
+            self._phase = self.open()
             self._phase.heartbeat = self._tell_at_times
             self._tell()
             yield from self._learn(self._phase)
@@ -191,7 +189,7 @@ class PhaseRun:
         self._progress = replace(self._progress, stage="evaluating")
         for record in self._evaluations:
             if not self.folder.has_evaluation(record.id):
-                agent = self._past.trained_agent(self.folder.key)
+                agent = load_agent(self.store, self.folder.key, self.device)
                 self._final = FinalEvaluation(self.folder, self._benchmark, self.spec, record, agent)
                 yield from self._final.play()
         self._final = None
@@ -200,7 +198,7 @@ class PhaseRun:
 
     def _has_learnt(self) -> bool:
         """Whether there is nothing to learn: the result is there, and the whole buffer too if it is wanted."""
-        return self.folder.done() and (not self._keep_buffer or self.folder.has_replay())
+        return self.folder.is_complete((), with_buffer=self._keep_buffer)
 
     def _learn(self, phase: Phase) -> Iterator[None]:
         began, before = time.monotonic(), phase.env_steps
@@ -219,7 +217,7 @@ class PhaseRun:
 
     # Opening
 
-    def _open(self) -> Phase:
+    def open(self) -> Phase:
         """The phase as the furthest whole checkpoint has it, or at its beginning."""
         spec = self.spec
         self.folder.write_spec(spec.model_dump(mode="json"))

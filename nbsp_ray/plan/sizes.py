@@ -10,15 +10,13 @@ from collections.abc import Iterator
 from nbsp_ray.benchmarks import AnySpaces, PixelSpaces, get_benchmark
 from nbsp_ray.config.schema import Sac
 from nbsp_ray.layout import NETWORKS
-from nbsp_ray.specs import EvaluationSpec, Plan, PlannedPhase
+from nbsp_ray.specs import SAMPLE_TRANSITIONS, EvaluationSpec, Plan, PlannedPhase
 
 FLOAT_BYTES = 4
 FRAME_FIELDS = 4
 """Bytes beside a frame: action, sign of the reward, terminated, flags."""
 COPIES = 3
 """An agent is stored with Adam's two moments."""
-SAMPLE_TRANSITIONS = 2_560
-"""Kept of the buffer of each later phase."""
 GAME_ENV_STEPS = 2_000
 """Env steps of a game, where an evaluation counts games: few last as long as they may."""
 PROCESS_BYTES = {"vectors": 450_000_000, "pixels": 660_000_000}

@@ -4,7 +4,7 @@ import contextlib
 import json
 import time
 import uuid
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -71,6 +71,14 @@ class PhaseFolder:
     def done(self) -> bool:
         """Whether the phase has learnt to its end (its final evaluations are records of their own)."""
         return self._files.exists(f"{self._at}/result.json")
+
+    def is_complete(self, evaluations: Iterable[str], *, with_buffer: bool) -> bool:
+        """Whether the phase has learnt to its end, and has these final evaluations and (if wanted) its whole buffer."""
+        return (
+            self.done()
+            and (not with_buffer or self.has_replay())
+            and all(self.has_evaluation(record) for record in evaluations)
+        )
 
     def result(self) -> JsonObject | None:
         """The result, or None while the phase is not done."""

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from nbsp_ray.plan.build import make_plan
-from nbsp_ray.plan.search import tried_sweeps
+from nbsp_ray.plan.search import resolve_searches
 from nbsp_ray.specs import Plan
 from nbsp_ray.store import Store
 from nbsp_ray.sweepfile import LoadedSweep, load_sweep, sweep_names
@@ -38,7 +38,7 @@ DEFAULT_ROOT = Path("results")
 def load_plan(sweep: str, overrides: list[str] | None, root: Path) -> tuple[LoadedSweep, Plan]:
     """The sweep and its plan; of a search, what it has tried by now."""
     loaded = load_sweep(sweep, overrides or [])
-    return loaded, make_plan(loaded.name, tried_sweeps(loaded.sweeps, Store(root)))
+    return loaded, make_plan(loaded.name, resolve_searches(loaded.sweeps, Store(root)))
 
 
 def print_json(data: Any) -> None:

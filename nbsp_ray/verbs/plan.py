@@ -12,11 +12,12 @@ from rich.text import Text
 from nbsp_ray.plan.build import make_plan
 from nbsp_ray.plan.memory import available_bytes, memory_note
 from nbsp_ray.plan.price import Price, price, speed_kind
-from nbsp_ray.plan.search import CountSearch, budget_sweeps, searches
+from nbsp_ray.plan.search import CountSearch, resolve_searches, searches
 from nbsp_ray.specs import Plan, Trial
 from nbsp_ray.status import SweepStatus, sweep_status
 from nbsp_ray.store import Store
 from nbsp_ray.sweepfile import load_sweep
+from nbsp_ray.units import count, duration
 from nbsp_ray.verbs._common import DEFAULT_ROOT, AsJson, Overrides, Root, Sweep, print_json, typed
 
 SPEED_SOURCES: Mapping[str, str] = {
@@ -38,7 +39,8 @@ def command(
     """List and price a sweep; start nothing."""
     loaded = load_sweep(sweep, overrides or [])
     store = Store(root, create=measure)
-    planned, found = make_plan(loaded.name, budget_sweeps(loaded.sweeps, store)), searches(loaded.sweeps, store)
+    planned = make_plan(loaded.name, resolve_searches(loaded.sweeps, store, whole_budget=True))
+    found = searches(loaded.sweeps, store)
     if measure:
         from nbsp_ray.learning.timing import measure_speed
 
@@ -107,13 +109,13 @@ def print_plan(
     console.print(f"[bold]{plan.name}[/]  {title}")
     console.print(
         f"  {len(plan.trials)} trials: {phases['first']} first and {phases['second']} later phases, "
-        f"at most {_millions(plan.env_steps())} env steps"
+        f"at most {count(plan.env_steps())} env steps"
     )
     waiting = f", {phases['failed']} failed, {phases['blocked']} blocked" if phases["failed"] else ""
     console.print(f"  {phases['done']} phases done{waiting}, {phases['left']} left")
     if status.left:
         console.print(
-            f"  at most {_duration(cost.hours)} with {cost.side_by_side} side by side "
+            f"  at most {duration(3_600 * cost.hours)} with {cost.side_by_side} side by side "
             f"({cost.cpu_hours:.1f} CPU hours), {SPEED_SOURCES[cost.speed_source]}"
         )
     for note in notes:
@@ -141,13 +143,3 @@ def _cells(trials: Sequence[Trial], done: set[str]) -> Table:
             row.append(f"{ready} of {len(cell)}" if cell else "-")
         table.add_row(method, *row)
     return table
-
-
-def _millions(count: int) -> str:
-    return f"{count / 1e6:.1f} M" if count >= 1_000_000 else f"{count:,}"
-
-
-def _duration(hours: float) -> str:
-    if hours < 1:
-        return f"{max(1, round(hours * 60))} min"
-    return f"{hours:.1f} h" if hours < 48 else f"{hours / 24:.1f} days"

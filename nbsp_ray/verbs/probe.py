@@ -11,7 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from nbsp_ray.errors import NbspError
-from nbsp_ray.plan.search import tried_sweeps
+from nbsp_ray.plan.search import resolve_searches
 from nbsp_ray.probe import request
 from nbsp_ray.store import Store
 from nbsp_ray.verbs._common import (
@@ -63,7 +63,7 @@ def command(
     networks, scores = request.read_networks(network or []), request.read_scores(score or [])
     wanted = request.Request(networks, request.read_counts(counts), episodes, draws, scores)
     store = Store(root)
-    targets = request.find_targets(loaded.name, tried_sweeps(loaded.sweeps, store), wanted)
+    targets = request.find_targets(loaded.name, resolve_searches(loaded.sweeps, store), wanted)
     ready = [target for target in targets if request.is_ready(target, store)]
     if not ready:
         hint_at_last_overrides(store, loaded, nothing_done=True)

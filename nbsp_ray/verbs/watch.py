@@ -35,9 +35,7 @@ def command(
     """Film saved agents: the first task after each phase, and the second; of a sweep, its first finished trial."""
     store = Store(root)
     if re.fullmatch("[0-9a-f]{4,20}", target):
-        from analysis.export import find_key
-
-        key = find_key(store, target)
+        key = store.find(target)
         shots, folder = films.shots_of_phase(store, key), store.report_folder("films") / key
     else:
         loaded, planned = load_plan(target, overrides, root)

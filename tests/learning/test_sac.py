@@ -612,22 +612,6 @@ def test_restore_puts_back_everything_or_only_the_weights() -> None:
     untouched = new_agent().arrays()
     for name, array in fresh.arrays().items():
         np.testing.assert_array_equal(array, (untouched if "." in name else arrays)[name], err_msg=name)
-
-
-def test_an_agent_stored_with_adams_count_of_steps_is_read() -> None:
-    agent, rng = new_agent(), torch.Generator().manual_seed(0)
-    for _ in range(3):
-        agent.learn(filled_replay(), rng)
-    arrays = agent.arrays()
-    older = {name: array for name, array in arrays.items() if not name.endswith("_power")}
-    older |= {f"{name}.count": np.full_like(arrays[f"{name}.beta1_power"], 3) for name in ("critic", "log_alpha")}
-    older |= {"actor.count": np.full((1, 1, 1), 4.0)}
-    fresh = new_agent()
-    fresh.restore(older)
-    assert fresh.state.moments["critic"].beta1_power.item() == pytest.approx(0.9**3)
-    assert fresh.state.moments["critic"].beta2_power.item() == pytest.approx(0.999**3)
-    assert fresh.state.moments["actor"].beta2_power.item() == pytest.approx(0.999**4)
-    assert fresh.state.moments["log_alpha"].beta1_power.shape == (1,)
     agent.state.actor.add_(1)
     assert not np.array_equal(arrays["actor"], agent.state.actor.numpy()), "arrays() must copy"
 

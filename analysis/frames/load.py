@@ -19,11 +19,12 @@ from nbsp_ray.benchmarks import get_benchmark
 from nbsp_ray.plan.counts import resolve_counts
 from nbsp_ray.specs import Plan, Trial
 from nbsp_ray.store import Store
+from nbsp_ray.sweepfile import load_sweep
 
 ORDINALS = ("first", "second")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Results:
     """All there is of a plan's trials; the columns are described in `analysis.frames.columns`."""
 
@@ -36,6 +37,11 @@ class Results:
     """One row per trial (`FINALS`, `neuron_columns`), in the order of the plan."""
     phases: pd.DataFrame
     """One row per phase (`PHASES`)."""
+
+    def __repr__(self) -> str:
+        done = int((self.finals["status"] == "done").sum())
+        size = f"{len(self.curves):,} rows of curves, {len(self.phases)} phases"
+        return f"<Results of {self.plan.name} in {self.root}: {done} of {len(self.finals)} trials done, {size}>"
 
     @property
     def measure(self) -> str:
@@ -93,6 +99,21 @@ def load(store_root: str | Path, plan: Plan) -> Results:
         finals=frame(rows, {**FINALS, **neuron_columns(layers)}),
         phases=frame((_phase_row(phase) for phase in data.values()), PHASES),
     )
+
+
+def load_results(root: str | Path, sweep: str, *overrides: str) -> Results:
+    """What the results root has of a sweep: `load_results("results", "preliminary", "seeds=0-1").finals`.
+
+    Args:
+        root: The results root.
+        sweep: A file of `tune_configs` by its name, or a path to one.
+        overrides: `KEY=VALUE`s, as on the command line.
+
+    Raises:
+        ConfigError: a line for each problem of the file and the overrides.
+        StoreError: the root is of another format, or a file in it is damaged.
+    """
+    return load(root, load_sweep(sweep, overrides).plan(Store(root)))
 
 
 # Which trial it is

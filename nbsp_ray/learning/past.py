@@ -28,14 +28,16 @@ def load_agent(store: Store, key: str, device: torch.device | None = None) -> Ag
 
     Raises:
         StoreError: there is no such phase.
-        PhaseError: it has not learnt to its end.
+        PhaseError: it has not learnt to its end, or its agent was removed.
     """
     folder = store.phase(store.find(key))
     data, weights = folder.spec(), folder.agent()
-    if data is None or weights is None or not folder.done():
+    if data is None or not folder.done():
+        raise PhaseError(f"the phase {folder.key} is not done, so it has no agent yet; `nbsp-ray run` goes on")
+    if weights is None:
         raise PhaseError(
-            f"the phase {folder.key} has no agent in {folder.path}: it is not done, or a file was removed; "
-            "`nbsp-ray run` goes on, and trains anew what has no folder"
+            f"the agent of phase {folder.key} is missing from {folder.path}; remove that folder and run the sweep "
+            "again: it trains what is missing"
         )
     spec = PhaseSpec.model_validate(data)
     spaces = get_benchmark(spec.benchmark).task_spaces(spec.task)

@@ -38,9 +38,21 @@ from nbsp_ray.store.checkpoints import Attempt, Checkpoint, StoredCheckpoint
 from nbsp_ray.store.files import SCRAP_SECONDS, Files, JsonObject, from_json, to_json
 from nbsp_ray.store.phases import PhaseFolder
 
-__all__ = ["FORMAT", "SCRAP_SECONDS", "Attempt", "Checkpoint", "Files", "PhaseFolder", "Store", "StoredCheckpoint"]
+__all__ = [
+    "DEFAULT_ROOT",
+    "FORMAT",
+    "SCRAP_SECONDS",
+    "Attempt",
+    "Checkpoint",
+    "Files",
+    "PhaseFolder",
+    "Store",
+    "StoredCheckpoint",
+]
 
 FORMAT = 1
+DEFAULT_ROOT = Path("results")
+"""The results root of commands that name no other."""
 KEY = re.compile(r"[0-9a-f]{20}")
 
 

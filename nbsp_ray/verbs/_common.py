@@ -1,15 +1,12 @@
 """What several verbs share: their options, exit codes, and words. Imports nothing that is slow to load."""
 
 import json
-import shlex
 import sys
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from nbsp_ray.plan.build import make_plan
-from nbsp_ray.plan.search import resolve_searches
 from nbsp_ray.specs import Plan
 from nbsp_ray.store import Store
 from nbsp_ray.sweepfile import LoadedSweep, load_sweep, sweep_names
@@ -32,23 +29,16 @@ Root = Annotated[
     Path, typer.Option("--root", envvar="NBSP_RAY_ROOT", help="The results root: all that is written goes there.")
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="JSON for scripts.")]
-DEFAULT_ROOT = Path("results")
 
 
 def load_plan(sweep: str, overrides: list[str] | None, root: Path) -> tuple[LoadedSweep, Plan]:
     """The sweep and its plan; of a search, what it has tried by now."""
     loaded = load_sweep(sweep, overrides or [])
-    return loaded, make_plan(loaded.name, resolve_searches(loaded.sweeps, Store(root)))
+    return loaded, loaded.plan(Store(root))
 
 
 def print_json(data: Any) -> None:
     sys.stdout.write(json.dumps(data, indent=1) + "\n")
-
-
-def typed(verb: str, loaded: LoadedSweep, root: Path) -> str:
-    """The command as one would type it to do `verb` with the same sweep."""
-    where = [] if root == DEFAULT_ROOT else ["--root", str(root)]
-    return shlex.join(["nbsp-ray", verb, loaded.given, *loaded.overrides, *where])
 
 
 def hint_at_last_overrides(store: Store, loaded: LoadedSweep, *, nothing_done: bool) -> None:

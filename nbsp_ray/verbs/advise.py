@@ -10,8 +10,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from nbsp_ray.store import Store
-from nbsp_ray.verbs._common import DEFAULT_ROOT, AsJson, Overrides, Root, Sweep, load_plan, print_json
+from nbsp_ray.store import DEFAULT_ROOT, Store
+from nbsp_ray.verbs._common import AsJson, Overrides, Root, Sweep, load_plan, print_json
 
 if TYPE_CHECKING:
     from analysis import Advice, Results

@@ -17,7 +17,8 @@ import typer
 from rich.console import Console
 from rich.text import Text
 
-from nbsp_ray.verbs._common import DEFAULT_ROOT, FAILED, AsJson, Root, print_json
+from nbsp_ray.store import DEFAULT_ROOT
+from nbsp_ray.verbs._common import FAILED, AsJson, Root, print_json
 
 SIMULATORS = {"metaworld": "Meta-World", "ale_py": "Atari", "cv2": "Atari"}
 

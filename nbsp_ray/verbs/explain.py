@@ -21,9 +21,7 @@ from nbsp_ray.config.json_schema import json_schema
 from nbsp_ray.config.schema import MethodOptions, Sac, Sweep
 from nbsp_ray.errors import ConfigError
 from nbsp_ray.methods import Method, methods
-from nbsp_ray.plan.build import make_plan
 from nbsp_ray.plan.counts import resolve_counts
-from nbsp_ray.plan.search import resolve_searches
 from nbsp_ray.sweepfile import find_sweep, load_sweep, own_settings, sweep_names
 from nbsp_ray.verbs._common import AsJson, print_json
 
@@ -282,7 +280,7 @@ def _sweeps() -> Explanation:
 
 def _sweep(name_or_path: str) -> Explanation:
     loaded = load_sweep(name_or_path)
-    plan = make_plan(loaded.name, resolve_searches(loaded.sweeps, whole_budget=True))
+    plan = loaded.plan(None, whole_budget=True)
     first = sum(phase.spec.index == 0 for phase in plan.phases.values())
     facts = {
         "trials": len(plan.trials),

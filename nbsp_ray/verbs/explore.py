@@ -5,8 +5,8 @@ from typing import Annotated
 
 import typer
 
-from nbsp_ray.store import Store
-from nbsp_ray.verbs._common import DEFAULT_ROOT, Overrides, Root, Sweep, load_plan, say, short
+from nbsp_ray.store import DEFAULT_ROOT, Store
+from nbsp_ray.verbs._common import Overrides, Root, Sweep, load_plan, say, short
 
 
 def command(

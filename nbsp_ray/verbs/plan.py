@@ -9,16 +9,15 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from nbsp_ray.plan.build import make_plan
 from nbsp_ray.plan.memory import available_bytes, memory_note
 from nbsp_ray.plan.price import Price, price, speed_kind
-from nbsp_ray.plan.search import CountSearch, resolve_searches, searches
+from nbsp_ray.plan.search import CountSearch, searches
 from nbsp_ray.specs import Plan, Trial
 from nbsp_ray.status import SweepStatus, sweep_status
-from nbsp_ray.store import Store
+from nbsp_ray.store import DEFAULT_ROOT, Store
 from nbsp_ray.sweepfile import load_sweep
 from nbsp_ray.units import count, duration
-from nbsp_ray.verbs._common import DEFAULT_ROOT, AsJson, Overrides, Root, Sweep, print_json, typed
+from nbsp_ray.verbs._common import AsJson, Overrides, Root, Sweep, print_json
 
 SPEED_SOURCES: Mapping[str, str] = {
     "finished phases": "at the speed of the phases finished here",
@@ -39,7 +38,7 @@ def command(
     """List and price a sweep; start nothing."""
     loaded = load_sweep(sweep, overrides or [])
     store = Store(root, create=measure)
-    planned = make_plan(loaded.name, resolve_searches(loaded.sweeps, store, whole_budget=True))
+    planned = loaded.plan(store, whole_budget=True)
     found = searches(loaded.sweeps, store)
     if measure:
         from nbsp_ray.learning.timing import measure_speed
@@ -54,7 +53,7 @@ def command(
         notes = search_lines(found)
         if status.left:
             notes.append(memory_note(planned, status.left, available_bytes(), cost.side_by_side))
-        run_it = typed("run", loaded, root)
+        run_it = loaded.command("run", root)
         print_plan(planned, status, cost, command=run_it, title=loaded.title, notes=notes)
 
 

@@ -13,9 +13,8 @@ from rich.text import Text
 from nbsp_ray.errors import NbspError
 from nbsp_ray.plan.search import resolve_searches
 from nbsp_ray.probe import request
-from nbsp_ray.store import Store
+from nbsp_ray.store import DEFAULT_ROOT, Store
 from nbsp_ray.verbs._common import (
-    DEFAULT_ROOT,
     UNFINISHED,
     AsJson,
     Overrides,
@@ -26,7 +25,6 @@ from nbsp_ray.verbs._common import (
     print_json,
     say,
     short,
-    typed,
 )
 
 if TYPE_CHECKING:
@@ -67,7 +65,7 @@ def command(
     ready = [target for target in targets if request.is_ready(target, store)]
     if not ready:
         hint_at_last_overrides(store, loaded, nothing_done=True)
-        raise NbspError(f"no first phase of {loaded.name} is trained yet; `{typed('run', loaded, root)}` does that")
+        raise NbspError(f"no first phase of {loaded.name} is trained yet; `{loaded.command('run', root)}` does that")
     unfinished = list(dict.fromkeys(target.phase.label for target in targets if target not in ready))
     if unfinished:
         say(f"Not trained yet, left out: {'; '.join(unfinished)}")

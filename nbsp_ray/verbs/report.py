@@ -7,10 +7,9 @@ from rich.console import Console
 
 from nbsp_ray.errors import NbspError
 from nbsp_ray.specs import Plan
-from nbsp_ray.store import Store
+from nbsp_ray.store import DEFAULT_ROOT, Store
 from nbsp_ray.sweepfile import LoadedSweep
 from nbsp_ray.verbs._common import (
-    DEFAULT_ROOT,
     Overrides,
     Root,
     Sweep,
@@ -18,7 +17,6 @@ from nbsp_ray.verbs._common import (
     load_plan,
     say,
     short,
-    typed,
 )
 
 if TYPE_CHECKING:
@@ -31,7 +29,7 @@ def command(sweep: Sweep, overrides: Overrides = None, root: Root = DEFAULT_ROOT
     store = Store(root)
     hint_at_last_overrides(store, loaded, nothing_done=not any(store.phase(key).done() for key in planned.phases))
     if not any(key in planned.phases for key in store.phases()):
-        raise NbspError(f"{store.root} has nothing of {loaded.name} yet: `{typed('run', loaded, root)}` starts it")
+        raise NbspError(f"{store.root} has nothing of {loaded.name} yet: `{loaded.command('run', root)}` starts it")
     show_report(planned, store, loaded)
 
 

@@ -6,8 +6,8 @@ import typer
 
 from nbsp_ray.plan.search import searches
 from nbsp_ray.specs import Plan
-from nbsp_ray.store import Store
-from nbsp_ray.verbs._common import DEFAULT_ROOT, Overrides, Root, Sweep, load_plan, say, typed
+from nbsp_ray.store import DEFAULT_ROOT, Store
+from nbsp_ray.verbs._common import Overrides, Root, Sweep, load_plan, say
 from nbsp_ray.verbs.report import show_report
 
 
@@ -41,7 +41,7 @@ def command(
     else:
         outcome = run_all(planned)
     show_report(planned, store, loaded)
-    again = typed("run", loaded, root)
+    again = loaded.command("run", root)
     if outcome.failed or outcome.blocked:
         say(f"{outcome.failed} phases failed and {outcome.blocked} wait for them; `{again}` tries them again")
     if outcome.left:

@@ -6,10 +6,9 @@ import typer
 
 from nbsp_ray.plan.search import searches
 from nbsp_ray.status import sweep_status
-from nbsp_ray.store import Store
+from nbsp_ray.store import DEFAULT_ROOT, Store
 from nbsp_ray.terminal.live import print_status, watch_status
 from nbsp_ray.verbs._common import (
-    DEFAULT_ROOT,
     DONE,
     FAILED,
     UNFINISHED,

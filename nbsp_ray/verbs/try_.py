@@ -6,8 +6,8 @@ import typer
 
 from nbsp_ray.plan.memory import available_bytes, fits_side_by_side
 from nbsp_ray.status import is_complete
-from nbsp_ray.store import Store
-from nbsp_ray.verbs._common import DEFAULT_ROOT, UNFINISHED, Overrides, Root, Sweep, load_plan, say
+from nbsp_ray.store import DEFAULT_ROOT, Store
+from nbsp_ray.verbs._common import UNFINISHED, Overrides, Root, Sweep, load_plan, say
 from nbsp_ray.verbs.report import show_report
 
 

@@ -8,16 +8,14 @@ import typer
 
 from nbsp_ray import films
 from nbsp_ray.errors import NbspError
-from nbsp_ray.store import Store
+from nbsp_ray.store import DEFAULT_ROOT, Store
 from nbsp_ray.verbs._common import (
-    DEFAULT_ROOT,
     Overrides,
     Root,
     hint_at_last_overrides,
     load_plan,
     say,
     short,
-    typed,
 )
 
 
@@ -42,7 +40,7 @@ def command(
         trial = films.finished_trial(planned, store)
         if trial is None:
             hint_at_last_overrides(store, loaded, nothing_done=True)
-            raise NbspError(f"no trial of {loaded.name} is finished yet; `{typed('run', loaded, root)}` does that")
+            raise NbspError(f"no trial of {loaded.name} is finished yet; `{loaded.command('run', root)}` does that")
         if len(planned.trials) > 1:
             say(f"One of {len(planned.trials)} trials: {trial.label}. Others: methods=..., seeds=..., pairs=...")
         shots, folder = films.shots_of_trial(store, trial), store.report_folder(loaded.name) / "films" / trial.name

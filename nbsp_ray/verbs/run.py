@@ -4,7 +4,6 @@ from typing import Annotated
 
 import typer
 
-from nbsp_ray.plan.search import searches
 from nbsp_ray.specs import Plan
 from nbsp_ray.store import DEFAULT_ROOT, Store
 from nbsp_ray.verbs._common import Overrides, Root, Sweep, load_plan, say
@@ -24,23 +23,18 @@ def command(
     ] = False,
 ) -> None:
     """Run what is left of a sweep; the same command again goes on."""
+    from nbsp_ray.orchestration.choose_count import run_search
     from nbsp_ray.orchestration.launch import Outcome, run_plan
 
-    loaded, planned = load_plan(sweep, overrides, root)
+    loaded, _ = load_plan(sweep, overrides, root)
     store = Store(root, create=True)
     store.write_sweep(loaded.name, {"title": loaded.title, "overrides": list(loaded.overrides)})
 
     def run_all(wanted: Plan) -> Outcome:
         return run_plan(wanted, store, address=address, cpus=cpus, autoscaling=autoscaling)
 
-    if searches(loaded.sweeps, store):
-        from nbsp_ray.orchestration.choose_count import run_search
-
-        outcome = run_search(loaded.name, loaded.sweeps, store, run_all, say)
-        _, planned = load_plan(sweep, overrides, root)
-    else:
-        outcome = run_all(planned)
-    show_report(planned, store, loaded)
+    outcome = run_search(loaded.name, loaded.sweeps, store, run_all, say)
+    show_report(loaded.plan(store), store, loaded)
     again = loaded.command("run", root)
     if outcome.failed or outcome.blocked:
         say(f"{outcome.failed} phases failed and {outcome.blocked} wait for them; `{again}` tries them again")

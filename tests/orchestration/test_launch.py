@@ -112,7 +112,7 @@ def test_what_is_done_starts_nothing_and_more_seeds_and_methods_run_only_what_is
 ) -> None:
     plan, store, _ = undisturbed
     with monkeypatch.context() as patched:
-        patched.setattr(launch_module, "_ray", None)
+        patched.setattr(launch_module, "connected_ray", None)
         assert run(plan, store) == Outcome(6, 0, 0, 0, interrupted=False)
     before = {key: (store.phase(key).path / "result.json").stat().st_mtime_ns for key in plan.phases}
     grown = toy(seeds=(0, 1, 2), methods=("base", "replay_only", "nbsp"))

@@ -4,7 +4,7 @@ Everything that is a number is computed here and tested; `pages/explorer.js` onl
 """
 
 import json
-import shlex
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from html import escape
 from importlib.resources import files
@@ -35,10 +35,11 @@ from analysis.tradeoff import (
     pareto_front,
 )
 from analysis.words import Words
-from nbsp_ray.config.describe import AXES
+from nbsp_ray.config.describe import AXES, settings
 from nbsp_ray.errors import NbspError
 from nbsp_ray.layout import NETWORKS
 from nbsp_ray.store import Files, Store
+from nbsp_ray.sweepfile import command
 
 CURVE_POINTS = 120
 """Points of a curve that the page keeps."""
@@ -57,6 +58,8 @@ SYMBOLS: Mapping[str, str] = {
     "p": "pentagon",
 }
 """matplotlib's markers as plotly calls them: a method looks the same everywhere."""
+VARIED = re.compile(r"(?:^|, )(\w+\.\w+)=(.*?)(?=, \w+\.\w+=|$)")
+"""A setting of a variant and its value, JSON."""
 Json = dict[str, Any]
 
 
@@ -234,13 +237,21 @@ def _trial(
 
 def rerun_command(row: Mapping[Any, Any], given: str, overrides: Sequence[str]) -> str:
     """The command that runs one trial anew, in a results root of its own (in the old one it is done already)."""
-    settings = [(one.partition("=")[0].strip(), one) for one in overrides]
-    # A search is replaced by the number that it tried.
-    kept = [one for name, one in settings if name not in AXES and not name.startswith("search.")]
+    varied = {name: _as_typed(value) for name, value in VARIED.findall(row["variant"]) if name in settings()}
+    given_here = [(one.partition("=")[0].strip(), one) for one in overrides]
+    # A search is replaced by the number that it tried, a variation by its value.
+    kept = [one for name, one in given_here if name not in (*AXES, *varied) and not name.startswith("search.")]
+    kept += [f"{name}={value}" for name, value in varied.items()]
     chosen = [f"pairs={str(row['pair']).replace(' > ', ':')}", f"methods={row['method']}", f"seeds={row['seed']}"]
     if not pd.isna(row["skill_neurons"]):
         chosen.append(f"skill_neurons={row['skill_neurons']}")
-    return shlex.join(["nbsp-ray", "try", given, *kept, *chosen, "--root", "rerun"])
+    return command("try", given, (*kept, *chosen), Path("rerun"))
+
+
+def _as_typed(value: str) -> str:
+    """A JSON value as on the command line."""
+    found = json.loads(value)
+    return found if isinstance(found, str) else value
 
 
 def _per_layer(row: Mapping[Any, Any], network: str) -> list[Json] | None:

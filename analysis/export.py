@@ -66,25 +66,6 @@ CATEGORICAL = """\
 """
 
 
-def find_key(store: Store, begun: str) -> str:
-    """The one key of a phase in the store that begins so, as reports abbreviate it.
-
-    Raises:
-        StoreError: there is none, or there are several.
-    """
-    found = [key for key in store.phases() if key.startswith(begun)] if begun else []
-    if len(found) == 1:
-        return found[0]
-    if found:
-        raise StoreError(
-            f"{begun!r} begins {len(found)} keys in {store.root}; give more digits: {', '.join(found[:5])}"
-        )
-    raise StoreError(
-        f"{store.root} has no phase {begun!r}; the table `Every trial` of a report has the keys, and --root names "
-        "another results root"
-    )
-
-
 def export_agent(store_root: str | Path, key: str, folder: str | Path) -> list[Path]:
     """Write the agent that the phase `key` (or the one key that begins so) ended with; the paths of its files.
 
@@ -92,7 +73,7 @@ def export_agent(store_root: str | Path, key: str, folder: str | Path) -> list[P
         StoreError: no such phase, or it is not done.
     """
     store = Store(store_root)
-    phase = store.phase(find_key(store, key))
+    phase = store.phase(store.find(key))
     spec, result, arrays = phase.spec(), phase.result(), phase.agent()
     if spec is None or result is None or arrays is None:
         raise StoreError(f"the phase {phase.key} is not done, so it has no agent to export yet; `nbsp-ray run` goes on")

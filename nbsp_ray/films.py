@@ -96,24 +96,17 @@ def film(
         NbspError: this machine cannot draw, or has no ffmpeg, or drew nothing.
         PhaseError: an agent is missing.
     """
+    from nbsp_ray.learning.past import load_agent
+
     for shot in shots:
         spec = PhaseSpec.model_validate(store.phase(shot.key).spec())
         get_benchmark(spec.benchmark).prepare_pictures()
         _check_ffmpeg()
         path = folder / shot.name
         say(f"{shot.words}: filming")
-        scores = _film(_agent(store, spec, shot.key), spec, shot, path, wish)
+        scores = _film(load_agent(store, shot.key), spec, shot, path, wish)
         say(f"{shot.words}: {', '.join(scores)}")
         yield path
-
-
-def _agent(store: Store, spec: PhaseSpec, key: str) -> "Agent":
-    import torch
-
-    from nbsp_ray.learning.past import PastReader
-
-    spaces = get_benchmark(spec.benchmark).task_spaces(spec.task)
-    return PastReader(store, spec, spaces, torch.device("cpu")).trained_agent(key)
 
 
 def _film(agent: "Agent", spec: PhaseSpec, shot: Film, path: Path, wish: FilmOptions) -> list[str]:

@@ -1,43 +1,68 @@
 """Phases one after another in this process, without Ray: for `nbsp-ray try`, a debugger, and the tests."""
 
-import signal
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from types import FrameType
+from collections.abc import Callable
 
+from nbsp_ray.benchmarks import get_benchmark
+from nbsp_ray.learning import opening
+from nbsp_ray.learning.machine import find_device
+from nbsp_ray.learning.past import PastReader
+from nbsp_ray.learning.phase import Phase
 from nbsp_ray.learning.run import PhaseRun, Progress
 from nbsp_ray.methods import read_ingredients
+from nbsp_ray.plan.build import check_benchmarks
 from nbsp_ray.specs import Plan, Trial
+from nbsp_ray.stopping import StopRequest
 from nbsp_ray.store import Store
 
 Report = Callable[[str, Progress], None]
 """Told the label of a phase and how far it is, every few seconds."""
 
 
-def run_trial(plan: Plan, trial: Trial, store: Store, report: Report, *, seconds: float = 2.0) -> bool:
-    """Run what is left of a trial's phases and of those they need; False if Ctrl-C (or SIGTERM) stopped it, saved."""
+def run_trial(plan: Plan, trial: Trial, store: Store, report: Report | None = None, *, seconds: float = 2.0) -> bool:
+    """Run what is left of a trial's phases and of those they need; False if a signal stopped it, saved (`stopping`)."""
     keys = _with_needs(plan, trial.phases)
-    plan.check_benchmarks([key for key in keys if not store.phase(key).done()])
-    with _stop_at_signal() as stopped:
+    check_benchmarks(plan, [key for key in keys if not store.phase(key).done()])
+    with StopRequest() as stop:
         for key in keys:
-            phase = plan.phases[key]
-            run = PhaseRun(
-                store,
-                phase.spec,
-                read_ingredients(phase.spec),
-                list(phase.evaluations.values()),
-                phase.resources,
-                keep_buffer=phase.keep_buffer,
-            )
+            run = _phase_run(plan, key, store)
             while True:
                 progress = run.advance(seconds)
-                report(phase.label, progress)
+                if report is not None:
+                    report(plan.phases[key].label, progress)
                 if progress.done:
                     break
-                if stopped():
+                if stop.asked:
                     run.save()
                     return False
     return True
+
+
+def open_phase(store: Store, plan: Plan, key: str) -> Phase:
+    """A phase of the plan as its furthest checkpoint has it, or at its beginning: what the training loop works on.
+
+    `for _ in learn(phase): ...` (`nbsp_ray.learning.phase`) then goes through it one episode at a time, with all that
+    is learnt in `phase.agent` and `phase.replay`. Nothing of that is stored; `run_trial` stores.
+
+    Raises:
+        PhaseError: a phase that it needs is not done.
+    """
+    phase = plan.phases[key]
+    device = find_device(phase.resources)
+    spaces = get_benchmark(phase.spec.benchmark).task_spaces(phase.spec.task)
+    past = PastReader(store, phase.spec, spaces, device)
+    return opening.open_phase(store, phase.spec, read_ingredients(phase.spec), phase.resources, past).phase
+
+
+def _phase_run(plan: Plan, key: str, store: Store) -> PhaseRun:
+    phase = plan.phases[key]
+    return PhaseRun(
+        store,
+        phase.spec,
+        read_ingredients(phase.spec),
+        list(phase.evaluations.values()),
+        phase.resources,
+        keep_buffer=phase.keep_buffer,
+    )
 
 
 def _with_needs(plan: Plan, keys: tuple[str, ...]) -> list[str]:
@@ -47,21 +72,3 @@ def _with_needs(plan: Plan, keys: tuple[str, ...]) -> list[str]:
         if key in wanted:
             wanted |= set(plan.phases[key].spec.needs)
     return [key for key in plan.phases if key in wanted]
-
-
-@contextmanager
-def _stop_at_signal() -> Iterator[Callable[[], bool]]:
-    """Turns the first SIGINT or SIGTERM into a wish to stop; a second one stops at once."""
-    wish: list[int] = []
-
-    def handle(number: int, frame: FrameType | None) -> None:
-        if wish:
-            raise KeyboardInterrupt
-        wish.append(number)
-
-    before = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield lambda: bool(wish)
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)

@@ -7,13 +7,12 @@ a fact and not a convention. This module knows neither torch nor Ray, and nothin
 import copy
 import hashlib
 import json
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from pydantic import Field
 
-from nbsp_ray.benchmarks import Benchmark, get_benchmark
 from nbsp_ray.config.schema import Learning, Resources, Sac, Settings, SkillNeurons
 
 ALGORITHM_VERSION = 2
@@ -25,6 +24,9 @@ LATER_SETTINGS: Mapping[str, Any] = {"replicate": None}
 """Settings added after results of this version were stored, as `{"sac.name": value}`: left out of a key while they
 have the value that means the old behaviour, so that older results stay valid."""
 
+SAMPLE_TRANSITIONS = 2_560
+"""Transitions that a later phase keeps of its buffer, and that Fisher information and importance are a mean over: 10
+batches of 256 (Continual World)."""
 
 EvaluationMode = Literal["rollouts", "stochastic", "deterministic"]
 Goals = Literal["train", "heldout", "both"]
@@ -40,19 +42,6 @@ class EvaluationSpec(Settings):
     goals: Literal["train", "heldout"] = "train"
     env_steps: int | None = None
     """In place of `episodes`: whole games until at least so many env steps."""
-
-    @classmethod
-    def of(
-        cls, benchmark: Benchmark, task: str, mode: EvaluationMode, goals: Goals, episodes: int, env_steps: int | None
-    ) -> "EvaluationSpec":
-        """What a sweep's `evaluation` asks for; `both` judges by training's goals, and scoring steps are always theirs.
-
-        Without chance in the policy an episode is its variation's, so that each is played once.
-        """
-        if mode == "deterministic":
-            episodes, env_steps = min(episodes, benchmark.variations), None
-        own: Literal["train", "heldout"] = "heldout" if goals == "heldout" and mode != "rollouts" else "train"
-        return cls(task=task, episodes=episodes, mode=mode, goals=own, env_steps=env_steps)
 
     @property
     def id(self) -> str:
@@ -151,6 +140,64 @@ class PlannedPhase:
     label: str = ""
     """For people: `metaworld drawer-open > drawer-close, nbsp, seed 0`."""
 
+    @property
+    def own_evaluation(self) -> EvaluationSpec | None:
+        """Of its own task, acting as in training; of a first phase, the one that keeps its steps."""
+        wanted = (one for one in self.evaluations.values() if one.task == self.spec.task)
+        return next((one for one in wanted if one.mode != "deterministic"), None)
+
+
+@dataclass(frozen=True)
+class FinalEvaluations:
+    """How the agents of a trial are judged in the end: the one place that says which record holds which number."""
+
+    episodes: int
+    """Of each evaluation; of the deterministic ones at most."""
+    env_steps: int | None
+    """Of each evaluation, in place of `episodes`."""
+    goals: Goals
+    """`both` judges by training's goals, with the others beside them."""
+    variations: int
+    """Of each task. Without chance in the policy an episode is its variation's, so that each is played once."""
+
+    def evaluation(
+        self, task: str, phase: int, *, deterministic: bool = False, goals: Goals | None = None
+    ) -> EvaluationSpec:
+        """The final evaluation of `task` after phase `phase` (0 for the first) that its numbers come from.
+
+        After a first phase, training's goals are judged by the evaluation that keeps its steps for scoring.
+
+        Args:
+            task: A task learnt by then.
+            phase: Which agent of the trial.
+            deterministic: The most likely actions, in place of drawn ones.
+            goals: None: those that the sweep judges by.
+        """
+        heldout = (goals or self.goals) == "heldout"
+        if phase == 0 and not heldout and not deterministic:
+            return self.rollouts(task)
+        return EvaluationSpec(
+            task=task,
+            episodes=min(self.episodes, self.variations) if deterministic else self.episodes,
+            mode="deterministic" if deterministic else "stochastic",
+            goals="heldout" if heldout else "train",
+            env_steps=None if deterministic else self.env_steps,
+        )
+
+    def rollouts(self, task: str) -> EvaluationSpec:
+        """The evaluation of `task` that keeps its steps, for scoring neurons: always on training's goals."""
+        return EvaluationSpec(task=task, episodes=self.episodes, mode="rollouts", env_steps=self.env_steps)
+
+    def after(self, tasks: Sequence[str], *, deterministic: bool = True) -> Iterator[EvaluationSpec]:
+        """All evaluations of an agent that has learnt `tasks`; `deterministic`: those without chance too."""
+        phase = len(tasks) - 1
+        for task in dict.fromkeys(tasks):
+            yield self.evaluation(task, phase)
+            if deterministic:
+                yield self.evaluation(task, phase, deterministic=True)
+        for task in dict.fromkeys((tasks[0], tasks[-1])) if self.goals == "both" else ():
+            yield self.evaluation(task, phase, goals="heldout")
+
 
 @dataclass(frozen=True)
 class Trial:
@@ -164,22 +211,8 @@ class Trial:
     """As it stands in the sweep; None for methods that select none."""
     phases: tuple[str, ...]
     """Keys, one per task."""
-    episodes: int
-    """Of each final evaluation; of the deterministic ones at most, see `EvaluationSpec.of`."""
-    goals: Goals
-    env_steps: int | None = None
-    """Of each final evaluation, in place of `episodes`."""
-
-    def record(self, task: str, mode: EvaluationMode, goals: Goals | None = None) -> EvaluationSpec:
-        """The final evaluation of `task` that its numbers come from; the one that keeps its steps is of training.
-
-        Args:
-            task: Of its tasks.
-            mode: How the policy acts.
-            goals: None: those that the sweep judges by.
-        """
-        benchmark = get_benchmark(self.benchmark)
-        return EvaluationSpec.of(benchmark, task, mode, goals or self.goals, self.episodes, self.env_steps)
+    finals: FinalEvaluations
+    """How its agents are judged."""
 
     @property
     def name(self) -> str:
@@ -191,7 +224,7 @@ class Trial:
     def label(self) -> str:
         """For people."""
         neurons = "" if self.skill_neurons is None else f" {self.skill_neurons}"
-        return f"{_arrows(self.tasks)}, {self.method}{neurons}, seed {self.seed}"
+        return f"{arrows(self.tasks)}, {self.method}{neurons}, seed {self.seed}"
 
 
 @dataclass(frozen=True)
@@ -203,29 +236,11 @@ class Plan:
     phases: Mapping[str, PlannedPhase]
     trials: tuple[Trial, ...]
 
-    def dependants(self) -> dict[str, list[str]]:
-        """The phases that need each phase directly."""
-        found: dict[str, list[str]] = {key: [] for key in self.phases}
-        for key, phase in self.phases.items():
-            for need in phase.spec.needs:
-                found[need].append(key)
-        return found
-
-    def check_benchmarks(self, keys: Collection[str]) -> None:
-        """Every task of some phases can be played here, and gives what it is judged by.
-
-        Raises:
-            ConfigError: it cannot, or does not.
-        """
-        specs = [self.phases[key].spec for key in keys]
-        for benchmark, task in dict.fromkeys((one.benchmark, task) for one in specs for task in one.tasks):
-            get_benchmark(benchmark).check(task)
-
     def env_steps(self, keys: Sequence[str] | None = None) -> int:
         """The most env steps that learning the given phases (default: all) can take."""
         return sum(self.phases[key].spec.learning.env_steps for key in (self.phases if keys is None else keys))
 
 
-def _arrows(tasks: Sequence[str]) -> str:
+def arrows(tasks: Sequence[str]) -> str:
     """`a > b > c`; of more than three tasks the ends, and how many they are: `a > ... > b (4 tasks)`."""
     return " > ".join(tasks) if len(tasks) <= 3 else f"{tasks[0]} > ... > {tasks[-1]} ({len(tasks)} tasks)"

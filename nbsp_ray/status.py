@@ -27,16 +27,8 @@ DEAD_SECONDS = 15.0
 
 
 def is_complete(phase: PlannedPhase, store: Store) -> bool:
-    """Whether the phase has learnt to its end, and all that the plan wants of it is stored.
-
-    An imported phase is as complete as it will ever be: its agent, who could be evaluated further, is elsewhere.
-    """
-    folder = store.phase(phase.key)
-    if folder.imported():
-        return True
-    if phase.keep_buffer and not folder.has_replay():
-        return False
-    return folder.done() and all(folder.has_evaluation(record) for record in phase.evaluations)
+    """Whether the phase has learnt to its end, and all that the plan wants of it is stored."""
+    return store.phase(phase.key).is_complete(phase.evaluations, with_buffer=phase.keep_buffer)
 
 
 @dataclass(frozen=True)
@@ -227,11 +219,9 @@ def _with_failures(status: PhaseStatus, folder: PhaseFolder, progress: dict[str,
 
 def _own_success(phase: PlannedPhase, folder: PhaseFolder) -> float | None:
     """Success rate of the final evaluation of the phase's own task, as its policy acts in training."""
-    for record in phase.evaluations.values():
-        if record.task == phase.spec.task and record.mode != "deterministic":
-            found = folder.evaluation(record.id)
-            return found["success_rate"] if found else None
-    return None
+    record = phase.own_evaluation
+    found = folder.evaluation(record.id) if record else None
+    return found["success_rate"] if found else None
 
 
 def _alive(pid: Any) -> bool:

@@ -13,7 +13,7 @@ class StopRequest:
     A handler may not print, so the wish is told to `say` by `heard`, which the main loop calls.
     """
 
-    def __init__(self, say: Callable[[str], None]) -> None:
+    def __init__(self, say: Callable[[str], None] = lambda text: None) -> None:
         self.asked = False
         self.say = say
         self._told = False

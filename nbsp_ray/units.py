@@ -21,6 +21,11 @@ def duration(seconds: float) -> str:
     return f"{seconds / 3_600:.1f} h" if seconds < 48 * 3_600 else f"{seconds / 86_400:.1f} days"
 
 
+def gb(count: float) -> str:
+    """Bytes as `1.4 GB` (10^9 bytes)."""
+    return f"{count / 1e9:.1f} GB"
+
+
 def clock(when: float, *, now: float) -> str:
     """`14:20`, or `Mon 14:20` if it is not within the next 20 hours."""
     return time.strftime("%H:%M" if when - now < 20 * 3_600 else "%a %H:%M", time.localtime(when))

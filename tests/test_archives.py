@@ -24,7 +24,7 @@ import analysis
 from nbsp_ray.archives import FORMAT, Imported, import_archive, open_archive, pack
 from nbsp_ray.errors import ArchiveError, NbspError, StoreError
 from nbsp_ray.local import run_trial
-from nbsp_ray.replicates import on_replicates
+from nbsp_ray.plan.replicates import on_replicates
 from nbsp_ray.specs import Plan, key_of
 from nbsp_ray.status import is_complete, sweep_status
 from nbsp_ray.store import Store

@@ -27,7 +27,11 @@ PUBLIC = {
     "nbsp_ray.learning.sac": "UpdateRule",
     "nbsp_ray.learning.run": "PhaseRun Progress",
     "nbsp_ray.learning.opening": "OpenPhase open_phase",
-    "nbsp_ray.local": "run_trial",
+    "nbsp_ray.learning.past": "load_agent",
+    "nbsp_ray.local": "open_phase run_trial",
+    "nbsp_ray.sweepfile": "LoadedSweep load_sweep",
+    "nbsp_ray.plan.search": "resolve_searches",
+    "analysis": "Results load load_results",
 }
 
 

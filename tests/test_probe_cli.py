@@ -22,8 +22,8 @@ from nbsp_ray.plan.build import make_plan
 from nbsp_ray.probe.request import Answer, Cell, NetworkScores, Probed, Request, find_targets
 from nbsp_ray.store import Store
 from nbsp_ray.sweepfile import load_sweep
-from nbsp_ray.verbs import listing
 from nbsp_ray.verbs import main as cli
+from nbsp_ray.verbs import probe as verb
 
 Run = Callable[..., tuple[int, str, str]]
 QUICK = ("--counts", "0,2,0.5", "--episodes", "4", "--draws", "2")
@@ -191,12 +191,12 @@ def test_bad_usage_is_answered_without_torch(sweep: Path) -> None:
 
 
 def test_ctrl_c_says_what_is_kept(nbsp_ray: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    def stop(self: listing.ProbeProgress, done: int, total: int, what: str) -> None:
+    def stop(self: verb.ProbeProgress, done: int, total: int, what: str) -> None:
         self.done, self.total = done, total
         if done == 5:
             raise KeyboardInterrupt
 
-    monkeypatch.setattr(listing.ProbeProgress, "__call__", stop)
+    monkeypatch.setattr(verb.ProbeProgress, "__call__", stop)
     code, out, err = nbsp_ray("probe", "little.yaml", *QUICK)
     assert code == 3
     assert "Stopped after 5 of 42 measurements; all are kept, the same command goes on" in err
@@ -208,8 +208,8 @@ def test_progress_is_a_bar_on_a_terminal_and_now_and_then_a_line(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, *, terminal: bool
 ) -> None:
     real = Console
-    monkeypatch.setattr(listing, "Console", lambda **kwargs: real(**kwargs, force_terminal=terminal, width=100))
-    with listing.ProbeProgress(seconds=0) as progress:
+    monkeypatch.setattr(verb, "Console", lambda **kwargs: real(**kwargs, force_terminal=terminal, width=100))
+    with verb.ProbeProgress(seconds=0) as progress:
         progress(3, 9, "reach, seed 0: 5 neurons of actor silenced")
     assert (progress.done, progress.total) == (3, 9)
     printed = capsys.readouterr()

@@ -104,7 +104,7 @@ def test_nothing_is_there_before(folder: PhaseFolder, store: Store) -> None:
     assert folder.spec() is folder.progress() is folder.evaluation("x") is folder.rollouts("x") is None
     assert folder.prepared() == {}
     assert folder.curve() == folder.failures() == list(folder.checkpoints()) == []
-    assert store.phases() == store.sweeps() == []
+    assert store.phases() == []
     assert store.speeds() == {}
     assert store.read_sweep("x") is None
     folder.clean()
@@ -316,8 +316,6 @@ def test_a_root_may_be_given_from_home(monkeypatch: pytest.MonkeyPatch, tmp_path
 
 def test_sweeps_and_speeds(store: Store) -> None:
     store.write_sweep("paper", {"title": "x"})
-    store.write_sweep("a", {})
-    assert store.sweeps() == ["a", "paper"]
     assert store.read_sweep("paper") == {"title": "x"}
     store.write_speed("toy", 10.0)
     store.write_speed("metaworld", 99.5)

@@ -369,6 +369,44 @@ def test_a_section_may_be_set_beside_what_is_varied_in_it(write: Write) -> None:
     assert [(one.sac.tau, one.sac.gamma) for one in load_sweep("x").sweeps] == [(0.1, 0.5), (0.2, 0.5)]
 
 
+def test_commas_on_the_command_line_vary_a_setting(write: Write) -> None:
+    write("x", MINIMAL + "sac: {gamma: 0.5}\n")
+    loaded = load_sweep("x", ["sac.gamma=0.95, 0.99", "first.stop=fixed,stable", "sac.hidden=64,32", "seeds=3,4"])
+    assert [(one.sac.gamma, one.first.stop) for one in loaded.sweeps] == [
+        (0.95, "fixed"), (0.95, "stable"), (0.99, "fixed"), (0.99, "stable"),
+    ]  # fmt: skip
+    assert {(one.sac.hidden, one.seeds) for one in loaded.sweeps} == {((64, 32), (3, 4))}
+    assert len(loaded.plan(None).trials) == 4 * 2
+
+
+def test_commas_replace_and_join_the_variations_of_a_file(write: Write) -> None:
+    write("x", MINIMAL + "vary: {sac.gamma: [0.1, 0.2, 0.3], sac.tau: [0.5]}\n")
+    assert [(one.sac.gamma, one.sac.tau) for one in load_sweep("x", ["sac.gamma=0.8,0.9"]).sweeps] == [
+        (0.8, 0.5), (0.9, 0.5),
+    ]  # fmt: skip
+    write("all", "include: x\n")
+    assert [one.sac.gamma for one in load_sweep("all", ["sac.gamma=0.8,0.9"]).sweeps] == [0.8, 0.9]
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("sac.gamma=0.9,2", "command line: sac.gamma is 2; it takes a number from 0 to 1"),
+        ("sac.gamma=0.9,0.9", "command line: vary lists sac.gamma: 0.9 twice"),
+        ("sac.gamma=0.9,", "command line: sac.gamma is null; it takes a number from 0 to 1"),
+        (
+            "sac.gamma=[0.9, 0.8]",
+            "command line: sac.gamma is [0.9, 0.8]; it takes a number from 0 to 1; to try several, "
+            "`vary: {sac.gamma: [0.9, 0.8]}` in a file, or sac.gamma=A,B on the command line",
+        ),
+        ("vary={}", "command line: vary stands in sweep files only; here commas vary a setting: sac.gamma=0.95,0.99"),
+    ],
+)
+def test_what_commas_cannot_vary_is_said(override: str, message: str, write: Write) -> None:
+    write("x", MINIMAL)
+    assert problems("x", override) == [message]
+
+
 def test_an_empty_vary_varies_nothing(write: Write) -> None:
     write("x", MINIMAL + "vary:\n#  sac.tau: [0.1]\n")
     assert len(load_sweep("x").sweeps) == 1
@@ -558,8 +596,11 @@ def test_include_takes_names(value: str, words: str, composed: Write) -> None:
 
 def test_include_is_no_override(composed: Write) -> None:
     assert problems("both", "include=one", "vary={sac.tau: [0.1]}") == [
-        f"command line: {key} stands in sweep files only; here a setting has one value: KEY=VALUE"
-        for key in ("include", "vary")
+        f"command line: {key} stands in sweep files only; {how}"
+        for key, how in (
+            ("include", "here a setting has one value: KEY=VALUE"),
+            ("vary", "here commas vary a setting: sac.gamma=0.95,0.99"),
+        )
     ]
 
 

@@ -13,7 +13,6 @@ from nbsp_ray.benchmarks import get_benchmark
 from nbsp_ray.config.json_schema import json_schema
 from nbsp_ray.config.schema import Evaluation, Sweep
 from nbsp_ray.methods import get_method, methods
-from nbsp_ray.plan.build import make_plan
 from nbsp_ray.specs import Plan
 from nbsp_ray.sweepfile import load_sweep, own_settings
 
@@ -25,7 +24,7 @@ PAPER = ("preliminary", "metaworld_main", "metaworld_components", "metaworld_mod
 
 def plan_of(name: str) -> Plan:
     loaded = load_sweep(str(FOLDER / f"{name}.yaml"))
-    return make_plan(loaded.name, loaded.sweeps)
+    return loaded.plan(None, whole_budget=True)
 
 
 def phases(plan: Plan) -> tuple[int, int]:

@@ -23,8 +23,8 @@ from nbsp_ray.benchmarks import get_benchmark
 from nbsp_ray.config.schema import Learning, Sweep
 from nbsp_ray.methods import get_method
 from nbsp_ray.plan.build import make_plan
+from nbsp_ray.plan.replicates import on_replicates
 from nbsp_ray.probe.request import Answer, NetworkScores, Request, Target, cells, find_targets, is_ready, scores_record
-from nbsp_ray.replicates import on_replicates
 from nbsp_ray.specs import PhaseSpec, Plan, Trial, canonical
 from nbsp_ray.store import Store
 
@@ -95,7 +95,7 @@ def _more(trial: Trial, plan: Plan) -> dict[str, object]:
             {
                 "sac": first.sac.model_dump(mode="json"),
                 "learning": [spec.learning.model_dump(mode="json") for spec in specs],
-                "evaluation": [trial.goals, trial.episodes, trial.env_steps],
+                "evaluation": [trial.finals.goals, trial.finals.episodes, trial.finals.env_steps],
             }
         ).decode(),
         "setting_words": ", then ".join(budgets),
@@ -125,7 +125,7 @@ def _scale(benchmark: str, tasks: tuple[str, ...], specs: Sequence[PhaseSpec], t
         yield "another learner than the paper's"
     if trial is not None:
         wanted_size = (paper.evaluation.env_steps or 0, paper.evaluation.episodes)
-        if (trial.env_steps or 0, trial.episodes) < wanted_size or trial.goals == "heldout":
+        if (trial.finals.env_steps or 0, trial.finals.episodes) < wanted_size or trial.finals.goals == "heldout":
             yield "other final evaluations than the paper's"
 
 

@@ -6,7 +6,7 @@ of at least two; the columns speak of its first and its last task.
 
 import json
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -18,14 +18,15 @@ from analysis.frames.trials import Row, trial_row
 from analysis.words import Words, words_of
 from nbsp_ray.benchmarks import get_benchmark
 from nbsp_ray.plan.counts import resolve_counts
-from nbsp_ray.replicates import rests_on
+from nbsp_ray.plan.replicates import rests_on
 from nbsp_ray.specs import Plan, Trial
 from nbsp_ray.store import Store
+from nbsp_ray.sweepfile import load_sweep
 
 ORDINALS = ("first", "second")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Results:
     """All there is of a plan's trials; the columns are described in `analysis.frames.columns`."""
 
@@ -38,6 +39,11 @@ class Results:
     """One row per trial (`FINALS`, `neuron_columns`), in the order of the plan."""
     phases: pd.DataFrame
     """One row per phase (`PHASES`)."""
+
+    def __repr__(self) -> str:
+        done = int((self.finals["status"] == "done").sum())
+        size = f"{len(self.curves):,} rows of curves, {len(self.phases)} phases"
+        return f"<Results of {self.plan.name} in {self.root}: {done} of {len(self.finals)} trials done, {size}>"
 
     @property
     def measure(self) -> str:
@@ -105,6 +111,21 @@ def load(store_root: str | Path, plan: Plan) -> Results:
     )
 
 
+def load_results(root: str | Path, sweep: str, *overrides: str) -> Results:
+    """What the results root has of a sweep: `load_results("results", "preliminary", "seeds=0-1").finals`.
+
+    Args:
+        root: The results root.
+        sweep: A file of `tune_configs` by its name, or a path to one.
+        overrides: `KEY=VALUE`s, as on the command line.
+
+    Raises:
+        ConfigError: a line for each problem of the file and the overrides.
+        StoreError: the root is of another format, or a file in it is damaged.
+    """
+    return load(root, load_sweep(sweep, overrides).plan(Store(root)))
+
+
 # Which trial it is
 
 
@@ -129,8 +150,7 @@ def _identity(trial: Trial, plan: Plan) -> Row:
 def _settings(trial: Trial, plan: Plan) -> dict[str, str]:
     """What changes the trial's numbers, but for what is in its identity: dotted name -> JSON."""
     specs = [plan.phases[key].spec for key in trial.phases]
-    evaluation = {"episodes": trial.episodes, "env_steps": trial.env_steps, "goals": trial.goals}
-    nested: Row = {"sac": specs[0].sac.model_dump(), "evaluation": evaluation}
+    nested: Row = {"sac": specs[0].sac.model_dump(), "evaluation": asdict(trial.finals)}
     for index, spec in enumerate(specs):
         nested[ORDINALS[index] if index < len(ORDINALS) else f"phase_{index + 1}"] = spec.learning.model_dump()
     for ingredient in specs[-1].ingredients:

@@ -58,8 +58,8 @@ class PhaseData:
         return self.folder.result() or {}
 
     def status(self, records: Iterable[EvaluationSpec]) -> Status:
-        """`done` if it has learnt to its end and the final evaluations `records` are there."""
-        if self.result and all(self.folder.has_evaluation(record.id) for record in records):
+        """`done` if it has learnt to its end and the final evaluations `records` are there: all its numbers."""
+        if self.folder.is_complete((record.id for record in records), with_buffer=False):
             return "done"
         if self.folder.failures():
             return "failed"

@@ -5,6 +5,7 @@ Whatever is not done yet is missing, never an error.
 
 import hashlib
 from collections.abc import Mapping
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
@@ -16,7 +17,7 @@ from nbsp_ray.benchmarks import get_benchmark
 from nbsp_ray.layout import NETWORKS
 from nbsp_ray.methods import get_method
 from nbsp_ray.plan.counts import resolve_counts
-from nbsp_ray.specs import EvaluationMode, EvaluationSpec, PhaseSpec, Trial, canonical
+from nbsp_ray.specs import EvaluationSpec, PhaseSpec, Trial, canonical
 
 Row = dict[str, Any]
 NEURON_REPORT = (
@@ -41,7 +42,7 @@ def trial_row(trial: Trial, phases: list[PhaseData], data: Mapping[str, PhaseDat
         "key_first": trial.phases[0],
         "key_second": trial.phases[-1],
         "comparable": _comparable(trial, specs),
-        "goals": trial.goals,
+        "goals": trial.finals.goals,
     }
     row |= _final_rates(trial, first, last)
     row |= _last_curve(trial.tasks[0], last, scratch_phase(last.planned.spec, data))
@@ -59,29 +60,25 @@ def trial_row(trial: Trial, phases: list[PhaseData], data: Mapping[str, PhaseDat
 
 def _records(trial: Trial, phase: PhaseData) -> list[EvaluationSpec]:
     """The final evaluations of the phase that this trial's columns are filled from."""
-    wanted = phase.planned.evaluations.values()
-    own = [record for record in wanted if record == trial.record(record.task, record.mode)]
-    both = [record for record in wanted if record == trial.record(record.task, "stochastic", "heldout")]
-    return own + both if trial.goals == "both" else own
+    learnt = trial.tasks[: phase.planned.spec.index + 1]
+    return [record for record in trial.finals.after(learnt) if record.id in phase.planned.evaluations]
 
 
 def _final_rates(trial: Trial, first: PhaseData, last: PhaseData) -> Row:
-    # The stochastic evaluation of a first phase on training goals is the one that keeps its steps.
-    of_first: EvaluationMode = "stochastic" if trial.goals == "heldout" else "rollouts"
     row: Row = {}
-    places: tuple[tuple[str, PhaseData, str, EvaluationMode], ...] = (
-        ("individual", first, trial.tasks[0], of_first),
-        ("sequential", last, trial.tasks[0], "stochastic"),
-        ("second", last, trial.tasks[-1], "stochastic"),
+    places = (
+        ("individual", first, trial.tasks[0]),
+        ("sequential", last, trial.tasks[0]),
+        ("second", last, trial.tasks[-1]),
     )
-    for name, phase, task, stochastic in places:
-        modes: tuple[tuple[str, EvaluationMode], ...] = (("", stochastic), ("_deterministic", "deterministic"))
-        for suffix, mode in modes:
-            found = phase.final(trial.record(task, mode))
+    for name, phase, task in places:
+        number = phase.planned.spec.index
+        for suffix, deterministic in (("", False), ("_deterministic", True)):
+            found = phase.final(trial.finals.evaluation(task, number, deterministic=deterministic))
             row |= {name + suffix: found.performance, f"{name}{suffix}_n": found.episodes}
             row[f"{name}{suffix}_return"] = found.env_return
-        if trial.goals == "both":
-            found = phase.final(trial.record(task, "stochastic", "heldout"))
+        if trial.finals.goals == "both":
+            found = phase.final(trial.finals.evaluation(task, number, goals="heldout"))
             row |= {f"{name}_heldout": found.performance, f"{name}_heldout_n": found.episodes}
     row["forgetting"] = metrics.forgetting(row["individual"], row["sequential"])
     # A score has no threshold that would mean "learnt".
@@ -170,6 +167,6 @@ def _comparable(trial: Trial, specs: list[PhaseSpec]) -> str:
             [spec.sac.model_dump(mode="json"), spec.learning.model_dump(mode="json"), spec.has("reset_log_alpha")]
             for spec in specs[1:]
         ],
-        "evaluation": [trial.episodes, trial.env_steps, trial.goals],
+        "evaluation": asdict(trial.finals),
     }
     return hashlib.sha256(canonical(shared)).hexdigest()[:20]

@@ -8,12 +8,12 @@ from analysis import metrics
 from analysis.blocks import Block, Bullets, Heading, Paragraph, Picture, TextTable, join
 from analysis.frames.load import Results
 from analysis.frames.phases import STATUSES
-from analysis.tables.cells import number
 from analysis.tables.notes import score_notes, what_ran
 from analysis.tables.table import Shown
 from nbsp_ray.config.schema import Learning
 from nbsp_ray.specs import ALGORITHM_VERSION
 from nbsp_ray.store import Store
+from nbsp_ray.units import duration
 
 FIGURES_FIRST = ("results", "returns", "individual_sequential", "seeds")
 """The figures come after these tables: what they draw, in numbers. Names of tables of scores begin so too."""
@@ -134,16 +134,16 @@ def _learning(results: Results) -> list[Learning]:
 
 
 def _sizes(results: Results) -> str:
-    trials = results.plan.trials
-    until = join(f"whole episodes until {trial.env_steps:,} env steps" for trial in trials if trial.env_steps)
-    episodes = join(trial.episodes for trial in trials if not trial.env_steps)
+    finals = [trial.finals for trial in results.plan.trials]
+    until = join(f"whole episodes until {one.env_steps:,} env steps" for one in finals if one.env_steps)
+    episodes = join(one.episodes for one in finals if not one.env_steps)
     return " or ".join(part for part in (until, f"{episodes} episodes" if episodes else "") if part)
 
 
 def _goals(results: Results) -> str:
     goals = {"train": "the goals of training", "heldout": "goals other than those of training"}
     goals["both"] = "the goals of training, beside them on others"
-    return join(goals[trial.goals] for trial in results.plan.trials)
+    return join(goals[trial.finals.goals] for trial in results.plan.trials)
 
 
 def _stop_rule(learning: Learning) -> str:
@@ -158,7 +158,7 @@ def _cost(results: Results) -> Iterator[Block]:
     env_steps, seconds = int(done["env_steps"].sum()), float(done["seconds"].sum())
     lines = [
         f"{len(done)} of {len(results.phases)} phases have learnt to their end, each counted once however many trials "
-        f"share it: {env_steps:,} env steps in {_duration(seconds)} of learning (wall time, summed over phases, final "
+        f"share it: {env_steps:,} env steps in {duration(seconds)} of learning (wall time, summed over phases, final "
         "evaluations not included)."
     ]
     for column, what in (("device", "Device"), ("host", "Machine"), ("git_commit", "Commit"), ("versions", "Versions")):
@@ -168,7 +168,3 @@ def _cost(results: Results) -> Iterator[Block]:
         lines.append("The phases were made with different versions: `data/phases.csv` says which with which.")
     yield Heading("Cost and versions")
     yield Bullets(lines)
-
-
-def _duration(seconds: float) -> str:
-    return f"{number(seconds, digits=0)} s" if seconds < 600 else f"{number(seconds / 3600)} h"

@@ -41,7 +41,7 @@ def settings_table(results: Results) -> pd.DataFrame:
 def _value(trial: Trial, setting: str) -> Any:
     """`evaluation.env_steps`, or `episodes` where they count."""
     name = setting.partition(".")[2]
-    return getattr(trial, name) if name == "env_steps" or trial.env_steps is None else None
+    return getattr(trial.finals, name) if name == "env_steps" or trial.finals.env_steps is None else None
 
 
 def _setting(spec: PhaseSpec, setting: str) -> Any:

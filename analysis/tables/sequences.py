@@ -78,38 +78,13 @@ def _success(trial: Trial, phases: list[PhaseData]) -> metrics.Floats:
     for number, phase in enumerate(phases):
         for column, task in enumerate(distinct):
             if task in trial.tasks[: number + 1]:
-                kept = number == 0 and trial.goals != "heldout"
-                found[number, column] = phase.final(
-                    trial.record(task, "rollouts" if kept else "stochastic")
-                ).performance
+                found[number, column] = phase.final(trial.finals.evaluation(task, number)).performance
     return found
 
 
 def _transfer(phase: PhaseData, data: dict[str, PhaseData]) -> float:
     scratch = scratch_phase(phase.planned.spec, data)
     return metrics.forward_transfer(phase.auc, scratch.auc) if scratch and not phase.is_scored else np.nan
-
-
-def matrix_frame(results: Results) -> pd.DataFrame:
-    """One row per trial, phase and task learnt by then: `after_phase` 1, ..., `learnt`, `task`, `success`."""
-    rows: list[Row] = []
-    for sequence in sequences(results):
-        trial, distinct = sequence.trial, list(dict.fromkeys(sequence.trial.tasks))
-        for (number, column), success in np.ndenumerate(sequence.success):
-            if distinct[column] in trial.tasks[: number + 1]:
-                rows.append(
-                    {
-                        "pair": " > ".join(trial.tasks),
-                        "method": trial.method,
-                        "skill_neurons": None if trial.skill_neurons is None else str(trial.skill_neurons),
-                        "seed": trial.seed,
-                        "after_phase": number + 1,
-                        "learnt": trial.tasks[number],
-                        "task": distinct[column],
-                        "success": success,
-                    }
-                )
-    return pd.DataFrame(rows)
 
 
 def sequences_table(results: Results) -> pd.DataFrame:

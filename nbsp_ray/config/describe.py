@@ -25,8 +25,10 @@ FILE_KEYS: Mapping[str, str] = {
         "`first`, all others with `second`."
     ),
     "vary": (
-        "Settings with a list of values each, `{method.ewc_coef: [1, 10, 100]}`: one sweep for every combination. In "
-        "files only; what sets one of them from above, another file or the command line, replaces its variation."
+        "Settings with a list of values each, `{method.ewc_coef: [1, 10, 100]}`: one sweep for every combination. On "
+        "the command line commas do it, `sac.gamma=0.95,0.99` (of a setting that is a list itself, such as sac.hidden, "
+        "they make the list). What sets a varied setting from above, another file or the command line, replaces its "
+        "variation."
     ),
     "include": "Names of other sweeps, which this one is made of; settings beside it apply to each of them.",
 }

@@ -5,7 +5,7 @@ from weakref import WeakValueDictionary
 
 import torch
 
-from nbsp_ray.benchmarks import Spaces
+from nbsp_ray.benchmarks import Spaces, get_benchmark
 from nbsp_ray.errors import PhaseError
 from nbsp_ray.learning.agent import Agent
 from nbsp_ray.learning.final import read_rollouts
@@ -16,6 +16,34 @@ from nbsp_ray.specs import PhaseSpec
 from nbsp_ray.store import Store
 
 T = TypeVar("T")
+
+
+def load_agent(store: Store, key: str, device: torch.device | None = None) -> Agent:
+    """The agent that a phase ended with, optimizers and all; `agent.policy()(observation, None)` acts.
+
+    Args:
+        store: Where the phase is.
+        key: Of the phase, or as many of its digits as no other key begins with.
+        device: None: the CPU.
+
+    Raises:
+        StoreError: there is no such phase.
+        PhaseError: it has not learnt to its end, or its agent was removed.
+    """
+    folder = store.phase(store.find(key))
+    data, weights = folder.spec(), folder.agent()
+    if data is None or not folder.done():
+        raise PhaseError(f"the phase {folder.key} is not done, so it has no agent yet; `nbsp-ray run` goes on")
+    if weights is None:
+        raise PhaseError(
+            f"the agent of phase {folder.key} is missing from {folder.path}; remove that folder and run the sweep "
+            "again: it trains what is missing"
+        )
+    spec = PhaseSpec.model_validate(data)
+    spaces = get_benchmark(spec.benchmark).task_spaces(spec.task)
+    agent = Agent(spec.sac, spaces, device or torch.device("cpu"), generator(spec.seed, 0, Stream.NETWORKS))
+    agent.restore(weights)
+    return agent
 
 
 class PastReader:
@@ -36,12 +64,6 @@ class PastReader:
         if spec.previous is not None:
             weights = self._needed(spec.previous, "agent", self._store.phase(spec.previous).agent())
             agent.restore(weights, weights_only=True)
-        return agent
-
-    def trained_agent(self, key: str) -> Agent:
-        """As a phase with the same networks left it, optimizers and all."""
-        agent = self._new_agent()
-        agent.restore(self._needed(key, "agent", self._store.phase(key).agent()))
         return agent
 
     def _new_agent(self) -> Agent:
@@ -79,7 +101,7 @@ class PastReader:
 
     def _auxiliary(self, key: str) -> Auxiliary:
         result = self._needed(key, "result", self._store.phase(key).result())
-        return Auxiliary(self.trained_agent(key), self._sample(key), result["env_steps"])
+        return Auxiliary(load_agent(self._store, key, self._device), self._sample(key), result["env_steps"])
 
     def _whole_buffer(self, key: str) -> AnyReplay:
         found = self._whole.get(key)

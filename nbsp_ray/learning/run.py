@@ -21,16 +21,14 @@ from nbsp_ray.learning.hooks import ActiveMethod, Ingredient
 from nbsp_ray.learning.machine import check_precision, find_device
 from nbsp_ray.learning.manifest import digest, evidence
 from nbsp_ray.learning.opening import METHOD, OpenPhase, open_phase
-from nbsp_ray.learning.past import PastReader
+from nbsp_ray.learning.past import PastReader, load_agent
 from nbsp_ray.learning.phase import learn
 from nbsp_ray.learning.seeding import Stream, generator
-from nbsp_ray.specs import EvaluationSpec, PhaseSpec
+from nbsp_ray.specs import SAMPLE_TRANSITIONS, EvaluationSpec, PhaseSpec
 from nbsp_ray.store import Store
 
 log = logging.getLogger(__name__)
 PROGRESS_SECONDS = 2.0
-SAMPLE_TRANSITIONS = 2_560
-"""Transitions that a later phase keeps of its buffer, for Fisher and importance (10 x 256)."""
 
 
 @dataclass(frozen=True)
@@ -172,7 +170,10 @@ class PhaseRun:
         self._progress = replace(self._progress, stage="evaluating")
         for record in self._evaluations:
             if not self.folder.has_evaluation(record.id):
-                agent, method = self._past.trained_agent(self.folder.key), ActiveMethod(tuple(self._ingredients))
+                agent, method = (
+                    load_agent(self.store, self.folder.key, self.device),
+                    ActiveMethod(tuple(self._ingredients)),
+                )
                 method.arrays = self.folder.prepared()
                 self._final = FinalEvaluation(self.folder, self._benchmark, self.spec, record, agent, method)
                 yield from self._final.play()
@@ -182,7 +183,7 @@ class PhaseRun:
 
     def _has_learnt(self) -> bool:
         """Whether there is nothing to learn: the result is there, and the whole buffer too if it is wanted."""
-        return self.folder.imported() or (self.folder.done() and (not self._keep_buffer or self.folder.has_replay()))
+        return self.folder.is_complete((), with_buffer=self._keep_buffer)
 
     def _learn(self, opened: OpenPhase) -> Iterator[None]:
         phase = opened.phase

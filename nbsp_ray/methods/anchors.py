@@ -12,6 +12,7 @@ from nbsp_ray.layout import Counts, Parts
 from nbsp_ray.learning.hooks import Arrays, Ingredient, Past, Prepared
 from nbsp_ray.methods import Look, Method, replay
 from nbsp_ray.methods.replay import PastReplay
+from nbsp_ray.specs import SAMPLE_TRANSITIONS
 
 if TYPE_CHECKING:
     import numpy as np
@@ -21,8 +22,6 @@ if TYPE_CHECKING:
     from nbsp_ray.learning.replay import AnyReplay
     from nbsp_ray.learning.sac import Penalty, UpdateRule
 
-TRANSITIONS = 2_560
-"""Transitions that the Fisher information is a mean over: 10 batches of 256 (Continual World)."""
 Ingredients = Callable[[Any, Counts], tuple[Ingredient, ...]]
 
 
@@ -54,7 +53,7 @@ class Anchor(Ingredient):
         """Anchor at the weights that the phase before left, weighed by what they mean for its transitions."""
         from nbsp_ray.learning.replay import replay_of
 
-        rows = past.replay.subset(TRANSITIONS, past.generator)
+        rows = past.replay.subset(SAMPLE_TRANSITIONS, past.generator)
         new = _anchor(past.agent, replay_of(past.replay.spaces, rows, past.replay.device), self.parts)
         return Prepared({name: _stacked(past.carried.get(name), array) for name, array in new.items()})
 

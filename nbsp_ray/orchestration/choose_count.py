@@ -13,8 +13,8 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from nbsp_ray.config.schema import Sweep
 from nbsp_ray.orchestration.launch import Outcome
 from nbsp_ray.plan.build import make_plan
-from nbsp_ray.plan.search import CountSearch, searches, tried_sweeps
-from nbsp_ray.replicates import on_replicates
+from nbsp_ray.plan.replicates import on_replicates
+from nbsp_ray.plan.search import CountSearch, resolve_searches, searches
 from nbsp_ray.specs import Plan
 from nbsp_ray.store import Store
 
@@ -37,7 +37,7 @@ def run_search(
         say: Told what is chosen, and why.
     """
     while True:
-        outcome = run(on_replicates(make_plan(name, tried_sweeps(sweeps, store)), store))
+        outcome = run(on_replicates(make_plan(name, resolve_searches(sweeps, store)), store))
         if outcome.left or not [search for search in searches(sweeps, store) if extend(search, say)]:
             return outcome
 

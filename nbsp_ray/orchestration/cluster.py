@@ -29,7 +29,7 @@ AUTH = ("RAY_AUTH_MODE", "RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH")
 
 
 @contextlib.contextmanager
-def _ray(address: str | None, cpus: int | None, stop: StopRequest) -> Iterator[None]:
+def connected_ray(address: str | None, cpus: int | None, stop: StopRequest) -> Iterator[None]:
     """A cluster to work on: the one this process has started already, the one at `address`, or a new one here."""
     if address is not None:
         if cpus is not None:
@@ -41,7 +41,7 @@ def _ray(address: str | None, cpus: int | None, stop: StopRequest) -> Iterator[N
         yield
         return
     stop.say(f"connecting to Ray at {address}" if address else "starting Ray here")
-    with _environment({"RAY_USAGE_STATS_ENABLED": "0"}), _folder() as folder:
+    with set_environment({"RAY_USAGE_STATS_ENABLED": "0"}), temporary_folder() as folder:
         common: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.CRITICAL}
         if address is None:
             _keep_out_others()
@@ -110,7 +110,8 @@ def _keep_out_others() -> None:
 
 
 @contextlib.contextmanager
-def _environment(wanted: Mapping[str, str]) -> Iterator[None]:
+def set_environment(wanted: Mapping[str, str]) -> Iterator[None]:
+    """These variables, until the end of the `with` block."""
     before = {name: os.environ.get(name) for name in wanted}
     os.environ.update(wanted)
     try:
@@ -124,7 +125,7 @@ def _environment(wanted: Mapping[str, str]) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _quiet() -> Iterator[None]:
+def quiet_ray() -> Iterator[None]:
     """Ray and Tune say nothing: what matters is in the store, and drawn from there."""
     logger = logging.getLogger("ray")
     before = logger.level
@@ -152,7 +153,7 @@ class _WithoutRay:
 
 
 @contextlib.contextmanager
-def _folder() -> Iterator[Path]:
+def temporary_folder() -> Iterator[Path]:
     """A temporary folder that only we may enter (Ray opens its part of it to all); short, for it holds sockets."""
     where = tempfile.gettempdir()
     folder = Path(tempfile.mkdtemp(prefix="nbsp-", dir=where if len(where) < 30 else "/tmp"))

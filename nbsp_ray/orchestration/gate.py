@@ -6,7 +6,6 @@ issued and nothing runs, every phase is done, failed or blocked: the gate ends f
 """
 
 import heapq
-from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping
 from enum import Enum
 
@@ -100,14 +99,6 @@ class Gate:
     def is_finished(self) -> bool:
         """Whether nothing will ever be handed out again and nothing is out."""
         return not self._running and (self._closed or not self._ready)
-
-    def keys(self, *states: State) -> list[str]:
-        """Keys in one of `states`, in plan order."""
-        return [key for key, state in self.states.items() if state in states]
-
-    def counts(self) -> Counter[State]:
-        """How many keys are in each state."""
-        return Counter(self.states.values())
 
     def _make_ready(self, key: str) -> None:
         self.states[key] = State.READY

@@ -12,8 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from nbsp_ray.orchestration import preflight
-from nbsp_ray.orchestration.cluster import _environment, _folder, _quiet, _ray
+from nbsp_ray.orchestration.cluster import connected_ray, quiet_ray, set_environment, temporary_folder
 from nbsp_ray.orchestration.gate import Gate, State
+from nbsp_ray.plan.build import check_benchmarks
 from nbsp_ray.specs import Plan
 from nbsp_ray.status import SweepStatus, is_complete
 from nbsp_ray.stopping import StopRequest
@@ -89,7 +90,7 @@ def run_plan(
         return Outcome(len(plan.phases), 0, 0, 0, interrupted=False)
     live = LiveStatus(plan, store, on_status=on_status)
     preflight.check_settings(plan, todo)
-    plan.check_benchmarks(todo)
+    check_benchmarks(plan, todo)
     preflight.check_disk(plan, todo, store, live.say)
     if address is None:
         here = cpus or os.cpu_count() or 1
@@ -99,9 +100,9 @@ def run_plan(
         if fits is not None:
             max_concurrent = min(fits, max_concurrent or fits)
     launch = _Launch(plan, store, todo, live, max_concurrent=max_concurrent, failure_retries=failure_retries)
-    with StopRequest(live.say) as stop, _quiet():
+    with StopRequest(live.say) as stop, quiet_ray():
         try:
-            with _ray(address, cpus, stop):
+            with connected_ray(address, cpus, stop):
                 launch.run(stop, local=address is None, autoscaling=autoscaling)
         except KeyboardInterrupt:
             live.say("stopped at once: all that was checkpointed is kept")
@@ -141,8 +142,8 @@ class _Launch:
         for key in self.todo:
             self.store.phase(key).forget_failures()
         pending = max(2 * slots, 200 if autoscaling else 0)
-        environment = {**TUNE_ENVIRONMENT, "TUNE_MAX_PENDING_TRIALS_PG": str(pending)}
-        with _environment(environment), _folder() as folder, self.live:
+        wanted = {**TUNE_ENVIRONMENT, "TUNE_MAX_PENDING_TRIALS_PG": str(pending)}
+        with set_environment(wanted), temporary_folder() as folder, self.live:
             try:
                 self._fit(stop, folder, autoscaling=autoscaling)
             except (RayError, TuneError) as error:

@@ -12,10 +12,11 @@ from dataclasses import dataclass
 
 from nbsp_ray.config.schema import Resources
 from nbsp_ray.errors import ClusterError, StoreError
-from nbsp_ray.plan.memory import available_bytes, fits_side_by_side, gb
+from nbsp_ray.plan.memory import available_bytes, fits_side_by_side
 from nbsp_ray.plan.price import price
 from nbsp_ray.specs import Plan
 from nbsp_ray.store import Store
+from nbsp_ray.units import gb
 
 CONNECT_SECONDS = 5.0
 EARLY_STOP_SHARE = 0.1

@@ -5,7 +5,7 @@ a fact and not a convention: a first phase serves every method, a sweep that ove
 and running again is running what is left. This module starts nothing and knows neither torch nor Ray.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 
 from nbsp_ray.benchmarks import Benchmark, get_benchmark
 from nbsp_ray.config.schema import SkillNeurons, Sweep
@@ -13,25 +13,35 @@ from nbsp_ray.errors import ConfigError
 from nbsp_ray.layout import NETWORKS, Counts
 from nbsp_ray.learning.hooks import Ingredient
 from nbsp_ray.methods import Method, get_method, ingredients_of
-from nbsp_ray.plan.counts import resolve_counts, spread
-from nbsp_ray.specs import EvaluationMode, EvaluationSpec, Goals, PhaseSpec, Plan, PlannedPhase, Trial, _arrows
+from nbsp_ray.plan.counts import resolve_counts
+from nbsp_ray.specs import FinalEvaluations, PhaseSpec, Plan, PlannedPhase, Trial, arrows
+
+
+def check_benchmarks(plan: Plan, keys: Collection[str]) -> None:
+    """Every task of some phases can be played here, and gives what it is judged by.
+
+    Raises:
+        ConfigError: it cannot, or does not.
+    """
+    specs = [plan.phases[key].spec for key in keys]
+    for benchmark, task in dict.fromkeys((one.benchmark, task) for one in specs for task in one.tasks):
+        get_benchmark(benchmark).check(task)
 
 
 def make_plan(name: str, sweeps: Sequence[Sweep]) -> Plan:
     """All trials of `sweeps` and their phases, each once.
 
-    A sweep that searches its number of skill neurons is planned as a grid of as many numbers as it may try: what it has
-    tried is in the store, and `nbsp_ray.searching` puts it in place of the search.
-
     Raises:
-        ConfigError: an unknown benchmark, task or method, a pair that one network cannot serve, too many neurons.
+        ConfigError: an unknown benchmark, task or method, a pair that one network cannot serve, too many neurons, a
+            search that `nbsp_ray.plan.search.resolve_searches` has not put numbers in place of.
     """
+    if any(sweep.search.trials for sweep in sweeps):
+        raise ConfigError(f"{name} searches its numbers of skill neurons: plan resolve_searches(sweeps, store)")
     phases: dict[str, PlannedPhase] = {}
     trials: dict[tuple[object, ...], Trial] = {}
     for sweep in sweeps:
         for trial in _Builder(sweep, phases).trials():
-            size = (trial.episodes, trial.env_steps)
-            trials.setdefault((trial.method, trial.phases, size, trial.goals), trial)
+            trials.setdefault((trial.method, trial.phases, trial.finals), trial)
     titles = {sweep.title for sweep in sweeps}
     return Plan(name, titles.pop() if len(titles) == 1 else "", phases, tuple(trials.values()))
 
@@ -56,9 +66,9 @@ class _Builder:
             )
         self.methods = [get_method(name) for name in sweep.methods]
         layers = self.benchmark.layers(sweep.sac)
-        # Of a search that has chosen nothing yet: as many numbers as it may try, which cost as much as any.
-        wanted = spread(sweep, sweep.search.trials) if sweep.search.trials else sweep.skill_neurons
-        self.counts = [(value, resolve_counts(value, layers)) for value in wanted]
+        self.counts = [(value, resolve_counts(value, layers)) for value in sweep.skill_neurons]
+        judged = sweep.evaluation
+        self.finals = FinalEvaluations(judged.episodes, judged.env_steps, judged.goals, self.benchmark.variations)
 
     def trials(self) -> Iterator[Trial]:
         for tasks in self.sweep.pairs:
@@ -73,9 +83,7 @@ class _Builder:
                             seed,
                             skill_neurons,
                             self._chain(tasks, method, counts, seed, skill_neurons),
-                            self.sweep.evaluation.episodes,
-                            self.sweep.evaluation.goals,
-                            self.sweep.evaluation.env_steps,
+                            self.finals,
                         )
 
     def _chain(
@@ -134,10 +142,10 @@ class _Builder:
             ingredients=tuple(ingredient.model_dump(mode="json") for ingredient in active),
             previous=before[-1] if before else None,
             auxiliary=auxiliary,
-            rollouts=self._evaluation(tasks[index - 1], "rollouts") if reads_rollouts else None,
+            rollouts=self.finals.rollouts(tasks[index - 1]) if reads_rollouts else None,
         )
         own = f" of {method}" if active else ""
-        what = f"{tasks[0]}, first phase{own}" if first else f"{_arrows(tasks[: index + 1])}, {method}"
+        what = f"{tasks[0]}, first phase{own}" if first else f"{arrows(tasks[: index + 1])}, {method}"
         key = spec.key()
         planned = PlannedPhase(key, spec, sweep.resources, label=f"{what}, seed {seed}")
         phase = self.phases.setdefault(key, planned)
@@ -147,23 +155,8 @@ class _Builder:
         if any(ingredient.needs_buffers for ingredient in active):
             for earlier in before:
                 self.phases[earlier].keep_buffer = True
-        for record in self._records(tasks[: index + 1]):
+        scored = [self.finals.rollouts(tasks[0])] if first else []
+        judged = self.finals.after(tasks[: index + 1], deterministic=sweep.evaluation.deterministic)
+        for record in (*scored, *judged):
             phase.evaluations.setdefault(record.id, record)
         return phase.key
-
-    def _records(self, tasks: tuple[str, ...]) -> Iterator[EvaluationSpec]:
-        """The final evaluations of the last of `tasks`: that of a first phase keeps its steps, for scoring."""
-        first, goals = len(tasks) == 1, self.sweep.evaluation.goals
-        if first:
-            yield self._evaluation(tasks[0], "rollouts")
-        for task in dict.fromkeys(tasks):
-            if not first or goals == "heldout":
-                yield self._evaluation(task, "stochastic")
-            if self.sweep.evaluation.deterministic:
-                yield self._evaluation(task, "deterministic")
-        for task in dict.fromkeys((tasks[0], tasks[-1])) if goals == "both" else ():
-            yield self._evaluation(task, "stochastic", "heldout")
-
-    def _evaluation(self, task: str, mode: EvaluationMode, goals: Goals | None = None) -> EvaluationSpec:
-        wanted = self.sweep.evaluation
-        return EvaluationSpec.of(self.benchmark, task, mode, goals or wanted.goals, wanted.episodes, wanted.env_steps)

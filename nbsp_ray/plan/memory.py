@@ -11,6 +11,7 @@ from pathlib import Path
 from nbsp_ray.errors import ConfigError
 from nbsp_ray.plan.sizes import PROCESS_BYTES, buffer_bytes, kind, on_gpu, replayed_bytes, row_bytes, spaces_of
 from nbsp_ray.specs import Plan
+from nbsp_ray.units import gb
 
 CGROUP_LIMIT = Path("/sys/fs/cgroup/memory.max")
 """What a container, or a job of Slurm or Kubernetes, may use: psutil tells of the whole machine."""
@@ -101,8 +102,3 @@ def _way_out(most: MemoryNeed, available: int) -> str:
     fits = most.own // most.row * room // buffers
     rounded = fits // 10 ** (len(str(fits)) - 2) * 10 ** (len(str(fits)) - 2)
     return f"sac.buffer_size={rounded} would fit, or free memory"
-
-
-def gb(count: int) -> str:
-    """Bytes for people."""
-    return f"{count / 1e9:.1f} GB"

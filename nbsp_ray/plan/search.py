@@ -8,6 +8,7 @@ neither Ray nor torch nor pandas.
 """
 
 import hashlib
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -15,10 +16,11 @@ from statistics import fmean
 
 from nbsp_ray.benchmarks import get_benchmark
 from nbsp_ray.config.schema import Search, Sweep
+from nbsp_ray.layout import NETWORKS
 from nbsp_ray.methods import get_method
 from nbsp_ray.plan.build import make_plan
-from nbsp_ray.plan.counts import searched, spread
-from nbsp_ray.replicates import on_replicates
+from nbsp_ray.plan.counts import resolve_counts
+from nbsp_ray.plan.replicates import on_replicates
 from nbsp_ray.specs import Trial, canonical
 from nbsp_ray.store import Store
 
@@ -32,7 +34,8 @@ class CountSearch:
 
     sweep: Sweep
     """The sweep that it belongs to."""
-    store: Store
+    store: Store | None
+    """None: nothing is chosen yet."""
 
     @cached_property
     def id(self) -> str:
@@ -43,7 +46,8 @@ class CountSearch:
         low, high = searched(self.sweep)
         one = self.grid([high]).model_copy(update={"seeds": (0,), "methods": (self.method,)})
         trials = [
-            [*trial.phases, trial.episodes, trial.env_steps, trial.goals] for trial in make_plan("", [one]).trials
+            [*trial.phases, trial.finals.episodes, trial.finals.env_steps, trial.finals.goals]
+            for trial in make_plan("", [one]).trials
         ]
         data = {"trials": trials, "range": [low, high], "weight_stability": self.sweep.search.weight_stability}
         return hashlib.sha256(canonical(data)).hexdigest()[:20]
@@ -61,7 +65,7 @@ class CountSearch:
     @property
     def tried(self) -> tuple[int, ...]:
         """Neurons per network chosen so far, in their order; those it begins with are fixed."""
-        found = self.store.read_search(self.id)
+        found = self.store.read_search(self.id) if self.store else None
         counts = found["counts"] if found else spread(self.sweep, min(self.sweep.search.start, self.budget))
         return tuple(counts[: self.budget])
 
@@ -80,6 +84,7 @@ class CountSearch:
 
     def add(self, counts: Sequence[int]) -> None:
         """Remember what was chosen."""
+        assert self.store is not None
         known = {"benchmark": self.sweep.benchmark, "method": self.method, "search": self.sweep.search.model_dump()}
         self.store.write_search(self.id, known | {"counts": [*self.tried, *counts]})
 
@@ -89,6 +94,7 @@ class CountSearch:
 
     def value(self, count: int) -> float | None:
         """Mean over pairs and seeds of w x stability + (1 - w) x plasticity; None while a trial is missing."""
+        assert self.store is not None
         one = self.grid([count]).model_copy(update={"methods": (self.method,)})
         values = [self._value(trial) for trial in on_replicates(make_plan("", [one]), self.store).trials]
         known = [value for value in values if value is not None]
@@ -103,8 +109,10 @@ class CountSearch:
 
     def _final(self, trial: Trial, task: str) -> float | None:
         """The final evaluation of `task` after the last phase: success rate, or normalised score."""
+        assert self.store is not None
         folder = self.store.phase(trial.phases[-1])
-        found = folder.evaluation(trial.record(task, "stochastic").id) if folder.done() else None
+        record = trial.finals.evaluation(task, len(trial.phases) - 1)
+        found = folder.evaluation(record.id) if folder.done() else None
         if found is None:
             return None
         benchmark = get_benchmark(trial.benchmark)
@@ -118,31 +126,38 @@ def searches(sweeps: Sequence[Sweep], store: Store) -> list[CountSearch]:
     return [CountSearch(sweep, store) for sweep in sweeps if sweep.search.trials]
 
 
-def tried_sweeps(sweeps: Sequence[Sweep], store: Store) -> list[Sweep]:
-    """The sweeps, each search as a grid of what it has chosen so far."""
+def resolve_searches(sweeps: Sequence[Sweep], store: Store | None = None, *, whole_budget: bool = False) -> list[Sweep]:
+    """The sweeps, each search as the grid of what it has chosen so far: a plan knows grids only.
+
+    Args:
+        sweeps: With or without a search.
+        store: Where it is kept what was chosen; None: nothing is yet.
+        whole_budget: With others in place of what is not chosen yet: any number costs as much.
+    """
     found: list[Sweep] = []
     for sweep in sweeps:
         search = CountSearch(sweep, store)
-        found.append(search.grid(sorted(search.tried)) if sweep.search.trials else sweep)
+        if sweep.search.trials:
+            more = search.untried[: search.left] if whole_budget else []
+            sweep = search.grid([*sorted(search.tried), *more])
+        found.append(sweep)
     return found
 
 
-def budget_sweeps(sweeps: Sequence[Sweep], store: Store) -> list[Sweep]:
-    """The same, with others in place of what is not chosen yet: any number costs as much."""
-    found: list[Sweep] = []
-    for sweep in sweeps:
-        search = CountSearch(sweep, store)
-        found.append(search.grid([*search.tried, *_apart(search)]) if sweep.search.trials else sweep)
-    return found
+def searched(sweep: Sweep) -> tuple[int, int]:
+    """The fewest and the most neurons per network that a sweep's search may select.
+
+    Raises:
+        ConfigError: more neurons than a network has.
+    """
+    layers = get_benchmark(sweep.benchmark).layers(sweep.sac)
+    low, high = (resolve_counts(value, layers)[NETWORKS[0]] for value in sweep.search.skill_neurons)
+    return low, high
 
 
-def _apart(search: CountSearch) -> list[int]:
-    """As many untried numbers as are left, each as far from all others as can be."""
-    taken, added = list(search.tried), list[int]()
-    free = search.untried
-    for _ in range(search.left):
-        farthest = max(free, key=lambda count: (min(abs(count - one) for one in taken), -count))
-        free.remove(farthest)
-        taken.append(farthest)
-        added.append(farthest)
-    return added
+def spread(sweep: Sweep, numbers: int) -> tuple[int, ...]:
+    """So many numbers of skill neurons, evenly spread over what a sweep's search may select, both ends among them."""
+    low, high = searched(sweep)
+    if numbers == 1:
+        return ((low + high) // 2,)
+    return tuple(math.floor(low + (high - low) * place / (numbers - 1) + 0.5) for place in range(numbers))

@@ -8,13 +8,11 @@ from nbsp_ray.benchmarks import Frames, Score, Spaces, get_benchmark
 from nbsp_ray.config.schema import Sac
 from nbsp_ray.layout import NETWORKS, layouts, row_width
 from nbsp_ray.methods import read_ingredients
-from nbsp_ray.specs import EvaluationSpec, Plan, PlannedPhase
+from nbsp_ray.specs import SAMPLE_TRANSITIONS, EvaluationSpec, Plan, PlannedPhase
 
 FLOAT_BYTES = 4
 COPIES = 3
 """An agent is stored with Adam's two moments."""
-SAMPLE_TRANSITIONS = 2_560
-"""Kept of the buffer of each later phase."""
 USUAL_ENV_STEPS = 2_000
 """Env steps at most of an episode that is judged by its score, where an evaluation counts them: few games last as long
 as they may."""

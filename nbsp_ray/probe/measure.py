@@ -20,6 +20,7 @@ from nbsp_ray.learning.agent import NETWORKS, Agent
 from nbsp_ray.learning.evaluation import EpisodePlan, play
 from nbsp_ray.learning.final import read_rollouts
 from nbsp_ray.learning.importance import taylor_importance
+from nbsp_ray.learning.past import load_agent
 from nbsp_ray.learning.replay import AnyBatch, AnyReplay, replay_of
 from nbsp_ray.learning.rollouts import Rollouts
 from nbsp_ray.learning.scores import Kind, NeuronStatistics, measure_network, rank, values
@@ -85,7 +86,7 @@ class _Phase:
 
     def __init__(self, store: Store, target: Target) -> None:
         self.target = target
-        self._spec = target.phase.spec
+        self._store, self._spec = store, target.phase.spec
         self._folder = store.phase(target.phase.key)
         self._benchmark = get_benchmark(self._spec.benchmark)
         self._spaces = self._benchmark.task_spaces(self._spec.task)
@@ -135,17 +136,18 @@ class _Phase:
         return found
 
     @cached_property
-    def _weights(self) -> Mapping[str, npt.NDArray[np.generic]]:
-        return self._needed("agent", self._folder.agent())
+    def _agent(self) -> Agent:
+        return load_agent(self._store, self._folder.key)
 
     @cached_property
-    def _agent(self) -> Agent:
-        rng = generator(self._spec.seed, 0, Stream.NETWORKS)
-        return Agent(self._spec.sac, self._spaces, torch.device("cpu"), rng)
+    def _weights(self) -> Mapping[str, npt.NDArray[np.generic]]:
+        """As they were before anything was silenced."""
+        return self._agent.arrays()
 
     def _whole_agent(self) -> Agent:
         """The agent with nothing silenced."""
-        self._agent.restore(self._weights, weights_only=True)
+        weights = self._weights  # Read first: these are the agent's own until it is silenced.
+        self._agent.restore(weights, weights_only=True)
         return self._agent
 
     @cached_property

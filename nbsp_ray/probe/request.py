@@ -163,8 +163,8 @@ def find_targets(name: str, sweeps: Iterable[Sweep], request: Request) -> list[T
         layers = get_benchmark(sweep.benchmark).layers(sweep.sac)
         selected = [resolve_counts(count, layers)[NETWORKS[0]] for count in sweep.skill_neurons]
         for phase in make_plan(name, [sweep]).phases.values():
-            if phase.spec.index == 0:
-                (rollouts,) = (one for one in phase.evaluations.values() if one.mode == "rollouts")
+            rollouts = phase.own_evaluation
+            if phase.spec.index == 0 and rollouts is not None:
                 own = found.setdefault((phase.key, rollouts.id), {})
                 for kind in request.scores or (sweep.method.score,):
                     before = own[kind].selected if kind in own else ()

@@ -41,6 +41,7 @@ from nbsp_ray.store.phases import PhaseFolder
 from nbsp_ray.store.portable import Portable
 
 __all__ = [
+    "DEFAULT_ROOT",
     "FORMAT",
     "SCRAP_SECONDS",
     "Attempt",
@@ -53,6 +54,8 @@ __all__ = [
 ]
 
 FORMAT = 1
+DEFAULT_ROOT = Path("results")
+"""The results root of commands that name no other."""
 KEY = re.compile(r"[0-9a-f]{20}")
 
 
@@ -110,6 +113,24 @@ class Store:
         """Keys of all phases ever begun."""
         return [name for name in self.files.names("phases") if KEY.fullmatch(name)]
 
+    def find(self, begun: str) -> str:
+        """The one key of a phase that begins so, as reports abbreviate it.
+
+        Raises:
+            StoreError: there is none, or there are several.
+        """
+        found = [key for key in self.phases() if key.startswith(begun)] if begun else []
+        if len(found) == 1:
+            return found[0]
+        if found:
+            raise StoreError(
+                f"{begun!r} begins {len(found)} keys in {self.root}; give more digits: {', '.join(found[:5])}"
+            )
+        raise StoreError(
+            f"{self.root} has no phase {begun!r}; the table `Every trial` of a report has the keys, and --root names "
+            "another results root"
+        )
+
     def _read_json(self, name: str) -> JsonObject | None:
         data = self.files.read(name)
         try:
@@ -125,10 +146,6 @@ class Store:
     def read_sweep(self, name: str) -> JsonObject | None:
         """What `write_sweep` wrote."""
         return self._read_json(f"sweeps/{name}.json")
-
-    def sweeps(self) -> list[str]:
-        """Names of all sweeps ever run here."""
-        return [name.removesuffix(".json") for name in self.files.names("sweeps")]
 
     def write_search(self, search: str, data: Mapping[str, Any]) -> None:
         """Remember what a search has chosen."""

@@ -4,7 +4,7 @@ import contextlib
 import json
 import time
 import uuid
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -75,6 +75,17 @@ class PhaseFolder:
     def imported(self) -> bool:
         """Whether it came from an archive: it has results, and nothing can be trained further from it."""
         return self._files.exists(f"{self._at}/imported.json")
+
+    def is_complete(self, evaluations: Iterable[str], *, with_buffer: bool) -> bool:
+        """Whether the phase has learnt to its end, and has these final evaluations and (if wanted) its whole buffer.
+
+        An imported phase is as complete as it will ever be: its agent, who could be evaluated further, is elsewhere.
+        """
+        return self.imported() or (
+            self.done()
+            and (not with_buffer or self.has_replay())
+            and all(self.has_evaluation(record) for record in evaluations)
+        )
 
     def result(self) -> JsonObject | None:
         """The result, or None while the phase is not done."""

@@ -3,7 +3,8 @@
 Settings come in layers, the later above the earlier: the schema's defaults, the benchmark's own, the file, the files
 that include it, the command line. Each value remembers where it was given, so that each problem can say so.
 
-A file with `vary` is one sweep for every combination of the values there. Variations are settings like others: what is
+A file with `vary` is one sweep for every combination of the values there; on the command line commas vary a setting
+that is no list itself, `sac.gamma=0.95,0.99`. Variations are settings like others: what is
 set above them replaces them.
 
 A file with `include` is made of other sweeps. What it or the command line sets holds for each of them, but `methods`
@@ -14,15 +15,21 @@ Imports neither torch nor Ray nor pandas: a typing error is answered at once.
 """
 
 import os
+import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from nbsp_ray.config.describe import FILE_KEYS, PAPER, example, near, sections, settings
+from nbsp_ray.config.describe import FILE_KEYS, PAPER, can_vary, example, near, sections, settings
 from nbsp_ray.config.schema import Sweep
 from nbsp_ray.errors import ConfigError, did_you_mean
 from nbsp_ray.methods import methods
+from nbsp_ray.plan.build import make_plan
+from nbsp_ray.plan.replicates import on_replicates
+from nbsp_ray.plan.search import resolve_searches
+from nbsp_ray.specs import Plan
+from nbsp_ray.store import DEFAULT_ROOT, Store
 from nbsp_ray.sweepfile import strictyaml
 from nbsp_ray.sweepfile.checks import axis_values, make_sweep
 from nbsp_ray.sweepfile.entries import checked
@@ -46,6 +53,24 @@ class LoadedSweep:
     overrides: tuple[str, ...]
     given: str
     """The name or path as it was given, for saying the command again."""
+
+    def plan(self, store: Store | None, *, whole_budget: bool = False) -> Plan:
+        """Its trials and phases; of a search, what it has tried in `store`, or with all others that it may try.
+
+        What would be trained on top of imported phases rests on replicates of them.
+        """
+        planned = make_plan(self.name, resolve_searches(self.sweeps, store, whole_budget=whole_budget))
+        return planned if store is None else on_replicates(planned, store)
+
+    def command(self, verb: str, root: Path) -> str:
+        """The command that does `verb` with this sweep."""
+        return command(verb, self.given, self.overrides, root)
+
+
+def command(verb: str, sweep: str, overrides: Sequence[str], root: Path) -> str:
+    """A command as one would type it."""
+    where = [] if root == DEFAULT_ROOT else ["--root", str(root)]
+    return shlex.join(["nbsp-ray", verb, sweep, *overrides, *where])
 
 
 def load_sweep(name_or_path: str, overrides: Sequence[str] = ()) -> LoadedSweep:
@@ -144,7 +169,12 @@ class _Loader:
             key, equals, given = (part.strip() for part in text.partition("="))
             setting = settings().get(key)
             if key in FILE_KEYS and key != "tasks":
-                self.problem(COMMAND_LINE, f"{key} stands in sweep files only; here a setting has one value: KEY=VALUE")
+                how = (
+                    "commas vary a setting: sac.gamma=0.95,0.99"
+                    if key == "vary"
+                    else "a setting has one value: KEY=VALUE"
+                )
+                self.problem(COMMAND_LINE, f"{key} stands in sweep files only; here {how}")
             elif setting is None and key not in sections() and key != "tasks":
                 how = "" if equals else "; a setting is given as KEY=VALUE, such as seeds=0-1"
                 self.problem(COMMAND_LINE, f"{key!r} is not a setting{near(key, nested=False)}{how}")
@@ -158,10 +188,14 @@ class _Loader:
                 value, wrong = (given, None) if as_text else strictyaml.parse_value(given)
                 if wrong:
                     self.problem(COMMAND_LINE, f"{text}: {wrong}")
-                else:
-                    given_here = nested(tuple(key.split(".")), value)
-                    data = merge(data, given_here)
-                    origins |= dict.fromkeys(leaves(given_here), COMMAND_LINE)
+                    continue
+                given_here = nested(tuple(key.split(".")), value)
+                if setting and not setting.is_list and can_vary(key) and isinstance(value, str) and "," in value:
+                    parts = [part.strip() for part in value.split(",")]
+                    values = parts if as_text else [strictyaml.parse_value(part)[0] for part in parts]
+                    given_here = {"vary": {key: values}}
+                data = merge(data, given_here)
+                origins |= dict.fromkeys(leaves(given_here), COMMAND_LINE)
         return checked(Layer(data, origins), self.problem)
 
     def file(self, path: Path, above: tuple[Path, ...]) -> _File:

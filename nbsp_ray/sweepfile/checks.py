@@ -8,7 +8,7 @@ from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
 from nbsp_ray.benchmarks import Benchmark, Score, benchmarks, get_benchmark
-from nbsp_ray.config.describe import AXES, PAPER, settings
+from nbsp_ray.config.describe import AXES, PAPER, can_vary, settings
 from nbsp_ray.config.schema import Sweep
 from nbsp_ray.errors import ConfigError
 from nbsp_ray.layout import NETWORKS
@@ -156,4 +156,6 @@ def _what(keys: Keys, error: ErrorDetails, data: Any) -> str:
         data = data[key]
     if isinstance(keys[-1], int):
         return f"{path} has {shown(data)}; each is {setting.item_words}"
-    return f"{path} is {shown(data)}; it takes {setting.words}"
+    several = isinstance(data, list) and not setting.is_list and can_vary(path)
+    how = f"; to try several, `vary: {{{path}: {shown(data)}}}` in a file, or {path}=A,B on the command line"
+    return f"{path} is {shown(data)}; it takes {setting.words}{how if several else ''}"

@@ -1,4 +1,4 @@
-"""What of this machine matters to a sweep: looked at, judged, and what to do about it."""
+"""`nbsp-ray doctor`: what of this machine matters to a sweep: looked at, judged, and what to do about it."""
 
 import importlib.util
 import os
@@ -7,13 +7,30 @@ import shutil
 import sys
 import tempfile
 import uuid
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass
 from importlib import metadata
 from pathlib import Path
 from typing import Literal
 
+import typer
+from rich.console import Console
+from rich.text import Text
+
 from nbsp_ray.benchmarks import benchmarks, version_of
+from nbsp_ray.store import DEFAULT_ROOT
+from nbsp_ray.verbs._common import FAILED, AsJson, Root, print_json
+
+
+def command(root: Root = DEFAULT_ROOT, as_json: AsJson = False) -> None:
+    """Look at what of this machine matters, and say what to do about it."""
+    checks = examine(root.expanduser().absolute())
+    if as_json:
+        print_json([asdict(check) for check in checks])
+    else:
+        print_checks(checks)
+    if any(check.state == "bad" for check in checks):
+        raise typer.Exit(FAILED)
 
 
 @dataclass(frozen=True)
@@ -211,3 +228,14 @@ def _ray() -> Iterator[Check]:
     )  # fmt: skip
     if sys.platform != "linux":
         yield Check("system", "note", sys.platform, "tested on Linux only")
+
+
+def print_checks(checks: Sequence[Check]) -> None:
+    """What `doctor` found, one line a check, its advice under it."""
+    console = Console(highlight=False)
+    colours = {"ok": "green", "note": "yellow", "bad": "red"}
+    for check in checks:
+        mark = Text(f"{check.state:>4}  ", style=colours[check.state])
+        console.print(mark + Text(f"{check.name}: ", style="bold") + Text(check.found), soft_wrap=True)
+        if check.advice:
+            console.print(Text(f"      {check.advice}"), soft_wrap=True)

@@ -1,16 +1,19 @@
-"""What a word means: a setting, a section, a method, a benchmark or a task of it, a sweep, a key of sweep files.
+"""`nbsp-ray explain`: what a setting, a section, a method, a benchmark, a task, a sweep or a key of sweep files is.
 
 Nothing is said here that stands elsewhere: types, ranges, defaults and help come from the schema, methods from
 `methods/`, tasks from `benchmarks/`, and who sets what from `tune_configs`.
 """
 
 import json
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from difflib import get_close_matches
 from functools import partial
 from textwrap import fill, wrap
-from typing import Any
+from typing import Annotated, Any
+
+import typer
 
 from nbsp_ray.benchmarks import Benchmark, Score, Spaces, Vector, benchmarks
 from nbsp_ray.config.describe import FILE_KEYS, MISSING, Section, Setting, sections, settings
@@ -18,14 +21,28 @@ from nbsp_ray.config.json_schema import json_schema
 from nbsp_ray.config.schema import Sac, Sweep
 from nbsp_ray.errors import ConfigError
 from nbsp_ray.methods import GROUPS, Method, method_options, methods
-from nbsp_ray.plan.build import make_plan
 from nbsp_ray.plan.counts import resolve_counts
 from nbsp_ray.sweepfile import find_sweep, load_sweep, own_settings, sweep_names
-
-__all__ = ["Explanation", "explain", "json_schema"]
+from nbsp_ray.verbs._common import AsJson, print_json
 
 WIDTH = 110
 """Characters of a line."""
+
+
+def command(
+    key: Annotated[str | None, typer.Argument(help="A setting (sac.tau), a method, a benchmark, a sweep.")] = None,
+    as_json: AsJson = False,
+    schema: Annotated[bool, typer.Option(help="The JSON schema of sweep files, for editors.")] = False,
+) -> None:
+    """Say what a setting, a method, a benchmark or a sweep is: type, range, default, source, uses."""
+    if schema:
+        print_json(json_schema())
+        return
+    explanation = explain(key or "")
+    if as_json:
+        print_json(explanation.to_json())
+    else:
+        sys.stdout.write(f"{explanation}\n")
 
 
 @dataclass(frozen=True)
@@ -270,7 +287,7 @@ def _sweeps() -> Explanation:
 
 def _sweep(name_or_path: str) -> Explanation:
     loaded = load_sweep(name_or_path)
-    plan = make_plan(loaded.name, loaded.sweeps)
+    plan = loaded.plan(None, whole_budget=True)
     first = sum(phase.spec.index == 0 for phase in plan.phases.values())
     facts = {
         "trials": len(plan.trials),

@@ -88,6 +88,17 @@ def test_the_command_runs_that_very_trial(name, tmp_path):
         assert (tried.phases, tried.method) == (plan.trials[number].phases, plan.trials[number].method)
 
 
+def test_the_command_has_the_value_that_was_varied(tmp_path):
+    overrides = ("seeds=1", "methods=base", "sac.gamma=0.5,0.6", "first.stop=fixed,stable", "sac.hidden=8,8")
+    plan = load_sweep("toy", overrides).plan(None)
+    finals = analysis.load(tmp_path, plan).finals.to_dict("records")
+    assert len(finals) == 4
+    for row, trial in zip(finals, plan.trials, strict=True):
+        words = shlex.split(rerun_command(row, "toy", overrides))
+        (tried,) = load_sweep("toy", words[3 : words.index("--root")]).plan(None).trials
+        assert tried.phases == trial.phases
+
+
 def test_the_page_is_one_well_formed_file(results, tmp_path):
     path = analysis.write_explorer(results, tmp_path / "deep/page.html", name="x", title="A </script> title")
     page = path.read_text()

@@ -612,6 +612,8 @@ def test_restore_puts_back_everything_or_only_the_weights() -> None:
     untouched = new_agent().arrays()
     for name, array in fresh.arrays().items():
         np.testing.assert_array_equal(array, (untouched if "." in name else arrays)[name], err_msg=name)
+    agent.state.actor.add_(1)
+    assert not np.array_equal(arrays["actor"], agent.state.actor.numpy()), "arrays() must copy"
 
 
 def test_the_policy_acts_as_the_losses_think_it_does() -> None:

@@ -15,7 +15,7 @@ from nbsp_ray.config.schema import Sweep
 from nbsp_ray.orchestration.choose_count import choose, run_search
 from nbsp_ray.orchestration.launch import Outcome, run_plan
 from nbsp_ray.plan.build import make_plan
-from nbsp_ray.plan.search import CountSearch, tried_sweeps
+from nbsp_ray.plan.search import CountSearch, resolve_searches
 from nbsp_ray.specs import Plan
 from nbsp_ray.store import Store
 
@@ -183,7 +183,7 @@ def test_a_search_interrupted_on_a_real_ray_goes_on_and_repeats_nothing(cluster:
     assert search.tried[:3] == chosen
     assert len(set(search.tried)) == 4
     assert {key: _finished(store, key) for key in finished} == finished
-    (grid,) = tried_sweeps([sweep], store)
+    (grid,) = resolve_searches([sweep], store)
     assert set(store.phases()) == set(make_plan("x", [grid]).phases)
     assert all(search.value(count) is not None for count in search.tried)
 

@@ -112,7 +112,7 @@ def test_what_is_done_starts_nothing_and_more_seeds_and_methods_run_only_what_is
 ) -> None:
     plan, store, _ = undisturbed
     with monkeypatch.context() as patched:
-        patched.setattr(launch_module, "_ray", None)
+        patched.setattr(launch_module, "connected_ray", None)
         assert run(plan, store) == Outcome(6, 0, 0, 0, interrupted=False)
     before = {key: (store.phase(key).path / "result.json").stat().st_mtime_ns for key in plan.phases}
     grown = toy(seeds=(0, 1, 2), methods=("base", "replay_only", "nbsp"))
@@ -141,6 +141,14 @@ def test_a_failing_first_phase_blocks_those_that_need_it_and_no_others(tmp_path:
     assert run(plan, store) == Outcome(4, 0, 0, 0, interrupted=False)
 
 
+def command_line(process: psutil.Process) -> str:
+    """Empty of one that has just ended."""
+    try:
+        return " ".join(process.cmdline())
+    except psutil.Error:
+        return ""
+
+
 def test_workers_killed_at_any_moment_change_no_number(
     undisturbed: tuple[Plan, Store, list[SweepStatus]], tmp_path: Path
 ) -> None:
@@ -153,11 +161,11 @@ def test_workers_killed_at_any_moment_change_no_number(
             workers = [
                 process
                 for process in psutil.Process().children(recursive=True)
-                if "ray::Trainable" in " ".join(process.cmdline())
+                if "ray::Trainable" in command_line(process)
             ]
             if workers:
                 victim = rng.choice(workers)
-                killed.append(" ".join(victim.cmdline()))
+                killed.append(command_line(victim))
                 victim.kill()
 
     again = new_store(tmp_path)

@@ -272,7 +272,6 @@ def test_a_second_phase_says_what_it_needs() -> None:
     assert base.spec.earlier_tasks == ("reach",)
     assert (base.spec.rollouts, nbsp.spec.rollouts) == (None, first.evaluations["reach.rollouts.200.train"])
     assert [one["kind"] for one in nbsp.spec.ingredients] == ["replay", "mask"]
-    assert found.dependants() == {first.key: [base.key, nbsp.key], base.key: [], nbsp.key: []}
 
 
 def test_records_wanted_of_each_phase() -> None:
@@ -340,7 +339,7 @@ def test_deterministic_evaluations_play_each_variation_once(
     for number, key in enumerate(trial.phases):
         records = {one for one in found.phases[key].evaluations.values() if one.mode == "deterministic"}
         assert {(one.episodes, one.env_steps) for one in records} == {(episodes, None)}
-        assert records == {trial.record(task, "deterministic") for task in pair[: number + 1]}
+        assert records == {trial.finals.evaluation(task, number, deterministic=True) for task in pair[: number + 1]}
         others = {one for one in found.phases[key].evaluations.values() if one.mode != "deterministic"}
         assert {(one.episodes, one.env_steps) for one in others} == {
             (wanted.get("episodes", 200), wanted.get("env_steps"))
@@ -352,7 +351,7 @@ def test_records_that_several_sweeps_want_of_a_phase_are_united() -> None:
     assert len(found.phases) == 2
     for phase in found.phases.values():
         assert {one.episodes for one in phase.evaluations.values()} == {4, 5}
-    assert [trial.episodes for trial in found.trials] == [4, 5]
+    assert [trial.finals.episodes for trial in found.trials] == [4, 5]
 
 
 def test_env_steps_are_the_most_that_learning_can_take() -> None:
@@ -648,7 +647,6 @@ def test_the_phase_that_a_method_reads_is_planned_once_and_before_it() -> None:
         assert found.phases[helper].spec.seed == trial.seed
         assert spec.needs == (trial.phases[0], helper)
         assert order.index(helper) < order.index(trial.phases[1])
-        assert trial.phases[1] in found.dependants()[helper]
 
 
 @pytest.mark.usefixtures("helped")

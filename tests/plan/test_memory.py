@@ -20,6 +20,7 @@ from nbsp_ray.plan.memory import available_bytes, fits_side_by_side, largest_nee
 from nbsp_ray.plan.sizes import PROCESS_BYTES
 from nbsp_ray.specs import Plan
 from nbsp_ray.verbs import main as cli
+from nbsp_ray.verbs._common import USAGE
 
 GB = 1_000_000_000
 HUGE = ["sac.buffer_size=100000000", "first.env_steps=100000000", "second.env_steps=100000000"]
@@ -142,7 +143,7 @@ def nbsp_ray(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 def test_too_little_memory_is_refused_before_anything_starts(nbsp_ray: Run, verb: str) -> None:
     """A buffer of 700 GB; `run` may refuse it for want of disk first."""
     code, said = nbsp_ray(verb, "atari_smoke", *HUGE)
-    assert code == cli.USAGE
+    assert code == USAGE
     assert "Traceback" not in said
     assert re.search(r"can come to hold 70\d\.\d GB of memory .*, and .* GB are free here; |may write .* GB", said)
 

@@ -10,9 +10,9 @@ from typer.testing import CliRunner
 
 import analysis
 from nbsp_ray.config.schema import Sweep
+from nbsp_ray.errors import ConfigError
 from nbsp_ray.plan.build import make_plan
-from nbsp_ray.plan.counts import spread
-from nbsp_ray.plan.search import CountSearch, budget_sweeps, searches, tried_sweeps
+from nbsp_ray.plan.search import CountSearch, resolve_searches, searches, spread
 from nbsp_ray.store import Store
 from nbsp_ray.verbs import main as cli
 
@@ -41,7 +41,7 @@ def store(tmp_path: Path) -> Store:
 def test_it_begins_evenly_spread_with_both_ends(store: Store) -> None:
     search = CountSearch(sweep_of(), store)
     assert (search.method, search.budget, search.tried, search.left) == ("nbsp", 6, (0, 16, 32), 3)
-    (grid,) = tried_sweeps([sweep_of()], store)
+    (grid,) = resolve_searches([sweep_of()], store)
     assert (grid.skill_neurons, grid.search.trials) == ((0, 16, 32), 0)
     assert len(make_plan("x", [grid]).trials) == 2 * 2 * (1 + 3)
 
@@ -97,7 +97,7 @@ def test_the_value_of_a_number_is_a_mean_over_pairs_and_seeds(store: Store) -> N
 
 def test_the_objective_is_that_of_advise(store: Store) -> None:
     search = CountSearch(sweep_of(), store)
-    (grid,) = tried_sweeps([search.sweep], store)
+    (grid,) = resolve_searches([search.sweep], store)
     plan = make_plan("x", [grid])
     for place, phase in enumerate(plan.phases.values()):
         write_result(store, phase)
@@ -114,12 +114,18 @@ def test_the_objective_is_that_of_advise(store: Store) -> None:
 
 def test_the_budget_is_priced_with_others_in_place_of_what_is_not_chosen(store: Store) -> None:
     CountSearch(sweep_of(), store).add([15])
-    (grid,) = budget_sweeps([sweep_of()], store)
+    (grid,) = resolve_searches([sweep_of()], store, whole_budget=True)
     assert len(set(grid.skill_neurons)) == 6
     assert set(grid.skill_neurons) >= {0, 16, 32, 15}
     plan = make_plan("x", [grid])
-    assert plan.env_steps() == make_plan("x", [sweep_of()]).env_steps()  # without a store: an even grid
+    without_store = make_plan("x", resolve_searches([sweep_of()], whole_budget=True))
+    assert plan.env_steps() == without_store.env_steps()
     assert len(plan.trials) == 2 * 2 * (1 + 6)
+
+
+def test_a_plan_knows_grids_only() -> None:
+    with pytest.raises(ConfigError, match=r"resolve_searches\(sweeps, store\)"):
+        make_plan("x", [sweep_of()])
 
 
 @given(st.integers(0, 32), st.data())
@@ -166,7 +172,7 @@ def test_status_is_not_done_before_the_budget_is_spent(file: str, store: Store) 
     from nbsp_ray.sweepfile import load_sweep
 
     sweeps = load_sweep(file).sweeps
-    for grid in tried_sweeps(sweeps, store):
+    for grid in resolve_searches(sweeps, store):
         fill(store, grid)
         for phase in make_plan("x", [grid]).phases.values():
             if phase.keep_buffer:

@@ -13,7 +13,6 @@ from pixel_toy import pixel_spaces
 
 from nbsp_ray.benchmarks import Continuous, Discrete, Frames, Spaces, Vector, get_benchmark
 from nbsp_ray.config.schema import Sac, Sweep
-from nbsp_ray.learning import run
 from nbsp_ray.learning.agent import Agent, new_losses
 from nbsp_ray.learning.replay import new_replay
 from nbsp_ray.plan import sizes
@@ -74,7 +73,6 @@ def test_the_multiplications_of_the_papers_networks_by_hand() -> None:
 
 
 def test_the_sample_of_a_later_phase_is_as_learning_draws_it() -> None:
-    assert sizes.SAMPLE_TRANSITIONS == run.SAMPLE_TRANSITIONS
     spaces = pixel_spaces(3, (36, 44), 2)
     replay = new_replay(spaces, 10)
     replay._rows[:] = 0

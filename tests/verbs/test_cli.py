@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from nbsp_ray.verbs import main as cli
+from nbsp_ray.verbs._common import DONE, UNFINISHED
 
 SMALL = ["first.env_steps=500", "second.env_steps=500", "evaluation.episodes=2", "seeds=0", "methods=base"]
 Run = Callable[..., tuple[int, str, str]]
@@ -99,12 +100,12 @@ def test_an_incompatible_store_is_left_alone(nbsp_ray: Run, tmp_path: Path) -> N
 
 
 def test_a_trial_without_ray_then_status_and_report(nbsp_ray: Run, tmp_path: Path) -> None:
-    assert nbsp_ray("status", "toy", *SMALL)[0] == cli.UNFINISHED
+    assert nbsp_ray("status", "toy", *SMALL)[0] == UNFINISHED
     code, out, err = nbsp_ray("try", "toy", *SMALL)
     assert code == 0, err
     assert "first task before" in out
     assert "reach > avoid, base, seed 0: done, 500 of 500 env steps" in err
-    assert nbsp_ray("status", "toy", *SMALL)[0] == cli.DONE
+    assert nbsp_ray("status", "toy", *SMALL)[0] == DONE
     code, out, _ = nbsp_ray("status", "toy", *SMALL, "--json")
     assert code == 0
     assert [phase["state"] for phase in json.loads(out)["phases"]] == ["done", "done"]

@@ -11,7 +11,6 @@ from dataclasses import replace
 from itertools import count
 
 from nbsp_ray.specs import PhaseSpec, Plan, PlannedPhase
-from nbsp_ray.status import is_complete
 from nbsp_ray.store import Store
 
 
@@ -38,7 +37,7 @@ class _Rewriter:
 
     def plan(self) -> Plan:
         for key, phase in self._plan.phases.items():
-            if is_complete(phase, self._store):
+            if self._store.phase(key).is_complete(phase.evaluations, with_buffer=phase.keep_buffer):
                 self._phases[key] = phase
             else:
                 self._moved[key] = self._place(phase)

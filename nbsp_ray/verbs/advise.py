@@ -1,0 +1,95 @@
+"""`nbsp-ray advise`: which number of skill neurons serves a weighting best."""
+
+import math
+import sys
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from nbsp_ray.store import DEFAULT_ROOT, Store
+from nbsp_ray.verbs._common import AsJson, Overrides, Root, Sweep, load_plan, print_json
+
+if TYPE_CHECKING:
+    from analysis import Advice, Results
+
+
+def command(
+    sweep: Sweep,
+    overrides: Overrides = None,
+    root: Root = DEFAULT_ROOT,
+    weight_stability: Annotated[
+        float, typer.Option(help="What stability counts, of 1; plasticity counts the rest.")
+    ] = 0.5,
+    as_json: AsJson = False,
+) -> None:
+    """Name the number of skill neurons that serves a weighting best, and say whether the data can tell."""
+    import analysis
+
+    _, planned = load_plan(sweep, overrides, root)
+    results = analysis.load(Store(root).root, planned)
+    advice = analysis.advise(results, weight_stability)
+    if as_json:
+        print_json(advice_json(advice, weight_stability))
+    else:
+        print_advice(advice, results, weight_stability)
+
+
+def advice_json(advice: "Sequence[Advice]", weight_stability: float) -> dict[str, Any]:
+    """The advice for scripts; what the seeds do not allow is null."""
+
+    def known(number: float) -> float | None:
+        return None if math.isnan(number) else number
+
+    return {
+        "weight_stability": weight_stability,
+        "advice": [
+            {
+                "of": one.label,
+                "seeds": one.seeds,
+                "best": one.best.label,
+                "cannot_tell_apart": [count.label for count in one.ties],
+                "counts": [
+                    {
+                        "skill_neurons": count.label,
+                        "neurons": count.neurons,
+                        "value": known(count.value.mean),
+                        "interval": [known(count.value.low), known(count.value.high)],
+                        "behind_best": known(count.behind_best.mean),
+                        "behind_best_interval": [known(count.behind_best.low), known(count.behind_best.high)],
+                        "best_in": known(count.best_share),
+                    }
+                    for count in one.counts
+                ],
+                "left_out": list(one.left_out),
+            }
+            for one in advice
+        ],
+    }
+
+
+def print_advice(advice: "Sequence[Advice]", results: "Results", weight_stability: float) -> None:
+    """A table of each pair's counts, and what it comes to."""
+    from analysis.advise import advice_notes
+    from analysis.tables.cells import of_summary
+
+    console = Console(highlight=False, width=None if sys.stdout.isatty() else 120)
+    for one in advice:
+        table = Table(box=None, padding=(0, 2), header_style="bold", title=one.label, title_justify="left")
+        for title in ("skill neurons", "per network", f"value (n={one.seeds})", "behind the best", "best in"):
+            table.add_column(title, justify="right")
+        for count in one.counts:
+            value, behind = (of_summary(found, error=False) for found in (count.value, count.behind_best))
+            best_in = "-" if math.isnan(count.best_share) else f"{count.best_share:.0%}"
+            mark = "* " if count is one.best else ""
+            table.add_row(mark + count.label, str(count.neurons), value, behind, best_in)
+        console.print(table)
+        console.print(Text(one.sentence()), soft_wrap=True)
+        if one.left_out:
+            console.print(Text(f"Left out, without a finished seed in common: {', '.join(one.left_out)}."))
+        console.print()
+    for note in advice_notes(results, weight_stability):
+        console.print(Text(f"  {note}"), soft_wrap=True)

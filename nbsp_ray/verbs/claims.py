@@ -1,0 +1,31 @@
+"""`nbsp-ray claims`: what the paper claims, decided from the results there are."""
+
+import tempfile
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from nbsp_ray.store import DEFAULT_ROOT, Store
+from nbsp_ray.verbs._common import Root, say, short
+
+
+def command(
+    file: Annotated[Path, typer.Argument(help="What is claimed, and what decides it.")] = Path(
+        "reproduction/claims.yaml"
+    ),
+    root: Root = DEFAULT_ROOT,
+    archives: Annotated[
+        Path | None, typer.Option(help="Results from all archives of this folder, in place of the results root.")
+    ] = None,
+    to: Annotated[Path, typer.Option(help="Folder for reproduction.md, its figures and data.")] = Path("docs"),
+) -> None:
+    """Decide the paper's claims from the results there are, and write the page that says so."""
+    import analysis.claims
+    from nbsp_ray.archives import import_all
+
+    loaded = analysis.claims.load_claims(file)
+    with tempfile.TemporaryDirectory() as temporary:
+        store = Store(root) if archives is None else import_all(archives, Path(temporary))
+        page, *_ = analysis.claims.write_reproduction(loaded, store, to)
+    say(f"{len(loaded)} claims: {short(page)}, and {page.stem}.html beside it")

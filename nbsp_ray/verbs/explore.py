@@ -1,0 +1,31 @@
+"""`nbsp-ray explore`: the page on which one plays with the number of skill neurons."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from nbsp_ray.store import DEFAULT_ROOT, Store
+from nbsp_ray.verbs._common import Overrides, Root, Sweep, load_plan, say, short
+
+
+def command(
+    sweep: Sweep,
+    overrides: Overrides = None,
+    root: Root = DEFAULT_ROOT,
+    to: Annotated[Path | None, typer.Option(help="The page's file; default: beside the report.")] = None,
+) -> None:
+    """Write the page on which one plays with the number of skill neurons: one file, no network."""
+    import analysis
+
+    loaded, planned = load_plan(sweep, overrides, root)
+    store = Store(root)
+    page = analysis.write_explorer(
+        analysis.load(store.root, planned),
+        to or store.report_folder(loaded.name) / "explore.html",
+        name=loaded.name,
+        title=loaded.title or loaded.name,
+        given=loaded.given,
+        overrides=loaded.overrides,
+    )
+    say(f"Open it in a browser: {short(page)}")

@@ -1,0 +1,63 @@
+"""`nbsp-ray export`: archives, tables and agents for others."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from nbsp_ray.store import DEFAULT_ROOT, Store
+from nbsp_ray.verbs._common import Overrides, Root, Sweep, load_plan, say, short
+
+command = typer.Typer(
+    help="Write results for others: archives, tables, agents.", no_args_is_help=True, rich_markup_mode=None
+)
+
+
+@command.command()
+def results(
+    sweep: Sweep,
+    overrides: Overrides = None,
+    root: Root = DEFAULT_ROOT,
+    to: Annotated[Path | None, typer.Option(help="The archive's file; default: <sweep>.results.tar.xz here.")] = None,
+    agents: Annotated[bool, typer.Option(help="The trained agents too: some megabytes a phase.")] = False,
+) -> None:
+    """Pack all that is finished of a sweep into one file, which `import` puts into another results root."""
+    from nbsp_ray.archives import SUFFIX, pack
+    from nbsp_ray.plan.search import searches
+
+    loaded, planned = load_plan(sweep, overrides, root)
+    store, file = Store(root), to or Path(f"{loaded.name}{SUFFIX}")
+    ids = [search.id for search in searches(loaded.sweeps, store)]
+    packed = pack(planned, store, file, overrides=loaded.overrides, searches=ids, agents=agents)
+    left = f"; {packed.left_out} are not finished" if packed.left_out else ""
+    say(f"{len(packed.phases)} phases in {packed.size / 1e6:.2f} MB: {short(file)}{left}")
+
+
+@command.command()
+def tables(
+    sweep: Sweep,
+    overrides: Overrides = None,
+    root: Root = DEFAULT_ROOT,
+    to: Annotated[Path | None, typer.Option(help="Folder; default: the report's.")] = None,
+) -> None:
+    """Write a sweep's tables alone: CSV, Markdown, LaTeX."""
+    import analysis
+
+    loaded, planned = load_plan(sweep, overrides, root)
+    store = Store(root)
+    folder = to or store.report_folder(loaded.name)
+    analysis.write_tables(analysis.load(store.root, planned), folder, name=loaded.name)
+    say(f"Tables: {short(folder / 'tables')}")
+
+
+@command.command()
+def agent(
+    key: Annotated[str, typer.Argument(help="Key of a phase, or its first digits, as the report gives them.")],
+    to: Annotated[Path, typer.Option(help="Folder for the agent's files.")],
+    root: Root = DEFAULT_ROOT,
+) -> None:
+    """Write the agent that a phase ended with: weights (safetensors), configuration, a card with its numbers."""
+    import analysis
+
+    paths = analysis.export_agent(root, key, to)
+    say("\n".join(f"{short(path)}" for path in paths))

@@ -1,0 +1,41 @@
+"""`nbsp-ray try`: one trial in this process."""
+
+from typing import Any
+
+import typer
+
+from nbsp_ray.plan.memory import available_bytes, fits_side_by_side
+from nbsp_ray.status import is_complete
+from nbsp_ray.store import DEFAULT_ROOT, Store
+from nbsp_ray.verbs._common import UNFINISHED, Overrides, Root, Sweep, load_plan, say
+from nbsp_ray.verbs.report import show_report
+
+
+def command(
+    sweep: Sweep,
+    overrides: Overrides = None,
+    root: Root = DEFAULT_ROOT,
+) -> None:
+    """Run the first trial of a sweep in this process, without Ray: a debugger works."""
+    loaded, planned = load_plan(sweep, overrides, root)
+    trial = planned.trials[0]
+    if len(planned.trials) > 1:
+        say(f"Trial 1 of {len(planned.trials)}: {trial.label}. Others: methods=..., seeds=..., pairs=...")
+
+    store = Store(root)
+    if left := [key for key in trial.phases if not is_complete(planned.phases[key], store)]:
+        fits_side_by_side(planned, left, available_bytes())
+    from nbsp_ray.local import run_trial
+
+    store = Store(root, create=True)
+    finished = run_trial(planned, trial, store, lambda label, progress: say(_progress_line(label, progress)))
+    if not finished:
+        say("Saved; the same command goes on from here")
+        raise typer.Exit(UNFINISHED)
+    show_report(planned, store, loaded, write=False)
+
+
+def _progress_line(label: str, progress: Any) -> str:
+    speed = f", {progress.env_steps_per_second:.0f} env steps/s" if progress.env_steps_per_second else ""
+    success = "" if progress.success is None else f", success {progress.success:.2f}"
+    return f"{label}: {progress.stage}, {progress.env_steps:,} of {progress.budget:,} env steps{success}{speed}"

@@ -7,9 +7,9 @@
 missing row.
 
 Read `frames.load` first (a plan says which rows there are, the store fills them), then `frames.trials`, where a trial
-becomes a row, with `metrics` (what a curve comes to) and `statistics` (means, intervals, resampling over seeds). Tables,
-figures and pages only choose from these frames and say what they show: `tables.show` and `figures.all` list what there
-is, `blocks` is what a page is made of, `pages` renders it.
+becomes a row, with `metrics` (what a curve comes to) and `statistics` (means, intervals, resampling over seeds).
+Tables, figures and pages only choose from these frames and say what they show: `tables.show` and `figures.all` list
+what there is, `blocks` is what a page is made of, `pages` renders it.
 """
 
 from analysis.advise import Advice, advise

@@ -25,7 +25,7 @@ ORDINALS = ("first", "second")
 
 @dataclass(frozen=True)
 class Results:
-    """All there is of a plan's trials; the columns are described in `analysis.frames.columns`."""
+    """The results of a plan's trials, as far as there are any; columns are described in `analysis.frames.columns`."""
 
     plan: Plan
     root: Path
@@ -39,7 +39,7 @@ class Results:
 
     @property
     def measure(self) -> str:
-        """What all its trials are judged by, `success` or `score`."""
+        """The measure that all its trials are judged by: `success` or `score`."""
         (measure,) = self.parts()
         return measure
 
@@ -61,12 +61,12 @@ class Results:
 
     @property
     def any_begun(self) -> bool:
-        """Whether the results root has anything at all of the plan."""
+        """True if the results root has anything at all of the plan."""
         return bool((self.phases["status"] != "missing").any())
 
     @property
     def any_done(self) -> bool:
-        """Whether a trial is done."""
+        """True if any trial is done."""
         return bool((self.finals["status"] == "done").any())
 
 
@@ -117,7 +117,7 @@ def _identity(trial: Trial, plan: Plan) -> Row:
 
 
 def _settings(trial: Trial, plan: Plan) -> dict[str, str]:
-    """What changes the trial's numbers, but for what is in its identity: dotted name -> JSON."""
+    """Settings that change the trial's numbers and are not in its identity: dotted name -> JSON."""
     specs = [plan.phases[key].spec for key in trial.phases]
     evaluation = {"episodes": trial.episodes, "env_steps": trial.env_steps, "goals": trial.goals}
     nested: Row = {"sac": specs[0].sac.model_dump(), "evaluation": evaluation}

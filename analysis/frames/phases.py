@@ -34,7 +34,7 @@ def together(statuses: Iterable[Status]) -> Status:
 
 @dataclass(frozen=True)
 class Final:
-    """A final evaluation in numbers; of one that is not there, none."""
+    """The numbers of a final evaluation; NaN and None where it is not there."""
 
     performance: float = np.nan
     """Success rate, or normalised score; NaN also of a game without reference scores."""
@@ -78,7 +78,7 @@ class PhaseData:
 
     @property
     def is_scored(self) -> bool:
-        """Whether its tasks are judged by their scores."""
+        """True if its tasks are judged by their scores."""
         return self.benchmark.measure == "score"
 
     @cached_property
@@ -116,13 +116,13 @@ class PhaseData:
 
     @property
     def curve_truncated(self) -> bool:
-        """Whether the phase is done and its curve lacks its end, which is an evaluation at the last env step."""
+        """True if the phase is done and its curve lacks its end, which is an evaluation at the last env step."""
         env_steps, _ = self.evaluations(self.planned.spec.task)
         return bool(self.result) and (not len(env_steps) or env_steps[-1] < self.result["env_steps"])
 
     @property
     def has_whole_curve(self) -> bool:
-        """Whether metrics of the curve mean anything yet."""
+        """True if metrics of the curve mean anything: the phase is done and the curve whole."""
         return bool(self.result) and not self.curve_truncated
 
     @cached_property
@@ -132,7 +132,7 @@ class PhaseData:
 
     @property
     def raw_auc(self) -> float:
-        """The same of raw scores."""
+        """`auc` of raw scores in place of normalised ones."""
         return self._area(raw=True)
 
     def _area(self, *, raw: bool) -> float:
@@ -142,7 +142,7 @@ class PhaseData:
         return metrics.area_under_curve(*self.evaluations(spec.task, raw=raw), budget=spec.learning.env_steps)
 
     def final(self, record: EvaluationSpec) -> Final:
-        """What a final evaluation of the plan came to."""
+        """The numbers of a final evaluation of the plan."""
         found = self.folder.evaluation(record.id) if record.id in self.planned.evaluations else None
         if found is None:
             return Final()

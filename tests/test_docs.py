@@ -124,5 +124,5 @@ def test_the_notebook_runs_from_top_to_bottom(
         exec(compile(code, str(page), "exec"), names)
     assert list(names["results"].finals["status"]) == ["done", "done"]
     assert (tmp_path / "first-task.svg").stat().st_size > 1_000
-    assert names["phase"].env_steps >= 600
+    assert names["phase"].env_steps >= 400
     assert re.search(r"success [01]\.\d+, without the 12 best of 64 neurons [01]\.\d+", capsys.readouterr().out)

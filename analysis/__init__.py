@@ -5,6 +5,11 @@
 `analysis.load(root, plan)` and `load_results(root, sweep)` are the ways in, `write_report` and `write_explorer` are the
 ways out; `analysis.frames.columns` describes every column. Whatever a sweep has not done yet is a missing value, never
 a missing row.
+
+Read `frames.load` first (a plan says which rows there are, the store fills them), then `frames.trials`, where a trial
+becomes a row, with `metrics` (what a curve comes to) and `statistics` (means, intervals, resampling over seeds).
+Tables, figures and pages only choose from these frames and say what they show: `tables` and `figures` list what there
+is, `blocks` is what a page is made of, `pages` renders it.
 """
 
 from analysis.advise import Advice, advise

@@ -1,4 +1,4 @@
-"""Signals as a wish to stop: the first one saves and stops, a second one stops at once."""
+"""Turns signals into a request to stop: the first one saves and stops, a second one stops at once."""
 
 import signal
 import threading
@@ -10,7 +10,7 @@ from typing import Any
 class StopRequest:
     """Takes the stop signals within a `with` block, and gives them back at its end.
 
-    A handler may not print, so the wish is told to `say` by `heard`, which the main loop calls.
+    A handler may interrupt a print, and so may not print: `heard`, which the main loop calls, tells `say` of it.
     """
 
     def __init__(self, say: Callable[[str], None] = lambda text: None) -> None:
@@ -32,6 +32,7 @@ class StopRequest:
             if number is None or (name == "SIGHUP" and signal.getsignal(number) is signal.SIG_IGN):  # nohup
                 continue
             before = signal.signal(number, self._handle)
+            # At a second `install` this is a handler of Ray's; the one to give back is still the first.
             self._before.setdefault(number, before)
 
     def __exit__(
@@ -41,7 +42,7 @@ class StopRequest:
             signal.signal(number, signal.SIG_DFL if handler is None else handler)
 
     def heard(self) -> bool:
-        """Whether to stop; says so the first time."""
+        """Return True if the run is to stop, and tell `say` the first time."""
         if self.asked and not self._told:
             self._told = True
             self.say("saving and stopping (a second Ctrl-C stops at once)")
@@ -49,6 +50,7 @@ class StopRequest:
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
         if self.asked:
+            # From here on nothing may interrupt the way out, on which Ray is stopped.
             for taken in self._before:
                 signal.signal(taken, signal.SIG_IGN)
             raise KeyboardInterrupt

@@ -1,9 +1,48 @@
 """Its being here puts this folder on the path, so that tests can import `toy_phases`."""
 
+import os
 import sys
 from collections.abc import Iterator
+from typing import Any
+
+# Before torch and NumPy are imported: the suite runs in a process per core, and two that each start a thread per core
+# wait for each other in every small product.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import pytest
+from xdist.scheduler import LoadScopeScheduling
+
+TOGETHER = {
+    "ray": ("test_launch.py", "test_choose_count.py", "test_contract.py"),
+    "compiled": ("test_compiling.py", "test_execution.py"),
+}
+"""Files that one worker must run: two Rays of two CPUs would starve each other, and compiled code is kept per worker.
+
+They are the longest groups, and begun first, so that no worker is left alone with one of them at the end.
+"""
+
+
+class Scheduling(LoadScopeScheduling):
+    """A worker takes a whole file, or group of files: a file's tests share what its fixtures learn.
+
+    (`--dist=loadgroup` is the same with marks, but xdist 3.8 passes them on through what pytest 9.2 no longer reads.)
+    """
+
+    def _split_scope(self, nodeid: str) -> str:
+        file = nodeid.split("::")[0]
+        return next((group for group, files in TOGETHER.items() if file.endswith(files)), file)
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Scheduling:
+    return Scheduling(config, log)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    order = [name for files in TOGETHER.values() for name in files]
+    for item in items:
+        if item.get_closest_marker("ray") is not None and item.path.name not in TOGETHER["ray"]:
+            raise pytest.UsageError(f'{item.nodeid} starts Ray: name its file in TOGETHER["ray"] of {__file__}')
+    items.sort(key=lambda item: order.index(item.path.name) if item.path.name in order else len(order))
 
 
 @pytest.fixture(autouse=True)

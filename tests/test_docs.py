@@ -1,12 +1,15 @@
 """What the documents promise works as it stands there."""
 
 import re
+import shlex
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+import typer
 
 from nbsp_ray import benchmarks, methods
 from nbsp_ray.local import run_trial
@@ -14,8 +17,12 @@ from nbsp_ray.plan.build import make_plan
 from nbsp_ray.store import Store
 from nbsp_ray.sweepfile import load_sweep
 from nbsp_ray.verbs.explain import explain
+from nbsp_ray.verbs.main import app
 
-DOCS = Path(__file__).parents[1] / "docs"
+ROOT = Path(__file__).parents[1]
+DOCS = ROOT / "docs"
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "tune_configs" / "README.md", *sorted(DOCS.glob("*.md"))]
+PLACEHOLDERS = {"NAME", "SWEEP", "KEY", "WORD", "VALUE"}
 
 
 def code_of(page: str, folder: str, tmp_path: Path) -> str:
@@ -83,3 +90,71 @@ def test_the_benchmark_of_the_page_takes_one_file(documented_benchmark: str, tmp
     assert result["score_undefined"] is False
     env = benchmarks.get_benchmark(documented_benchmark).make_env("long", 0)
     assert env.reset(3, np.random.default_rng(0)).tobytes() == env.reset(3, np.random.default_rng(1)).tobytes()
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_what_a_page_links_to_is_there(page: Path) -> None:
+    targets = re.findall(r"\]\((?!https?:|#)([^)#]+)", page.read_text())
+    assert [target for target in targets if not (page.parent / target).exists()] == []
+
+
+def test_the_index_names_every_page() -> None:
+    index = (DOCS / "README.md").read_text()
+    assert [
+        page.name for page in DOCS.glob("*.md") if page.name != "README.md" and f"]({page.name})" not in index
+    ] == []
+
+
+def commands(page: Path) -> list[str]:
+    """Everything on a page that one is told to type: lines of its shell blocks, and what stands in backticks."""
+    text = page.read_text()
+    lines = [line for block in re.findall(r"```sh\n(.*?)```", text, re.DOTALL) for line in block.splitlines()]
+    quoted = re.findall(r"`([^`]+)`", re.sub(r"```.*?```", "", text, flags=re.DOTALL))
+    return [" ".join(line.split()) for line in (*lines, *quoted)]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_commands_name_verbs_options_sweeps_and_settings_that_exist(page: Path, documented_method: str) -> None:
+    root: Any = typer.main.get_command(app)
+    for line in commands(page):
+        words = shlex.split(line, comments=True)
+        if words and words[0].endswith("nbsp-ray") and len(words) > 1:
+            assert words[1] in root.commands, line
+            check(root.commands[words[1]], words[2:], line)
+
+
+def check(command: Any, words: list[str], line: str) -> None:
+    if hasattr(command, "commands"):
+        return check(command.commands[words[0]], words[1:], line) if words else None
+    options = {name for parameter in command.params for name in parameter.opts}
+    assert {word for word in words if word.startswith("--")} <= options, line
+    takes_sweep = any(parameter.name == "sweep" for parameter in command.params)
+    sweep, *more = words or ["NAME"]
+    if command.name == "explain" and sweep not in PLACEHOLDERS and not sweep.startswith("--"):
+        assert explain(sweep), line
+    elif takes_sweep and sweep not in PLACEHOLDERS and not sweep.startswith("-"):
+        assert load_sweep(sweep, [word for word in more if re.match(r"[a-z_.]+=", word)]).sweeps, line
+    return None
+
+
+def test_targets_of_make_exist() -> None:
+    targets = re.findall(r"^([\w-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE)
+    used = {words[1] for page in PAGES for line in commands(page) if (words := line.split())[:1] == ["make"]}
+    assert used >= {"quickstart", "test"}
+    assert used <= set(targets)
+
+
+def test_the_notebook_runs_from_top_to_bottom(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("MPLBACKEND", "agg")
+    page = DOCS / "notebook.md"
+    text, names = page.read_text(), dict[str, Any]()
+    for block in re.finditer(r"```python\n(.*?)```", text, re.DOTALL):
+        code = "\n" * (text[: block.start(1)].count("\n")) + block[1]  # An error names the line of the page.
+        exec(compile(code, str(page), "exec"), names)
+    assert list(names["results"].finals["status"]) == ["done", "done"]
+    assert (tmp_path / "first-task.svg").stat().st_size > 1_000
+    assert names["phase"].env_steps >= 400
+    assert re.search(r"success [01]\.\d+, without the 12 best of 64 neurons [01]\.\d+", capsys.readouterr().out)

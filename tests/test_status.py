@@ -197,9 +197,9 @@ def test_reading_again_looks_only_at_what_was_not_done(
 def test_a_large_sweep_not_begun_is_read_at_once(tmp_path: Path) -> None:
     plan = small_plan(seeds=tuple(range(1_000)))
     reader = StatusReader(plan, new_store(tmp_path))
-    began = time.perf_counter()
+    began = time.process_time()
     assert len(reader.read().left) == 3_000
-    assert time.perf_counter() - began < 5
+    assert time.process_time() - began < 5
 
 
 def test_many_at_work_are_cut_short(store: Store) -> None:

@@ -33,7 +33,7 @@ DTYPES: Mapping[str, Any] = {
 
 
 PERFORMANCE = "rate in [0, 1], or normalised score"
-"""What a trial is judged by: the success rate, or the score with random play at 0 and a human at 1 (Eq. 8)."""
+"""Unit of what judges a trial: its success rate, or its score with random play at 0 and a human at 1 (Eq. 8)."""
 
 
 def frame(rows: Iterable[Mapping[str, Any]], columns: Columns) -> pd.DataFrame:

@@ -28,7 +28,7 @@ ORDINALS = ("first", "second")
 
 @dataclass(frozen=True, repr=False)
 class Results:
-    """All there is of a plan's trials; the columns are described in `analysis.frames.columns`."""
+    """The results of a plan's trials, as far as there are any; columns are described in `analysis.frames.columns`."""
 
     plan: Plan
     root: Path
@@ -47,7 +47,7 @@ class Results:
 
     @property
     def measure(self) -> str:
-        """What all its trials are judged by, `success` or `score`."""
+        """The measure that all its trials are judged by: `success` or `score`."""
         (measure,) = self.parts()
         return measure
 
@@ -74,12 +74,12 @@ class Results:
 
     @property
     def any_begun(self) -> bool:
-        """Whether the results root has anything at all of the plan."""
+        """True if the results root has anything at all of the plan."""
         return bool((self.phases["status"] != "missing").any())
 
     @property
     def any_done(self) -> bool:
-        """Whether a trial is done."""
+        """True if any trial is done."""
         return bool((self.finals["status"] == "done").any())
 
 
@@ -148,7 +148,7 @@ def _identity(trial: Trial, plan: Plan) -> Row:
 
 
 def _settings(trial: Trial, plan: Plan) -> dict[str, str]:
-    """What changes the trial's numbers, but for what is in its identity: dotted name -> JSON."""
+    """Settings that change the trial's numbers and are not in its identity: dotted name -> JSON."""
     specs = [plan.phases[key].spec for key in trial.phases]
     nested: Row = {"sac": specs[0].sac.model_dump(), "evaluation": asdict(trial.finals)}
     for index, spec in enumerate(specs):

@@ -36,7 +36,7 @@ def together(statuses: Iterable[Status]) -> Status:
 
 @dataclass(frozen=True)
 class Final:
-    """A final evaluation in numbers; of one that is not there, none."""
+    """The numbers of a final evaluation; NaN and None where it is not there."""
 
     performance: float = np.nan
     """Success rate, or normalised score; NaN also of a task without reference scores."""
@@ -80,7 +80,7 @@ class PhaseData:
 
     @property
     def is_scored(self) -> bool:
-        """Whether its tasks are judged by their scores."""
+        """True if its tasks are judged by their scores."""
         return self.benchmark.judged_by.kind == "score"
 
     @cached_property
@@ -142,13 +142,13 @@ class PhaseData:
 
     @property
     def curve_truncated(self) -> bool:
-        """Whether the phase is done and its curve lacks its end, which is an evaluation at the last env step."""
+        """True if the phase is done and its curve lacks its end, which is an evaluation at the last env step."""
         env_steps, _ = self.evaluations(self.planned.spec.task)
         return bool(self.result) and (not len(env_steps) or env_steps[-1] < self.result["env_steps"])
 
     @property
     def has_whole_curve(self) -> bool:
-        """Whether metrics of the curve mean anything yet."""
+        """True if metrics of the curve mean anything: the phase is done and the curve whole."""
         return bool(self.result) and not self.curve_truncated
 
     @cached_property
@@ -161,7 +161,7 @@ class PhaseData:
 
     @property
     def raw_auc(self) -> float:
-        """The same of raw scores."""
+        """`auc` of raw scores in place of normalised ones."""
         return self._area(raw=True)
 
     def _area(self, *, raw: bool) -> float:

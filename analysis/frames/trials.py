@@ -1,4 +1,4 @@
-"""One trial as a row: what its phases' evaluations and curves came to, and what its method reported.
+"""One trial as a row: the numbers of its phases' evaluations and curves, and the report of its method.
 
 Whatever is not done yet is missing, never an error.
 """
@@ -107,7 +107,7 @@ def _last_curve(first_task: str, last: PhaseData, scratch: PhaseData | None) -> 
 
 
 def _success_curve(last: PhaseData, scratch: PhaseData | None) -> Row:
-    """What a curve of success rates allows, and one of scores does not."""
+    """Columns that a curve of success rates allows, and one of scores does not."""
     auc_scratch = scratch.auc if scratch else np.nan
     return {
         "env_steps_to_threshold": last.env_steps_to_threshold,

@@ -1,4 +1,4 @@
-"""Whether a phase's update is compiled, and where the compiled code is kept: once for all trials of a results root.
+"""Compiles the update of a phase, and keeps the compiled code: once for all trials of a results root.
 
 Compiling takes up to a minute and its result is a file of machine code, so the folder is named by the machine, the
 first trial that needs a graph compiles it while others wait, and all later ones read it.
@@ -25,7 +25,7 @@ AUTO_UPDATES = 50_000
 
 
 def wanted(resources: Resources, spec: PhaseSpec) -> bool:
-    """What `resources.compile` means for a phase: `auto` goes by the most updates that it can make."""
+    """True if `resources.compile` compiles this phase: `auto` goes by the most updates that it can make."""
     if resources.compile == "auto":
         updates = (spec.learning.env_steps - spec.sac.learning_starts) * spec.sac.updates_per_env_step
         return updates >= AUTO_UPDATES
@@ -33,7 +33,7 @@ def wanted(resources: Resources, spec: PhaseSpec) -> bool:
 
 
 def graph_name(sac: Sac, spaces: Spaces, restraints: Mapping[str, UpdateRule]) -> str:
-    """The same for updates that compile to the same code."""
+    """A name that is equal for updates that compile to the same code."""
     code: dict[str, list[object]] = {}
     for part, rule in sorted(restraints.items()):
         functions = [f"{one.__module__} {one.__qualname__}" for one in (*rule.penalties, *rule.gradients)]
@@ -69,7 +69,7 @@ def build(
 
 
 def _reason(error: Exception) -> str:
-    """The first line of what went wrong, beneath what the compiler wraps it in."""
+    """The first line of the error beneath the one that the compiler wraps it in."""
     inner = getattr(error, "inner_exception", error)
     return str(inner).strip().split("\n")[0] or type(inner).__name__
 
@@ -97,7 +97,7 @@ def compile_once(folder: Path, graph: str, threads: int, compile: Callable[[], N
 
 
 def _use(folder: Path, threads: int) -> Path:
-    """Have compiled code kept in `folder`, or where a user's environment says; that folder."""
+    """Make torch keep compiled code in `folder`, or where a user's environment says; returns that folder."""
     import torch._inductor.config as inductor
     from torch._inductor.runtime.cache_dir_utils import default_cache_dir
 
@@ -130,4 +130,4 @@ def _trust_instructions(known: Path, *, ask: bool) -> None:
 
 
 _given: dict[str, str] = {}
-"""What `_use` has put into the environment itself, and may change again."""
+"""Variables that `_use` itself has put into the environment, and may change again."""

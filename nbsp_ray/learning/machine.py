@@ -1,4 +1,4 @@
-"""What this machine has for learning: a device, a precision, a compiler; and what to do where it has not."""
+"""The machine's abilities: its device, precision and compiler, each with the mend where a setting asks for more."""
 
 import functools
 import hashlib
@@ -32,7 +32,7 @@ def find_device(resources: Resources) -> torch.device:
 
 
 def machine_name() -> str:
-    """What compiled code depends on, as a name: instructions of the CPU, the GPU, torch and Python."""
+    """A name for all that compiled code depends on: instructions of the CPU, the GPU, torch and Python."""
     cpu = Path("/proc/cpuinfo")
     flags = (
         next((line for line in cpu.read_text().splitlines() if line.startswith("flags")), "") if cpu.exists() else ""
@@ -43,7 +43,7 @@ def machine_name() -> str:
 
 
 def check_compiler(device: torch.device) -> None:
-    """Whether code can be compiled for a CPU here; for a GPU, torch brings what it takes.
+    """Check that code can be compiled for a CPU here; for a GPU, torch brings what it takes.
 
     Raises:
         ConfigError: there is no C++ compiler.
@@ -57,10 +57,10 @@ def check_compiler(device: torch.device) -> None:
 
 
 def check_precision(sac: Sac, device: torch.device) -> None:
-    """Whether this machine has products in `sac.precision`.
+    """Check that this machine multiplies matrices in `sac.precision`.
 
     Raises:
-        ConfigError: it has not.
+        ConfigError: it does not.
     """
     if sac.precision == "fp32" or _has_bf16(device):
         return
@@ -78,7 +78,7 @@ def _has_bf16(device: torch.device) -> bool:
 
 @functools.cache
 def bf16_gain() -> float:
-    """How many times as fast a core of this CPU makes products in bfloat16 as in float32; measured, in some 50 ms.
+    """Measure, in some 50 ms, how many times as fast a core of this CPU multiplies in bfloat16 as in float32.
 
     There are CPUs whose instructions for it are no faster than those for float32, or slower.
     """
@@ -95,7 +95,7 @@ def bf16_gain() -> float:
 
 
 def precision_advice(sac: Sac, device: torch.device) -> str | None:
-    """Why `sac.precision` costs time on this machine; None where it does not."""
+    """Return why `sac.precision` costs time on this machine; None where it does not."""
     if sac.precision == "fp32" or device.type != "cpu" or (gain := bf16_gain()) >= 1:
         return None
     return (
@@ -105,7 +105,7 @@ def precision_advice(sac: Sac, device: torch.device) -> str | None:
 
 
 def check(resources: Resources, sac: Sac) -> None:
-    """Whether phases with these settings can be learnt here.
+    """Check that phases with these settings can be learnt here.
 
     Raises:
         ConfigError: they cannot.

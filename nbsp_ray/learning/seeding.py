@@ -1,4 +1,4 @@
-"""All chance of a phase: one tree of seeds, with a named stream for each use.
+"""Random numbers of a phase: one tree of seeds, with a named stream for each use.
 
 Nothing here draws from a global generator, and no generator's state needs to be saved: a stream is
 a function of the trial's seed, the phase's place in the sequence, its use, and the number of the
@@ -11,7 +11,7 @@ import numpy as np
 
 
 class Stream(IntEnum):
-    """Uses of chance. The numbers are part of every result: add to them, never change them."""
+    """Uses of random numbers. The numbers are part of every result: add to them, never change them."""
 
     NETWORKS = 0
     TRAINING = 1
@@ -40,7 +40,7 @@ class Stream(IntEnum):
 
 
 def seed_sequence(seed: int, phase: int, stream: Stream, *numbers: int) -> np.random.SeedSequence:
-    """The leaf of the tree for one use: trial `seed`, `phase` 0 or 1, and e.g. an episode's number."""
+    """The leaf of the tree for one use: trial `seed`, `phase` 0, 1, ..., and e.g. an episode's number."""
     return np.random.SeedSequence(entropy=seed, spawn_key=(phase, int(stream), *numbers))
 
 

@@ -22,7 +22,7 @@ SECONDS = 10.0
 
 
 def measure_speed(spec: PhaseSpec, resources: Resources, store: Store, env_steps: int = 500) -> float:
-    """Env steps per second of learning here, evaluations left out: so many, or as many as ten seconds hold.
+    """Measure env steps per second of learning, without evaluations, over `env_steps` of them or ten seconds.
 
     The update is compiled if the phase's would be, which takes a minute where `store` has no code of it yet.
     """
@@ -34,6 +34,7 @@ def measure_speed(spec: PhaseSpec, resources: Resources, store: Store, env_steps
         env.horizon = min(EPISODE, env.horizon)
     warm_up = spec.sac.batch_size + EPISODE
     sac = spec.sac.model_copy(update={"learning_starts": spec.sac.batch_size})
+    # Its budget and the time to its next evaluation are out of reach: only learning is timed.
     endless = spec.learning.model_copy(update={"env_steps": 10**9, "eval_every": 10**9, "eval_episodes": 1})
     phase = Phase(
         spec=spec.model_copy(update={"sac": sac, "learning": endless, "ingredients": ()}),

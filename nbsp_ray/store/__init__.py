@@ -144,7 +144,7 @@ class Store:
         self.files.write(f"sweeps/{name}.json", to_json(dict(data)))
 
     def read_sweep(self, name: str) -> JsonObject | None:
-        """What `write_sweep` wrote."""
+        """The data that `write_sweep` wrote; None if that sweep was never run here."""
         return self._read_json(f"sweeps/{name}.json")
 
     def write_search(self, search: str, data: Mapping[str, Any]) -> None:
@@ -152,7 +152,7 @@ class Store:
         self.files.write(f"searches/{search}.json", to_json(dict(data)))
 
     def read_search(self, search: str) -> JsonObject | None:
-        """What `write_search` wrote."""
+        """The data that `write_search` wrote; None if that search has chosen nothing."""
         return self._read_json(f"searches/{search}.json")
 
     def speeds(self) -> dict[str, float]:
@@ -164,9 +164,9 @@ class Store:
         self.files.write("speeds.json", to_json({**self.speeds(), kind: env_steps_per_second}))
 
     def compile_cache(self, machine: str) -> Path:
-        """Where code that was compiled for a kind of machine is kept."""
+        """The folder of code that was compiled for one kind of machine."""
         return self.files.path(f"compiled/{machine}")
 
     def report_folder(self, name: str) -> Path:
-        """Where the report of a sweep goes."""
+        """The folder of a sweep's report."""
         return self.files.path(f"reports/{name}")

@@ -67,7 +67,7 @@ class StoredCheckpoint:
         return [Piece(**piece) for piece in self.manifest["pieces"]]
 
     def read(self) -> Checkpoint:
-        """All of it, each file checked against its digest.
+        """Read the whole checkpoint; every file is checked against its digest.
 
         Raises:
             CorruptCheckpointError: a file is missing or altered.
@@ -75,6 +75,8 @@ class StoredCheckpoint:
         manifest, stem = self.manifest, self.name.removesuffix(".json")
         curve = self._checked(f"{stem}.curve", manifest["curve"])
         tensors = load_safetensors(self._checked(f"{stem}.safetensors", manifest["tensors"]))
+        # All pieces are checked before the first is handed out: an older checkpoint can still be taken now, and no more
+        # once a buffer is half filled.
         for piece in self.pieces:
             self._checked(piece.name, piece.sha256)
         rows = (
@@ -133,6 +135,7 @@ class Attempt:
             rows: Gives rows `start` to `end` of all ever added.
         """
         saved = self._pieces[-1].end if self._pieces else 0
+        # The buffer is a ring: of what was added since, only the last `capacity` rows are still there.
         start = max(saved, added - capacity)
         if added > start:
             step = max(1, PIECE_BYTES // rows(start, start + 1).nbytes)
@@ -144,6 +147,7 @@ class Attempt:
         curve_bytes, tensor_bytes = to_lines(curve), save_safetensors(dict(tensors))
         self._files.write(f"{stem}.curve", curve_bytes)
         self._files.write(f"{stem}.safetensors", tensor_bytes)
+        # The manifest, with the digests of all other files, is written last: without it there is no checkpoint.
         manifest = {
             "env_steps": env_steps,
             "counters": dict(counters),
@@ -153,6 +157,7 @@ class Attempt:
         }
         self._files.write(f"{stem}.json", to_json(manifest | {"sha256": digest_of(manifest)}))
         self._own = [*(name for name in self._own if name != stem), stem]
+        # Pieces are left alone: a checkpoint of another attempt may name them. `PhaseFolder.clean` removes them all.
         for old in self._own[:-2]:
             for suffix in (".json", ".safetensors", ".curve"):
                 self._files.remove(old + suffix)

@@ -20,7 +20,7 @@ Array = npt.NDArray[Any]
 Arrays = Mapping[str, Array]
 JsonObject = dict[str, Any]
 SCRAP_SECONDS = 3_600.0
-"""Nobody takes so long to write one file."""
+"""A half-written file as old as this was left by a writer that was killed: nobody takes so long to write one."""
 
 
 class Files:
@@ -30,7 +30,7 @@ class Files:
         self.root = root
 
     def path(self, name: str) -> Path:
-        """Where `name` lies."""
+        """The path of `name` on the disk."""
         return self.root / name
 
     def write(self, name: str, *chunks: bytes | memoryview, durable: bool = True) -> None:
@@ -45,8 +45,8 @@ class Files:
                 if durable:
                     file.flush()
                     os.fsync(file.fileno())
-            temporary.replace(path)
-        except BaseException:
+            temporary.replace(path)  # Atomic within a folder: a reader sees the old file or the new one.
+        except BaseException:  # Ctrl-C too.
             temporary.unlink(missing_ok=True)
             raise
 
@@ -65,7 +65,7 @@ class Files:
             return []
 
     def exists(self, name: str) -> bool:
-        """Whether there is such a file or folder."""
+        """True if there is such a file or folder."""
         return self.path(name).exists()
 
     def move(self, folder: str, name: str) -> bool:
@@ -95,7 +95,7 @@ class Files:
 
 
 def to_json(data: Any) -> bytes:
-    """JSON, and no number that JSON lacks."""
+    """Bytes of JSON; NaN and infinity, which JSON lacks, raise a ValueError."""
     return json.dumps(data, indent=1, allow_nan=False).encode() + b"\n"
 
 
@@ -123,9 +123,10 @@ def to_npy(*arrays: Array) -> tuple[bytes | memoryview, ...]:
     data = np.lib.format.header_data_from_array_1_0(parts[0])
     data["shape"] = (sum(len(part) for part in parts), *parts[0].shape[1:])
     np.lib.format.write_array_header_1_0(header, data)
+    # A memoryview without elements cannot be cast.
     return header.getvalue(), *(part.data.cast("B") for part in parts if part.size)
 
 
 def to_lines(rows: Sequence[Mapping[str, Any]]) -> bytes:
-    """JSON lines."""
+    """Bytes of JSON lines, one for each row."""
     return "".join(json.dumps(row, allow_nan=False) + "\n" for row in rows).encode()

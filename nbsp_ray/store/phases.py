@@ -60,16 +60,16 @@ class PhaseFolder:
     # What a phase is, and whether it is done
 
     def write_spec(self, spec: Mapping[str, Any]) -> None:
-        """Say what the phase is; the same for every attempt."""
+        """Write what the phase is, once: every attempt would write the same."""
         if not self._files.exists(f"{self._at}/spec.json"):
             self._write_json("spec.json", dict(spec))
 
     def spec(self) -> JsonObject | None:
-        """What `write_spec` wrote."""
+        """The spec that `write_spec` wrote, or None."""
         return self._read_json("spec.json")
 
     def done(self) -> bool:
-        """Whether the phase has learnt to its end (its final evaluations are records of their own)."""
+        """True once the phase has learnt to its end (its final evaluations are records of their own)."""
         return self._files.exists(f"{self._at}/result.json")
 
     def imported(self) -> bool:
@@ -92,7 +92,7 @@ class PhaseFolder:
         return self._read_json("result.json")
 
     def manifest(self) -> JsonObject | None:
-        """Where, when and with what the phase was made."""
+        """The record of where, when and with what the phase was made, or None."""
         return self._read_json("manifest.json")
 
     def commit(
@@ -110,6 +110,7 @@ class PhaseFolder:
 
         A phase that is done already stays as it is, but for a whole buffer that it lacks.
         """
+        # Also where the phase is done: a later sweep may need the buffer that an earlier one did not keep.
         if replay is not None and not (self.done() and self.has_replay()):
             self._files.write(f"{self._at}/replay.npy", *to_npy(*replay))
         parts: dict[str, tuple[bytes | memoryview, ...]] = {
@@ -141,11 +142,11 @@ class PhaseFolder:
         return self._read_arrays("agent.safetensors")
 
     def prepared(self) -> dict[str, Array]:
-        """What the method made of the past, by name."""
+        """Arrays that the method prepared from the past, by name; empty if there are none."""
         return self._read_arrays("prepared.safetensors") or {}
 
     def has_replay(self) -> bool:
-        """Whether the whole replay buffer is kept."""
+        """True if the whole replay buffer is kept."""
         return self._files.exists(f"{self._at}/replay.npy")
 
     def replay(self) -> npt.NDArray[Any] | None:
@@ -159,6 +160,7 @@ class PhaseFolder:
     def _rows(self, name: str) -> npt.NDArray[Any] | None:
         path = self.path / name
         try:
+            # "c", copy-on-write: torch takes writable memory only, and nothing that is written reaches the file.
             return np.asarray(np.load(path, mmap_mode="c", allow_pickle=False))
         except FileNotFoundError:
             return None
@@ -194,7 +196,7 @@ class PhaseFolder:
         return self._read_json(f"evaluations/{record}.json")
 
     def has_evaluation(self, record: str) -> bool:
-        """Whether that final evaluation is there."""
+        """True if that final evaluation is there."""
         return self._files.exists(f"{self._at}/evaluations/{record}.json")
 
     def rollouts(self, record: str) -> dict[str, Array] | None:
@@ -214,7 +216,7 @@ class PhaseFolder:
         self._write_json(f"unfinished/{record}.json", {"episodes": list(episodes)})
 
     def unfinished(self, record: str) -> list[JsonObject]:
-        """What `write_unfinished` wrote; nothing if it did not, or is damaged: it can be played again."""
+        """Episodes that `write_unfinished` kept; none if its file is missing or damaged: they can be played again."""
         with contextlib.suppress(StoreError):
             return list((self._read_json(f"unfinished/{record}.json") or {}).get("episodes", []))
         return []
@@ -228,13 +230,13 @@ class PhaseFolder:
     # Probes
 
     def probe(self, record: str) -> JsonObject | None:
-        """What a probe found, by its id; None if it is not there, or damaged: it can be measured again."""
+        """A probe's findings by their id; None if they are missing or damaged, as they can be measured again."""
         with contextlib.suppress(StoreError):
             return self._read_json(f"probes/{record}.json")
         return None
 
     def write_probe(self, record: str, data: Mapping[str, Any]) -> None:
-        """Keep what a probe found."""
+        """Keep a probe's findings."""
         self._write_json(f"probes/{record}.json", dict(data))
 
     # Unfinished work
@@ -245,7 +247,7 @@ class PhaseFolder:
         self._files.write(f"{self._at}/progress.json", data, durable=False)  # Nothing rests on it.
 
     def progress(self) -> JsonObject | None:
-        """How far the phase is, with the `time` it said so; None if it never did, or is done."""
+        """The last progress of the phase, with its `time`; None if it never told any, or is done."""
         with contextlib.suppress(StoreError):
             return self._read_json("progress.json")
         return None
@@ -276,6 +278,7 @@ class PhaseFolder:
             for name in self._files.names(f"{at}/{attempt}")
             if name.endswith(".json")
         ]
+        # A name is the env steps, padded with zeros: sorted as text, the furthest is the largest.
         return sorted(found, key=lambda name: name.rsplit("/", 1)[1], reverse=True)
 
     def checkpoints(self) -> Iterator["StoredCheckpoint"]:

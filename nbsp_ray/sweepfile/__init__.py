@@ -1,4 +1,4 @@
-"""From a sweep's name and `KEY=VALUE`s to validated sweeps, or to one message with everything that is wrong.
+"""Sweep files: a name and `KEY=VALUE`s become validated sweeps, or one message with everything that is wrong.
 
 Settings come in layers, the later above the earlier: the schema's defaults, the benchmark's own, the file, the files
 that include it, the command line. Each value remembers where it was given, so that each problem can say so.
@@ -49,7 +49,7 @@ class LoadedSweep:
     """The file's name without `.yaml`."""
     title: str
     sweeps: tuple[Sweep, ...]
-    """One for each included file and variation; of a file with neither, one."""
+    """One for each included file and variation; a file with neither gives one."""
     overrides: tuple[str, ...]
     given: str
     """The name or path as it was given, for saying the command again."""
@@ -74,7 +74,7 @@ def command(verb: str, sweep: str, overrides: Sequence[str], root: Path) -> str:
 
 
 def load_sweep(name_or_path: str, overrides: Sequence[str] = ()) -> LoadedSweep:
-    """The sweep of that name or path, with `KEY=VALUE`s on top.
+    """Load the sweep of that name or path, with `KEY=VALUE`s on top.
 
     Raises:
         ConfigError: a line for each problem of all files and overrides.
@@ -117,7 +117,7 @@ def find_sweep(name_or_path: str, beside: Path | None = None) -> Path:
 
 
 def own_settings(path: Path) -> Data:
-    """What a file itself sets, as it stands there; nothing of what it includes, and nothing checked."""
+    """The settings that a file itself gives, unchecked and without those of the files that it includes."""
     data = strictyaml.parse(path.read_text(encoding="utf-8-sig", errors="replace")).data
     return data if isinstance(data, dict) else {}
 
@@ -139,7 +139,7 @@ class _File:
     title: str
     layers: list[Layer]
     composed: bool
-    """Whether it includes others."""
+    """True if it includes others."""
 
 
 class _Loader:
@@ -184,6 +184,7 @@ class _Loader:
                 self.problem(COMMAND_LINE, f"{key} is given twice: {seen[key]} and {text}")
             else:
                 seen[key] = text
+                # A setting that is text takes its text as it is: YAML would make numbers of some words.
                 as_text = setting is not None and setting.node.get("type") == "string"
                 value, wrong = (given, None) if as_text else strictyaml.parse_value(given)
                 if wrong:
@@ -241,6 +242,7 @@ class _Loader:
                 found.append(one)  # it lacks them, and will be told so
             elif kept:
                 found.append(Layer({axis: kept}, {(): one.at(), (axis,): one.at(axis)}).over(one))
+        # Only if all else is right: a file that could not be read offers nothing, and is a problem already.
         for number, value in enumerate(wanted):
             if _text(value) not in offered and not self.problems:
                 meant = did_you_mean(_text(value), offered) if axis == "methods" and value not in methods() else ""

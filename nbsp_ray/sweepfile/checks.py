@@ -1,4 +1,4 @@
-"""From a layer of settings to a `Sweep`, or to every problem it has, each with its place."""
+"""Checks: a layer of settings becomes a `Sweep`, or every problem it has is reported with its place."""
 
 import json
 from collections.abc import Callable
@@ -25,6 +25,7 @@ def make_sweep(layer: Layer, problem: Problem) -> Sweep | None:
     """The sweep that a layer describes above its benchmark's defaults; None if `problem` was called."""
     benchmark = _benchmark(layer, problem)
     if benchmark is not None:
+        # Through JSON, so that tuples are lists, as they are in a file.
         layer = layer.over(Layer(json.loads(json.dumps(benchmark.defaults)), {(): layer.at()}))
     pairs = axis_values(layer, "pairs")
     if pairs is not None:
@@ -63,7 +64,7 @@ def _benchmark(layer: Layer, problem: Problem) -> Benchmark | None:
 
 
 def _check_names(layer: Layer, benchmark: Benchmark | None, problem: Problem) -> None:
-    """Methods and tasks that are not there, and pairs that cannot be."""
+    """Report methods and tasks that do not exist, and sequences that one network cannot learn."""
     for number, name in enumerate(layer.data.get("methods", ())):
         try:
             if isinstance(name, str):
@@ -80,7 +81,7 @@ def _check_names(layer: Layer, benchmark: Benchmark | None, problem: Problem) ->
 
 
 def _check_sense(layer: Layer, sweep: Sweep, benchmark: Benchmark | None, problem: Problem) -> None:
-    """What is allowed alone, but not together."""
+    """Report settings that are allowed alone, but not together."""
     for number, value in enumerate(sweep.skill_neurons if benchmark else ()):
         try:
             assert benchmark is not None

@@ -1,6 +1,6 @@
-"""What one layer may hold: known settings only, their shorthands expanded, and what a file says beside them.
+"""Reads one layer: only known settings are let in, shorthands are expanded, `include`, `tasks` and `vary` understood.
 
-Whether the values are right is for `checks`, when all layers lie above each other.
+`checks` says whether the values are right, once all layers lie above each other.
 """
 
 from typing import Any
@@ -13,7 +13,7 @@ from nbsp_ray.sweepfile.strictyaml import shown
 
 
 def checked(raw: Layer, problem: Problem) -> Layer:
-    """`raw` in the schema's own form; what cannot be is told to `problem` and left out."""
+    """Return `raw` in the schema's own form; entries that cannot be right are told to `problem` and left out."""
     return _Entries(raw, problem).layer
 
 
@@ -57,12 +57,13 @@ class _Entries:
             except ValueError as error:
                 self.problem(layer.at(*keys), error)
                 return
+            # A range of seeds has become several: from here on item 1 is not what stood on the line of item 1.
             if isinstance(value, list) and len(value) != len(expanded):
                 for number in range(len(value)):
                     layer.origins.pop((*keys, number), None)
 
     def _tasks(self, value: Any, *, also_pairs: bool) -> None:
-        """`tasks` is one entry of `pairs`, and from here on nothing else."""
+        """Turn `tasks` into the only entry of `pairs`, which is what it stands for."""
         where = self.layer.at("tasks")
         if also_pairs:
             self.problem(where, "tasks stands for one entry of pairs, which are given too; leave one of them")
@@ -98,7 +99,7 @@ _VALUES = "a list of values, such as `method.ewc_coef: [1, 10, 100]`"
 
 
 def _cannot_vary(path: str, values: Any, beside: Data) -> str | None:
-    """What is wrong with an entry of `vary`, if anything."""
+    """Return the fault of an entry of `vary`, or None."""
     section, _, name = path.partition(".")
     if path in sections():
         return f"vary takes single settings by their dotted names: {path}. and one of {names_in(path)}"

@@ -16,17 +16,17 @@ class Layer:
 
     data: Data
     origins: dict[Keys, str]
-    """Where each was given: `tune_configs/x.yaml:12`, `command line`; () is where the whole comes from."""
+    """The place where each was given: `tune_configs/x.yaml:12`, `command line`; that of () is the whole layer's."""
 
     def at(self, *keys: str | int) -> str:
-        """Where a value, or else what holds it, was given."""
+        """Return the place where a value was given, or else the setting that holds it."""
         return next(self.origins[keys[:n]] for n in range(len(keys), -1, -1) if keys[:n] in self.origins)
 
     def over(self, under: "Layer") -> "Layer":
-        """Both, this one above; the whole still comes from where the lower one does.
+        """Return both layers as one, this one above; the place of the whole stays the lower one's.
 
-        What this one sets, the lower one no longer varies; and of a grid of skill neurons and a search among them
-        (`search.trials`) the upper one holds.
+        A setting of this layer is no longer varied by the lower one. If one layer has a grid of skill neurons and the
+        other a search among them (`search.trials`), this one's holds.
         """
         for mine, others in (("skill_neurons", "search"), ("search", "skill_neurons")):
             if mine in self.data and (mine != "search" or "trials" in self.data["search"]):
@@ -45,7 +45,7 @@ class Layer:
         return Layer(merge(under.data, self.data), kept | own)
 
     def without(self, *names: str) -> "Layer":
-        """Without some of the top settings."""
+        """Return a layer that lacks some of the top settings."""
         data = {name: value for name, value in self.data.items() if name not in names}
         return Layer(data, {keys: origin for keys, origin in self.origins.items() if not keys or keys[0] not in names})
 
@@ -61,13 +61,13 @@ class Layer:
 
 
 def nested(keys: Keys, value: Any) -> Data:
-    """`("sac", "tau")` and a value as they stand in a file."""
+    """Return `{"sac": {"tau": value}}` for the keys `("sac", "tau")`."""
     first, *below = keys
     return {str(first): nested(tuple(below), value) if below else value}
 
 
 def merge(under: Data, over: Data) -> Data:
-    """Both, setting by setting; `over` wins."""
+    """Return both, merged setting by setting; `over` wins."""
     merged = dict(under)
     for key, value in over.items():
         below = merged.get(key)
@@ -76,7 +76,7 @@ def merge(under: Data, over: Data) -> Data:
 
 
 def leaves(data: Data, above: Keys = ()) -> Iterable[Keys]:
-    """Where its values are."""
+    """Yield the keys of every value that is no section."""
     for key, value in data.items():
         if isinstance(value, dict):
             yield from leaves(value, (*above, key))

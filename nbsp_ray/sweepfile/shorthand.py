@@ -1,4 +1,4 @@
-"""What people may write for a value, made what the schema takes.
+"""Shorthands: values as people write them become values as the schema takes them.
 
 Wherever a list is wanted, a single value is a list of one, and text with commas is a list: `seeds: 3`, `methods: base`,
 `sac.hidden=64,64`. Seeds may be ranges (`0-4`), pairs text (`drawer-open:drawer-close`), and `1e6` a whole number.
@@ -16,7 +16,7 @@ MOST_SEEDS = 10_000
 
 
 def expand(setting: Setting, value: Any) -> Any:
-    """`value` in the schema's own form, unless it is beyond guessing; then the schema's check will say so.
+    """Return `value` in the schema's own form; one beyond guessing stays as it is, for the schema's check to refuse.
 
     Raises:
         ValueError: a pair or a range that cannot be read.
@@ -42,7 +42,7 @@ def _values(value: Any, *, as_text: bool) -> list[Any]:
 
 
 def _whole(value: Any, node: Node) -> Any:
-    """1e6 where a whole number is wanted, and only there: of skill neurons, 1.0 is all and 1 is one."""
+    """Turn 1e6 into a whole number where one is wanted, and only there: for skill neurons, 1.0 means all and 1 one."""
     if node.get("type") == "integer" and isinstance(value, float) and value.is_integer():
         return int(value)
     return value
@@ -89,7 +89,7 @@ def _pair(value: Any) -> list[str]:
 
 
 def expand_tasks(value: Any) -> list[list[str]]:
-    """`tasks` as `pairs`: a list of one sequence.
+    """Return `tasks` as `pairs`: a list of one sequence.
 
     Raises:
         ValueError: it is no sequence of two tasks or more.
@@ -100,7 +100,7 @@ def expand_tasks(value: Any) -> list[list[str]]:
 
 
 def _sequence(value: Any, separators: str) -> list[str]:
-    """Tasks in their order; empty if that is not what `value` is."""
+    """Return the tasks in their order; none if `value` is no sequence of tasks."""
     tasks = [task.strip() for task in re.split(separators, value)] if isinstance(value, str) else value
     good = isinstance(tasks, list) and len(tasks) >= 2 and all(isinstance(task, str) and task for task in tasks)
     return tasks if good else []

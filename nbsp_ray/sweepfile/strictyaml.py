@@ -1,7 +1,7 @@
 """YAML without surprises: plain data, the line of every value, and every problem at once.
 
-What plain PyYAML gets wrong for settings is mended: a key given twice is a problem, `1e-3` is a number, `on`, `no`,
-`1:30` and dates are text. Knows nothing of settings or files.
+It mends what plain PyYAML gets wrong for settings: a key given twice is a problem, `1e-3` is a number, `on`, `no`,
+`1:30` and dates are text. It knows nothing of settings or files.
 """
 
 import json
@@ -17,7 +17,7 @@ Keys = tuple[str | int, ...]
 
 @dataclass(frozen=True)
 class Document:
-    """What a text says, as far as it could be read."""
+    """A text as data, as far as it could be read."""
 
     data: Any = None
     lines: dict[Keys, int] = field(default_factory=dict[Keys, int])
@@ -32,6 +32,7 @@ class _Composer(yaml.SafeLoader):
     yaml_implicit_resolvers: dict[str, Any] = {}  # noqa: RUF012 - PyYAML's own shape
 
 
+# Pattern of each kind of scalar, and the first characters that PyYAML tries it for.
 _TAG = "tag:yaml.org,2002:"
 _SCALARS = {
     "null": (r"~|null|Null|NULL|", ["~", "n", "N", ""]),
@@ -44,7 +45,7 @@ for _name, (_pattern, _first) in _SCALARS.items():
 
 
 def parse(text: str) -> Document:
-    """Read one YAML document; what cannot be read is in `problems`."""
+    """Read one YAML document; entries that cannot be read are in its `problems`."""
     try:
         node = _Composer(text).get_single_node()
     except yaml.MarkedYAMLError as error:
@@ -59,7 +60,7 @@ def parse(text: str) -> Document:
 
 
 def parse_value(text: str) -> tuple[Any, str | None]:
-    """One value as YAML, and what is wrong with it, if anything."""
+    """Return one value read as YAML, and its fault or None."""
     document = parse(text)
     return document.data, document.problems[0][1] if document.problems else None
 
@@ -73,6 +74,7 @@ class _Reader:
         self._above: list[int] = []
 
     def read(self, node: yaml.Node, path: Keys) -> Any:
+        # An alias is the very node of its anchor: within itself it would be read without end.
         if id(node) in self._above:
             self._problem(node, "an anchor that contains itself")
             return None
@@ -122,7 +124,7 @@ def _convert(kind: str, text: str) -> Any:
             return None
         case "bool":
             return text.lower() == "true"
-        case "int" if len(text) < 100:
+        case "int" if len(text) < 100:  # Python refuses to read thousands of digits as an int.
             return int(text.replace("_", ""))
         case _:
             return float(text.replace("_", ""))
@@ -133,6 +135,6 @@ def _line(node: yaml.Node) -> int:
 
 
 def shown(value: Any) -> str:
-    """A value for a message, as it would stand in a file; long ones cut short."""
+    """Return a value as it would stand in a file, for a message; a long one is cut short."""
     text = json.dumps(value)
     return text if len(text) <= 60 else f"{text[:57]}..."

@@ -93,7 +93,7 @@ class Browser:
             raise RuntimeError(f"{expression}: {found['exceptionDetails']}")
         return found["result"].get("value")
 
-    def wait(self, expression: str, seconds: float = 20) -> None:
+    def wait(self, expression: str, seconds: float = 120) -> None:
         """Until an expression is true."""
         end = time.monotonic() + seconds
         while not self.evaluate(expression):
@@ -144,5 +144,5 @@ def browser(program: str) -> Iterator[Browser]:
         os.close(send)
         os.close(receive)
         process.terminate()
-        process.wait(timeout=20)
+        process.wait(timeout=120)
         shutil.rmtree(profile, ignore_errors=True)

@@ -153,11 +153,11 @@ def test_ten_thousand_phases_cost_little() -> None:
     needs: dict[str, tuple[str, ...]] = {f"f{number}": () for number in range(100)}
     needs |= {f"s{number}": (f"f{number % 100}",) for number in range(10_000)}
     store: set[str] = set()
-    began = time.perf_counter()
+    began = time.process_time()
     gate = Gate(needs, store.__contains__)
     while (key := gate.next()) is not None:
         store.add(key)
         gate.finished(key)
     assert gate.is_finished
     assert len(store) == len(needs)
-    assert time.perf_counter() - began < 5
+    assert time.process_time() - began < 5

@@ -50,7 +50,7 @@ def test_tables_of_games_compile(store, tmp_path):
 def compile_tables(folder):
     command = ["pdflatex", "-interaction=nonstopmode", "-halt-on-error", "tables.tex"]
     done = subprocess.run(
-        command, cwd=folder / "tables", capture_output=True, text=True, errors="replace", timeout=60, check=False
+        command, cwd=folder / "tables", capture_output=True, text=True, errors="replace", timeout=300, check=False
     )
     assert done.returncode == 0, done.stdout[-2000:]
     assert "Overfull \\hbox" not in done.stdout, done.stdout

@@ -20,7 +20,7 @@ from analysis.frames.load import Results
 from analysis.metrics import Floats
 from analysis.pages import html
 from analysis.statistics import Summary
-from analysis.tables.numbers import is_true
+from analysis.tables.groups import is_true
 from analysis.tables.table import UNDEFINED_NOTE
 from analysis.tradeoff import (
     FRONT_RULE,

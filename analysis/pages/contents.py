@@ -16,9 +16,6 @@ from nbsp_ray.config.schema import Learning
 from nbsp_ray.specs import ALGORITHM_VERSION
 from nbsp_ray.store import Store
 
-FIGURES_FIRST = ("results", "returns", "individual_sequential", "seeds")
-"""The figures come after these tables: what they draw, in numbers. Names of tables of scores begin so too."""
-
 
 def report_blocks(
     results: Results, shown: list[Shown], pictures: list[Picture], name: str, title: str
@@ -26,12 +23,12 @@ def report_blocks(
     """The whole report."""
     yield Heading(title, level=1)
     yield from _what_ran(results, name)
-    for table in (one for one in shown if one.name.startswith(FIGURES_FIRST)):
+    for table in (one for one in shown if one.before_figures):
         yield from section(table)
     for picture in pictures:
         yield Heading(f"Figure: {picture.title[0].lower()}{picture.title[1:]}")
         yield picture
-    for table in (one for one in shown if not one.name.startswith(FIGURES_FIRST)):
+    for table in (one for one in shown if not one.before_figures):
         yield from section(table)
     yield from _definitions(results)
     yield from _cost(results)

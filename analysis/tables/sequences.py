@@ -4,7 +4,7 @@ A task may come back (a, b, a, b), so the matrix has a row per phase and a colum
 are in the other tables.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,7 +17,11 @@ from analysis.frames.phases import PhaseData
 from analysis.frames.trials import scratch_phase
 from analysis.statistics import summary
 from analysis.tables import cells
-from analysis.tables.numbers import GROUP, scopes
+from analysis.tables.cells import Cells
+from analysis.tables.groups import GROUP, scopes
+from analysis.tables.notes import interval_notes, score_notes
+from analysis.tables.table import Shown, present
+from analysis.words import WORDS
 from nbsp_ray.specs import Trial
 from nbsp_ray.store import Store
 
@@ -115,7 +119,7 @@ def matrix_frame(results: Results) -> pd.DataFrame:
 def sequences_table(results: Results) -> pd.DataFrame:
     """One row per group of trials that differ in their seed alone: `METRICS` summed up over its seeds.
 
-    Each metric has the five columns of `analysis.tables.numbers`; beside them the mean success after each phase is in
+    Each metric has the five columns of `analysis.tables.groups`; beside them the mean success after each phase is in
     `success_<phase>_<task>`.
     """
     found = list(sequences(results))
@@ -150,6 +154,34 @@ def _mean_matrix(members: list[Sequence]) -> Row:
         for (number, column), mean in np.ndenumerate(means)
         if distinct[column] in tasks[: number + 1]
     }
+
+
+def show_sequences(results: Results) -> Shown:
+    """`sequences_table`: trials of more than two tasks."""
+    data = sequences_table(results)
+    words = WORDS[results.measure]
+    what = "success" if words.is_rate else "score"
+    names = {f"average {what}": "average_performance", "forgetting measure": "forgetting_measure"}
+    columns: dict[str, Callable[[Cells], str]] = {
+        "seeds": lambda row: f"{row['done']} of {row['seeds']}",
+        **cells.estimates(names | ({"forward transfer": "forward_transfer"} if words.is_rate else {})),
+        f"{what} after each phase": shown_matrix,
+    }
+    caption = [
+        f"Average {what}: mean over {words.task}s after the last phase. Forgetting measure: mean over {words.task}s "
+        f"but the last of the best {what} after an earlier phase minus that at the end.",
+        *(
+            [
+                "Forward transfer: mean over phases but the first, where the plan learns the task first with the same "
+                "seed, SAC and budget."
+            ]
+            if words.is_rate
+            else score_notes(results)
+        ),
+        f"{what.capitalize()} after each phase: mean over seeds, phases parted by semicolons.",
+        *(interval_notes(data, "average_performance", "forgetting_measure") if len(data) else []),
+    ]
+    return present("sequences", f"Sequences of {words.task}s", data, columns, caption)
 
 
 def shown_matrix(row: cells.Cells) -> str:

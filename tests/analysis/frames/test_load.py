@@ -22,7 +22,7 @@ from synthetic_store import (
 import analysis
 from analysis.figures.bands import CurveReader
 from analysis.frames.columns import CURVES, FINALS, PHASES, neuron_columns
-from analysis.tables.show import show_results
+from analysis.tables.results import show_results
 from nbsp_ray.config.schema import Sweep
 from nbsp_ray.errors import StoreError
 from nbsp_ray.plan.build import make_plan

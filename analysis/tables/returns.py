@@ -1,0 +1,31 @@
+"""The main table in raw scores."""
+
+import pandas as pd
+
+from analysis.frames.load import Results
+from analysis.tables import cells
+from analysis.tables.groups import SUCCESSES, Row, summary_of, table_rows
+from analysis.tables.notes import interval_notes
+from analysis.tables.table import Shown, present
+
+
+def returns_table(results: Results) -> pd.DataFrame:
+    """The same groups in raw scores: means of `individual_return`, `sequential_return` and `second_return`."""
+    rows: list[Row] = []
+    for row, trials in table_rows(results.finals):
+        for name in (*SUCCESSES, "retention_last_5", "auc_second"):
+            row |= summary_of(trials, f"{name}_return").columns(f"{name}_return")
+        rows.append(row)
+    return pd.DataFrame(rows)
+
+
+def show_returns(results: Results) -> Shown:
+    """`returns_table`: raw scores of games; no rows of success rates."""
+    data = returns_table(results) if results.measure == "score" else pd.DataFrame()
+    names = {"first game before": "individual", "first game after": "sequential", "second game after": "second"}
+    names |= {"first game, last 5": "retention_last_5", "second game, AUC": "auc_second"}
+    columns = cells.estimates({title: f"{name}_return" for title, name in names.items()})
+    caption = ["Mean raw scores of whole games, each seed's own mean first; scores of different games do not compare."]
+    if len(data):
+        caption += interval_notes(data, "individual_return", "sequential_return", "second_return")
+    return present("returns", "Raw scores", data, columns, caption, before_figures=True)

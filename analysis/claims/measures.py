@@ -13,11 +13,12 @@ import numpy as np
 import pandas as pd
 
 from analysis import metrics
-from analysis.claims.inference import BySeed
 from analysis.claims.loader import MEASURES, Claim, Test
 from analysis.frames.load import Results, load
 from analysis.frames.phases import PhaseData
+from analysis.inference import BySeed, spearman
 from analysis.paper import is_paper_pair
+from analysis.statistics import FEWEST
 from analysis.tables.sequences import sequences
 from nbsp_ray.benchmarks import get_benchmark
 from nbsp_ray.config.schema import Learning, Sweep
@@ -211,14 +212,12 @@ def _stop(claim: Claim, row: "pd.Series[Any]") -> tuple[str, ...]:
 
 def _ranks(data: Data, test: Test) -> Iterator[Value]:
     """Spearman's rho of the measure over the numbers of skill neurons, within each pair, seed and setting."""
-    from analysis.claims.inference import spearman
-
     (method,) = test.methods
     rows = _rows(data, test, method, any_number=True)
     found: list[dict[Any, Any]] = []
     for _, group in rows.groupby("comparable", sort=False):
         rho = spearman(list(group["skill_neurons_count"].astype("float64")), list(group["measure"]))
-        if not np.isnan(rho):
+        if len(group) >= FEWEST and not np.isnan(rho):  # two numbers are always in perfect order
             keys = tuple(dict.fromkeys(key for keys in group["keys"] for key in keys))
             found.append({**group.iloc[0].to_dict(), "value": rho, "keys": keys})
     frame = pd.DataFrame(found, columns=[*rows.columns, "value"])

@@ -6,7 +6,7 @@ of at least two; the columns speak of its first and its last task.
 
 import json
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -29,14 +29,21 @@ class Results:
     """All there is of a plan's trials; the columns are described in `analysis.frames.columns`."""
 
     plan: Plan
-    root: Path
-    """The results root it was read from."""
+    store: Store
+    """What it was read from, opened once."""
+    phase_data: Mapping[str, PhaseData] = field(repr=False)
+    """Every phase of the plan by its key, as it was read."""
     curves: pd.DataFrame
     """One row per evaluation, training episode and task finally evaluated; a shared first phase once (`CURVES`)."""
     finals: pd.DataFrame
     """One row per trial (`FINALS`, `neuron_columns`), in the order of the plan."""
     phases: pd.DataFrame
     """One row per phase (`PHASES`)."""
+
+    @property
+    def root(self) -> Path:
+        """The results root it was read from."""
+        return self.store.root
 
     @property
     def measure(self) -> str:
@@ -92,7 +99,8 @@ def load(store_root: str | Path, plan: Plan) -> Results:
     layers = max((len(_layers(plan, trial)) for trial in plan.trials), default=0)
     return Results(
         plan=plan,
-        root=store.root,
+        store=store,
+        phase_data=data,
         curves=_curves(plan.trials, identities, data),
         finals=frame(rows, {**FINALS, **neuron_columns(layers)}),
         phases=frame((_phase_row(phase) for phase in data.values()), PHASES),

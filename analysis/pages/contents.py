@@ -14,7 +14,6 @@ from analysis.tables.table import Shown
 from analysis.words import NORMALISED, WORDS
 from nbsp_ray.config.schema import Learning
 from nbsp_ray.specs import ALGORITHM_VERSION
-from nbsp_ray.store import Store
 
 
 def report_blocks(
@@ -72,7 +71,7 @@ def _what_ran(results: Results, name: str) -> Iterator[Block]:
 
 def _other_versions(results: Results) -> int:
     """Phases in the results root that another algorithm version made."""
-    store = Store(results.root)
+    store = results.store
     specs = (store.phase(key).spec() for key in store.phases() if key not in results.plan.phases)
     return sum(spec is not None and spec.get("algorithm_version") != ALGORITHM_VERSION for spec in specs)
 

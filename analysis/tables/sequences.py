@@ -4,7 +4,7 @@ A task may come back (a, b, a, b), so the matrix has a row per phase and a colum
 are in the other tables.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,7 +23,6 @@ from analysis.tables.notes import interval_notes, score_notes
 from analysis.tables.table import Shown, present
 from analysis.words import WORDS
 from nbsp_ray.specs import Trial
-from nbsp_ray.store import Store
 
 METRICS = ("average_performance", "forgetting_measure", "forward_transfer")
 Row = dict[str, Any]
@@ -68,9 +67,8 @@ class Sequence:
 
 def sequences(results: Results) -> Iterator[Sequence]:
     """All trials of more than two tasks, as far as the store has them."""
-    store, plan = Store(results.root), results.plan
-    data = {key: PhaseData(planned, store.phase(key)) for key, planned in plan.phases.items()}
-    for trial in plan.trials:
+    data = results.phase_data
+    for trial in results.plan.trials:
         if len(trial.tasks) > 2:
             phases = [data[key] for key in trial.phases]
             yield Sequence(trial, _success(trial, phases), np.array([_transfer(p, data) for p in phases[1:]]))
@@ -89,7 +87,7 @@ def _success(trial: Trial, phases: list[PhaseData]) -> metrics.Floats:
     return found
 
 
-def _transfer(phase: PhaseData, data: dict[str, PhaseData]) -> float:
+def _transfer(phase: PhaseData, data: Mapping[str, PhaseData]) -> float:
     scratch = scratch_phase(phase.planned.spec, data)
     return metrics.forward_transfer(phase.auc, scratch.auc) if scratch and not phase.is_scored else np.nan
 

@@ -25,8 +25,8 @@ from analysis.statistics import (
     difference_limits,
     summary,
 )
+from analysis.tables.groups import is_true
 from analysis.tables.notes import unreferenced
-from analysis.tables.numbers import is_true
 from analysis.tradeoff import MEASURES, Count, Measures, Series, all_series
 from nbsp_ray.errors import NbspError
 

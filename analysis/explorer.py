@@ -20,7 +20,7 @@ from analysis.frames.load import Results
 from analysis.metrics import Floats
 from analysis.pages import html
 from analysis.statistics import Summary
-from analysis.tables.numbers import is_true
+from analysis.tables.groups import is_true
 from analysis.tables.table import UNDEFINED_NOTE
 from analysis.tradeoff import (
     FRONT_RULE,
@@ -38,7 +38,7 @@ from analysis.words import Words
 from nbsp_ray.config.describe import AXES, settings
 from nbsp_ray.errors import NbspError
 from nbsp_ray.layout import NETWORKS
-from nbsp_ray.store import Files, Store
+from nbsp_ray.store import Files
 from nbsp_ray.sweepfile import command
 
 CURVE_POINTS = 120
@@ -102,10 +102,10 @@ def explorer_data(results: Results, given: str, overrides: Sequence[str]) -> Jso
     series = list(all_series(results))
     methods = dict.fromkeys(one.method for one in series)
     trials: list[Json] = []
-    store, described = Store(results.root), list[Json]()
+    described: list[Json] = []
     for part in results.parts().values():
         reader = CurveReader(part)
-        described += [_series(one, trials, reader, store, part, given, overrides) for one in all_series(part)]
+        described += [_series(one, trials, reader, part, given, overrides) for one in all_series(part)]
     return {
         "pairs": list(dict.fromkeys(one.pair for one in series)),
         "methods": [_method(method) for method in methods],
@@ -159,7 +159,6 @@ def _series(
     series: Series,
     trials: list[Json],
     reader: CurveReader,
-    store: Store,
     results: Results,
     given: str,
     overrides: Sequence[str],
@@ -167,7 +166,7 @@ def _series(
     counts: list[Json] = []
     for count in series.counts:
         indices = range(len(trials), len(trials) + len(count.trials))
-        trials += [_trial(row, reader, store, results, given, overrides) for row in count.trials.to_dict("records")]
+        trials += [_trial(row, reader, results, given, overrides) for row in count.trials.to_dict("records")]
         counts.append(_count(count, series.measure) | {"trials": list(indices)})
     fronts: Json = {}
     for name, measures in MEASURES[series.measure].items():
@@ -209,10 +208,9 @@ def _summary(found: Summary) -> Json:
     return {"mean": _rounded(found.mean), "se": _rounded(found.standard_error), "equal": found.equal, "t": t}
 
 
-def _trial(
-    row: Mapping[Any, Any], reader: CurveReader, store: Store, results: Results, given: str, overrides: Sequence[str]
-) -> Json:
+def _trial(row: Mapping[Any, Any], reader: CurveReader, results: Results, given: str, overrides: Sequence[str]) -> Json:
     first, last = str(row["key_first"]), str(row["key_second"])
+    folders = {which: str(results.phase_data[key].folder.path) for which, key in (("first", first), ("second", last))}
     found: Json = {
         name: str(row[name]) for name in ("pair", "method", "variant", "status", "first_task", "second_task", "measure")
     }
@@ -226,7 +224,7 @@ def _trial(
         "truncated": bool(row["curve_truncated"]) if not pd.isna(row["curve_truncated"]) else False,
         "training": _curve(reader.training(last)),
         "retained": _curve(reader.evaluation(last, str(row["first_task"]))),
-        "folders": {"first": str(store.phase(first).path), "second": str(store.phase(last).path)},
+        "folders": folders,
         "command": rerun_command(row, given, overrides),
         "selected": {network: _per_layer(row, network) for network in NETWORKS},
     }

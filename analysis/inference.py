@@ -12,6 +12,8 @@ import numpy as np
 
 from analysis.statistics import (
     CONFIDENCE,
+    EQUAL,
+    FEWEST,
     UNLIMITED,
     Floats,
     Interval,
@@ -19,6 +21,7 @@ from analysis.statistics import (
     Summary,
     all_equal,
     bootstrap_interval,
+    clopper_pearson,
     mean_of_pairs,
     runs_by_seed,
     summary,
@@ -50,6 +53,12 @@ def differences(method: Mapping[str, BySeed], other: Mapping[str, BySeed]) -> di
     return {pair: _known(of_pair) for pair, of_pair in both.items()}
 
 
+def by_seed(values: Mapping[str, BySeed]) -> dict[int, float]:
+    """The mean of each seed over the pairs that have it."""
+    seeds = sorted(set[int]().union(*values.values()))
+    return {seed: float(np.mean([one[seed] for one in values.values() if seed in one])) for seed in seeds}
+
+
 def _known(of_seed: BySeed) -> dict[int, float]:
     return {seed: value for seed, value in of_seed.items() if not math.isnan(value)}
 
@@ -74,6 +83,26 @@ def t_test(values: Sequence[float] | Floats) -> float:
     present = np.asarray(values, dtype=np.float64)
     present = present[~np.isnan(present)]
     return float(ttest_1samp(present, 0.0).pvalue) if summary(present).has_interval else np.nan
+
+
+def equal_seeds(found: Summary, limits: Limits) -> Summary:
+    """The interval that n equal seeds allow without a distribution: at least so many of all seeds are as these.
+
+    With Clopper and Pearson's lower end s for the share of n of n, the mean of all seeds lies between
+    s x mean + (1 - s) x the least, and the same with the greatest, that the number can be (`limits`). `found` itself if
+    it has an interval, and for fewer than three seeds or a number without limits, which still have none.
+    """
+    if found.has_interval or found.n < FEWEST or not all(map(math.isfinite, limits)):
+        return found
+    share, _ = clopper_pearson(found.n, found.n)
+    low, high = (share * found.mean + (1 - share) * limit for limit in limits)
+    return Summary(found.n, found.mean, found.standard_error, low, high)
+
+
+def t_or_sign_test(values: Sequence[float]) -> float:
+    """`t_test`; of three or more equal seeds off 0, which have none, the two-sided sign test's p-value, 2 / 2^n."""
+    found = summary(values)
+    return 2.0 ** (1 - found.n) if found.n >= FEWEST and found.equal and abs(found.mean) > EQUAL else t_test(values)
 
 
 @dataclass(frozen=True)
@@ -132,7 +161,7 @@ def spearman(x: Sequence[float] | Floats, y: Sequence[float] | Floats) -> float:
     from scipy.stats import spearmanr
 
     both = np.array([x, y], dtype=np.float64)
-    both = both[:, ~np.isnan(both).any(axis=0)]
+    both = np.round(both[:, ~np.isnan(both).any(axis=0)], 9)  # ties are ties, but for rounding (`statistics.EQUAL`)
     if both.shape[1] < 2 or any(all_equal(one) for one in both):
         return np.nan
     return float(spearmanr(*both).statistic)

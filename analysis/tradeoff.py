@@ -13,7 +13,7 @@ import pandas as pd
 from analysis.frames.load import Results
 from analysis.metrics import Floats, limits
 from analysis.statistics import Summary, summary
-from analysis.tables.numbers import is_true
+from analysis.tables.groups import is_true
 from nbsp_ray.layout import NETWORKS
 
 SERIES = ["benchmark", "pair", "method", "variant"]

@@ -13,11 +13,12 @@ import numpy as np
 import pandas as pd
 
 from analysis import metrics
-from analysis.claims.inference import BySeed
 from analysis.claims.loader import MEASURES, Claim, Test
 from analysis.frames.load import Results, load
 from analysis.frames.phases import PhaseData
+from analysis.inference import BySeed, spearman
 from analysis.paper import is_paper_pair
+from analysis.statistics import FEWEST
 from analysis.tables.sequences import sequences
 from nbsp_ray.benchmarks import get_benchmark
 from nbsp_ray.config.schema import Learning, Sweep
@@ -59,7 +60,6 @@ class Data:
 
     claim: Claim
     results: Results
-    store: Store
     finals: pd.DataFrame
     """`Results.finals` with what is needed besides (`MORE`)."""
 
@@ -73,7 +73,7 @@ def read(claim: Claim, root: Store) -> Data:
     for name in ("average_performance", "forgetting_measure"):
         found = [of_sequences.get(trial.phases, {}).get(name, np.nan) for trial in plan.trials]
         more[name] = np.array(found, dtype=np.float64)
-    return Data(claim, results, root, pd.concat([results.finals, more], axis=1))
+    return Data(claim, results, pd.concat([results.finals, more], axis=1))
 
 
 def _finished(plan: Plan, store: Store) -> Plan:
@@ -211,14 +211,12 @@ def _stop(claim: Claim, row: "pd.Series[Any]") -> tuple[str, ...]:
 
 def _ranks(data: Data, test: Test) -> Iterator[Value]:
     """Spearman's rho of the measure over the numbers of skill neurons, within each pair, seed and setting."""
-    from analysis.claims.inference import spearman
-
     (method,) = test.methods
     rows = _rows(data, test, method, any_number=True)
     found: list[dict[Any, Any]] = []
     for _, group in rows.groupby("comparable", sort=False):
         rho = spearman(list(group["skill_neurons_count"].astype("float64")), list(group["measure"]))
-        if not np.isnan(rho):
+        if len(group) >= FEWEST and not np.isnan(rho):  # two numbers are always in perfect order
             keys = tuple(dict.fromkeys(key for keys in group["keys"] for key in keys))
             found.append({**group.iloc[0].to_dict(), "value": rho, "keys": keys})
     frame = pd.DataFrame(found, columns=[*rows.columns, "value"])
@@ -228,9 +226,8 @@ def _ranks(data: Data, test: Test) -> Iterator[Value]:
 
 def _firsts(data: Data) -> Iterator[PhaseData]:
     """First phases that are done, each once; replicates and what they replicate are both there."""
-    for key, planned in data.results.plan.phases.items():
-        phase = PhaseData(planned, data.store.phase(key))
-        if planned.spec.index == 0 and phase.result:
+    for phase in data.results.phase_data.values():
+        if phase.planned.spec.index == 0 and phase.result:
             yield phase
 
 
@@ -270,8 +267,8 @@ def _probed(data: Data, test: Test) -> Iterator[Value]:
     request = Request(("actor",), (test.count,), episodes=50, draws=5, scores=("paper",))
     name = f"drop of the best {test.count:.0%} of the actor's neurons - drop of random ones"
     for target in find_targets(data.claim.id, data.claim.loaded, request):
-        if is_ready(target, data.store):
-            value = _drop(data.store, target, request)
+        if is_ready(target, data.results.store):
+            value = _drop(data.results.store, target, request)
             if value is not None:
                 yield _first_value(data, target.phase.spec, target.phase.key, name, value)
 

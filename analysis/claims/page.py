@@ -14,12 +14,11 @@ import numpy as np
 import pandas as pd
 
 from analysis.blocks import Block, Bullets, Heading, Paragraph, Picture, TextTable
-from analysis.claims.inference import clopper_pearson
 from analysis.claims.loader import MEASURES, Claim
 from analysis.claims.measures import frame
 from analysis.claims.verdicts import Decided, Outcome, Part, evaluate
 from analysis.pages import html, markdown
-from analysis.statistics import Summary
+from analysis.statistics import Summary, clopper_pearson
 from nbsp_ray.store import Files, Store
 
 TITLE = "Reproduction: what is claimed, and what the results say"

@@ -11,20 +11,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from analysis.claims.inference import (
-    BySeed,
-    Effect,
-    by_seed,
-    clopper_pearson,
-    effect,
-    holm,
-    seeds_summary,
-    seeds_to_settle,
-    t_test,
-)
 from analysis.claims.loader import MEASURES, Claim, Test
 from analysis.claims.measures import Value, by_pair, read, values
-from analysis.statistics import Summary
+from analysis.inference import BySeed, by_seed, effect, equal_seeds, holm, seeds_to_settle, t_or_sign_test
+from analysis.statistics import UNLIMITED, Limits, Summary, clopper_pearson, summary
 from nbsp_ray.benchmarks import get_benchmark
 from nbsp_ray.store import Store
 
@@ -54,7 +44,6 @@ class Part:
     test: Test
     comparison: str
     values: Mapping[str, BySeed]
-    effect: Effect
     over_pairs: Decided
     pairs: Mapping[str, Decided]
     p_holm: float
@@ -132,7 +121,7 @@ def _parts(
         for test, numbers in found
         for name in dict.fromkeys(one.comparison for one in numbers)
     ]
-    p_values = [_p_value(list(by_seed(numbers).values())) for _, _, numbers in named]
+    p_values = [t_or_sign_test(list(by_seed(numbers).values())) for _, _, numbers in named]
     corrected = holm(p_values) if claim.family else [math.nan] * len(named)
     parts = tuple(
         _part(claim, test, name, numbers, p, scored=scored)
@@ -141,13 +130,6 @@ def _parts(
     missing = [test for test, numbers in found if not numbers] or not found
     verdicts: list[Verdict] = [part.verdict for part in parts]
     return parts, together([*verdicts, "not run"] if missing else verdicts)
-
-
-def _p_value(numbers: Sequence[float]) -> float:
-    """Of the t test, and of equal seeds, which have none, of the sign test: 2 / 2^n."""
-    found = seeds_summary(numbers)
-    equal = found.n >= 3 and math.isnan(found.low) and found.mean != 0
-    return 2.0 ** (1 - found.n) if equal else t_test(numbers)
 
 
 def together(verdicts: Sequence[Verdict]) -> Verdict:
@@ -161,20 +143,19 @@ def together(verdicts: Sequence[Verdict]) -> Verdict:
 
 
 def _part(claim: Claim, test: Test, name: str, numbers: Mapping[str, BySeed], p: float, *, scored: bool) -> Part:
-    limits = None if scored else _limits(test)
+    limits = UNLIMITED if scored else _limits(test)
     pairs = {pair: decide(test, list(of_seed.values()), limits) for pair, of_seed in numbers.items()}
-    summed = effect(numbers)
-    spread = seeds_summary(list(by_seed(numbers).values()))
+    spread = summary(list(by_seed(numbers).values()))
     if len(pairs) == 1:
         over = next(iter(pairs.values()))
     else:
-        found = summed.over_pairs
-        found = equal_seeds(found, limits) if math.isnan(found.low) else found
-        over = _decided(test, found, spread.standard_error * math.sqrt(spread.n))
+        of_all = effect(numbers).over_pairs
+        found = Summary(of_all.seeds, of_all.value, math.nan, of_all.low, of_all.high)
+        over = _decided(test, equal_seeds(found, limits), spread.standard_error * math.sqrt(spread.n))
     verdict = together([one.verdict for one in pairs.values()]) if claim.each_pair else over.verdict
     if claim.family and verdict in ("confirmed", "refuted") and not p < PROBABILITY and _by_side(over.found):
         verdict = "inconclusive"
-    return Part(test, name, numbers, summed, over, pairs, p, verdict)
+    return Part(test, name, numbers, over, pairs, p, verdict)
 
 
 def _by_side(found: Summary) -> bool:
@@ -182,39 +163,23 @@ def _by_side(found: Summary) -> bool:
     return not (found.low > -SMALLEST and found.high < SMALLEST)
 
 
-def _limits(test: Test) -> tuple[float, float] | None:
-    """What the number of a test can be; None if it is not bounded."""
+def _limits(test: Test) -> Limits:
+    """What the number of a test can be."""
     if test.rule in ("rises", "falls", "probe"):
         return -1.0, 1.0
     low, high = MEASURES[test.measure][1]
-    found = (low - high, high - low) if len(test.methods) == 2 else (low, high)
-    return found if math.isfinite(found[0]) else None
+    return (low - high, high - low) if len(test.methods) == 2 else (low, high)
 
 
-def decide(test: Test, numbers: Sequence[float], limits: tuple[float, float] | None) -> Decided:
+def decide(test: Test, numbers: Sequence[float], limits: Limits) -> Decided:
     """What a rule says of one number per seed (S,) of one pair."""
-    found = seeds_summary(numbers)
+    found = summary(numbers)
     spread = found.standard_error * math.sqrt(found.n)
     if test.rule == "reached":
         low, high = clopper_pearson(round(sum(numbers)), len(numbers))
         found = Summary(found.n, found.mean, found.standard_error, low, high)
-    elif math.isnan(found.low) and found.n and max(numbers) - min(numbers) <= 1e-9:
-        found = equal_seeds(found, limits)
-    return _decided(test, found, spread)
-
-
-def equal_seeds(found: Summary, limits: tuple[float, float] | None) -> Summary:
-    """An interval that n equal seeds allow without a distribution: at least so many of all seeds are as these.
-
-    With Clopper and Pearson's lower end s for the share of n of n, the mean of all seeds lies between
-    s x mean + (1 - s) x the least, and the same with the greatest, that the number can be. There is none for fewer than
-    three seeds, or without limits.
-    """
-    if found.n < 3 or limits is None:
-        return found
-    share, _ = clopper_pearson(found.n, found.n)
-    low, high = (share * found.mean + (1 - share) * limit for limit in limits)
-    return Summary(found.n, found.mean, found.standard_error, low, high)
+        return _decided(test, found, spread)
+    return _decided(test, equal_seeds(found, limits), spread)
 
 
 def _decided(test: Test, found: Summary, spread: float) -> Decided:

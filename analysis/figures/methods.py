@@ -15,7 +15,7 @@ from analysis.figures.panels import both_notes, put_legend, settings_of, style_p
 from analysis.figures.style import WIDTH, Line, draw_band, draw_bars, render
 from analysis.frames.load import Results
 from analysis.paper import TABLE_1
-from analysis.tables.numbers import BASE, groups
+from analysis.tables.groups import BASE, groups
 from analysis.tradeoff import LIVE_RULE, live_neurons, live_place, live_sentence
 
 PAPER_COUNT = 0.2

@@ -6,7 +6,7 @@ of at least two; the columns speak of its first and its last task.
 
 import json
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -31,8 +31,10 @@ class Results:
     """The results of a plan's trials, as far as there are any; columns are described in `analysis.frames.columns`."""
 
     plan: Plan
-    root: Path
-    """The results root it was read from."""
+    store: Store
+    """What it was read from, opened once."""
+    phase_data: Mapping[str, PhaseData] = field(repr=False)
+    """Every phase of the plan by its key, as it was read."""
     curves: pd.DataFrame
     """One row per evaluation, training episode and task finally evaluated; a shared first phase once (`CURVES`)."""
     finals: pd.DataFrame
@@ -44,6 +46,11 @@ class Results:
         done = int((self.finals["status"] == "done").sum())
         size = f"{len(self.curves):,} rows of curves, {len(self.phases)} phases"
         return f"<Results of {self.plan.name} in {self.root}: {done} of {len(self.finals)} trials done, {size}>"
+
+    @property
+    def root(self) -> Path:
+        """The results root it was read from."""
+        return self.store.root
 
     @property
     def measure(self) -> str:
@@ -104,7 +111,8 @@ def load(store_root: str | Path, plan: Plan) -> Results:
     layers = max((len(_layers(plan, trial)) for trial in plan.trials), default=0)
     return Results(
         plan=plan,
-        root=store.root,
+        store=store,
+        phase_data=data,
         curves=_curves(plan.trials, identities, data),
         finals=frame(rows, {**FINALS, **neuron_columns(layers)}),
         phases=frame((_phase_row(phase) for phase in data.values()), PHASES),

@@ -8,7 +8,7 @@ from rich.text import Text
 
 from analysis.frames.load import Results
 from analysis.tables.notes import what_ran
-from analysis.tables.show import show_results
+from analysis.tables.results import show_results
 from analysis.tables.table import UNDEFINED, Shown
 
 IDENTIFYING = ("pair", "method", "neurons", "settings", UNDEFINED)

@@ -12,11 +12,7 @@ from analysis.tables.notes import score_notes, what_ran
 from analysis.tables.table import Shown
 from nbsp_ray.config.schema import Learning
 from nbsp_ray.specs import ALGORITHM_VERSION
-from nbsp_ray.store import Store
 from nbsp_ray.units import duration
-
-FIGURES_FIRST = ("results", "returns", "individual_sequential", "seeds")
-"""The figures come after these tables: what they draw, in numbers. Names of tables of scores begin so too."""
 
 
 def report_blocks(
@@ -25,12 +21,12 @@ def report_blocks(
     """The whole report."""
     yield Heading(title, level=1)
     yield from _what_ran(results, name)
-    for table in (one for one in shown if one.name.startswith(FIGURES_FIRST)):
+    for table in (one for one in shown if one.before_figures):
         yield from section(table)
     for picture in pictures:
         yield Heading(f"Figure: {picture.title[0].lower()}{picture.title[1:]}")
         yield picture
-    for table in (one for one in shown if not one.name.startswith(FIGURES_FIRST)):
+    for table in (one for one in shown if not one.before_figures):
         yield from section(table)
     yield from _definitions(results)
     yield from _cost(results)
@@ -74,7 +70,7 @@ def _what_ran(results: Results, name: str) -> Iterator[Block]:
 
 def _other_versions(results: Results) -> int:
     """Phases in the results root that another algorithm version made."""
-    store = Store(results.root)
+    store = results.store
     specs = (store.phase(key).spec() for key in store.phases() if key not in results.plan.phases)
     return sum(spec is not None and spec.get("algorithm_version") != ALGORITHM_VERSION for spec in specs)
 

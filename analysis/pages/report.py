@@ -17,11 +17,12 @@ from pathlib import Path
 import pandas as pd
 
 from analysis.blocks import Block, Heading, Paragraph
+from analysis.figures import all_figures
 from analysis.frames.columns import CURVES, FINALS, PHASES, describe, neuron_columns
 from analysis.frames.load import Results
 from analysis.pages import html, latex, markdown
 from analysis.pages.contents import report_blocks
-from analysis.tables.show import all_tables
+from analysis.tables import all_tables
 from analysis.tables.table import Shown
 from nbsp_ray.errors import NbspError
 from nbsp_ray.layout import NETWORKS
@@ -38,8 +39,6 @@ def write_report(results: Results, folder: str | Path, *, name: str, title: str)
         NbspError: the results root has nothing of the sweep yet.
     """
     shown = _tables(results, name)
-    from analysis.figures.all import all_figures
-
     pictures = all_figures(results)
     blocks = list(report_blocks(results, shown, pictures, name, title))
     pages = {"report.md": markdown.render(blocks), "report.html": html.page(title, html.render(blocks))}

@@ -1,4 +1,9 @@
-"""The cells of a table as text: what a number is rounded to, and how much of a statistic its n allows."""
+"""The cells of a table as text: what a number is rounded to, and how much of a statistic its n allows.
+
+A cell reads `0.62 ± 0.20 [0.06, 1.00] (n=3 of 5)`: mean, standard error, Student t interval, and the seeds it rests on
+where some are missing. With two seeds there is no interval, with one the number alone, with none a dash; seeds that
+are all equal read `1.00 (5 of 5 seeds equal)`.
+"""
 
 import math
 from collections.abc import Callable, Mapping

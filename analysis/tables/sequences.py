@@ -4,7 +4,7 @@ A task may come back (a, b, a, b), so the matrix has a row per phase and a colum
 are in the other tables.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,9 +17,11 @@ from analysis.frames.phases import PhaseData
 from analysis.frames.trials import scratch_phase
 from analysis.statistics import summary
 from analysis.tables import cells
-from analysis.tables.numbers import GROUP, scopes
+from analysis.tables.cells import Cells
+from analysis.tables.groups import GROUP, scopes
+from analysis.tables.notes import interval_notes, score_notes
+from analysis.tables.table import Shown, present
 from nbsp_ray.specs import Trial
-from nbsp_ray.store import Store
 
 METRICS = ("average_performance", "forgetting_measure", "forward_transfer")
 Row = dict[str, Any]
@@ -64,9 +66,8 @@ class Sequence:
 
 def sequences(results: Results) -> Iterator[Sequence]:
     """All trials of more than two tasks, as far as the store has them."""
-    store, plan = Store(results.root), results.plan
-    data = {key: PhaseData(planned, store.phase(key)) for key, planned in plan.phases.items()}
-    for trial in plan.trials:
+    data = results.phase_data
+    for trial in results.plan.trials:
         if len(trial.tasks) > 2:
             phases = [data[key] for key in trial.phases]
             yield Sequence(trial, _success(trial, phases), np.array([_transfer(p, data) for p in phases[1:]]))
@@ -82,7 +83,7 @@ def _success(trial: Trial, phases: list[PhaseData]) -> metrics.Floats:
     return found
 
 
-def _transfer(phase: PhaseData, data: dict[str, PhaseData]) -> float:
+def _transfer(phase: PhaseData, data: Mapping[str, PhaseData]) -> float:
     scratch = scratch_phase(phase.planned.spec, data)
     return metrics.forward_transfer(phase.auc, scratch.auc) if scratch and not phase.is_scored else np.nan
 
@@ -90,7 +91,7 @@ def _transfer(phase: PhaseData, data: dict[str, PhaseData]) -> float:
 def sequences_table(results: Results) -> pd.DataFrame:
     """One row per group of trials that differ in their seed alone: `METRICS` summed up over its seeds.
 
-    Each metric has the five columns of `analysis.tables.numbers`; beside them the mean success after each phase is in
+    Each metric has the five columns of `analysis.tables.groups`; beside them the mean success after each phase is in
     `success_<phase>_<task>`.
     """
     found = list(sequences(results))
@@ -125,6 +126,34 @@ def _mean_matrix(members: list[Sequence]) -> Row:
         for (number, column), mean in np.ndenumerate(means)
         if distinct[column] in tasks[: number + 1]
     }
+
+
+def show_sequences(results: Results) -> Shown:
+    """`sequences_table`: trials of more than two tasks."""
+    data = sequences_table(results)
+    words = results.words
+    what = "success" if words.is_rate else "score"
+    names = {f"average {what}": "average_performance", "forgetting measure": "forgetting_measure"}
+    columns: dict[str, Callable[[Cells], str]] = {
+        "seeds": lambda row: f"{row['done']} of {row['seeds']}",
+        **cells.estimates(names | ({"forward transfer": "forward_transfer"} if words.is_rate else {})),
+        f"{what} after each phase": shown_matrix,
+    }
+    caption = [
+        f"Average {what}: mean over {words.task}s after the last phase. Forgetting measure: mean over {words.task}s "
+        f"but the last of the best {what} after an earlier phase minus that at the end.",
+        *(
+            [
+                "Forward transfer: mean over phases but the first, where the plan learns the task first with the same "
+                "seed, SAC and budget."
+            ]
+            if words.is_rate
+            else score_notes(results)
+        ),
+        f"{what.capitalize()} after each phase: mean over seeds, phases parted by semicolons.",
+        *(interval_notes(data, "average_performance", "forgetting_measure") if len(data) else []),
+    ]
+    return present("sequences", f"Sequences of {words.task}s", data, columns, caption)
 
 
 def shown_matrix(row: cells.Cells) -> str:

@@ -29,14 +29,23 @@ class Shown:
     """Cells as shown."""
     caption: list[str]
     """Sentences under it: what its numbers are, and what to beware of."""
+    before_figures: bool = False
+    """Whether a report has it before the figures: what they draw, in numbers."""
 
 
 def present(
-    name: str, title: str, data: pd.DataFrame, columns: Mapping[str, Callable[[Cells], str]], caption: list[str]
+    name: str,
+    title: str,
+    data: pd.DataFrame,
+    columns: Mapping[str, Callable[[Cells], str]],
+    caption: list[str],
+    *,
+    before_figures: bool = False,
 ) -> Shown:
     """A table with the cells `columns`, and with what must be said under any table that holds undefined scores."""
     text = as_text(data, columns)
-    return Shown(name, title, data, text, [*caption, UNDEFINED_NOTE] if UNDEFINED in text else caption)
+    sentences = [*caption, UNDEFINED_NOTE] if UNDEFINED in text else caption
+    return Shown(name, title, data, text, sentences, before_figures)
 
 
 def as_text(data: pd.DataFrame, columns: Mapping[str, Callable[[Cells], str]]) -> pd.DataFrame:

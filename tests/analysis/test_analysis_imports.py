@@ -9,10 +9,10 @@ MODULES = [
     "analysis",
     "analysis.pages.report",
     "analysis.pages.console",
-    "analysis.tables.numbers",
+    "analysis.tables",
     "analysis.statistics",
 ]
-FIGURE_MODULES = ["analysis.figures.all", "analysis.explorer"]
+FIGURE_MODULES = ["analysis.figures.phases", "analysis.explorer"]
 
 
 @pytest.mark.parametrize("module", MODULES)

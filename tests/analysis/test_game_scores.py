@@ -21,9 +21,12 @@ from synthetic_store import (
 
 import analysis
 from analysis.explorer import explorer_data
-from analysis.figures.all import all_figures
-from analysis.tables import numbers as tables
-from analysis.tables.show import all_tables
+from analysis.figures import all_figures
+from analysis.tables import all_tables
+from analysis.tables.differences import differences_table
+from analysis.tables.results import results_table
+from analysis.tables.returns import returns_table
+from analysis.tables.trials import trials_table
 from nbsp_ray.errors import NbspError
 
 PONG, DEMON = ("Pong", "Bowling"), ("DemonAttack", "Carnival")
@@ -103,16 +106,16 @@ def test_curves_have_the_raw_and_the_normalised_score_and_the_mean_of_ten_games(
 def test_tables_of_games_by_hand(store, games):
     play_all(store, games)
     results = analysis.load(store.root, games)
-    (row,) = [row for row in tables.results_table(results).to_dict("records") if row["pair"] == "Pong > Bowling"][:1]
+    (row,) = [row for row in results_table(results).to_dict("records") if row["pair"] == "Pong > Bowling"][:1]
     # Trials 0 and 1: means of (-20.7, -5.7) and (-19.7, -5.7) are 7.5 and 8 points above random, of 30.
     assert row["sequential_mean"] == pytest.approx((7.5 + 8) / 2 / 30)
-    (raw, *_) = tables.returns_table(results).to_dict("records")
+    (raw, *_) = returns_table(results).to_dict("records")
     assert (raw["second_return_mean"], raw["second_return_n"]) == (pytest.approx(28.1), 2)
-    (difference, *_) = tables.differences_table(results).to_dict("records")
+    (difference, *_) = differences_table(results).to_dict("records")
     # nbsp's trials are 2 and 3, two trials later each: one point of Pong more, 20 of Bowling.
     assert difference["sequential_difference_mean"] == pytest.approx(1 / 30)
     assert difference["second_difference_mean"] == pytest.approx(20 / 131.7)
-    trials = tables.trials_table(results)
+    trials = trials_table(results)
     assert "sequential_wilson_low" not in trials
     assert trials["second_return"].tolist() == [23.1 + 10 * number for number in range(8)]
 

@@ -6,7 +6,20 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from analysis.inference import differences, effect, family, holm, seeds_to_settle, spearman, spearman_within, t_test
+from analysis.inference import (
+    by_seed,
+    differences,
+    effect,
+    equal_seeds,
+    family,
+    holm,
+    seeds_to_settle,
+    spearman,
+    spearman_within,
+    t_or_sign_test,
+    t_test,
+)
+from analysis.statistics import UNLIMITED, summary
 
 NAN = float("nan")
 NBSP = {"a": {0: 0.9, 1: 0.8, 2: 1.0}, "b": {0: 0.6, 1: 0.5, 2: 0.7, 3: 0.8}, "c": {0: 1.0}}
@@ -49,6 +62,35 @@ def test_the_p_value_is_that_of_the_paired_test_and_agrees_with_the_interval():
     # t = 0.16 / (0.138744 / sqrt 5) = 2.578632; two-sided with 4 degrees of freedom.
     assert t_test(values) == pytest.approx(0.061416, abs=1e-6)
     assert np.isnan([t_test([0.05, 0.05, 0.05]), t_test([0.1, 0.2])]).all()
+
+
+def test_the_mean_of_each_seed_is_over_the_pairs_that_have_it():
+    assert by_seed({"a": {0: 1.0, 1: 0.5}, "b": {0: 0.0}}) == {0: 0.5, 1: 0.5}
+    assert by_seed({}) == {}
+
+
+def test_equal_seeds_have_an_interval_without_a_distribution():
+    # s = 0.025^(1 / 5) = 0.478176 of all seeds at least are 0.8: the others are 0 at worst and 1 at best.
+    found = equal_seeds(summary([0.8] * 5), (0.0, 1.0))
+    assert (found.mean, found.low, found.high) == pytest.approx((0.8, 0.382541, 0.904365), abs=1e-6)
+    # Three that differ by rounding alone: s = 0.025^(1 / 3) = 0.292402 between -1 and 1.
+    rounded = equal_seeds(summary([0.85 - 0.80, 0.55 - 0.50, 0.05]), (-1.0, 1.0))
+    assert (rounded.low, rounded.high) == pytest.approx((-0.692978, 0.722218), abs=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("values", "limits"), [([0.2, 0.3, 0.4], (0.0, 1.0)), ([0.5, 0.5], (0.0, 1.0)), ([0.5] * 5, UNLIMITED)]
+)
+def test_what_has_an_interval_keeps_it_and_two_seeds_or_no_limits_have_none(values, limits):
+    found, before = equal_seeds(summary(values), limits), summary(values)
+    assert (found.n, found.low, found.high) == pytest.approx((before.n, before.low, before.high), nan_ok=True)
+
+
+def test_equal_seeds_off_0_have_the_p_value_of_the_sign_test():
+    # All five on one side: 2 / 2^5. At 0, and of two, there is none; of seeds that vary it is the t test's.
+    assert t_or_sign_test([0.3] * 5) == 0.0625
+    assert np.isnan([t_or_sign_test([0.0] * 5), t_or_sign_test([0.3] * 2), t_or_sign_test([])]).all()
+    assert t_or_sign_test([0.2, 0.3, 0.4]) == t_test([0.2, 0.3, 0.4])
 
 
 def test_holm_by_hand():
@@ -107,6 +149,8 @@ def test_spearman_by_hand():
     assert spearman([1, 2, 3, NAN], [3, 2, 1, 0]) == pytest.approx(-1)
     # Ties share their mean rank: 1.5, 1.5, 3 against 1, 2, 3.
     assert spearman([0, 0, 1], [1, 2, 3]) == pytest.approx(stats.spearmanr([0, 0, 1], [1, 2, 3]).statistic)
+    # 0.85 - 0.80 is 0.05, but for rounding: ranks 1.5, 1.5, 3.5, 3.5 against 1, 2, 3, 4 have rho 4 / sqrt(20).
+    assert spearman([1, 2, 3, 4], [0.05, 0.85 - 0.80, 0.2, 0.1 + 0.1]) == pytest.approx(4 / 20**0.5)
     assert np.isnan([spearman([1, 2, 3], [1, 1, 1]), spearman([1], [1]), spearman([], [])]).all()
 
 

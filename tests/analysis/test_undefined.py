@@ -5,11 +5,13 @@ from synthetic_store import FIRST, NBSP_REPORT, SECOND, find, learn, learn_first
 
 import analysis
 from analysis.explorer import explorer_data
-from analysis.figures.all import all_figures
+from analysis.figures import all_figures
+from analysis.tables import all_tables
 from analysis.tables.across_pairs import across_pairs_table
-from analysis.tables.numbers import differences_table, learning_table, results_table
+from analysis.tables.differences import differences_table
+from analysis.tables.learning import learning_table
+from analysis.tables.results import results_table
 from analysis.tables.sequences import sequences_table
-from analysis.tables.show import all_tables
 from analysis.tables.table import UNDEFINED, UNDEFINED_NOTE
 
 PAIRS = ((FIRST, SECOND), (SECOND, FIRST))

@@ -12,7 +12,7 @@ from synthetic_store import evaluations, learn
 from analysis.claims import Claim, Outcome, evaluate, write_reproduction
 from analysis.claims.loader import Test
 from analysis.claims.verdicts import decide, together
-from analysis.statistics import summary
+from analysis.statistics import UNLIMITED, summary
 from nbsp_ray.plan.build import make_plan
 from nbsp_ray.probe.request import Answer, NetworkScores, Request, cells, find_targets, scores_record
 from nbsp_ray.specs import Plan, Trial
@@ -73,7 +73,7 @@ def test_equal_seeds_are_no_certainty() -> None:
     assert (five.found.low, five.found.high) == pytest.approx((share - (1 - share), 1.0))
     level = test("level", "nbsp", at_least=0.9, low_at_least=0.8)
     assert [decide(level, [1.0] * n, RATE).verdict for n in (5, 16, 17)] == ["inconclusive"] * 2 + ["confirmed"]
-    unbounded = decide(test("above", "nbsp", "base"), [1.0] * 5, None)
+    unbounded = decide(test("above", "nbsp", "base"), [1.0] * 5, UNLIMITED)
     assert (unbounded.verdict, unbounded.why) == ("inconclusive", "all 5 seeds are equal: there is no interval")
 
 

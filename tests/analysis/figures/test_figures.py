@@ -15,7 +15,7 @@ from synthetic_store import (
 )
 
 import analysis
-from analysis.figures.all import all_figures
+from analysis.figures import all_figures
 from analysis.figures.bands import CurveReader
 from analysis.figures.methods import counts_figure
 from analysis.figures.palette import RAMP, look, looks, scale

@@ -1,4 +1,5 @@
 import json
+import sys
 
 import numpy as np
 import pandas as pd
@@ -20,9 +21,12 @@ from synthetic_store import (
 )
 
 import analysis
+from analysis.explorer import explorer_data
 from analysis.figures.bands import CurveReader
 from analysis.frames.columns import CURVES, FINALS, PHASES, neuron_columns
-from analysis.tables.show import show_results
+from analysis.pages.contents import report_blocks
+from analysis.tables import all_tables
+from analysis.tables.results import show_results
 from nbsp_ray.config.schema import Sweep
 from nbsp_ray.errors import StoreError
 from nbsp_ray.plan.build import make_plan
@@ -305,3 +309,21 @@ def test_a_method_that_froze_nothing_reports_nothing(store, plan):
     assert pd.isna(row["actor_selected"])
     assert row["q1_selected"] == 3
     assert row["score_undefined"] is True
+
+
+def test_the_store_is_opened_once(full, plan, monkeypatch):
+    opened = []
+
+    class Counted(Store):
+        def __init__(self, *args, **options):
+            opened.append(args)
+            super().__init__(*args, **options)
+
+    for name, module in list(sys.modules.items()):
+        if name.startswith("analysis") and hasattr(module, "Store"):
+            monkeypatch.setattr(module, "Store", Counted)
+    results = analysis.load(full.root, plan)
+    tables = all_tables(results)
+    assert list(report_blocks(results, tables, [], "x", "X"))
+    assert explorer_data(results, "x", [])["trials"]
+    assert opened == [(full.root,)]

@@ -6,7 +6,8 @@ from synthetic_store import games_of, plan_of, play_all
 
 import analysis
 from analysis.pages import latex
-from analysis.tables.show import show_results, show_trials
+from analysis.tables.results import show_results
+from analysis.tables.trials import show_trials
 
 
 def test_what_latex_would_read_otherwise_is_escaped():

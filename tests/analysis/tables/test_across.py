@@ -3,8 +3,7 @@ import pytest
 from synthetic_store import FIRST, SECOND, learn_first, learn_second, plan_of
 
 import analysis
-from analysis.tables.across_pairs import across_pairs_table
-from analysis.tables.show import show_across_pairs
+from analysis.tables.across_pairs import across_pairs_table, show_across_pairs
 
 PAIRS = ((FIRST, SECOND), (SECOND, FIRST))
 AFTER = {"base": {PAIRS[0]: (1, 3), PAIRS[1]: (5, 5)}, "nbsp": {PAIRS[0]: (9, 2), PAIRS[1]: (5, 8)}}

@@ -7,8 +7,8 @@ import pytest
 from synthetic_store import EPISODES, plan_of
 
 from analysis.frames.load import load
+from analysis.tables import all_tables
 from analysis.tables.sequences import forgetting_measure, sequences_table, shown_matrix
-from analysis.tables.show import all_tables
 from nbsp_ray.specs import Plan
 from nbsp_ray.store import Store
 

@@ -6,8 +6,9 @@ from synthetic_store import find, learn_first, learn_second, plan_of
 import analysis
 from analysis import metrics
 from analysis.pages import markdown
-from analysis.tables import cells, show
+from analysis.tables import all_tables, cells
 from analysis.tables import notes as captions
+from analysis.tables.results import show_results
 
 NAN = float("nan")
 
@@ -51,7 +52,7 @@ def test_the_bounds_of_a_table_are_those_of_its_file(store):
     plan = plan_of(seeds=(0, 1, 2), methods=("base",))
     for trial, individual in zip(plan.trials, (10, 10, 0), strict=True):
         learn_first(store, plan, trial, individual)
-    shown = show.show_results(analysis.load(store.root, plan))
+    shown = show_results(analysis.load(store.root, plan))
     assert shown.data[["individual_low", "individual_high"]].to_numpy().tolist() == [[0.0, 1.0]]
     assert shown.text["first task before"].tolist() == ["0.67 ± 0.33 [0.00, 1.00]"]
 
@@ -63,15 +64,15 @@ def test_the_lowest_and_highest_seed_stand_beside_the_mean():
 
 
 def test_columns_that_say_nothing_are_left_out(full, plan):
-    shown = show.show_results(analysis.load(full.root, plan))
+    shown = show_results(analysis.load(full.root, plan))
     assert "settings" not in shown.text
     assert shown.text["neurons"].tolist() == ["", "0.2"]
-    without = show.show_results(analysis.load(full.root, plan_of(methods=("base",))))
+    without = show_results(analysis.load(full.root, plan_of(methods=("base",))))
     assert "neurons" not in without.text
 
 
 def test_cautions_name_what_to_beware_of(full, plan):
-    caption = " ".join(show.show_results(analysis.load(full.root, plan)).caption)
+    caption = " ".join(show_results(analysis.load(full.root, plan)).caption)
     assert "1 of 2 first phases did not learn" in caption
     assert "Not one of the paper's pairs: reach > avoid." in caption
     assert "paper's methods" not in caption
@@ -84,14 +85,14 @@ def test_one_seed_ranks_nothing(store):
     learn_first(store, plan, find(plan, "base", 0), 9)
     for method in ("base", "nbsp"):
         learn_second(store, plan, find(plan, method, 0), 1, 10)
-    shown = show.show_results(analysis.load(store.root, plan))
+    shown = show_results(analysis.load(store.root, plan))
     assert shown.text["first task after"].tolist() == ["0.10", "0.10"]
     assert any("One seed ranks nothing" in sentence for sentence in shown.caption)
     assert not any("Student" in sentence for sentence in shown.caption)
 
 
 def test_a_table_without_rows_is_left_out(store, plan):
-    names = [table.name for table in show.all_tables(analysis.load(store.root, plan))]
+    names = [table.name for table in all_tables(analysis.load(store.root, plan))]
     assert names == ["results", "individual_sequential", "seeds", "learning", "differences", "trials", "settings"]
 
 

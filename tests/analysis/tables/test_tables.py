@@ -17,8 +17,12 @@ from synthetic_store import (
 
 import analysis
 from analysis.paper import TABLE_1, is_paper_pair
-from analysis.tables import numbers as tables
-from analysis.tables import show
+from analysis.tables.differences import differences_table
+from analysis.tables.first_task import individual_sequential_table
+from analysis.tables.learning import learning_table
+from analysis.tables.neurons import neurons_table, show_neurons
+from analysis.tables.results import results_table
+from analysis.tables.trials import trials_table
 from nbsp_ray.benchmarks import get_benchmark
 from nbsp_ray.config.schema import Sweep
 from nbsp_ray.plan.build import make_plan
@@ -35,7 +39,7 @@ def row_of(table, method):
 
 
 def test_results_by_hand(results):
-    table = tables.results_table(results)
+    table = results_table(results)
     assert table["method"].tolist() == ["base", "nbsp"]
     row = row_of(table, "base")
     assert (row["seeds"], row["done"], row["sequential_n"]) == (2, 2, 2)
@@ -53,10 +57,10 @@ def test_results_by_hand(results):
 def test_a_missing_seed_is_counted_not_averaged_away(store, plan):
     learn_first(store, plan, find(plan, "base", 0), 9)
     learn_second(store, plan, find(plan, "base", 0), 1, 10)
-    row = row_of(tables.results_table(analysis.load(store.root, plan)), "base")
+    row = row_of(results_table(analysis.load(store.root, plan)), "base")
     assert (row["seeds"], row["done"], row["sequential_n"], row["sequential_mean"]) == (2, 1, 1, 0.1)
     assert np.isnan([row["sequential_se"], row["sequential_low"]]).all()
-    other = row_of(tables.results_table(analysis.load(store.root, plan)), "nbsp")
+    other = row_of(results_table(analysis.load(store.root, plan)), "nbsp")
     assert (other["done"], other["individual_n"], other["sequential_n"]) == (0, 1, 0)
     assert np.isnan(other["sequential_mean"])
 
@@ -66,7 +70,7 @@ def test_methods_stand_in_the_order_of_the_plan_and_pairs_stay_together(tmp_path
         Sweep.model_validate({**SETTINGS, "pairs": ((FIRST, SECOND), (SECOND, FIRST)), "methods": ("nbsp", "base")}),
         Sweep.model_validate({**SETTINGS, "methods": ("mask_only", "nbsp"), "skill_neurons": (0.2, 5, 1, 1.0)}),
     ]
-    table = tables.results_table(analysis.load(tmp_path, make_plan("x", sweeps)))
+    table = results_table(analysis.load(tmp_path, make_plan("x", sweeps)))
     there = table[table["pair"] == "reach > avoid"]
     assert table["pair"].tolist() == ["reach > avoid"] * len(there) + ["avoid > reach"] * 2
     cells = zip(there["method"], there["skill_neurons"].fillna(""), strict=True)
@@ -77,13 +81,13 @@ def test_methods_stand_in_the_order_of_the_plan_and_pairs_stay_together(tmp_path
 
 def test_variants_are_not_averaged_together(tmp_path):
     sweeps = [Sweep.model_validate({**SETTINGS, "method": {"score": score}}) for score in ("paper", "balanced")]
-    table = tables.results_table(analysis.load(tmp_path, make_plan("x", sweeps)))
+    table = results_table(analysis.load(tmp_path, make_plan("x", sweeps)))
     assert table["seeds"].tolist() == [2, 2, 2]
     assert table["variant"].tolist() == ["", 'mask.score="paper"', 'mask.score="balanced"']
 
 
 def test_learning_by_hand(results):
-    table = tables.learning_table(results)
+    table = learning_table(results)
     base, nbsp = row_of(table, "base"), row_of(table, "nbsp")
     # Areas of (0, .5, 1, 1, 1) and (0, 0, 0, 0, .8): 0.75 and 0.1; the threshold is reached at 200 and never.
     assert base["auc_second_mean"] == pytest.approx(0.425)
@@ -95,7 +99,7 @@ def test_learning_by_hand(results):
 
 
 def test_differences_are_paired_by_seed(results):
-    table = tables.differences_table(results)
+    table = differences_table(results)
     assert table["method"].tolist() == ["nbsp"]
     row = row_of(table, "nbsp")
     # After: 0.8 - 0.1 and 0.3 - 0.0; second task: 0.9 - 1.0 and 0.2 - 0.5.
@@ -105,11 +109,11 @@ def test_differences_are_paired_by_seed(results):
 
 def test_no_differences_without_base(full):
     results = analysis.load(full.root, plan_of(methods=("nbsp",)))
-    assert len(tables.differences_table(results)) == 0
+    assert len(differences_table(results)) == 0
 
 
 def test_individual_and_sequential_as_in_table_1(results):
-    (row,) = tables.individual_sequential_table(results).to_dict("records")
+    (row,) = individual_sequential_table(results).to_dict("records")
     assert (row["individual_mean"], row["sequential_mean"]) == pytest.approx((0.6, 0.05))
     assert np.isnan(row["paper_individual"])
     assert not row["paper_pair"]
@@ -117,7 +121,7 @@ def test_individual_and_sequential_as_in_table_1(results):
 
 def test_table_1_without_base_has_the_individual_success_of_each_first_phase_once(full):
     plan = plan_of(methods=("nbsp", "mask_only"))
-    (row,) = tables.individual_sequential_table(analysis.load(full.root, plan)).to_dict("records")
+    (row,) = individual_sequential_table(analysis.load(full.root, plan)).to_dict("records")
     assert (row["seeds"], row["individual_n"], row["sequential_n"]) == (2, 2, 0)
     assert row["individual_mean"] == pytest.approx(0.6)
 
@@ -128,7 +132,7 @@ def test_the_papers_numbers_stand_beside_ours(store):
     trial = find(plan, "base", 0, pair)
     learn_first(store, plan, trial, 10)
     learn_second(store, plan, trial, 5, 0)
-    paper, other = tables.individual_sequential_table(analysis.load(store.root, plan)).to_dict("records")
+    paper, other = individual_sequential_table(analysis.load(store.root, plan)).to_dict("records")
     assert (paper["sequential_mean"], paper["paper_sequential"], paper["paper_sequential_spread"]) == (0.5, 0.62, 0.2)
     assert paper["paper_pair"]
     assert not other["paper_pair"]
@@ -141,7 +145,7 @@ def test_the_papers_pairs_are_those_of_its_benchmark():
 
 
 def test_neurons_by_network(results):
-    table = tables.neurons_table(results)
+    table = neurons_table(results)
     assert table["method"].unique().tolist() == ["nbsp"]
     assert table["network"].tolist() == ["actor", "q1", "q2"]
     row = table.iloc[0]
@@ -151,7 +155,7 @@ def test_neurons_by_network(results):
 
 
 def test_every_trial_has_a_row_with_wilson_intervals(results):
-    table = tables.trials_table(results)
+    table = trials_table(results)
     assert len(table) == 4
     row = table.iloc[0]
     assert (row["seed"], row["individual"], row["individual_n"]) == (0, 0.9, EPISODES)
@@ -162,11 +166,11 @@ def test_every_trial_has_a_row_with_wilson_intervals(results):
 
 def test_tables_of_an_empty_store_have_all_rows(store, plan):
     results = analysis.load(store.root, plan)
-    for make in (tables.results_table, tables.learning_table):
+    for make in (results_table, learning_table):
         assert make(results)["seeds"].tolist() == [2, 2]
-    assert tables.trials_table(results)["status"].tolist() == ["missing"] * 4
-    assert len(tables.neurons_table(results)) == 0
-    assert tables.individual_sequential_table(results)["individual_n"].tolist() == [0]
+    assert trials_table(results)["status"].tolist() == ["missing"] * 4
+    assert len(neurons_table(results)) == 0
+    assert individual_sequential_table(results)["individual_n"].tolist() == [0]
 
 
 def test_evaluations_of_other_lengths_are_not_taken(store, plan):
@@ -185,7 +189,7 @@ def test_what_methods_freeze_of_a_network_stands_beside_each_other(store):
         share = 0.25 if trial.method == "nbsp" else 0.5
         neurons = {network: NEURONS | judged | {"frozen_parameters": share} for network in ("actor", "q1", "q2")}
         learn_second(store, plan, trial, 1, 1, **(NBSP_REPORT | {"neurons": neurons}))
-    shown = show.show_neurons(analysis.load(store.root, plan))
+    shown = show_neurons(analysis.load(store.root, plan))
     assert shown.text["network"].tolist() == ["actor", "actor", "q1", "q1", "q2", "q2"]
     assert shown.text["method"].tolist() == ["nbsp", "random_nbsp"] * 3
     # What a method does not report is a dash.

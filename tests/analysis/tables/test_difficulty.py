@@ -3,7 +3,7 @@ import pytest
 from synthetic_store import FIRST, SECOND, evaluations, find, games_of, learn, plan_of, play_all
 
 import analysis
-from analysis.difficulty import difficulty_table, show_difficulty
+from analysis.tables.difficulty import difficulty_table, show_difficulty
 
 PAIRS = ((FIRST, SECOND), (SECOND, FIRST))
 CURVES = {

@@ -2,7 +2,7 @@ import pytest
 from synthetic_store import find, games_of, learn_first, learn_second, plan_of, play_all
 
 import analysis
-from analysis.seeds import seeds_table, show_seeds
+from analysis.tables.seeds import seeds_table, show_seeds
 
 
 @pytest.fixture

@@ -14,7 +14,7 @@ from analysis.frames.load import Results
 from analysis.statistics import clopper_pearson
 from analysis.tables import cells
 from analysis.tables.cells import Cells
-from analysis.tables.numbers import SUCCESSES, table_rows
+from analysis.tables.groups import SUCCESSES, table_rows
 from analysis.tables.table import Shown, present
 
 GOOD = 0.9
@@ -59,7 +59,7 @@ def show_seeds(results: Results) -> Shown:
         f"Beside it the seeds with a rate of at least {GOOD:g}, and in brackets Clopper and Pearson's exact 95 % "
         "interval for the share of all seeds that would have one.",
     ]
-    return present("seeds", "Seed by seed: worst, median, best", data, columns, caption)
+    return present("seeds", "Seed by seed: worst, median, best", data, columns, caption, before_figures=True)
 
 
 def _spread(row: Cells, name: str) -> str:

@@ -1,66 +1,17 @@
-"""The figures of a sweep, in the manner of the paper's: which ones there are, what each shows, and its caption.
+"""Whole phases: the first tasks (Figures 9 and 10), and both phases of plain SAC (Figure 1)."""
 
-first_tasks   Figures 9, 10       the first tasks' training curves
-two_phases    Figure 1            both phases of plain SAC
-methods       Figures 4-7, 11-14  the second task's curves beside the first task's bars, by method
-counts        Figure 15           the same, by number of skill neurons
-profiles      -                   share of runs above each success rate, over all pairs
-"""
-
-from collections.abc import Callable
-from dataclasses import replace
-
-import matplotlib
 from matplotlib.axes import Axes
 
 from analysis.blocks import Picture
 from analysis.figures.bands import Band, CurveReader
-from analysis.figures.methods import counts_figure, methods_figure
 from analysis.figures.palette import INK, Look, look
 from analysis.figures.panels import count_of, curve_notes, make_panels, put_legend, settings_of, style_panel
-from analysis.figures.profiles import profiles
-from analysis.figures.style import STYLE, draw_band, render
+from analysis.figures.style import draw_band, render
 from analysis.frames.load import Results
-from analysis.tables.notes import undefined_notes
-from analysis.tables.numbers import BASE, groups
+from analysis.tables.groups import BASE, groups
 
-OF_PLAIN_SAC = ("first_tasks", "two_phases")
-"""Figures in which no neurons are selected."""
 FIRST_TASK = Look(INK, "s", "--")
 """Of no method: the first task while the second is learnt."""
-
-
-def all_figures(results: Results) -> list[Picture]:
-    """Every figure that the plan has the trials for; what has not run yet is left blank and said.
-
-    Of success rates and of scores each its own.
-    """
-    makers: tuple[Callable[[Results, CurveReader], Picture | None], ...] = (
-        two_phases,
-        methods_figure,
-        counts_figure,
-        first_tasks,
-        profiles,
-    )
-    pictures: list[Picture] = []
-    for part in results.parts().values():
-        reader, words = CurveReader(part), part.words
-        with matplotlib.rc_context(STYLE):
-            found = [make(part, reader) for make in makers]
-        pictures += [
-            replace(
-                picture,
-                name=picture.name + words.suffix,
-                title=picture.title + words.title,
-                caption=[*picture.caption, *([] if picture.name in OF_PLAIN_SAC else undefined_notes(part))],
-            )
-            for picture in found
-            if picture is not None
-        ]
-    return pictures
-
-
-# Figures 9, 10 and 1
 
 
 def first_tasks(results: Results, reader: CurveReader) -> Picture | None:

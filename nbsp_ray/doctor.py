@@ -203,8 +203,8 @@ def _ray() -> Iterator[Check]:
         )  # fmt: skip
     auth = os.environ.get("RAY_AUTH_MODE", "not set")
     yield Check(
-        "Ray network", "note", f"RAY_AUTH_MODE {auth}; Ray listens on all interfaces, even of a local cluster",
-        "use trusted networks only; on a cluster set RAY_AUTH_MODE=token on every node",
+        "Ray network", "ok", f"RAY_AUTH_MODE {auth}; a Ray that `run` starts here listens on 127.0.0.1 alone, with a token",
+        "a cluster's listens on all interfaces: use trusted networks only, and set RAY_AUTH_MODE=token on every node",
     )  # fmt: skip
     if sys.platform != "linux":
         yield Check("system", "note", sys.platform, "tested on Linux only")

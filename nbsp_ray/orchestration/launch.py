@@ -254,7 +254,10 @@ def _ray(address: str | None, cpus: int | None, stop: StopRequest) -> Iterator[N
         yield
         return
     stop.say(f"connecting to Ray at {address}" if address else "starting Ray here")
-    with _environment({"RAY_USAGE_STATS_ENABLED": "0"}), _folder() as folder:
+    if address is None:
+        preflight.check_loopback()
+    alone = _on_loopback() if address is None else contextlib.nullcontext()
+    with _environment({"RAY_USAGE_STATS_ENABLED": "0"}), alone, _folder() as folder:
         common: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.CRITICAL}
         if address is None:
             _keep_out_others()
@@ -267,6 +270,25 @@ def _ray(address: str | None, cpus: int | None, stop: StopRequest) -> Iterator[N
             yield
         finally:
             _disconnect()
+
+
+@contextlib.contextmanager
+def _on_loopback() -> Iterator[None]:
+    """A Ray started here talks over 127.0.0.1, and the machine's network may come and go.
+
+    Left to itself it would take the address of the interface to the world: it hangs where a firewall is before that,
+    and dies when the address goes (Wi-Fi, DHCP, a VPN). That it does not where it "supports no clusters" is its only
+    switch for this (`_node_ip_address` names the node alone): no public one, so the contract test watches it.
+    """
+    from ray._private import ray_constants
+
+    before = ray_constants.ENABLE_RAY_CLUSTER
+    ray_constants.ENABLE_RAY_CLUSTER = False  # Of this process, which may have read the variable long ago.
+    try:
+        with _environment({ray_constants.ENABLE_RAY_CLUSTERS_ENV_VAR: "0"}):  # Of the processes that it starts.
+            yield
+    finally:
+        ray_constants.ENABLE_RAY_CLUSTER = before
 
 
 def _connect(options: dict[str, Any], stop: StopRequest) -> None:
@@ -311,7 +333,7 @@ def _disconnect() -> None:
 
 
 def _keep_out_others() -> None:
-    """Ray listens on all interfaces even for one machine: give it a token that only this process and its children know.
+    """All users of this machine reach what listens here: give Ray a token that only this process and its children know.
 
     Left to itself, Ray would write one to the home directory, readable by all. It keeps to one token in a process.
     """

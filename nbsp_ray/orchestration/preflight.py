@@ -110,6 +110,22 @@ def check_memory(plan: Plan, keys: Collection[str], cpus: int, say: Callable[[st
     return fits
 
 
+def check_loopback() -> None:
+    """This machine can talk to itself, which is all that a Ray started here does; without it, Ray waits for ever.
+
+    Raises:
+        ClusterError: it cannot.
+    """
+    try:
+        with socket.create_server(("127.0.0.1", 0)) as here:
+            socket.create_connection(here.getsockname(), CONNECT_SECONDS).close()
+    except OSError as error:
+        raise ClusterError(
+            f"this machine does not answer itself at 127.0.0.1 ({error}), over which Ray's processes talk: see that "
+            "the interface `lo` is up and no firewall holds it; `nbsp-ray try` does without Ray"
+        ) from error
+
+
 def check_address(address: str) -> None:
     """Something listens at a cluster's address.
 

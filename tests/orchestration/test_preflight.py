@@ -134,6 +134,15 @@ def test_a_disk_that_is_too_small_is_refused(tmp_path: Path, monkeypatch: pytest
         free(monkeypatch, 0.5, fixed, tmp_path / "fixed")
 
 
+def test_a_machine_that_does_not_answer_itself_is_told_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    preflight.check_loopback()
+    with socket.create_server(("127.0.0.1", 0)) as gone:
+        nobody = gone.getsockname()
+    monkeypatch.setattr(preflight.socket.socket, "getsockname", lambda self: nobody)
+    with pytest.raises(ClusterError, match="does not answer itself at 127.0.0.1 .*refused.*`lo` is up"):
+        preflight.check_loopback()
+
+
 def test_an_address_at_which_nobody_listens_is_refused_at_once() -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))

@@ -92,10 +92,11 @@ def plan(
     ] = False,
 ) -> None:
     """List and price a sweep; start nothing."""
+    from nbsp_ray.limits import memory
     from nbsp_ray.listing import plan_json, print_plan, search_lines
-    from nbsp_ray.memory import available_bytes, memory_note
+    from nbsp_ray.memory import fits_here, memory_note
     from nbsp_ray.plan import make_plan
-    from nbsp_ray.pricing import price, speed_kind
+    from nbsp_ray.pricing import cpu_slots, price, speed_kind
     from nbsp_ray.searching import budget_sweeps, searches
     from nbsp_ray.status import sweep_status
     from nbsp_ray.store import Store
@@ -110,13 +111,14 @@ def plan(
         for kind, phase in {speed_kind(phase): phase for phase in planned.phases.values()}.items():
             store.write_speed(kind, measure_speed(phase.spec, phase.resources, store))
     status = sweep_status(planned, store)
-    cost = price(planned, store, status.left)
+    room = memory()
+    cost = price(planned, store, status.left, fits=fits_here(planned, status.left, room))
     if as_json:
         _print_json(plan_json(planned, status, cost, found))
     else:
         notes = search_lines(found)
         if status.left:
-            notes.append(memory_note(planned, status.left, available_bytes(), cost.side_by_side))
+            notes.append(memory_note(planned, status.left, room, cpu_slots(planned)))
         run_it = _command("run", loaded, root)
         print_plan(planned, status, cost, command=run_it, title=loaded.title, notes=notes)
 
@@ -205,13 +207,13 @@ def try_(
     trial = planned.trials[0]
     if len(planned.trials) > 1:
         _say(f"Trial 1 of {len(planned.trials)}: {trial.label}. Others: methods=..., seeds=..., pairs=...")
-    from nbsp_ray.memory import available_bytes, fits_side_by_side
+    from nbsp_ray.memory import check_fits
     from nbsp_ray.status import is_complete
     from nbsp_ray.store import Store
 
     store = Store(root)
     if left := [key for key in trial.phases if not is_complete(planned.phases[key], store)]:
-        fits_side_by_side(planned, left, available_bytes())
+        check_fits(planned, left)
     from nbsp_ray.local import run_trial
 
     store = Store(root, create=True)

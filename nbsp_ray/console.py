@@ -142,9 +142,14 @@ class _Table:
     def __init__(self, console: Console) -> None:
         self._live = Live(console=console, auto_refresh=False, redirect_stdout=False, redirect_stderr=False)
         self._live.start()
+        self._attempts: dict[str, int] = {}
 
     def draw(self, status: SweepStatus) -> None:
-        """Show `status` in place of what was shown."""
+        """Show `status` in place of what was shown, and above it each attempt that has failed since."""
+        for phase in status.phases:
+            if phase.attempts > self._attempts.get(phase.key, phase.attempts) and phase.state != "failed":
+                self._live.console.print(_line(_tried_again(phase), phase), soft_wrap=True)
+        self._attempts = {phase.key: phase.attempts for phase in status.phases}
         self._live.update(render(status, most=max(2, self._live.console.height // 3)), refresh=True)
 
     def close(self) -> None:
@@ -168,7 +173,7 @@ class _Lines:
         for phase in status.phases:
             change = None if first else _change(self._before[phase.key], phase)
             if change:
-                self._print(f"{change}: {phase.label}{_detail(phase)}")
+                self._console.print(_line(change, phase), soft_wrap=True)
         self._before = {phase.key: phase for phase in status.phases}
         self._last = status
         if first or time.monotonic() - self._told_at >= self._seconds:
@@ -185,9 +190,17 @@ class _Lines:
         self._console.print(Text(f"{_now()} {text}"), soft_wrap=True)
 
 
+def _line(change: str, phase: PhaseStatus) -> Text:
+    return Text(f"{_now()} {change}: {phase.label}{_detail(phase)}")
+
+
+def _tried_again(phase: PhaseStatus) -> str:
+    return f"attempt {phase.attempts} failed, it is tried again"
+
+
 def _change(before: PhaseStatus, now: PhaseStatus) -> str | None:
     if now.attempts > before.attempts and now.state != "failed":
-        return f"attempt {now.attempts} failed, it is tried again"
+        return _tried_again(now)
     if now.state == before.state:
         return None
     if now.state == "learning" and before.state in ("waiting", "stopped"):

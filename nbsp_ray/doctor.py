@@ -13,6 +13,8 @@ from importlib import metadata
 from pathlib import Path
 from typing import Literal
 
+from nbsp_ray.limits import memory, usable_cpus
+
 SIMULATORS = {"metaworld": "Meta-World", "ale_py": "Atari", "cv2": "Atari"}
 
 
@@ -58,15 +60,15 @@ def _versions() -> Iterator[Check]:
 def _cpu() -> Iterator[Check]:
     import psutil
 
-    cores = os.cpu_count() or 1
-    usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else cores
-    memory = psutil.virtual_memory()
-    text = f"{usable} of {cores} usable, {memory.total / 2**30:.0f} GiB memory, {memory.available / 2**30:.0f} free"
+    usable, found = usable_cpus(), memory()
+    total, free = (found.limit or psutil.virtual_memory().total) / 2**30, found.available / 2**30
+    of = "" if found.limit is None else " for this job"
+    text = f"{usable} of {os.cpu_count()} usable, {total:.3g} GiB memory{of}, {free:.3g} free"
     yield Check("CPU", "ok", text + f"; {platform.processor() or platform.machine()}")
     need = 1.2 * usable
-    if memory.available / 2**30 < need:
+    if free < need:
         yield Check(
-            "memory", "note", f"{memory.available / 2**30:.1f} GiB free for {usable} trials side by side",
+            "memory", "note", f"{free:.1f} GiB free for {usable} trials side by side",
             "a Meta-World trial can hold 1.2 GiB, one of Atari 3.2, and `run` works on as many at a time as fit: free "
             f"{need:.0f} GiB, or lower sac.buffer_size",
         )  # fmt: skip
@@ -203,7 +205,7 @@ def _ray() -> Iterator[Check]:
         )  # fmt: skip
     auth = os.environ.get("RAY_AUTH_MODE", "not set")
     yield Check(
-        "Ray network", "ok", f"RAY_AUTH_MODE {auth}; a Ray that `run` starts here listens on 127.0.0.1 alone, with a token",
+        "Ray network", "ok", f"RAY_AUTH_MODE {auth}; a Ray started here listens on 127.0.0.1 alone, with a token",
         "a cluster's listens on all interfaces: use trusted networks only, and set RAY_AUTH_MODE=token on every node",
     )  # fmt: skip
     if sys.platform != "linux":

@@ -4,16 +4,17 @@ A buffer fills in hours, so that a phase for which there is too little memory wo
 is what a phase can come to hold; on a machine with a GPU whose memory the buffers take, they are not counted here.
 """
 
+import contextlib
 from collections.abc import Collection
 from dataclasses import dataclass
-from pathlib import Path
 
 from nbsp_ray.errors import ConfigError
+from nbsp_ray.limits import Memory, memory
 from nbsp_ray.plan import Plan
 from nbsp_ray.sizes import PROCESS_BYTES, buffer_bytes, kind, on_gpu, replayed_bytes, row_bytes, spaces_of
 
-CGROUP_LIMIT = Path("/sys/fs/cgroup/memory.max")
-"""What a container, or a job of Slurm or Kubernetes, may use: psutil tells of the whole machine."""
+RAY_BYTES = 400_000_000
+"""Of the processes of a Ray started here and of `run` itself, without workers; measured on Linux."""
 
 
 @dataclass(frozen=True)
@@ -49,46 +50,58 @@ def largest_need(plan: Plan, keys: Collection[str]) -> Need:
     return max((need(plan, key) for key in keys), key=lambda one: one.total)
 
 
-def available_bytes() -> int:
-    """Memory that processes can still get here."""
-    import psutil
-
-    free = int(psutil.virtual_memory().available)
-    try:
-        return min(free, int(CGROUP_LIMIT.read_text()))
-    except (OSError, ValueError):  # no such file, or no limit: "max"
-        return free
-
-
-def fits_side_by_side(plan: Plan, keys: Collection[str], available: int) -> int:
-    """How many phases of `keys` so many bytes hold, by the largest of them.
+def check_fits(plan: Plan, keys: Collection[str], found: Memory | None = None) -> None:
+    """The memory that there is (default: here and now) holds the largest phase of `keys`.
 
     Raises:
-        ConfigError: not even one.
+        ConfigError: it does not.
     """
-    most = largest_need(plan, keys)
-    if most.total > available:
-        raise ConfigError(f"{_refusal(most, available)}; {_way_out(most, available)}")
-    return available // most.total
+    most, found = largest_need(plan, keys), found or memory()
+    if most.total > found.available:
+        raise ConfigError(f"{_refusal(most, found)}; {_way_out(most, found.available)}")
 
 
-def memory_note(plan: Plan, keys: Collection[str], available: int, side_by_side: int) -> str:
+def fits_side_by_side(plan: Plan, keys: Collection[str], found: Memory) -> int:
+    """How many phases of `keys` the memory that there is holds beside Ray, by the largest of them; at least one.
+
+    What a phase takes beside its buffers is an estimate: too little by as much as Ray takes is no certain failure.
+
+    Raises:
+        ConfigError: it would not hold one even without Ray.
+    """
+    check_fits(plan, keys, found)
+    return max(1, (found.available - RAY_BYTES) // largest_need(plan, keys).total)
+
+
+def fits_here(plan: Plan, keys: Collection[str], found: Memory) -> int | None:
+    """`fits_side_by_side`, or None where it would raise or there is nothing to fit."""
+    with contextlib.suppress(ConfigError):
+        return fits_side_by_side(plan, keys, found) if keys else None
+    return None
+
+
+def memory_note(plan: Plan, keys: Collection[str], found: Memory, cpu_slots: int) -> str:
     """For `plan`: what `run` would say of memory, or what it will need."""
-    most = largest_need(plan, keys)
     try:
-        fits = fits_side_by_side(plan, keys, available)
+        fits = fits_side_by_side(plan, keys, found)
     except ConfigError as error:
         return f"It cannot run here: {error}"
-    held = f"memory {gb(most.total)} a phase at most, {gb(available)} free here"
-    return held if fits >= side_by_side else f"{held}: `run` works on {fits} side by side"
+    held = f"memory {gb(largest_need(plan, keys).total)} a phase at most, and {free(found)}"
+    return held if fits >= cpu_slots else f"{held}: `run` works on {fits} side by side"
 
 
-def _refusal(most: Need, available: int) -> str:
+def free(found: Memory) -> str:
+    """`3.1 GB are free here`, and of what if it is less than the machine's."""
+    of = "" if found.limit is None else f" of the {gb(found.limit)} that this job may use"
+    return f"{gb(found.available)} are free here{of}"
+
+
+def _refusal(most: Need, found: Memory) -> str:
     """What does not fit, in numbers."""
     replayed = f", {gb(most.replayed)} of the buffers it replays" if most.replayed else ""
     return (
         f"{most.label} can come to hold {gb(most.total)} of memory ({gb(most.own)} of its replay buffer{replayed}, "
-        f"{gb(most.process)} of the process), and {gb(available)} are free here"
+        f"{gb(most.process)} of the process), and {free(found)}"
     )
 
 

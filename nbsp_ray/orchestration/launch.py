@@ -15,6 +15,7 @@ import sys
 import tempfile
 import threading
 import warnings
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +23,7 @@ from typing import Any, TextIO
 
 from nbsp_ray.console import LiveStatus
 from nbsp_ray.errors import ClusterError
+from nbsp_ray.limits import memory, usable_cpus
 from nbsp_ray.orchestration import preflight
 from nbsp_ray.orchestration.gate import Gate, State
 from nbsp_ray.orchestration.stopping import StopRequest
@@ -33,6 +35,8 @@ log = logging.getLogger(__name__)
 OBJECT_STORE_BYTES = 80 * 2**20
 """Phases pass nothing through Ray; this is the least it takes."""
 FAILURE_RETRIES = 10
+KILLED_ALONE = 3
+"""So many times killed for want of memory with nothing at work beside it, a phase will be again."""
 TUNE_ENVIRONMENT: Mapping[str, str] = {
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",  # CSV, JSON and TensorBoard files that nobody reads: 4 ms a result
     "TUNE_GLOBAL_CHECKPOINT_S": "300",  # Tune's own state, of which we restore nothing
@@ -104,12 +108,14 @@ def run_plan(
     preflight.check_settings(plan, todo)
     preflight.check_disk(plan, todo, store, live.say)
     if address is None:
-        here = cpus or os.cpu_count() or 1
+        here = cpus or usable_cpus()
         preflight.check_cpus(plan, todo, here)
         preflight.check_here(plan, todo, live.say)
         fits = preflight.check_memory(plan, todo, here, live.say)
         if fits is not None:
             max_concurrent = min(fits, max_concurrent or fits)
+        # Ray starts a process for each of its CPUs at once, whether it will be used or not.
+        cpus = preflight.cpus_in_use(plan, todo, here, max_concurrent)
     launch = _Launch(plan, store, todo, live, max_concurrent=max_concurrent, failure_retries=failure_retries)
     with StopRequest(live.say) as stop, _quiet():
         try:
@@ -135,6 +141,8 @@ class _Launch:
     ) -> None:
         self.plan, self.store, self.todo, self.live = plan, store, todo, live
         self.max_concurrent, self.failure_retries = max_concurrent, failure_retries
+        self._local = True
+        self._killed_alone: Counter[str] = Counter()
         needs = {key: phase.spec.needs for key, phase in plan.phases.items()}
         self.gate = Gate(needs, self._done, max_concurrent=max_concurrent)
 
@@ -149,6 +157,7 @@ class _Launch:
             preflight.check_nodes(self.plan, self.todo, machines(), local=local)
         if not local:
             check_machines(self.store)
+        self._local = local
         slots = self.fit_to_cluster(autoscaling=autoscaling)
         for key in self.todo:
             self.store.phase(key).forget_failures()
@@ -174,6 +183,25 @@ class _Launch:
         self.gate.max_concurrent = self.max_concurrent if autoscaling else self.live.concurrent
         return slots
 
+    def give_room(self, key: str) -> None:
+        """A worker was killed for want of memory: on this machine, no more at a time than are left at work.
+
+        A phase to which that happens again and again while it works alone is given up.
+        """
+        end, at_work = "its worker was killed for want of memory", len(self.gate.keys(State.RUNNING))
+        if not self._local:
+            way_out = "; with resources.memory_gb set, no more phases share a machine than it has memory for"
+        elif at_work:
+            way_out = f"; from here on {at_work} at a time"
+            self.max_concurrent = at_work
+            self.fit_to_cluster(autoscaling=False)
+        else:
+            way_out = ", and none worked beside it: free memory, or ask for more"
+            self._killed_alone[key] += 1
+            if self._killed_alone[key] >= KILLED_ALONE:
+                self.gate.give_up(key)
+        self.live.say(f"{self.plan.phases[key].label}: {end}{way_out}")
+
     def _fit(self, stop: StopRequest, folder: Path, *, autoscaling: bool) -> None:
         from ray import tune
 
@@ -184,7 +212,12 @@ class _Launch:
         # A process starts in seconds, so one works on many phases; but only its end lets go of a GPU.
         reuse = not any(self.plan.phases[key].resources.gpus for key in self.todo)
         hooks = ExperimentHooks(
-            self.store, self.gate, stop, lambda: self.fit_to_cluster(autoscaling=autoscaling), at_once=autoscaling
+            self.store,
+            self.gate,
+            stop,
+            lambda: self.fit_to_cluster(autoscaling=autoscaling),
+            self.give_room,
+            at_once=autoscaling,
         )
         tune.Tuner(
             Trainable,
@@ -263,6 +296,7 @@ def _ray(address: str | None, cpus: int | None, stop: StopRequest) -> Iterator[N
             _keep_out_others()
             common |= {"address": "local", "num_cpus": cpus, "include_dashboard": False}
             common |= {"object_store_memory": OBJECT_STORE_BYTES, "_temp_dir": str(folder / "ray")}
+            common |= {"_memory": memory().available}  # Left to itself, Ray looks at the machine, not at the job's.
         else:
             common |= {"address": address}
         try:

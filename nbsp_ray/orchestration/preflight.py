@@ -12,7 +12,8 @@ from dataclasses import dataclass
 
 from nbsp_ray.config import Resources
 from nbsp_ray.errors import ClusterError, StoreError
-from nbsp_ray.memory import available_bytes, fits_side_by_side, gb
+from nbsp_ray.limits import memory
+from nbsp_ray.memory import RAY_BYTES, fits_side_by_side, free, gb, largest_need
 from nbsp_ray.plan import Plan
 from nbsp_ray.pricing import price
 from nbsp_ray.store import Store
@@ -102,11 +103,18 @@ def check_memory(plan: Plan, keys: Collection[str], cpus: int, say: Callable[[st
     Raises:
         ConfigError: not even one.
     """
-    available = available_bytes()
-    fits = fits_side_by_side(plan, keys, available)
-    if fits >= slots(plan, keys, [Node("", cpus, math.inf, math.inf)]):
+    found = memory()
+    fits = fits_side_by_side(plan, keys, found)
+    most = largest_need(plan, keys).total
+    if found.available - RAY_BYTES < most:
+        say(
+            f"memory is scarce: a phase can come to hold {gb(most)} and Ray takes {gb(RAY_BYTES)}, and {free(found)}; "
+            "if workers are killed, free memory, ask for more, or use `nbsp-ray try`, which does without Ray"
+        )
+    elif fits < slots(plan, keys, [Node("", cpus, math.inf, math.inf)]):
+        say(f"{fits} side by side: more, with all their buffers, do not fit in memory: {free(found)}")
+    else:
         return None
-    say(f"{fits} side by side: more, with all their buffers, do not fit in the {gb(available)} of memory that are free")
     return fits
 
 
@@ -185,6 +193,12 @@ def check_cpus(plan: Plan, keys: Collection[str], cpus: int) -> None:
 def slots(plan: Plan, keys: Collection[str], nodes: Sequence[Node]) -> int:
     """How many phases can be at work at a time, by the most modest of their requests."""
     return max((sum(node.fits(resources) for node in nodes) for resources in _resources(plan, keys)), default=0)
+
+
+def cpus_in_use(plan: Plan, keys: Collection[str], cpus: int, max_concurrent: int | None) -> int:
+    """CPUs of so many that phases can be at work on, `max_concurrent` of them at a time."""
+    at_once = min(len(keys), max_concurrent or cpus)
+    return min(cpus, at_once * max((resources.cpus for resources in _resources(plan, keys)), default=1))
 
 
 def _resources(plan: Plan, keys: Collection[str]) -> list[Resources]:

@@ -188,6 +188,7 @@ def _phase_row(phase: PhaseData) -> Row:
         "budget": spec.learning.env_steps,
         "versions": ", ".join(_versions(manifest.get("versions", {}))) or None,
         "error": phase.error,
+        "notes": "; ".join(phase.result.get("notes") or ()) or None,
         **{name: phase.result.get(name) for name in names},
         **{name: manifest.get(name) for name in ("host", "device", "git_commit")},
     }

@@ -38,6 +38,17 @@ def _complete_sweep(begun: str) -> list[str]:
     return [name for name in sweep_names() if name.startswith(begun)]
 
 
+def _read_folder(text: str | Path) -> Path:
+    from nbsp_ray.folders import local
+
+    return local(text)
+
+
+def _path(help: str) -> Any:
+    """An option that takes a path."""
+    return typer.Option(parser=_read_folder, metavar="PATH", help=help)
+
+
 Sweep = Annotated[
     str, typer.Argument(help="A file of tune_configs by its name, or a path to one.", autocompletion=_complete_sweep)
 ]
@@ -45,7 +56,14 @@ Overrides = Annotated[
     list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="Settings to change: seeds=0-1 sac.gamma=0.98")
 ]
 Root = Annotated[
-    Path, typer.Option("--root", envvar="NBSP_RAY_ROOT", help="The results root: all that is written goes there.")
+    Path,
+    typer.Option(
+        "--root",
+        envvar="NBSP_RAY_ROOT",
+        parser=_read_folder,
+        metavar="FOLDER",
+        help="The results root: all that is written goes there.",
+    ),
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="JSON for scripts.")]
 DEFAULT_ROOT = Path("results")
@@ -109,7 +127,7 @@ def plan(
         from nbsp_ray.learning.measure import measure_speed
 
         for kind, phase in {speed_kind(phase): phase for phase in planned.phases.values()}.items():
-            store.write_speed(kind, measure_speed(phase.spec, phase.resources, store))
+            store.write_speed(kind, measure_speed(phase.spec, phase.resources))
     status = sweep_status(planned, store)
     room = memory()
     cost = price(planned, store, status.left, fits=fits_here(planned, status.left, room))
@@ -242,7 +260,7 @@ def explore(
     sweep: Sweep,
     overrides: Overrides = None,
     root: Root = DEFAULT_ROOT,
-    to: Annotated[Path | None, typer.Option(help="The page's file; default: beside the report.")] = None,
+    to: Annotated[Path | None, _path("The page's file; default: beside the report.")] = None,
 ) -> None:
     """Write the page on which one plays with the number of skill neurons: one file, no network."""
     import analysis
@@ -346,7 +364,7 @@ def watch(
     ],
     overrides: Overrides = None,
     root: Root = DEFAULT_ROOT,
-    to: Annotated[Path | None, typer.Option(help="Folder for the films; default: beside the report.")] = None,
+    to: Annotated[Path | None, _path("Folder for the films; default: beside the report.")] = None,
     episodes: Annotated[int, typer.Option(min=1, help="In each film: the first ones of the final evaluation.")] = 1,
     deterministic: Annotated[bool, typer.Option(help="The most likely actions, in place of drawn ones.")] = False,
     most_env_steps: Annotated[int, typer.Option(min=1, help="Of an episode: a game may last half an hour.")] = 5_000,
@@ -384,7 +402,7 @@ def tables(
     sweep: Sweep,
     overrides: Overrides = None,
     root: Root = DEFAULT_ROOT,
-    to: Annotated[Path | None, typer.Option(help="Folder; default: the report's.")] = None,
+    to: Annotated[Path | None, _path("Folder; default: the report's.")] = None,
 ) -> None:
     """Write a sweep's tables alone: CSV, Markdown, LaTeX."""
     import analysis
@@ -400,7 +418,7 @@ def tables(
 @export.command()
 def agent(
     key: Annotated[str, typer.Argument(help="Key of a phase, or its first digits, as the report gives them.")],
-    to: Annotated[Path, typer.Option(help="Folder for the agent's files.")],
+    to: Annotated[Path, _path("Folder for the agent's files.")],
     root: Root = DEFAULT_ROOT,
 ) -> None:
     """Write the agent that a phase ended with: weights (safetensors), configuration, a card with its numbers."""
@@ -437,7 +455,7 @@ def doctor(root: Root = DEFAULT_ROOT, as_json: AsJson = False) -> None:
     from nbsp_ray.doctor import examine
     from nbsp_ray.listing import print_checks
 
-    checks = examine(root.expanduser().absolute())
+    checks = examine(root.absolute())
     if as_json:
         _print_json([asdict(check) for check in checks])
     else:

@@ -165,6 +165,7 @@ class _Lines:
         self._seconds = summary_seconds
         self._told_at = time.monotonic()
         self._before: dict[str, PhaseStatus] = {}
+        self._noted: set[str] = set()
         self._last: SweepStatus | None = None
 
     def draw(self, status: SweepStatus) -> None:
@@ -174,6 +175,9 @@ class _Lines:
             change = None if first else _change(self._before[phase.key], phase)
             if change:
                 self._console.print(_line(change, phase), soft_wrap=True)
+            for note in (note for note in phase.notes if note not in self._noted):
+                self._noted.add(note)
+                self._print(f"noted: {phase.label}: {note}")
         self._before = {phase.key: phase for phase in status.phases}
         self._last = status
         if first or time.monotonic() - self._told_at >= self._seconds:

@@ -13,6 +13,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Literal
 
+from nbsp_ray.folders import code_folder, remembered_failures
 from nbsp_ray.limits import memory, usable_cpus
 
 SIMULATORS = {"metaworld": "Meta-World", "ale_py": "Atari", "cv2": "Atari"}
@@ -34,6 +35,7 @@ def examine(root: Path) -> list[Check]:
         _versions,
         _cpu,
         _precision,
+        _compiler,
         _gpu,
         _simulators,
         _films,
@@ -99,6 +101,24 @@ def _precision() -> Iterator[Check]:
     advice = precision_advice(asked, cpu) or ""
     found = f"products at {bf16_gain():.1f} times the rate of those in float32"
     yield Check("bfloat16", "note" if advice else "ok", found, advice)
+
+
+def _compiler() -> Iterator[Check]:
+    import torch
+
+    from nbsp_ray.errors import ConfigError
+    from nbsp_ray.learning.machine import check_compiler
+
+    try:
+        check_compiler(torch.device("cpu"))
+        yield Check("compiled code", "ok", f"{os.environ.get('CXX') or 'g++'}; kept in {code_folder()}")
+    except ConfigError as error:
+        yield Check("compiled code", "note", "updates are not compiled here", str(error))
+    for name, why in remembered_failures().items():
+        yield Check(
+            "compiled code", "note", f"an update could not be compiled of late: {why}",
+            f"phases that need it are learnt without, more slowly; a new `run` tries again ({name})",
+        )  # fmt: skip
 
 
 def _gpu() -> Iterator[Check]:

@@ -168,7 +168,7 @@ class PhaseRun:
         progress = self.progress()
         if progress.done:
             return
-        who = {"host": socket.gethostname(), "pid": os.getpid()}
+        who = {"host": socket.gethostname(), "pid": os.getpid(), "notes": self._notes}
         self.folder.write_progress(asdict(progress) | who)
         self._told_at = time.monotonic()
 
@@ -258,7 +258,7 @@ class PhaseRun:
                 wanted = before
             elif wanted != before:
                 self._note(f"resources.compile changed from {before} to {wanted}: sums round otherwise")
-        why = compiling.build(agent, influence.restraints(agent), self.store, self.resources, compile=wanted)
+        why = compiling.build(agent, influence.restraints(agent), self.resources, compile=wanted)
         if why:
             self._note(why)
         self._compiled = wanted and not why

@@ -23,6 +23,7 @@ from typing import Any, TextIO
 
 from nbsp_ray.console import LiveStatus
 from nbsp_ray.errors import ClusterError
+from nbsp_ray.folders import forget_failures, home
 from nbsp_ray.limits import memory, usable_cpus
 from nbsp_ray.orchestration import preflight
 from nbsp_ray.orchestration.gate import Gate, State
@@ -108,6 +109,7 @@ def run_plan(
     preflight.check_settings(plan, todo)
     preflight.check_disk(plan, todo, store, live.say)
     if address is None:
+        forget_failures()
         here = cpus or usable_cpus()
         preflight.check_cpus(plan, todo, here)
         preflight.check_here(plan, todo, live.say)
@@ -371,7 +373,8 @@ def _keep_out_others() -> None:
 
     Left to itself, Ray would write one to the home directory, readable by all. It keeps to one token in a process.
     """
-    if not any(name in os.environ for name in AUTH) and not (Path.home() / ".ray" / "auth_token").exists():
+    at_home = home()
+    if not any(name in os.environ for name in AUTH) and not (at_home and (at_home / ".ray" / "auth_token").exists()):
         os.environ["RAY_AUTH_TOKEN"] = secrets.token_hex(32)  # With no mode set, a local Ray turns tokens on by itself.
 
 

@@ -21,6 +21,7 @@ from typing import Any
 
 from nbsp_ray.config import Sweep
 from nbsp_ray.errors import ConfigError, did_you_mean
+from nbsp_ray.folders import local
 from nbsp_ray.methods import methods
 from nbsp_ray.settings import FILE_KEYS, PAPER, example, near, sections, settings
 from nbsp_ray.sweepfile import strictyaml
@@ -77,7 +78,7 @@ def find_sweep(name_or_path: str, beside: Path | None = None) -> Path:
         ConfigError: there is none.
     """
     if "/" in name_or_path or name_or_path.endswith((".yaml", ".yml")):
-        path = Path(os.path.abspath((beside or Path()) / Path(name_or_path).expanduser()))
+        path = Path(os.path.abspath((beside or Path()) / local(name_or_path)))
         if path.is_file():
             return path
         raise ConfigError(f"there is no file {_shown(path)}; the sweeps known by name are {', '.join(sweep_names())}")

@@ -271,7 +271,7 @@ def drive(store: Store, plan_settings: dict[str, Any], temporary: Path, *address
     here = Path(__file__).parent
     return subprocess.Popen(
         [sys.executable, str(here / "driver.py"), str(store.root), json.dumps(plan_settings), *address],
-        env=os.environ | {"PYTHONPATH": str(here.parent), "TMPDIR": str(temporary)},
+        env=os.environ | {"PYTHONPATH": f"{here.parent}:{here.parents[1]}", "TMPDIR": str(temporary)},
         stderr=subprocess.PIPE,
         text=True,
         process_group=0,

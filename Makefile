@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: setup quickstart test lint types format perf perf-learning clean
+.PHONY: setup quickstart test lint types format reproduction-page perf perf-learning clean
 
 setup: $(VENV)/installed
 
@@ -32,6 +32,10 @@ types: setup
 format: setup
 	@$(BIN)/ruff format .
 	@$(BIN)/ruff check --fix .
+
+# From the archives in reproduction/, so that anyone can check that the page is what the data say.
+reproduction-page: setup
+	@$(BIN)/nbsp-ray claims --archives reproduction --to docs
 
 # The peers that speed is measured against have an environment of their own.
 PEERS := .venv-perf

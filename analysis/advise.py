@@ -12,10 +12,10 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from analysis.captions import unreferenced
-from analysis.load import Results
+from analysis.frames.load import Results
 from analysis.metrics import Floats
 from analysis.statistics import BOOTSTRAP_SEED, CONFIDENCE, RESAMPLES, Summary, summary
+from analysis.tables.notes import unreferenced
 from analysis.tradeoff import MEASURES, Count, Measures, Series, all_series
 from nbsp_ray.errors import NbspError
 

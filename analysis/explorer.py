@@ -15,16 +15,16 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from analysis import html
-from analysis.bands import CurveReader, SeedCurve
-from analysis.load import Results
-from analysis.palette import look
+from analysis.figures.bands import CurveReader, SeedCurve
+from analysis.figures.palette import look
+from analysis.frames.load import Results
+from analysis.pages import html
 from analysis.statistics import Summary
 from analysis.tradeoff import FRONT_RULE, KNEE_RULE, MEASURES, Count, Series, all_series, knee, pareto_front
 from analysis.words import NORMALISED, WORDS
+from nbsp_ray.config.describe import AXES
 from nbsp_ray.errors import NbspError
-from nbsp_ray.methods import NETWORKS
-from nbsp_ray.settings import AXES
+from nbsp_ray.layout import NETWORKS
 from nbsp_ray.store import Files, Store
 
 CURVE_POINTS = 120

@@ -17,14 +17,14 @@ import numpy.typing as npt
 import pandas as pd
 from safetensors.numpy import save as save_safetensors
 
-from analysis import markdown
-from analysis.cells import NONE, number
-from analysis.document import Block, Bullets, Heading, Paragraph, TextTable
+from analysis.blocks import Block, Bullets, Heading, Paragraph, TextTable
 from analysis.metrics import success_rate
+from analysis.pages import markdown
 from analysis.statistics import wilson_interval
+from analysis.tables.cells import NONE, number
 from analysis.words import NORMALISED
 from nbsp_ray.benchmarks import AnySpaces, Spaces, get_benchmark
-from nbsp_ray.config import Sac
+from nbsp_ray.config.schema import Sac
 from nbsp_ray.errors import StoreError
 from nbsp_ray.store import Files, PhaseFolder, Store
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from analysis.load import Results
+from analysis.frames.load import Results
 from analysis.metrics import Floats
 from analysis.statistics import Summary, summary
 

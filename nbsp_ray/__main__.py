@@ -1,5 +1,5 @@
 """`python -m nbsp_ray` is `nbsp-ray`."""
 
-from nbsp_ray.cli import main
+from nbsp_ray.verbs.main import main
 
 main()

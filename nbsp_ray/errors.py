@@ -4,6 +4,7 @@
     +-- ConfigError           a setting, a sweep file or a command line that cannot be right
     +-- StoreError            the results root: unwritable, of another version, damaged
     |   +-- CorruptCheckpointError one checkpoint cannot be read; the one before it is tried
+    +-- ArchiveError          an archive of results that cannot be imported
     +-- PhaseError            a phase cannot go on (a phase that it needs is missing, ...)
     +-- ClusterError          Ray is not there, or cannot ever give what a trial asks for
 
@@ -28,6 +29,10 @@ class StoreError(NbspError):
 
 class CorruptCheckpointError(StoreError):
     """A checkpoint is truncated or altered; an older one may be whole."""
+
+
+class ArchiveError(NbspError):
+    """An archive of results is damaged, of another format, or holds what does not belong in one."""
 
 
 class PhaseError(NbspError):

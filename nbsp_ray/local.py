@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from types import FrameType
 
 from nbsp_ray.learning.run import PhaseRun, Progress
-from nbsp_ray.plan import Plan, Trial
+from nbsp_ray.specs import Plan, Trial
 from nbsp_ray.store import Store
 
 Report = Callable[[str, Progress], None]

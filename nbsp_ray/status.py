@@ -14,13 +14,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from rich.console import Group, RenderableType
-from rich.progress_bar import ProgressBar
-from rich.table import Table
-from rich.text import Text
-
 from nbsp_ray.errors import StoreError
-from nbsp_ray.plan import Plan, PlannedPhase
+from nbsp_ray.specs import Plan, PlannedPhase
 from nbsp_ray.store import PhaseFolder, Store
 
 State = Literal["done", "learning", "evaluating", "stopped", "waiting", "failed", "blocked"]
@@ -32,8 +27,13 @@ DEAD_SECONDS = 15.0
 
 
 def is_complete(phase: PlannedPhase, store: Store) -> bool:
-    """Whether the phase has learnt to its end, and all that the plan wants of it is stored."""
+    """Whether the phase has learnt to its end, and all that the plan wants of it is stored.
+
+    An imported phase is as complete as it will ever be: its agent, who could be evaluated further, is elsewhere.
+    """
     folder = store.phase(phase.key)
+    if folder.imported():
+        return True
     if phase.keep_buffer and not folder.has_replay():
         return False
     return folder.done() and all(folder.has_evaluation(record) for record in phase.evaluations)
@@ -272,88 +272,3 @@ def _eta(plan: Plan, phases: dict[str, PhaseStatus], concurrent: int) -> float |
 
 def _speeds(phases: Iterable[PhaseStatus]) -> list[float]:
     return [phase.env_steps_per_second for phase in phases if phase.env_steps_per_second]
-
-
-# For people
-
-
-def render(status: SweepStatus, *, most: int = 20) -> RenderableType:
-    """One line for each phase at work (at most `most`), then the failures, then a line of summary."""
-    parts: list[RenderableType] = []
-    if status.running:
-        parts.append(_running_table(status, most))
-    hidden = len(status.running) - most
-    if hidden > 0:
-        parts.append(Text(f"... and {hidden} more at work", style="dim"))
-    failed = [phase for phase in status.phases if phase.state == "failed"]
-    for phase in failed[:most]:
-        parts.append(Text.assemble(("failed  ", "bold red"), phase.label, ": ", phase.error or "no reason is stored"))
-        parts.append(Text(f"        {phase.failures}", style="dim"))
-    if len(failed) > most:
-        parts.append(Text(f"... and {len(failed) - most} more failed", style="dim"))
-    for note, phases in list(status.notes.items())[:most]:
-        parts.append(Text(f"noted in {phases} of {len(status.phases)} phases: {note}"))
-    parts.append(Text(summary(status)))
-    return Group(*parts)
-
-
-def _running_table(status: SweepStatus, most: int) -> Table:
-    table = Table(box=None, show_header=False, pad_edge=False, padding=(0, 2, 0, 0))
-    table.add_column(ratio=1, no_wrap=True, overflow="ellipsis")
-    for _ in range(4):
-        table.add_column(no_wrap=True, justify="right")
-    for phase in status.running[:most]:
-        evaluating = phase.state == "evaluating"
-        ends = None if evaluating else phase.eta_seconds
-        table.add_row(
-            phase.label,
-            ProgressBar(total=max(1, phase.budget), completed=phase.env_steps, width=16),
-            "evaluating" if evaluating else f"{count(phase.env_steps)}/{count(phase.budget)}",
-            "" if phase.success is None else f"success {phase.success:.2f}",
-            "" if ends is None else f"ETA {duration(ends)}",
-        )
-    return table
-
-
-def summary(status: SweepStatus) -> str:
-    """`3 of 12 phases done (first 2 of 2, second 1 of 10), 2 at work, ...; 3.1M of 12.0M env steps; ETA 2 h`."""
-    kinds = [
-        f"{place} {sum(phase.state == 'done' for phase in found)} of {len(found)}"
-        for place, found in status.by_place().items()
-    ]
-    text = f"{len(status.done)} of {len(status.phases)} phases done ({', '.join(kinds)})"
-    named = [("at work", len(status.running)), *((state, len(status.keys(state))) for state in _OTHER)]
-    text += "".join(f", {number} {name}" for name, number in named if number)
-    if status.left:
-        text += f"; {count(status.env_steps)} of {count(status.budget)} env steps"
-    if status.running and status.eta_seconds is not None:
-        text += f"; ETA {duration(status.eta_seconds)}"
-        if status.eta_seconds > 600:
-            text += f" ({clock(status.time + status.eta_seconds, now=status.time)})"
-    return text
-
-
-_OTHER: tuple[State, ...] = ("waiting", "stopped", "failed", "blocked")
-
-
-def count(number: int) -> str:
-    """`950`, `22.5k`, `412k`, `1.0M`."""
-    if number < 10_000:
-        return str(number)
-    if number < 100_000:
-        return f"{number / 1_000:.1f}k"
-    return f"{number / 1_000:.0f}k" if number < 999_500 else f"{number / 1_000_000:.1f}M"
-
-
-def duration(seconds: float) -> str:
-    """`40 s`, `6 min`, `2.5 h`, `3.2 days`."""
-    if seconds < 60:
-        return f"{seconds:.0f} s"
-    if seconds < 3_600:
-        return f"{seconds / 60:.0f} min"
-    return f"{seconds / 3_600:.1f} h" if seconds < 48 * 3_600 else f"{seconds / 86_400:.1f} days"
-
-
-def clock(when: float, *, now: float) -> str:
-    """`14:20`, or `Mon 14:20` if it is not within the next 20 hours."""
-    return time.strftime("%H:%M" if when - now < 20 * 3_600 else "%a %H:%M", time.localtime(when))

@@ -52,12 +52,12 @@ def vector(game: str) -> Step:
 
 
 def ours(game: str) -> Step:
-    env, chance = AtariEnv(game), np.random.default_rng(0)
-    env.reset(0, chance)
+    env, rng = AtariEnv(game), np.random.default_rng(0)
+    env.reset(0, rng)
 
     def step(action: int) -> None:
         if env.step(action).ends:
-            env.reset(int(chance.integers(env.variations)), chance)
+            env.reset(int(rng.integers(env.variations)), rng)
 
     return step
 
@@ -100,8 +100,8 @@ def main() -> None:
     print(f"ale-py {ale_py.__version__}, gymnasium {gymnasium.__version__}, load {os.getloadavg()[0]:.1f}")
     print("| game | " + " | ".join(f"{way}, steps/s (ratio)" for way in WAYS) + " |\n" + "| --- " * 5 + "|")
     for game in given.games.split(","):
-        chance = np.random.default_rng(0)
-        actions = chance.integers(BENCHMARK.task_spaces(game).actions, size=1_000).tolist()
+        rng = np.random.default_rng(0)
+        actions = rng.integers(BENCHMARK.task_spaces(game).actions, size=1_000).tolist()
         steps = {way: make(game) for way, make in WAYS.items()}
         rounds = [{way: rate(step, actions, given.seconds) for way, step in steps.items()} for _ in range(given.rounds)]
         cells = [

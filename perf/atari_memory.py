@@ -44,8 +44,8 @@ def chunks(rows: int, width: int) -> Iterator[np.ndarray]:
 def plan_of(rows: int) -> list[Any]:
     """One trial of nbsp whose buffers hold `rows`."""
     from nbsp_ray.benchmarks import get_benchmark
-    from nbsp_ray.config import Sweep
-    from nbsp_ray.plan import make_plan
+    from nbsp_ray.config.schema import Sweep
+    from nbsp_ray.plan.build import make_plan
 
     defaults = get_benchmark("atari").defaults
     learning = {"stop": "fixed", "env_steps": max(1_500_000, rows), "eval_every": 10**9, "eval_episodes": 1}
@@ -112,7 +112,7 @@ def memory() -> str:
 
 def begin(root: Path, rows: int) -> None:
     """Consolidation, a game, a checkpoint."""
-    from nbsp_ray.config import Resources
+    from nbsp_ray.config.schema import Resources
     from nbsp_ray.learning.run import PhaseRun
     from nbsp_ray.store import Store
 
@@ -127,7 +127,7 @@ def begin(root: Path, rows: int) -> None:
 
 def go_on(root: Path, rows: int) -> None:
     """From a checkpoint to the end."""
-    from nbsp_ray.config import Resources
+    from nbsp_ray.config.schema import Resources
     from nbsp_ray.learning.run import PhaseRun
     from nbsp_ray.store import Store
 

@@ -1,7 +1,7 @@
 """The reference: SAC as a single plain file would have it, after the published algorithm of CleanRL's continuous SAC.
 
 `nn.Linear`, two separate Q networks, `torch.optim.Adam`, a NumPy replay buffer, one optimizer step after another: what
-a good tutorial writes, and what most papers run. Settings are those of `nbsp_ray.config.Sac`, so that both learn alike.
+a good tutorial writes, and what most papers run. Settings are those of `nbsp_ray.config`, so that both learn alike.
 Nothing here was copied, and nothing here is tuned.
 """
 
@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from nbsp_ray.benchmarks import Env, Spaces
-from nbsp_ray.config import Sac
+from nbsp_ray.config.schema import Sac
 
 Array = npt.NDArray[np.float32]
 

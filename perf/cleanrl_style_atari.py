@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from nbsp_ray.config import Sac
+from nbsp_ray.config.schema import Sac
 
 FRAMES = (4, 84, 84)
 

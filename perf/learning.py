@@ -38,7 +38,7 @@ OTHER = "drawer-open"
 
 @dataclass(frozen=True)
 class Protocol:
-    """What both sides have in common; all other settings are the defaults of `nbsp_ray.config.Sac`."""
+    """What both sides have in common; all other settings are the defaults of `nbsp_ray.config.schema.Sac`."""
 
     budget: int
     learning_starts: int = 2_500
@@ -76,7 +76,7 @@ class ReferencePolicy:
     def __init__(self, agent: Any) -> None:
         self._agent = agent
 
-    def noise(self, chance: Any) -> None:
+    def noise(self, rng: Any) -> None:
         """None of ours."""
 
     def __call__(self, observation: Any, noise: None) -> Any:
@@ -96,6 +96,7 @@ def learn_ours(entry: Entry, task: str, seed: int, protocol: Protocol, folder: P
         "first.eval_episodes": protocol.eval_episodes,
         "first.stop_threshold": protocol.threshold,
         "first.stop_evaluations": protocol.in_a_row,
+        "first.stop_confirm_episodes": 0,
         "sac.learning_starts": protocol.learning_starts,
     }
     planned = first_phase(folder, "metaworld", (task, OTHER), {"seeds": seed, **learning, **entry.settings})
@@ -117,7 +118,7 @@ def learn_reference(entry: Entry, task: str, seed: int, protocol: Protocol, fold
     from contenders import ACTIONS, BUFFER, OBSERVATIONS
 
     from nbsp_ray.benchmarks import Spaces, get_benchmark
-    from nbsp_ray.config import Sac
+    from nbsp_ray.config.schema import Sac
 
     torch.set_num_threads(1)
     spaces, benchmark = Spaces(OBSERVATIONS, ACTIONS), get_benchmark("metaworld")

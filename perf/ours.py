@@ -12,7 +12,8 @@ from contenders import EPISODE, PIXEL_PREFILLED, PREFILLED, TASKS, Entry, timed,
 from nbsp_ray.benchmarks import Step
 from nbsp_ray.learning.phase import Phase, learn
 from nbsp_ray.learning.run import PhaseRun
-from nbsp_ray.plan import PlannedPhase, make_plan
+from nbsp_ray.plan.build import make_plan
+from nbsp_ray.specs import PlannedPhase
 from nbsp_ray.store import Store
 from nbsp_ray.sweepfile import load_sweep
 
@@ -55,8 +56,8 @@ class Ours:
         self._loop: Iterator[None] = learn(self.phase)
 
     def updates(self, seconds: float, at_a_time: int = 2) -> tuple[float, float]:
-        agent, replay, chance = self.phase.agent, self.phase.replay, torch.Generator().manual_seed(0)
-        return timed(lambda count: [agent.learn(replay, chance) for _ in range(count)], seconds, at_a_time)
+        agent, replay, rng = self.phase.agent, self.phase.replay, torch.Generator().manual_seed(0)
+        return timed(lambda count: [agent.learn(replay, rng) for _ in range(count)], seconds, at_a_time)
 
     def steps(self, env_steps: int) -> tuple[float, float]:
         """At least `env_steps`, in whole episodes: a phase stands nowhere else."""

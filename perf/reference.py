@@ -22,7 +22,7 @@ from contenders import (
 )
 
 from nbsp_ray.benchmarks import Spaces
-from nbsp_ray.config import Sac
+from nbsp_ray.config.schema import Sac
 
 
 class Cleanrl:
@@ -54,6 +54,7 @@ class Pixels:
 
     def __init__(self, entry: Entry) -> None:
         rates = {"actor_lr": 1e-4, "critic_lr": 1e-4, "alpha_lr": 1e-4, "adam_eps": 1e-4}
+        # The reference counts updates, one every four env steps.
         sac = Sac(batch_size=PIXEL_BATCH, target_period=2_000, target_entropy_scale=0.89, **rates)
         self.agent = cleanrl_style_atari.Reference(PIXEL_ACTIONS, sac, seed=0)
         self.buffer = cleanrl_style_atari.Buffer(PIXEL_PREFILLED, PIXEL_ACTIONS, np.random.default_rng(0))

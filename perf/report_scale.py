@@ -17,8 +17,9 @@ from pathlib import Path
 import numpy as np
 
 import analysis
-from nbsp_ray.config import Sweep
-from nbsp_ray.plan import Plan, PlannedPhase, make_plan
+from nbsp_ray.config.schema import Sweep
+from nbsp_ray.plan.build import make_plan
+from nbsp_ray.specs import Plan, PlannedPhase
 from nbsp_ray.store import Store
 
 HORIZON = 500
@@ -68,7 +69,7 @@ def fill(store: Store, plan: Plan) -> None:
         result = {"key": phase.key, "env_steps": phase.spec.learning.env_steps, "updates": 990_000, "seconds": 900.0}
         result |= {"stop_reason": "budget", "env_steps_per_second": 1111.0}
         if any(one["kind"] == "mask" for one in phase.spec.ingredients):
-            result |= {"neurons": dict.fromkeys(("actor", "q1", "q2"), neurons), "good_share": 0.4}
+            result |= {"neurons": dict.fromkeys(("actor", "q1", "q2"), neurons), "positive_share": 0.4}
         folder.write_spec(phase.spec.model_dump(mode="json"))
         for record in phase.evaluations.values():
             success = (rng.random(record.episodes) < 0.9).astype(int).tolist()

@@ -5,7 +5,7 @@ from typing import Any
 
 from toy_phases import phase_run
 
-from nbsp_ray.plan import PlannedPhase
+from nbsp_ray.specs import PlannedPhase
 from nbsp_ray.store import Store
 
 
@@ -25,18 +25,18 @@ def what_it_left(store: Store, phase: PlannedPhase) -> dict[str, Any]:
 
 def run_interrupted(store: Store, phase: PlannedPhase, seed: int) -> int:
     """Run a phase to its end, dropping it at random; the number of times it was dropped."""
-    chance, dropped = random.Random(seed), 0
+    rng, dropped = random.Random(seed), 0
     while True:
         run = phase_run(store, phase)
-        for _ in range(chance.randint(1, 4)):
+        for _ in range(rng.randint(1, 4)):
             progress = run.advance(0)
-            if progress.stage == "evaluating" and chance.random() < 0.5:
+            if progress.stage == "evaluating" and rng.random() < 0.5:
                 progress = run.advance(600)  # an evaluation of vectors that is cut begins anew
             if progress.done:
                 return dropped
-            if chance.random() < 0.5:
+            if rng.random() < 0.5:
                 run.save()
         run.save()
-        if chance.random() < 0.5:
+        if rng.random() < 0.5:
             run.advance(0)  # work after the checkpoint is lost
         dropped += 1

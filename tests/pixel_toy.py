@@ -10,8 +10,9 @@ from typing import Any
 import numpy as np
 
 from nbsp_ray.benchmarks import Action, Benchmark, Env, Observation, PixelSpaces, Step
-from nbsp_ray.config import Sweep
-from nbsp_ray.plan import Plan, make_plan
+from nbsp_ray.config.schema import Sweep
+from nbsp_ray.plan.build import make_plan
+from nbsp_ray.specs import Plan
 
 SIZE, STACK, LIVES, FALL = 12, 3, 2, 3
 CONVOLUTIONS = ((4, 4, 2), (6, 3, 1))
@@ -25,13 +26,13 @@ class BallEnv(Env):
 
     def __init__(self, task: str) -> None:
         self._catch = task == "catch"
-        self._chance = np.random.default_rng(0)
+        self._rng = np.random.default_rng(0)
         self._ball = self._row = self._paddle = self._env_steps = self._lives = 0
         self._stack = np.zeros((STACK, SIZE, SIZE), np.uint8)
 
     def reset(self, variation: int, rng: np.random.Generator) -> Observation:
         """The paddle starts where the variation says."""
-        self._chance, self._paddle, self._lives, self._env_steps = rng, 2 * variation, LIVES, 0
+        self._rng, self._paddle, self._lives, self._env_steps = rng, 2 * variation, LIVES, 0
         self._drop()
         return self._begin_stack()
 
@@ -54,7 +55,7 @@ class BallEnv(Env):
         return Step(observation, np.sign(score), lost, truncated, success=None, score=score, resumes=resumes)
 
     def _drop(self) -> None:
-        self._ball, self._row = int(self._chance.integers(SIZE)), 0
+        self._ball, self._row = int(self._rng.integers(SIZE)), 0
 
     def _frame(self) -> np.ndarray:
         frame = np.full((SIZE, SIZE), 0 if self._catch else 60, np.uint8)
@@ -75,6 +76,7 @@ class PixelToy(Benchmark):
     pairs = (("catch", "dodge"),)
     defaults: Mapping[str, Any] = {}
     horizon = BallEnv.horizon
+    variations = BallEnv.variations
     revision = "1"
     measure = "score"
     heldout = False
@@ -98,7 +100,7 @@ SMALL: dict[str, Any] = {
     "sac": {
         "hidden": (8,), "batch_size": 8, "learning_starts": 40, "buffer_size": 200, "updates_per_env_step": 0.5,
         "policy_frequency": 1, "actor_lr": 3e-3, "critic_lr": 3e-3, "alpha_lr": 3e-3, "adam_eps": 1e-4, "tau": 1.0,
-        "target_period": 10, "target_entropy_scale": 0.89,
+        "target_period": 20, "target_entropy_scale": 0.89,
     },
     "first": {"env_steps": 160, "eval_every": 80, "eval_episodes": 2, "stop": "fixed"},
     "second": {"env_steps": 120, "eval_every": 60, "eval_episodes": 1, "stop": "fixed"},

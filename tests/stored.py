@@ -5,8 +5,9 @@ from typing import Any
 
 import numpy as np
 
-from nbsp_ray.config import Sweep
-from nbsp_ray.plan import Plan, PlannedPhase, make_plan
+from nbsp_ray.config.schema import Sweep
+from nbsp_ray.plan.build import make_plan
+from nbsp_ray.specs import Plan, PlannedPhase
 from nbsp_ray.store import Store
 
 SETTINGS: dict[str, Any] = {

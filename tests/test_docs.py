@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 
 from nbsp_ray import methods
-from nbsp_ray.explain import explain
 from nbsp_ray.local import run_trial
-from nbsp_ray.plan import make_plan
+from nbsp_ray.plan.build import make_plan
 from nbsp_ray.store import Store
 from nbsp_ray.sweepfile import load_sweep
+from nbsp_ray.verbs.explain import explain
 
 DOCS = Path(__file__).parents[1] / "docs"
 

@@ -11,14 +11,17 @@ import nbsp_ray
 
 PUBLIC = {
     "nbsp_ray.errors": "NbspError ConfigError StoreError CorruptCheckpointError PhaseError ClusterError",
-    "nbsp_ray.config": "Sweep Sac Learning Evaluation MethodOptions Resources",
-    "nbsp_ray.plan": "make_plan Plan PlannedPhase Trial PhaseSpec EvaluationSpec ALGORITHM_VERSION",
+    "nbsp_ray.config.schema": "Sweep Sac Learning Evaluation MethodOptions Resources",
+    "nbsp_ray.plan.build": "make_plan",
+    "nbsp_ray.specs": "Plan PlannedPhase Trial PhaseSpec EvaluationSpec ALGORITHM_VERSION",
     "nbsp_ray.store": "Store PhaseFolder Checkpoint FORMAT",
     "nbsp_ray.benchmarks": "Benchmark Env Step Spaces PixelSpaces benchmarks get_benchmark",
-    "nbsp_ray.methods": "Method Ingredient Past Prepared Influence methods get_method read_ingredient NETWORKS PARTS",
+    "nbsp_ray.methods": "Method methods get_method read_ingredient",
+    "nbsp_ray.learning.hooks": "Ingredient Past Prepared ActiveMethod",
+    "nbsp_ray.layout": "NETWORKS PARTS",
     "nbsp_ray.methods.replay": "PastReplay",
     "nbsp_ray.methods.neuron_mask": "NeuronMask",
-    "nbsp_ray.learning.sac": "Restraint",
+    "nbsp_ray.learning.sac": "UpdateRule",
     "nbsp_ray.learning.run": "PhaseRun Progress",
     "nbsp_ray.local": "run_trial",
 }
@@ -34,7 +37,7 @@ def test_public_names_are_there_and_described(module: str) -> None:
 
 
 def test_the_four_hooks_of_an_ingredient() -> None:
-    from nbsp_ray.methods import Ingredient
+    from nbsp_ray.learning.hooks import Ingredient
 
     hooks = {name: list(inspect.signature(getattr(Ingredient, name)).parameters) for name in (
         "prepare", "replays", "restraints", "finish")}  # fmt: skip

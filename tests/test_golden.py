@@ -26,7 +26,7 @@ from toy_phases import run_whole, toy_plan
 
 from nbsp_ray.benchmarks import benchmarks
 from nbsp_ray.methods import methods
-from nbsp_ray.plan import Plan
+from nbsp_ray.specs import Plan
 from nbsp_ray.store import Store
 
 pytestmark = pytest.mark.usefixtures("pixel_toy")

@@ -15,14 +15,15 @@ import yaml
 from rich.console import Console
 from toy_phases import SMALL, run_whole
 
-from analysis.probe_figure import probe_figure
-from analysis.probe_frames import Probe, effects, overlap
-from analysis.probe_report import cautions, show_probe, write_probe
-from nbsp_ray import cli, listing
-from nbsp_ray.plan import make_plan
-from nbsp_ray.probing import Answer, Cell, NetworkScores, Probed, Request, Scores, find_targets
+from analysis.probe.figure import probe_figure
+from analysis.probe.frames import Probe, effects, overlap
+from analysis.probe.report import cautions, show_probe, write_probe
+from nbsp_ray.plan.build import make_plan
+from nbsp_ray.probe.request import Answer, Cell, NetworkScores, Probed, Request, find_targets
 from nbsp_ray.store import Store
 from nbsp_ray.sweepfile import load_sweep
+from nbsp_ray.verbs import listing
+from nbsp_ray.verbs import main as cli
 
 Run = Callable[..., tuple[int, str, str]]
 QUICK = ("--counts", "0,2,0.5", "--episodes", "4", "--draws", "2")
@@ -72,13 +73,14 @@ def test_it_writes_a_page_tables_and_a_figure(nbsp_ray: Run, sweep: Path) -> Non
     ]
     for words in (
         "Silencing neurons of the actor", "Silencing neurons of the critics", "The scores", "11 of 22",
-        "Score undefined, as the success flag is the same at all scoring steps: reach, seed 1.",
+        "Score undefined, as q is the same at all scoring steps: reach, seed 1.",
         "Not trained yet, and so missing: reach, first phase, seed 2.", "Not learnt",
     ):  # fmt: skip
         assert words in flat(out)
     folder = sweep.parent / "results/reports/little"
     assert {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()} == {
-        "probe.md", "tables/probe.csv", "tables/probe_actor.csv", "tables/probe_critics.csv", "tables/probe_scores.csv",
+        "probe.md", "tables/probe.csv", "tables/probe_contrasts.csv", "tables/probe_actor.csv",
+        "tables/probe_critics.csv", "tables/probe_scores.csv",
         "figures/probe.svg", "figures/probe.pdf", "figures/probe.png",
     }  # fmt: skip
     page = (folder / "probe.md").read_text()
@@ -98,8 +100,8 @@ def test_the_same_again_measures_nothing_and_gives_the_same_bytes(
     assert nbsp_ray("probe", "little.yaml", *QUICK)[0] == 0
     folder = sweep.parent / "results/reports/little"
     before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
-    monkeypatch.setattr("nbsp_ray.learning.probe.silence", None)
-    monkeypatch.setattr("nbsp_ray.learning.probe.measure", None)
+    monkeypatch.setattr("nbsp_ray.probe.measure.silence", None)
+    monkeypatch.setattr("nbsp_ray.probe.measure.measure_network", None)
     assert nbsp_ray("probe", "little.yaml", *QUICK)[0] == 0
     assert {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()} == before
 
@@ -108,8 +110,8 @@ def test_json(nbsp_ray: Run) -> None:
     code, out, _ = nbsp_ray("probe", "little.yaml", *QUICK, "--network", "critic", "--json")
     found = json.loads(out)
     assert code == 0
-    assert set(found) == {"sweep", "episodes", "draws", "unfinished", "cells", "scores", "overlap"}
-    assert (found["sweep"], found["episodes"], found["draws"]) == ("little", 4, 2)
+    assert set(found) == {"sweep", "draws", "unfinished", "cells", "contrasts", "scores", "overlap"}
+    assert (found["sweep"], found["draws"]) == ("little", 2)
     assert found["unfinished"] == ["reach, first phase, seed 2"]
     assert {cell["network"] for cell in found["cells"]} == {"q1", "q2"}
     first, drawn = found["cells"][0], next(cell for cell in found["cells"] if cell["choice"] == "random")
@@ -120,11 +122,36 @@ def test_json(nbsp_ray: Run) -> None:
     assert found["overlap"] == []
 
 
+def test_one_command_asks_for_every_score(nbsp_ray: Run) -> None:
+    """A row per first phase, score, share and choice; silenced at random are the same neurons whatever the score."""
+    words = ("--network", "actor", "--counts", "0.1,0.2", "--score", "paper,dormant", "--score", "importance")
+    code, out, _ = nbsp_ray("probe", "little.yaml", *words, "--episodes", "4", "--draws", "2", "--json")
+    assert code == 0
+    found = json.loads(out)
+    of_scores = pd.DataFrame(found["cells"])
+    rows = of_scores.groupby(["seed", "score"])["choice"].agg(list).to_dict()
+    drawn, scored = ["random", "random"], ["best", "random", "random", "worst"]
+    assert {place: sorted(choices) for place, choices in rows.items()} == {
+        (seed, score): sorted(["none"] + 2 * (drawn if (seed, score) == (1, "paper") else scored))
+        for seed in (0, 1) for score in ("paper", "dormant", "importance")
+    }  # fmt: skip
+    assert set(of_scores["count"]) == {0, 2, 4}
+    assert of_scores["share"].to_list() == pytest.approx(of_scores["count"] / 22)
+    random = of_scores[of_scores["choice"] == "random"].groupby(["seed", "count", "draw"])
+    assert (random["success"].nunique() == 1).all()
+    contrasts = pd.DataFrame(found["contrasts"])
+    assert len(contrasts) == 2 * 3 * 2
+    undefined = contrasts[(contrasts["seed"] == 1) & (contrasts["score"] == "paper")]
+    assert undefined["best_minus_random"].isna().all()
+    assert contrasts.drop(undefined.index)["best_minus_random"].notna().all()
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [
         (["--network", "aktor"], "no network 'aktor' (did you mean 'actor'?); there are actor, q1, q2, and critic"),
         (["--network", "actor,q3"], "no network 'q3'"),
+        (["--score", "taylor"], "--score: no score 'taylor'; there are paper, balanced, dormant, importance"),
         (["--counts", "0,23"], "--counts: 23 is more than the 22 hidden neurons of each network of reach (12 + 10)"),
         (["--counts", "0.1,1.5"], "--counts: 1.5 is more than all; 1.0 is all neurons"),
         (["--counts=-1"], "--counts: -1 is no number of neurons; the least is 0"),
@@ -153,7 +180,8 @@ def test_a_root_without_anything_is_not_made(nbsp_ray: Run, tmp_path: Path) -> N
 
 def test_bad_usage_is_answered_without_torch(sweep: Path) -> None:
     code = (
-        "import sys; from nbsp_ray import cli; sys.argv = ['nbsp-ray', 'probe', 'little.yaml', '--counts', '99']\n"
+        "import sys; from nbsp_ray.verbs import main as cli\n"
+        "sys.argv = ['nbsp-ray', 'probe', 'little.yaml', '--counts', '99']\n"
         "try: cli.main()\n"
         "except SystemExit: print(*sorted({'torch', 'ray', 'pandas', 'matplotlib'} & set(sys.modules)))"
     )
@@ -208,8 +236,8 @@ def test_overlap_by_hand() -> None:
 
 
 def test_overlap_of_random_sets_is_at_chance() -> None:
-    chance = np.random.default_rng(0)
-    sets = [frozenset(chance.permutation(40)[:12].tolist()) for _ in range(200)]
+    rng = np.random.default_rng(0)
+    sets = [frozenset(rng.permutation(40)[:12].tolist()) for _ in range(200)]
     found = overlap(sets, (25, 15))
     assert found["shared"] == pytest.approx(found["shared_chance"], abs=0.005)
     assert found["shared_chance_in_layers"] == pytest.approx(found["shared_chance"], abs=0.005)
@@ -223,10 +251,12 @@ Effects = Mapping[str, float]
 def made_up(seed: int, success: Effects, change: Effects, *, defined: bool = True) -> Probed:
     """Four neurons, two of them silenced, with given results; `random` has draws 0 and 1."""
     sweep = SMALL | {"seeds": (seed,), "sac": {"hidden": LAYERS}, "skill_neurons": (0.5,)}
-    from nbsp_ray.config import Sweep
+    from nbsp_ray.config.schema import Sweep
 
     (target,) = find_targets("x", [Sweep.model_validate(sweep)], REQUEST)
     scores = NetworkScores(
+        steps=8,
+        positive_share=0.5,
         ranking=(1, 3, 0, 2) if defined else None,
         score=(0.6, 0.9, 0.5, 0.8),
         constant=(2,),
@@ -234,7 +264,7 @@ def made_up(seed: int, success: Effects, change: Effects, *, defined: bool = Tru
         split_half=0.25,
         split_half_neurons=3,
     )
-    cells = {"top": ("top", None, (1, 3)), "bottom": ("bottom", None, (0, 3))}
+    cells = {"best": ("best", None, (1, 3)), "worst": ("worst", None, (0, 3))}
     cells |= {f"random{n}": ("random", n, (0, 1)) for n in range(2)}
     answers: list[tuple[Cell, Answer]] = []
     for network, found in (("actor", success), ("q1", change)):
@@ -244,12 +274,9 @@ def made_up(seed: int, success: Effects, change: Effects, *, defined: bool = Tru
             numbers: dict[str, Any] = {"success": wins}
             if network != "actor":
                 numbers = {"value_change": value, "td_error": 0.1 + 2 * value}
-            cell = Cell(network, choice, draw, neurons)  # type: ignore[arg-type]
+            cell = Cell(network, choice, draw, neurons, 4)  # type: ignore[arg-type]
             answers.append((cell, Answer(network=network, neurons=neurons, **numbers)))
-    networks = dict.fromkeys(("actor", "q1", "q2"), scores)
-    return Probed(
-        target, Scores(kind="paper", rollouts="r", steps=8, success_share=0.5, networks=networks), tuple(answers)
-    )
+    return Probed(target, dict.fromkeys(("actor", "q1", "q2"), scores), tuple(answers))
 
 
 @pytest.fixture
@@ -257,13 +284,13 @@ def two_seeds() -> list[Probed]:
     return [
         made_up(
             0,
-            {"none": 1.0, "top": 0.25, "random0": 0.5, "random1": 1.0, "bottom": 1.0},
-            {"none": 0.0, "top": 2.0, "random0": 1.0, "random1": 2.0, "bottom": 0.5},
+            {"none": 1.0, "best": 0.25, "random0": 0.5, "random1": 1.0, "worst": 1.0},
+            {"none": 0.0, "best": 2.0, "random0": 1.0, "random1": 2.0, "worst": 0.5},
         ),
         made_up(
             1,
-            {"none": 0.75, "top": 0.25, "random0": 0.5, "random1": 0.5, "bottom": 0.75},
-            {"none": 0.0, "top": 3.0, "random0": 1.0, "random1": 1.0, "bottom": 0.5},
+            {"none": 0.75, "best": 0.25, "random0": 0.5, "random1": 0.5, "worst": 0.75},
+            {"none": 0.0, "best": 3.0, "random0": 1.0, "random1": 1.0, "worst": 0.5},
         ),
     ]
 
@@ -271,17 +298,27 @@ def two_seeds() -> list[Probed]:
 def test_effects_by_hand(two_seeds: list[Probed]) -> None:
     found = effects(Probe.of(two_seeds, REQUEST).cells).set_index(["network", "choice"])
     actor = found.loc["actor"]
-    assert actor["success_mean"].to_dict() == {"none": 0.875, "top": 0.25, "random": 0.625, "bottom": 0.875}
-    assert actor["drop_mean"].to_dict() == {"none": 0, "top": 0.625, "random": 0.25, "bottom": 0}
+    assert actor["success_mean"].to_dict() == {"none": 0.875, "best": 0.25, "random": 0.625, "worst": 0.875}
+    assert actor["drop_mean"].to_dict() == {"none": 0, "best": 0.625, "random": 0.25, "worst": 0}
     # top - random, by seed: 0.75 - 0.25 and 0.5 - 0.25; t(1, 97.5 %) = 12.706
-    assert actor.loc["top", "minus_random_mean"] == 0.375
-    assert actor.loc["top", "minus_random_se"] == pytest.approx(0.125)
-    assert actor.loc["top", "minus_random_high"] == pytest.approx(0.375 + 12.7062 * 0.125, rel=1e-4)
+    assert actor.loc["best", "minus_random_mean"] == 0.375
+    assert actor.loc["best", "minus_random_se"] == pytest.approx(0.125)
+    assert actor.loc["best", "minus_random_high"] == pytest.approx(0.375 + 12.7062 * 0.125, rel=1e-4)
     q1 = found.loc["q1"]
-    assert q1["value_change_mean"].to_dict() == {"none": 0, "top": 2.5, "random": 1.25, "bottom": 0.5}
-    assert q1.loc["top", "td_change_mean"] == pytest.approx(5.0)
-    assert q1.loc["bottom", "minus_random_mean"] == -0.75
-    assert math.isnan(q1.loc["top", "success_mean"])
+    assert q1["value_change_mean"].to_dict() == {"none": 0, "best": 2.5, "random": 1.25, "worst": 0.5}
+    assert q1.loc["best", "td_change_mean"] == pytest.approx(5.0)
+    assert q1.loc["worst", "minus_random_mean"] == -0.75
+    assert math.isnan(q1.loc["best", "success_mean"])
+
+
+def test_contrasts_by_hand(two_seeds: list[Probed]) -> None:
+    found = Probe.of(two_seeds, REQUEST).contrasts.set_index(["network", "seed"])
+    assert (found["count"] == 2).all()
+    assert (found["share"] == 0.5).all()
+    # Seed 0 drops by .75 with the best, by (.5 + 0) / 2 with random ones; seed 1 by .5 and .25.
+    assert found.loc["actor", "best_minus_random"].tolist() == [0.75 - 0.25, 0.5 - 0.25]
+    assert found.loc["actor", "worst_minus_random"].tolist() == [-0.25, -0.25]
+    assert found.loc["q1", "best_minus_random"].tolist() == [0.5, 2.0]
 
 
 def test_tables_of_two_seeds(two_seeds: list[Probed]) -> None:

@@ -14,21 +14,11 @@ from rich.console import Console
 from stored import firsts, new_store, seconds, small_plan, write_done, write_evaluations, write_result
 
 from nbsp_ray import status as status_module
-from nbsp_ray.plan import Plan, PlannedPhase
-from nbsp_ray.status import (
-    SILENT_SECONDS,
-    PhaseStatus,
-    StatusReader,
-    SweepStatus,
-    clock,
-    count,
-    duration,
-    is_complete,
-    render,
-    summary,
-    sweep_status,
-)
+from nbsp_ray.specs import Plan, PlannedPhase
+from nbsp_ray.status import SILENT_SECONDS, PhaseStatus, StatusReader, SweepStatus, is_complete, sweep_status
 from nbsp_ray.store import Store
+from nbsp_ray.terminal.status import render, summary
+from nbsp_ray.units import clock, count, duration
 
 
 @pytest.fixture
@@ -241,8 +231,6 @@ def test_a_clock_of_another_day_names_it() -> None:
 
 
 def test_it_needs_neither_torch_nor_ray_nor_pandas() -> None:
-    code = (
-        "import sys, nbsp_ray.status, nbsp_ray.console; print({'torch', 'ray', 'pandas', 'metaworld'} & {*sys.modules})"
-    )
+    code = "import sys, nbsp_ray.terminal.live; print({'torch', 'ray', 'pandas', 'metaworld'} & {*sys.modules})"
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert found.stdout.strip() == "set()"

@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 
 from nbsp_ray.benchmarks import benchmarks
+from nbsp_ray.config.describe import names_in
 from nbsp_ray.errors import ConfigError
 from nbsp_ray.methods import methods
-from nbsp_ray.settings import names_in
 from nbsp_ray.sweepfile import find_sweep, load_sweep, own_settings, sweep_names
 
 Write = Callable[[str, str], None]
@@ -568,7 +568,7 @@ def test_include_is_no_override(composed: Write) -> None:
 
 def test_loading_needs_neither_torch_nor_ray_nor_the_simulator() -> None:
     code = (
-        "import sys, nbsp_ray.explain; from nbsp_ray.sweepfile import load_sweep; load_sweep('paper_metaworld');"
+        "import sys, nbsp_ray.verbs.explain; from nbsp_ray.sweepfile import load_sweep; load_sweep('paper_metaworld');"
         "print(*sorted({'torch', 'ray', 'pandas', 'metaworld', 'mujoco', 'gymnasium', 'rich'} & set(sys.modules)))"
     )
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -10,10 +10,11 @@ import jsonschema
 import pytest
 
 from nbsp_ray.benchmarks import get_benchmark
-from nbsp_ray.config import Sweep
+from nbsp_ray.config.json_schema import json_schema
+from nbsp_ray.config.schema import Evaluation, Sweep
 from nbsp_ray.methods import get_method, methods
-from nbsp_ray.plan import Plan, make_plan
-from nbsp_ray.settings import json_schema
+from nbsp_ray.plan.build import make_plan
+from nbsp_ray.specs import Plan
 from nbsp_ray.sweepfile import load_sweep, own_settings
 
 FOLDER = Path(__file__).parents[1] / "tune_configs"
@@ -49,11 +50,20 @@ SIZES = {
     "paper": (260, (40, 260), 450_000_000),
     "tradeoff": (180, (20, 180), 200_000_000),
     "tradeoff_search": (160, (20, 160), 180_000_000),  # as many as its budget: eight numbers
-    "tuning_ewc": (14, (2, 14), 16_000_000),  # base, and six coefficients, by two seeds
-    "tuning_ancl": (14, (2, 14), 16_000_000),  # base is the auxiliary phase
-    "metaworld_ablations": (120, (20, 120), 140_000_000),
+    "tradeoff_atari": (90, (10, 90), 150_000_000),
+    "tuning_ewc": (52, (4, 52), 3_000_000),  # base, and six coefficients on one part or both, by two pairs and seeds
+    "tuning_ancl": (52, (4, 52), 3_000_000),  # base is the auxiliary phase
+    "metaworld_ablations": (140, (20, 140), 160_000_000),
     "metaworld_scores": (60, (20, 60), 80_000_000),
-    "metaworld_controls": (160, (20, 160), 180_000_000),  # nbsp with the paper's score is in both parts
+    # nbsp with the paper's score, and nbsp_balanced, are in both parts.
+    "metaworld_controls": (160, (20, 160), 180_000_000),
+    "metaworld_rivals": (180, (20, 200), 220_000_000),  # 20 x (nbsp, and four rivals on one part or both), and base
+    "paper_metaworld_fixed": (160, (20, 160), 180_000_000),
+    "metaworld_controls_fixed": (160, (20, 160), 180_000_000),
+    "reproduction_1": (60, (10, 60), 4_000_000),
+    "reproduction_2": (70, (10, 80), 5_000_000),  # and ten of base, the auxiliary networks
+    "reproduction_2_counts": (45, (5, 45), 2_750_000),
+    "reproduction_3": (60, (10, 60), 17_000_000),
     "metaworld_sequences": (25, (5, 85), 90_000_000),  # 5 x (5 x 3 later phases, and 2 of ancl's auxiliary networks)
     "toy_sequence": (10, (2, 34), 74_000),
 }
@@ -116,7 +126,9 @@ def test_sweeps_of_the_paper_use_its_pairs_its_seeds_and_its_settings(name: str)
         assert sweep.seeds == (0, 1, 2, 3, 4)
         assert all(get_method(method).in_paper for method in sweep.methods)
         changed = sweep.model_dump(exclude_unset=True)
-        assert set(changed) <= {"title", "benchmark", "pairs", "methods", "seeds", "skill_neurons"}
+        assert set(changed) <= {"title", "benchmark", "pairs", "methods", "seeds", "skill_neurons", "evaluation"}
+        # The paper says nothing of other goals: they are a column beside its own.
+        assert sweep.evaluation == Evaluation(goals="train" if name == "tradeoff" else "both")
 
 
 def test_the_papers_atari_sweeps_use_its_pairs_seeds_and_budgets() -> None:
@@ -169,8 +181,9 @@ def test_the_trade_off_overlaps_the_paper() -> None:
 @pytest.mark.parametrize(
     ("name", "shared"),
     [
-        ("tuning_ewc", 2 + 2 + 2),  # the first phases, base, and the default coefficient
-        ("tuning_ancl", 2 + 2 + 2),
+        ("paper_metaworld_fixed", 20),  # the first phases
+        ("metaworld_controls_fixed", 20),
+        ("metaworld_rivals", 20 + 4 * 20),  # base, nbsp, and ewc and ancl on the actor
         ("metaworld_controls", 20 + 3 * 20),  # base, replay_only, and nbsp with the paper's score
         ("metaworld_sequences", 5 + 5 * 5),  # all phases of the pair that the sequence begins with
     ],
@@ -179,23 +192,76 @@ def test_sweeps_beyond_the_paper_share_what_they_can_with_it(name: str, shared: 
     assert len(set(plan_of(name).phases) & set(plan_of("paper_metaworld").phases)) == shared
 
 
+REDUCED = (("drawer-close", "door-close"), ("door-close", "drawer-close"))
+
+
 @pytest.mark.parametrize("method", ["ewc", "ancl"])
-def test_tuning_tries_six_coefficients(method: str) -> None:
+def test_tuning_tries_six_coefficients_on_one_part_or_both_and_says_by_what(method: str) -> None:
     loaded = load_sweep(f"tuning_{method}")
-    assert [getattr(sweep.method, f"{method}_coef") for sweep in loaded.sweeps] == [10**power for power in range(6)]
-    assert {(sweep.title, sweep.pairs, sweep.seeds) for sweep in loaded.sweeps} == {
-        (loaded.title, (("window-open", "window-close"),), (0, 1))
+    tried = {(getattr(sweep.method, f"{method}_coef"), sweep.method.anchor_parts) for sweep in loaded.sweeps}
+    assert tried == {(10**power, parts) for power in range(6) for parts in ("actor", "actor_critic")}
+    assert "by the mean of stability and plasticity over pairs and seeds" in loaded.title
+    for sweep in loaded.sweeps:
+        assert sweep.pairs == REDUCED
+        assert not set(sweep.pairs) & set(get_benchmark("metaworld").pairs)
+        assert sweep.seeds == (100, 101)
+
+
+def test_the_reproduction_shares_its_first_phases_and_never_its_tuning_ones() -> None:
+    one, two, counts = (plan_of(f"reproduction_{name}") for name in ("1", "2", "2_counts"))
+    first = {key for key, phase in one.phases.items() if phase.spec.index == 0}
+    assert len(first) == 10
+    assert set(one.phases) & set(two.phases) == first | {
+        trial.phases[1] for trial in one.trials if trial.method == "base"
     }
+    # Of the counts 0.0 and 0.2, replay_only and nbsp of one pair.
+    assert len(set(counts.phases) & set(one.phases)) == 5 + 5 + 5
+    tuned = {key for name in ("tuning_ewc", "tuning_ancl") for key in plan_of(name).phases}
+    assert not tuned & (set(one.phases) | set(two.phases))
+    assert {trial.tasks for trial in one.trials} == {trial.tasks for trial in two.trials} == set(REDUCED)
+
+
+@pytest.mark.parametrize(
+    ("name", "first", "second"),
+    [(f"reproduction_{step}", 100_000, 50_000) for step in ("1", "2", "2_counts")]
+    + [("reproduction_3", 500_000, 200_000)],
+)
+def test_the_reproduction_is_at_the_budgets_that_its_claims_were_fixed_with(name: str, first: int, second: int) -> None:
+    loaded = load_sweep(name)
+    (sweep,) = loaded.sweeps
+    assert (sweep.first.env_steps, sweep.first.stop) == (first, "stable")
+    assert (sweep.second.env_steps, sweep.second.stop) == (second, "fixed")
+    assert sweep.seeds == (0, 1, 2, 3, 4)
+    assert "at reduced" in loaded.title
+
+
+@pytest.mark.parametrize("name", ["paper_metaworld", "metaworld_controls"])
+def test_what_is_fixed_differs_in_the_stop_rule_of_the_second_phase_alone(name: str) -> None:
+    stable, fixed = load_sweep(name).sweeps, load_sweep(f"{name}_fixed").sweeps
+    assert {sweep.second.stop for sweep in stable} == {"stable"}
+    changed = [
+        sweep.model_copy(update={"second": sweep.second.model_copy(update={"stop": "fixed"})}) for sweep in stable
+    ]
+    assert [sweep.model_dump(exclude={"title"}) for sweep in fixed] == [
+        sweep.model_dump(exclude={"title"}) for sweep in changed
+    ]
+
+
+def test_the_trade_off_on_games_counts_neurons_and_shares_what_it_can() -> None:
+    (sweep,) = load_sweep("tradeoff_atari").sweeps
+    assert all(isinstance(value, int) for value in sweep.skill_neurons)
+    assert max(sweep.skill_neurons) == sum(get_benchmark("atari").layers(sweep.sac))
+    shared = set(plan_of("tradeoff_atari").phases) & set(plan_of("paper_atari").phases)
+    assert len(shared) == 10 + 10  # the first phases, and NBSP at 0.2
 
 
 def test_the_controls_are_beyond_the_paper_and_say_so() -> None:
     loaded = load_sweep("metaworld_controls")
     assert loaded.title.startswith("Beyond the paper")
     assert [(sweep.methods, sweep.method.score) for sweep in loaded.sweeps] == [
-        (("base", "replay_only", "nbsp", "random_nbsp", "mask_only", "low_lr"), "paper"),
-        (("nbsp",), "paper"),
-        (("nbsp",), "balanced"),
-        (("nbsp",), "dormant"),
+        (("base", "replay_only", "nbsp", "nbsp_balanced", "random_nbsp", "mask_only", "low_lr"), "paper"),
+        (("nbsp", "nbsp_balanced"), "paper"),
+        (("nbsp", "nbsp_balanced"), "dormant"),
     ]
 
 

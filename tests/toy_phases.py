@@ -2,9 +2,10 @@
 
 from typing import Any
 
-from nbsp_ray.config import Resources, Sweep
+from nbsp_ray.config.schema import Resources, Sweep
 from nbsp_ray.learning.run import PhaseRun
-from nbsp_ray.plan import Plan, PlannedPhase, Trial, make_plan
+from nbsp_ray.plan.build import make_plan
+from nbsp_ray.specs import Plan, PlannedPhase, Trial
 from nbsp_ray.store import Store
 
 SMALL: dict[str, Any] = {

@@ -15,7 +15,7 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from nbsp_ray.config import Sac
+from nbsp_ray.config.schema import Sac
 from nbsp_ray.errors import ConfigError, NbspError, did_you_mean
 
 Observation = npt.NDArray[Any]
@@ -134,6 +134,8 @@ class Benchmark(ABC):
     """Settings that differ from the schema's defaults, nested as in a sweep file."""
     horizon: int
     """Env steps of the longest episode."""
+    variations: int
+    """Task variations that each of its environments can choose from."""
     revision: str
     """Whatever of the simulator and its rewards changes numbers; part of every key."""
     measure: Literal["success", "score"] = "success"

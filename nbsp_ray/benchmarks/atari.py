@@ -192,8 +192,7 @@ class Atari(Benchmark):
             "alpha_lr": 1e-4,
             "adam_eps": 1e-4,
             "tau": 1.0,
-            # Every 8,000 env steps.
-            "target_period": 2_000,
+            "target_period": 8_000,
             "target_entropy_scale": 0.89,
         },
         "first": {"env_steps": 1_500_000, "stop": "fixed", "eval_every": 100_000, "eval_episodes": 3},
@@ -201,6 +200,7 @@ class Atari(Benchmark):
         "evaluation": {"env_steps": 100_000},
     }
     horizon = AtariEnv.horizon
+    variations = AtariEnv.variations
     revision = "ale-py 0.12.1, no sticky actions, minimal actions, 4 frames, area 84 x 84"
     measure = "score"
     pace = 60 / SKIP

@@ -19,8 +19,8 @@ from typing import Any
 import numpy as np
 
 from nbsp_ray.benchmarks import Action, Benchmark, Env, Observation, Picture, Spaces, Step
+from nbsp_ray.benchmarks._mujoco_gl import INSTALL
 from nbsp_ray.errors import NbspError
-from nbsp_ray.rendering import INSTALL
 
 CAMERA, SIDE = "corner4", 480
 """Of films: the camera, and pixels of a picture's side."""
@@ -82,7 +82,7 @@ class MetaWorldEnv(Env):
         """The table from a corner.
 
         Raises:
-            NbspError: this machine cannot draw it; `nbsp_ray.rendering` says what it takes.
+            NbspError: this machine cannot draw it; `nbsp_ray.benchmarks._mujoco_gl` says what it takes.
         """
         import mujoco
 
@@ -121,6 +121,7 @@ class MetaWorld(Benchmark):
     defaults: Mapping[str, Any] = {}
     pace = 80.0  # 5 simulator steps of 2.5 ms
     horizon = MetaWorldEnv.horizon
+    variations = 50
     revision = "metaworld 3.1.1, mujoco 3.3.0, -v3 tasks, reward v2"
 
     @cache  # noqa: B019 - one instance lives as long as the process

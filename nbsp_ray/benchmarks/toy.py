@@ -73,6 +73,7 @@ class Toy(Benchmark):
         "evaluation": {"episodes": 40},
     }
     horizon = ToyEnv.horizon
+    variations = ToyEnv.variations
     revision = "1"
 
     def spaces(self) -> Mapping[str, Spaces]:

@@ -27,11 +27,11 @@ class Policy(ABC):
         self._mlp = NumpyMlp(layout, actor[0, 0].numpy()) if small else None
 
     @abstractmethod
-    def random(self, chance: np.random.Generator) -> Action:
+    def random(self, rng: np.random.Generator) -> Action:
         """A uniformly random action."""
 
     @abstractmethod
-    def noise(self, chance: np.random.Generator) -> Noise:
+    def noise(self, rng: np.random.Generator) -> Noise:
         """What makes one action random."""
 
     @abstractmethod
@@ -50,13 +50,13 @@ class Policy(ABC):
 class GaussianPolicy(Policy):
     """tanh(mean + std noise), or tanh(mean)."""
 
-    def random(self, chance: np.random.Generator) -> Action:
+    def random(self, rng: np.random.Generator) -> Action:
         """Uniform in [-1, 1]^A."""
-        return chance.uniform(-1, 1, self._actions).astype(np.float32)
+        return rng.uniform(-1, 1, self._actions).astype(np.float32)
 
-    def noise(self, chance: np.random.Generator) -> Noise:
+    def noise(self, rng: np.random.Generator) -> Noise:
         """Standard normal (A,)."""
-        return chance.standard_normal(self._actions, dtype=np.float32)
+        return rng.standard_normal(self._actions, dtype=np.float32)
 
     def __call__(self, observation: Observation, noise: Noise | None) -> Action:
         """An action in (-1, 1)^A; the mean action without `noise`."""
@@ -71,13 +71,13 @@ class GaussianPolicy(Policy):
 class CategoricalPolicy(Policy):
     """The action of the greatest logit plus Gumbel noise, which is a draw of the softmax; or of the greatest logit."""
 
-    def random(self, chance: np.random.Generator) -> Action:
+    def random(self, rng: np.random.Generator) -> Action:
         """Any action."""
-        return chance.integers(self._actions)
+        return rng.integers(self._actions)
 
-    def noise(self, chance: np.random.Generator) -> Noise:
+    def noise(self, rng: np.random.Generator) -> Noise:
         """Standard Gumbel (A,)."""
-        return chance.gumbel(size=self._actions).astype(np.float32)
+        return rng.gumbel(size=self._actions).astype(np.float32)
 
     def __call__(self, observation: Observation, noise: Noise | None) -> Action:
         """The number of an action."""

@@ -1,7 +1,8 @@
 """The agent: SAC's state with a way to act, to learn from a batch, and to be saved."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Container, Mapping
 from dataclasses import dataclass
+from fractions import Fraction
 from typing import Any
 
 import numpy as np
@@ -9,14 +10,14 @@ import numpy.typing as npt
 import torch
 
 from nbsp_ray.benchmarks import Action, AnySpaces, Observation, PixelSpaces
-from nbsp_ray.config import Sac
+from nbsp_ray.config.schema import Sac
 from nbsp_ray.learning.acting import CategoricalPolicy, GaussianPolicy, Policy
 from nbsp_ray.learning.categorical import Categorical
-from nbsp_ray.learning.execution import Due, Execution
+from nbsp_ray.learning.execution import Execution, PendingUpdate
 from nbsp_ray.learning.gaussian import Gaussian
 from nbsp_ray.learning.networks import Layout, activations
 from nbsp_ray.learning.replay import AnyReplay, Mixture, blank_batch
-from nbsp_ray.learning.sac import ADAM_BETAS, Losses, Problem, Restraint, SacState, build_update
+from nbsp_ray.learning.sac import ADAM_BETAS, PARTS, Losses, SacLosses, SacState, UpdateRule, build_update
 
 NETWORKS = {"actor": ("actor", 0), "q1": ("critic", 0), "q2": ("critic", 1)}
 """Each network's part and its place among the members of that part's stack."""
@@ -24,7 +25,7 @@ NETWORKS = {"actor": ("actor", 0), "q1": ("critic", 0), "q2": ("critic", 1)}
 
 @dataclass
 class UpdateCounts:
-    """Updates of one phase, and how many of them had their batch from D_pre."""
+    """Updates of one phase, and for how many of them a part had its batch from D_pre."""
 
     critic: int = 0
     """Gradient steps of the critics: the counter n of the phase, to which replay and the actor's delay are tied."""
@@ -33,12 +34,12 @@ class UpdateCounts:
     critic_past: int = 0
     actor_past: int = 0
 
-    def count(self, *, with_actor: bool, from_past: bool) -> None:
-        """One more."""
+    def count(self, *, with_actor: bool, from_past: Container[str]) -> None:
+        """One more, in which the parts `from_past` had their batch from D_pre."""
         self.critic += 1
         self.actor += with_actor
-        self.critic_past += from_past
-        self.actor_past += with_actor and from_past
+        self.critic_past += "critic" in from_past
+        self.actor_past += with_actor and "actor" in from_past
 
     def past_share(self) -> dict[str, float]:
         """Share of each part's batches that came from D_pre."""
@@ -48,9 +49,17 @@ class UpdateCounts:
         }
 
 
-def new_problem(sac: Sac, spaces: AnySpaces) -> Problem[Any]:
+def new_losses(sac: Sac, spaces: AnySpaces) -> SacLosses[Any]:
     """The losses and networks for such observations and actions."""
     return Categorical(sac, spaces) if isinstance(spaces, PixelSpaces) else Gaussian(sac, spaces)
+
+
+def target_interval(sac: Sac, spaces: AnySpaces) -> Fraction:
+    """Updates between two target updates, not always whole; `target_period` counts env steps for discrete actions."""
+    if not isinstance(spaces, PixelSpaces):
+        return Fraction(sac.target_period)
+    # By its decimals, as 0.1 is a little more than a tenth.
+    return sac.target_period * Fraction(str(sac.updates_per_env_step))
 
 
 class Agent:
@@ -58,7 +67,8 @@ class Agent:
 
     def __init__(self, sac: Sac, spaces: AnySpaces, device: torch.device, generator: np.random.Generator) -> None:
         self.sac, self.spaces, self.device = sac, spaces, device
-        self.problem = new_problem(sac, spaces)
+        self.problem = new_losses(sac, spaces)
+        self._target_interval = target_interval(sac, spaces)
         self.updates = UpdateCounts()
         actor = self.problem.actor.initial(1, generator)
         critic = self.problem.critic.initial(2, generator)
@@ -78,17 +88,18 @@ class Agent:
     def _stack(self, parameters: npt.NDArray[np.float32]) -> torch.Tensor:
         return torch.tensor(parameters, device=self.device).unsqueeze(0)
 
-    def restrain(self, restraints: Mapping[str, Restraint], execution: Execution | None = None) -> None:
+    def restrain(self, restraints: Mapping[str, UpdateRule], execution: Execution | None = None) -> None:
         """Build the update anew with a method's restraints on the parts `actor` and `critic`."""
         update = build_update(self.sac, self.problem, restraints)
-        self._execute = (execution or Execution()).of(update, self.sac)
+        targets_always = self._target_interval <= 1
+        self._execute = (execution or Execution()).of(update, self.sac.tau, targets_always=targets_always)
 
     def warm_up(self) -> None:
         """Compile all that learning will need; changes nothing."""
         batch = blank_batch(self.spaces, self.sac.batch_size, self.device)
         noise = torch.zeros(self._noise_shape, device=self.device)
         for with_actor in (True,) if self.sac.policy_frequency == 1 else (True, False):
-            self._execute.warm_up(self.state, [Due(batch, noise, with_actor, with_targets=True)])
+            self._execute.warm_up(self.state, [PendingUpdate(batch, noise, with_actor, with_targets=True)])
 
     def layout(self, network: str) -> Layout:
         """The layout of `actor`, `q1` or `q2`."""
@@ -101,27 +112,42 @@ class Agent:
 
     def learn(self, replay: AnyReplay, generator: torch.Generator, *, past: Mixture | None = None) -> Losses:
         """The next update, on a batch of `past` if given, else of `replay` (Algorithm 1, lines 8 to 15)."""
-        return self.learn_until(self.updates.critic + 1, replay, generator, lambda _: past)
+        of_parts = dict.fromkeys(PARTS, past) if past else {}
+        return self.learn_until(self.updates.critic + 1, replay, generator, lambda _: of_parts)
 
     def learn_until(
-        self, updates: int, replay: AnyReplay, generator: torch.Generator, past: Callable[[int], Mixture | None]
+        self,
+        updates: int,
+        replay: AnyReplay,
+        generator: torch.Generator,
+        past: Callable[[int], Mapping[str, Mixture]],
     ) -> Losses:
-        """All updates up to number `updates`; each on a batch of `past(its number)` if that gives any.
+        """All updates up to number `updates`; `past(its number)` has the parts that take their batch from there.
 
-        Their batches are drawn first: no update changes what a later one is drawn from.
+        Both parts learn from one batch, unless they take theirs from different buffers. All batches are drawn first: no
+        update changes what a later one is drawn from.
         """
-        due: list[Due] = []
+        due: list[PendingUpdate] = []
         while self.updates.critic < updates:
             due.append(self._draw(replay, generator, past(self.updates.critic)))
         return self._execute(self.state, due)
 
-    def _draw(self, replay: AnyReplay, generator: torch.Generator, past: Mixture | None) -> Due:
-        batch = (past or replay).sample(self.sac.batch_size, generator)
+    def _draw(self, replay: AnyReplay, generator: torch.Generator, past: Mapping[str, Mixture]) -> PendingUpdate:
+        of_critic, of_actor = past.get("critic", replay), past.get("actor", replay)
         with_actor = self.updates.critic % self.sac.policy_frequency == 0
+        batch = of_critic.sample(self.sac.batch_size, generator)
         noise = torch.randn(self._noise_shape, generator=generator, device=generator.device)
-        self.updates.count(with_actor=with_actor, from_past=past is not None)
-        with_targets = self.updates.critic % self.sac.target_period == 0
-        return Due(batch, noise.to(self.device, non_blocking=True), with_actor, with_targets)
+        apart = with_actor and of_actor is not of_critic
+        actor_batch = of_actor.sample(self.sac.batch_size, generator) if apart else None
+        self.updates.count(with_actor=with_actor, from_past=past)
+        return PendingUpdate(
+            batch, noise.to(self.device, non_blocking=True), with_actor, self._targets_due(), actor_batch
+        )
+
+    def _targets_due(self) -> bool:
+        """Whether the newest update ends an interval of the targets: a function of its number, so nothing to resume."""
+        number, interval = self.updates.critic, self._target_interval
+        return number // interval > (number - 1) // interval
 
     @torch.no_grad()
     def neuron_activations(self, network: str, observations: Observation, actions: Action) -> npt.NDArray[np.float32]:

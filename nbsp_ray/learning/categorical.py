@@ -13,13 +13,13 @@ import torch
 from torch import Tensor
 
 from nbsp_ray.benchmarks import Action, Observation, PixelSpaces
-from nbsp_ray.config import Sac
+from nbsp_ray.config.schema import Sac
 from nbsp_ray.learning.frames import FrameBatch
 from nbsp_ray.learning.networks import Image, Layout, Trace
-from nbsp_ray.learning.sac import PRECISIONS, Problem, SacState
+from nbsp_ray.learning.sac import PRECISIONS, SacLosses, SacState
 
 
-class Categorical(Problem[FrameBatch]):
+class Categorical(SacLosses[FrameBatch]):
     """Actor: frames -> logits (A); critic: frames -> Q of each action (A)."""
 
     noise = 0

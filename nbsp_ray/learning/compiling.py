@@ -11,14 +11,14 @@ from pathlib import Path
 from filelock import FileLock
 
 from nbsp_ray.benchmarks import AnySpaces
-from nbsp_ray.config import Resources, Sac
+from nbsp_ray.config.schema import Resources, Sac
 from nbsp_ray.errors import ConfigError
 from nbsp_ray.folders import code_folder, remember_failure, remembered_failure
 from nbsp_ray.learning.agent import Agent
 from nbsp_ray.learning.execution import Execution
 from nbsp_ray.learning.machine import check_compiler, machine_name
-from nbsp_ray.learning.sac import Restraint
-from nbsp_ray.plan import PhaseSpec
+from nbsp_ray.learning.sac import UpdateRule
+from nbsp_ray.specs import PhaseSpec
 from nbsp_ray.store.files import digest_of
 
 AUTO_UPDATES = 50_000
@@ -33,13 +33,13 @@ def wanted(resources: Resources, spec: PhaseSpec) -> bool:
     return resources.compile
 
 
-def graph_name(sac: Sac, spaces: AnySpaces, restraints: Mapping[str, Restraint]) -> str:
+def graph_name(sac: Sac, spaces: AnySpaces, restraints: Mapping[str, UpdateRule]) -> str:
     """The same for updates that compile to the same code."""
     shape = {part: [one.update_scale is None, len(one.penalties)] for part, one in sorted(restraints.items())}
     return digest_of([sac.model_dump(mode="json"), str(spaces), shape])[:12]
 
 
-def build(agent: Agent, restraints: Mapping[str, Restraint], resources: Resources, *, compile: bool) -> str | None:
+def build(agent: Agent, restraints: Mapping[str, UpdateRule], resources: Resources, *, compile: bool) -> str | None:
     """Build the agent's update with a method's restraints, compiled if asked for.
 
     Returns:

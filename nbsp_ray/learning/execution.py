@@ -15,7 +15,6 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
-from nbsp_ray.config import Sac
 from nbsp_ray.learning.replay import AnyBatch
 from nbsp_ray.learning.sac import Losses, SacState, Update, track_targets
 
@@ -24,7 +23,7 @@ CAPTURE_WARM_UP = 3
 
 
 @dataclass(frozen=True)
-class Due:
+class PendingUpdate:
     """An update that is due, and what it learns from."""
 
     batch: AnyBatch
@@ -32,15 +31,17 @@ class Due:
     """As `sac.Update` takes it."""
     with_actor: bool
     with_targets: bool
+    actor_batch: AnyBatch | None = None
+    """The actor's own, where it is not `batch`."""
 
 
-class Execute(Protocol):
+class Executor(Protocol):
     """Makes updates in place on a state."""
 
-    def __call__(self, state: SacState, due: Sequence[Due]) -> Losses:
+    def __call__(self, state: SacState, due: Sequence[PendingUpdate]) -> Losses:
         """Make all that are due; the losses of the last."""
 
-    def warm_up(self, state: SacState, due: Sequence[Due]) -> None:
+    def warm_up(self, state: SacState, due: Sequence[PendingUpdate]) -> None:
         """Compile what such updates need, on a copy of the state."""
 
 
@@ -53,34 +54,40 @@ class Execution:
     device: str = "cpu"
     """Torch's name of the kind of device that the state is on."""
 
-    def of(self, update: Update, sac: Sac) -> Execute:
-        """`update` and the targets' (Algorithm 1, lines 11 to 15), executed in this way."""
-        execute = _OneByOne(update, sac, self)
-        return _Captured(execute) if self.cuda_graphs else execute
+    def of(self, update: Update, tau: float, *, targets_always: bool) -> Executor:
+        """`update` and the targets' (Algorithm 1, lines 11 to 15), executed in this way.
+
+        Args:
+            update: Of actor, critics and temperature.
+            tau: Of the targets.
+            targets_always: Whether the targets follow in every update.
+        """
+        execute = EagerExecutor(update, tau, self, targets_apart=not targets_always)
+        return CudaGraphExecutor(execute) if self.cuda_graphs else execute
 
 
-class _OneByOne:
+class EagerExecutor:
     """Each update by itself."""
 
-    def __init__(self, update: Update, sac: Sac, execution: Execution) -> None:
-        self._tau = sac.tau
+    def __init__(self, update: Update, tau: float, execution: Execution, *, targets_apart: bool) -> None:
+        self._tau = tau
         # A hard copy every few thousand updates is not worth a graph of its own.
-        self._apart = sac.target_period > 1
+        self._apart = targets_apart
         self._update = update
         if execution.compile:
             on_cpu = execution.device == "cpu"
             self._update = Update(_compiled(update.critics, on_cpu), _compiled(update.actor, on_cpu))
 
-    def __call__(self, state: SacState, due: Sequence[Due]) -> Losses:
+    def __call__(self, state: SacState, due: Sequence[PendingUpdate]) -> Losses:
         """Make the updates, one after another."""
         for one in due:
             together = one.with_targets and not self._apart
-            losses = self._update(state, one.batch, one.noise, one.with_actor, together)
+            losses = self._update(state, one.batch, one.noise, one.with_actor, together, one.actor_batch)
             if one.with_targets and self._apart:
                 track_targets(state, self._tau)
         return losses
 
-    def warm_up(self, state: SacState, due: Sequence[Due]) -> None:
+    def warm_up(self, state: SacState, due: Sequence[PendingUpdate]) -> None:
         """Make them, and throw the result away."""
         self(state.clone(), due)
 
@@ -109,20 +116,21 @@ def _compiled(step: Any, on_cpu: bool) -> Any:
     return torch.compile(own, dynamic=False, fullgraph=True, options=options)
 
 
-class _Captured:
+class CudaGraphExecutor:
     """Sequences of updates as CUDA graphs: one for each pattern of flags, its inputs copied into fixed places."""
 
-    def __init__(self, execute: _OneByOne) -> None:
+    def __init__(self, execute: EagerExecutor) -> None:
         self._execute = execute
-        self._graphs: dict[tuple[tuple[bool, bool], ...], _Graph] = {}
+        self._graphs: dict[tuple[tuple[bool, bool, bool], ...], _Graph] = {}
 
-    def __call__(self, state: SacState, due: Sequence[Due]) -> Losses:
-        pattern = tuple((one.with_actor, one.with_targets) for one in due)
+    def __call__(self, state: SacState, due: Sequence[PendingUpdate]) -> Losses:
+        """Replay the graph of this pattern of updates, captured at its first call."""
+        pattern = tuple((one.with_actor, one.with_targets, one.actor_batch is None) for one in due)
         if pattern not in self._graphs:
             self._graphs[pattern] = _Graph(self._execute, state, due)
         return self._graphs[pattern].replay(due)
 
-    def warm_up(self, state: SacState, due: Sequence[Due]) -> None:
+    def warm_up(self, state: SacState, due: Sequence[PendingUpdate]) -> None:
         """Compile, without a capture: that holds on to the state it is made with."""
         self._execute.warm_up(state, due)
 
@@ -130,10 +138,8 @@ class _Captured:
 class _Graph:
     """One capture; it holds on to the very tensors of the state that it was captured with."""
 
-    def __init__(self, execute: _OneByOne, state: SacState, due: Sequence[Due]) -> None:
-        self._inputs = [
-            replace(one, batch=replace(one.batch, rows=one.batch.rows.clone()), noise=one.noise.clone()) for one in due
-        ]
+    def __init__(self, execute: EagerExecutor, state: SacState, due: Sequence[PendingUpdate]) -> None:
+        self._inputs = [_copy(one) for one in due]
         self._graph = torch.cuda.CUDAGraph()
         before = {name: tensor.clone() for name, tensor in state.tensors().items()}
         stream = torch.cuda.Stream()
@@ -147,9 +153,18 @@ class _Graph:
         with torch.cuda.graph(self._graph):
             self._losses = execute(state, self._inputs)
 
-    def replay(self, due: Sequence[Due]) -> Losses:
+    def replay(self, due: Sequence[PendingUpdate]) -> Losses:
         for own, one in zip(self._inputs, due, strict=True):
             own.batch.rows.copy_(one.batch.rows, non_blocking=True)
+            if own.actor_batch is not None and one.actor_batch is not None:
+                own.actor_batch.rows.copy_(one.actor_batch.rows, non_blocking=True)
             own.noise.copy_(one.noise, non_blocking=True)
         self._graph.replay()
         return self._losses
+
+
+def _copy(due: PendingUpdate) -> PendingUpdate:
+    """The same update on tensors of its own."""
+    of_actor = due.actor_batch and replace(due.actor_batch, rows=due.actor_batch.rows.clone())
+    batch = replace(due.batch, rows=due.batch.rows.clone())
+    return replace(due, batch=batch, noise=due.noise.clone(), actor_batch=of_actor)

@@ -15,7 +15,7 @@ from nbsp_ray.learning.agent import Agent
 from nbsp_ray.learning.evaluation import Episode, EpisodePlan, mean_return, play
 from nbsp_ray.learning.rollouts import GameRollouts, Rollouts, VectorRollouts, new_recorder
 from nbsp_ray.learning.seeding import Stream, generator
-from nbsp_ray.plan import EvaluationSpec, PhaseSpec
+from nbsp_ray.specs import EvaluationSpec, PhaseSpec
 from nbsp_ray.store import PhaseFolder
 
 
@@ -81,13 +81,14 @@ class FinalEvaluation:
 
 def read_rollouts(folder: PhaseFolder, record: str, spaces: AnySpaces) -> Rollouts | None:
     """The steps of a final evaluation that kept them; None if they are not there."""
+    data = folder.evaluation(record)
+    returns = data["env_return"] if data else []
     if not isinstance(spaces, PixelSpaces):
         arrays = folder.rollouts(record)
         if arrays is None:
             return None
-        return VectorRollouts(arrays["success"].astype(np.float64), arrays["observations"], arrays["actions"])
-    data = folder.evaluation(record)
-    returns = data["env_return"] if data else []
+        criterion = arrays["success"].astype(np.float64)
+        return VectorRollouts(criterion, arrays["observations"], arrays["actions"], max(1, len(returns)))
     # Opened for its length, and let go.
     lengths = [0 if rows is None else len(rows) - 1 for rows in map(partial(folder.game, record), range(len(returns)))]
     if not all(lengths) or not lengths:

@@ -9,13 +9,13 @@ import torch
 from torch import Tensor
 
 from nbsp_ray.benchmarks import Action, Observation, Spaces
-from nbsp_ray.config import Sac
+from nbsp_ray.config.schema import Sac
 from nbsp_ray.learning.networks import Layout, Trace
 from nbsp_ray.learning.replay import Batch
-from nbsp_ray.learning.sac import PRECISIONS, Problem, SacState
+from nbsp_ray.learning.sac import PRECISIONS, SacLosses, SacState
 
 
-class Gaussian(Problem[Batch]):
+class Gaussian(SacLosses[Batch]):
     """Actor: observation -> mean, log_std; critic: (observation, action) -> Q."""
 
     def __init__(self, sac: Sac, spaces: Spaces) -> None:

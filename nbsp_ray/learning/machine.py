@@ -10,7 +10,7 @@ from timeit import Timer
 
 import torch
 
-from nbsp_ray.config import Resources, Sac
+from nbsp_ray.config.schema import Resources, Sac
 from nbsp_ray.errors import ConfigError
 
 

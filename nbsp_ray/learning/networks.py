@@ -195,9 +195,9 @@ def forward(
     for number, (weight, bias) in enumerate(zip(weights[::2], weights[1::2], strict=True)):
         if number >= convolutions:
             if trace is not None:
-                x = [_noted_across(torch.cat(x, 1), trace, "inputs", lanes)]
-            sums = _noted_across(_linear(weight, bias, x), trace, "sums", lanes)
-            x = [_noted_across(torch.relu(sums), trace, "activations", lanes) if number < last else sums]
+                x = [_record_across(torch.cat(x, 1), trace, "inputs", lanes)]
+            sums = _record_across(_linear(weight, bias, x), trace, "sums", lanes)
+            x = [_record_across(torch.relu(sums), trace, "activations", lanes) if number < last else sums]
     outputs: Tensor = x[0].mT.unflatten(0, (lanes, members)).to(stack.dtype)
     return outputs
 
@@ -221,25 +221,25 @@ def _convolve(layout: Layout, weights: Sequence[Tensor], inputs: Tensor, lanes: 
     for (_, kernel, stride), weight, bias in zip(layout.convolutions, weights[::2], weights[1::2], strict=False):
         if trace is not None:
             trace.windows.append((kernel, stride))
-        x = _each_noted(x, trace, "inputs", lanes)
+        x = _record_each(x, trace, "inputs", lanes)
         filters = (one.contiguous(memory_format=torch.channels_last) for one in weight)
         x = [functional.conv2d(*one, stride=stride) for one in zip(x, filters, bias, strict=True)]
-        x = _each_noted(x, trace, "sums", lanes)
-        x = _each_noted([torch.relu(one) for one in x], trace, "activations", lanes)
+        x = _record_each(x, trace, "sums", lanes)
+        x = _record_each([torch.relu(one) for one in x], trace, "activations", lanes)
     return torch.stack([one.flatten(1) for one in x])
 
 
-def _each_noted(x: list[Tensor], trace: Trace | None, what: str, lanes: int) -> list[Tensor]:
-    """`_noted` for a tensor of each network."""
-    return x if trace is None else list(_noted(torch.stack(x), trace, what, lanes).unbind(0))
+def _record_each(x: list[Tensor], trace: Trace | None, what: str, lanes: int) -> list[Tensor]:
+    """`_record` for a tensor of each network."""
+    return x if trace is None else list(_record(torch.stack(x), trace, what, lanes).unbind(0))
 
 
-def _noted_across(x: Tensor, trace: Trace | None, what: str, lanes: int) -> Tensor:
-    """`_noted` for a batch in the last dimension."""
-    return x if trace is None else _noted(x.mT, trace, what, lanes).mT
+def _record_across(x: Tensor, trace: Trace | None, what: str, lanes: int) -> Tensor:
+    """`_record` for a batch in the last dimension."""
+    return x if trace is None else _record(x.mT, trace, what, lanes).mT
 
 
-def _noted(x: Tensor, trace: Trace | None, what: str, lanes: int) -> Tensor:
+def _record(x: Tensor, trace: Trace | None, what: str, lanes: int) -> Tensor:
     """The same values; if they are noted, with lanes and members apart, the result hangs on the note."""
     if trace is None:
         return x

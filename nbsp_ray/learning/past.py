@@ -9,10 +9,10 @@ from nbsp_ray.benchmarks import AnySpaces
 from nbsp_ray.errors import PhaseError
 from nbsp_ray.learning.agent import Agent
 from nbsp_ray.learning.final import read_rollouts
+from nbsp_ray.learning.hooks import Auxiliary, Past
 from nbsp_ray.learning.replay import AnyReplay, Mixture, replay_of
 from nbsp_ray.learning.seeding import Stream, generator
-from nbsp_ray.methods import Auxiliary, Past
-from nbsp_ray.plan import PhaseSpec
+from nbsp_ray.specs import PhaseSpec
 from nbsp_ray.store import Store
 
 T = TypeVar("T")
@@ -36,8 +36,6 @@ class PastReader:
         if spec.previous is not None:
             weights = self._needed(spec.previous, "agent", self._store.phase(spec.previous).agent())
             agent.restore(weights, weights_only=True)
-            if spec.reset_log_alpha and spec.sac.autotune:
-                agent.state.log_alpha.zero_()
         return agent
 
     def trained_agent(self, key: str) -> Agent:

@@ -6,7 +6,7 @@ an episode is a function of the episode's number.
 """
 
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -14,14 +14,15 @@ import numpy as np
 import torch
 
 from nbsp_ray.benchmarks import Env
+from nbsp_ray.config.schema import Learning
 from nbsp_ray.errors import PhaseError
 from nbsp_ray.learning.agent import Agent
-from nbsp_ray.learning.evaluation import EpisodePlan, mean_return, play, success_rate
+from nbsp_ray.learning.evaluation import Episode, EpisodePlan, mean_return, play, success_rate
+from nbsp_ray.learning.hooks import ActiveMethod
 from nbsp_ray.learning.replay import AnyReplay, Mixture
 from nbsp_ray.learning.sac import Losses
 from nbsp_ray.learning.seeding import Stream, generator, torch_seed
-from nbsp_ray.methods import Influence
-from nbsp_ray.plan import PhaseSpec
+from nbsp_ray.specs import PhaseSpec
 
 
 @dataclass
@@ -34,27 +35,27 @@ class Phase:
     """D, the buffer of this phase's own transitions."""
     past_replay: Mixture | None
     """D_pre, if a method replays it."""
-    influence: Influence
+    influence: ActiveMethod
     env: Env
     evaluation_envs: Mapping[str, Env]
     """An environment of their own for the evaluations of each task: earlier ones, then this phase's."""
     env_steps: int = 0
     episode: int = 0
-    mastered: int = 0
-    """Evaluations in a row that reached the threshold."""
+    evaluations_at_threshold: int = 0
+    """Evaluations in a row that reached the threshold, the last of them confirmed where that is asked for."""
     curve: list[dict[str, Any]] = field(default_factory=list[dict[str, Any]])
-    pulse: Callable[[], None] = lambda: None
+    heartbeat: Callable[[], None] = lambda: None
     """Called after every env step: a game may take minutes, and somebody may want to know that it goes on."""
 
-    def past_for(self, update: int) -> Mixture | None:
-        """D_pre, if update number `update` takes its batch from there (Eq. 6)."""
-        return self.past_replay if self.influence.replays(update) else None
+    def past_for(self, update: int) -> Mapping[str, Mixture]:
+        """D_pre, for each part whose batch of update number `update` comes from there (Eq. 6)."""
+        return dict.fromkeys(self.influence.replays(update), self.past_replay) if self.past_replay else {}
 
     @property
     def stop_reason(self) -> str | None:
         """Why learning is over: `stable`, `budget`; None while it is not."""
         learning = self.spec.learning
-        if learning.stop != "fixed" and self.mastered >= learning.stop_evaluations:
+        if learning.stop != "fixed" and self.evaluations_at_threshold >= learning.stop_evaluations:
             return "stable"
         return "budget" if self.env_steps >= learning.env_steps else None
 
@@ -73,28 +74,28 @@ class Phase:
 def learn(phase: Phase) -> Iterator[None]:
     """Learn a task with SAC under a method's influence (Algorithm 1); yields between episodes, when it may be saved."""
     spec, sac, agent, env = phase.spec, phase.spec.sac, phase.agent, phase.env
-    policy, updates_chance = agent.policy(), torch.Generator()
+    policy, updates_rng = agent.policy(), torch.Generator()
     if not phase.curve:
         evaluate(phase, None)
     while phase.stop_reason is None:
-        chance = generator(spec.seed, spec.index, Stream.TRAINING, phase.episode)
-        updates_chance.manual_seed(torch_seed(spec.seed, spec.index, Stream.UPDATES, phase.episode))
-        observation = env.reset(int(chance.integers(env.variations)), chance)
+        rng = generator(spec.seed, spec.index, Stream.TRAINING, phase.episode)
+        updates_rng.manual_seed(torch_seed(spec.seed, spec.index, Stream.UPDATES, phase.episode))
+        observation = env.reset(int(rng.integers(env.variations)), rng)
         success, env_return, over, losses = None, 0.0, False, None
         while not over:
             if phase.env_steps < sac.learning_starts:
-                action = policy.random(chance)
+                action = policy.random(rng)
             else:
-                action = policy(observation, policy.noise(chance))
+                action = policy(observation, policy.noise(rng))
             step = env.step(action)
             phase.env_steps += 1
             over = step.ends or phase.env_steps >= spec.learning.env_steps
             # Easy to overlook: a time limit is not the end of the return, so only `terminated` is stored.
             phase.replay.add(observation, action, step, last=over)
             observation = step.observation if step.resumes is None else step.resumes
-            phase.pulse()
+            phase.heartbeat()
             if agent.updates.critic < updates_due(phase):
-                losses = agent.learn_until(updates_due(phase), phase.replay, updates_chance, phase.past_for)
+                losses = agent.learn_until(updates_due(phase), phase.replay, updates_rng, phase.past_for)
             env_return += step.points
             if step.success is not None:
                 success = int(success or step.success)
@@ -120,27 +121,64 @@ def updates_due(phase: Phase) -> int:
 def evaluate(phase: Phase, losses: Losses | None) -> None:
     """Play a few episodes of each task so far with the frozen policy, and see whether this phase's is mastered.
 
+    Rows of the curve: an `evaluation` of each task and, where they would end the phase, a `confirmation`.
+
     Raises:
         PhaseError: learning has diverged.
     """
     spec, learning = phase.spec, phase.spec.learning
-    policy = phase.agent.policy()
-    for task, env in phase.evaluation_envs.items():
-        chances = [
-            generator(spec.seed, spec.index, Stream.EVALUATION, phase.env_steps, number)
-            for number in range(learning.eval_episodes)
-        ]
-        plans = [EpisodePlan(int(chance.integers(env.variations)), chance) for chance in chances]
-        episodes = [play(policy, env, plan, stop_at_success=True) for plan in plans]
-        row = {"kind": "evaluation", "env_steps": phase.env_steps, "updates": phase.agent.updates.critic, "task": task}
-        row |= {"success": success_rate(episodes), "episodes": len(episodes)}
+    for task in phase.evaluation_envs:
+        episodes = _frozen_episodes(phase, task, Stream.EVALUATION, learning.eval_episodes)
+        row = _frozen_row(phase, "evaluation", task, episodes)
         if row["success"] is None:
             row["env_return"] = mean_return(episodes)
         phase.curve.append(row | (_numbers(losses, phase) if task == spec.task else {}))
     own = _last_training(phase) if learning.stop == "stable_training" else phase.curve[-1]["success"]
     # What an agent can do before its first update is not what this phase has taught it.
-    reached = own is not None and own >= learning.stop_threshold and phase.agent.updates.critic > 0
-    phase.mastered = phase.mastered + 1 if reached else 0
+    known = own if phase.agent.updates.critic > 0 else None
+    phase.evaluations_at_threshold = count_mastered(
+        learning, phase.evaluations_at_threshold, known, lambda: _confirm(phase)
+    )
+
+
+def count_mastered(learning: Learning, before: int, success: float | None, confirm: Callable[[], float | None]) -> int:
+    """Evaluations in a row that reached the threshold, after one more; `stop_evaluations` of them end the phase.
+
+    Args:
+        learning: The stop rule.
+        before: How many there were.
+        success: Of the newest evaluation; None if it says nothing.
+        confirm: Plays `stop_confirm_episodes` more and gives their success rate. It is called where learning is about
+            to stop: three lucky evaluations of ten come to almost any good agent if it has many chances.
+    """
+    if success is None or success < learning.stop_threshold:
+        return 0
+    stops = learning.stop != "fixed" and before + 1 >= learning.stop_evaluations
+    if stops and learning.stop_confirm_episodes:
+        confirmed = confirm()
+        if confirmed is None or confirmed < learning.stop_threshold:
+            return 0
+    return before + 1
+
+
+def _confirm(phase: Phase) -> float | None:
+    """Success rate of the frozen policy on the phase's own task, in episodes that no evaluation has; into the curve."""
+    task = phase.spec.task
+    episodes = _frozen_episodes(phase, task, Stream.CONFIRMATION, phase.spec.learning.stop_confirm_episodes)
+    phase.curve.append(_frozen_row(phase, "confirmation", task, episodes))
+    return success_rate(episodes)
+
+
+def _frozen_episodes(phase: Phase, task: str, stream: Stream, episodes: int) -> list[Episode]:
+    spec, env, policy = phase.spec, phase.evaluation_envs[task], phase.agent.policy()
+    rngs = [generator(spec.seed, spec.index, stream, phase.env_steps, number) for number in range(episodes)]
+    plans = [EpisodePlan(int(rng.integers(env.variations)), rng) for rng in rngs]
+    return [play(policy, env, plan, stop_at_success=True) for plan in plans]
+
+
+def _frozen_row(phase: Phase, kind: str, task: str, episodes: Sequence[Episode]) -> dict[str, Any]:
+    row = {"kind": kind, "env_steps": phase.env_steps, "updates": phase.agent.updates.critic, "task": task}
+    return row | {"success": success_rate(episodes), "episodes": len(episodes)}
 
 
 def _last_training(phase: Phase) -> float | None:

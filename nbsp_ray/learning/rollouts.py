@@ -101,8 +101,12 @@ class Rollouts(ABC):
     """q (T,): the step's success flag, or the raw return of the game that it belongs to."""
 
     @abstractmethod
-    def blocks(self, size: int) -> Iterator[Block]:
-        """All steps in order, at most `size` at once."""
+    def episode_of_steps(self) -> npt.NDArray[np.int64]:
+        """The number of the episode that each step belongs to (T,)."""
+
+    @abstractmethod
+    def blocks(self, size: int, steps: npt.NDArray[np.int64] | None = None) -> Iterator[Block]:
+        """All steps, or those whose ascending numbers are given, in order, at most `size` at once."""
 
     @abstractmethod
     def take(self, steps: npt.NDArray[np.int64]) -> Iterator[Block]:
@@ -117,11 +121,19 @@ class VectorRollouts(Rollouts):
     """(T, O)"""
     actions: npt.NDArray[Any]
     """(T, A)"""
+    episodes: int = 1
+    """As many equal parts of the steps: where no episode is cut at success, all are of one length."""
 
-    def blocks(self, size: int) -> Iterator[Block]:
-        """Slices."""
-        for start in range(0, len(self.criterion), size):
-            yield self.observations[start : start + size], self.actions[start : start + size]
+    def episode_of_steps(self) -> npt.NDArray[np.int64]:
+        """Equal parts."""
+        return np.arange(len(self.criterion)) * self.episodes // len(self.criterion)
+
+    def blocks(self, size: int, steps: npt.NDArray[np.int64] | None = None) -> Iterator[Block]:
+        """One block after another."""
+        chosen = np.arange(len(self.criterion)) if steps is None else steps
+        for start in range(0, len(chosen), size):
+            block = chosen[start : start + size]
+            yield self.observations[block], self.actions[block]
 
     def take(self, steps: npt.NDArray[np.int64]) -> Iterator[Block]:
         """One block, in the order asked for."""
@@ -138,9 +150,13 @@ class GameRollouts(Rollouts):
     open_game: Callable[[int], npt.NDArray[np.uint8]]
     """The rows of a game, mapped from the disk until they are let go."""
 
-    def blocks(self, size: int) -> Iterator[Block]:
+    def episode_of_steps(self) -> npt.NDArray[np.int64]:
+        """Whole games."""
+        return np.searchsorted(self.ends, np.arange(len(self.criterion)), side="right")
+
+    def blocks(self, size: int, steps: npt.NDArray[np.int64] | None = None) -> Iterator[Block]:
         """Game by game."""
-        return self._read(np.arange(len(self.criterion)), size)
+        return self._read(np.arange(len(self.criterion)) if steps is None else steps, size)
 
     def take(self, steps: npt.NDArray[np.int64]) -> Iterator[Block]:
         """Game by game."""

@@ -15,19 +15,20 @@ from typing import Any, Literal
 import torch
 
 from nbsp_ray.benchmarks import get_benchmark
-from nbsp_ray.config import Resources
+from nbsp_ray.config.schema import Resources
 from nbsp_ray.errors import CorruptCheckpointError
 from nbsp_ray.learning import compiling
 from nbsp_ray.learning.agent import Agent, UpdateCounts
-from nbsp_ray.learning.evidence import digest, evidence
 from nbsp_ray.learning.final import FinalEvaluation
+from nbsp_ray.learning.hooks import ActiveMethod
 from nbsp_ray.learning.machine import check_precision, find_device
+from nbsp_ray.learning.manifest import digest, evidence
 from nbsp_ray.learning.past import PastReader
 from nbsp_ray.learning.phase import Phase, learn
 from nbsp_ray.learning.replay import new_replay
 from nbsp_ray.learning.seeding import Stream, generator
-from nbsp_ray.methods import Influence, read_ingredient
-from nbsp_ray.plan import EvaluationSpec, PhaseSpec
+from nbsp_ray.methods import read_ingredient
+from nbsp_ray.specs import EvaluationSpec, PhaseSpec
 from nbsp_ray.store import Attempt, Checkpoint, Store, StoredCheckpoint
 
 log = logging.getLogger(__name__)
@@ -80,7 +81,7 @@ class PhaseRun:
         torch.set_num_threads(resources.cpus)
         # Adam's moments decay into denormal numbers, on which a CPU is many times slower: 1.4 x on a whole phase.
         torch.set_flush_denormal(True)
-        self._evaluations = evaluations
+        self._evaluations = () if self.folder.imported() else evaluations
         self._keep_buffer = keep_buffer or spec.index == 0
         self._benchmark = get_benchmark(spec.benchmark)
         self._spaces = self._benchmark.task_spaces(spec.task)
@@ -149,7 +150,7 @@ class PhaseRun:
             counters={
                 "env_steps": phase.env_steps,
                 "episode": phase.episode,
-                "mastered": phase.mastered,
+                "mastered": phase.evaluations_at_threshold,
                 "updates": asdict(phase.agent.updates),
                 "seconds": self._seconds,
                 "report": phase.influence.report,
@@ -180,7 +181,7 @@ class PhaseRun:
         """All the work, with a pause wherever it may be saved or stopped."""
         if not self._has_learnt():
             self._phase = self._open()
-            self._phase.pulse = self._tell_at_times
+            self._phase.heartbeat = self._tell_at_times
             self._tell()
             yield from self._learn(self._phase)
             if not self._has_learnt():
@@ -199,7 +200,7 @@ class PhaseRun:
 
     def _has_learnt(self) -> bool:
         """Whether there is nothing to learn: the result is there, and the whole buffer too if it is wanted."""
-        return self.folder.done() and (not self._keep_buffer or self.folder.has_replay())
+        return self.folder.imported() or (self.folder.done() and (not self._keep_buffer or self.folder.has_replay()))
 
     def _learn(self, phase: Phase) -> Iterator[None]:
         began, before = time.monotonic(), phase.env_steps
@@ -224,11 +225,13 @@ class PhaseRun:
         self.folder.write_spec(spec.model_dump(mode="json"))
         self._attempt = self.folder.attempt()
         found = self._checkpoint()
-        influence = Influence(tuple(read_ingredient(data) for data in spec.ingredients))
+        influence = ActiveMethod(tuple(read_ingredient(data) for data in spec.ingredients))
         agent = self._past.initial_agent()
         if found is None:
             if influence.ingredients:
-                influence.prepare(self._past.past(Stream.RANDOM_NEURONS))
+                past = self._past.past(Stream.METHOD)
+                influence.prepare(past)
+                influence.begin(past, agent)
         else:
             influence.arrays = {
                 name.removeprefix(METHOD): array for name, array in found.tensors.items() if name.startswith(METHOD)
@@ -249,7 +252,7 @@ class PhaseRun:
             self._resume(phase, found)
         return phase
 
-    def _build_update(self, agent: Agent, influence: Influence, found: Checkpoint | None) -> None:
+    def _build_update(self, agent: Agent, influence: ActiveMethod, found: Checkpoint | None) -> None:
         """Compiled or not is decided once per phase, as sums round otherwise."""
         wanted = compiling.wanted(self.resources, self.spec)
         if found is not None:
@@ -287,7 +290,7 @@ class PhaseRun:
         phase.agent.restore(checkpoint.tensors)
         phase.agent.updates = UpdateCounts(**counters["updates"])
         phase.env_steps, phase.episode = counters["env_steps"], counters["episode"]
-        phase.mastered, phase.curve = counters["mastered"], list(checkpoint.curve)
+        phase.evaluations_at_threshold, phase.curve = counters["mastered"], list(checkpoint.curve)
         for start, rows in checkpoint.rows:
             phase.replay.restore(start, rows)
         self._seconds = counters["seconds"]
@@ -317,7 +320,7 @@ class PhaseRun:
             "notes": self._notes,
             "digest": digest(agent),
         }
-        chance = generator(spec.seed, spec.index, Stream.SAMPLE)
+        rng = generator(spec.seed, spec.index, Stream.SAMPLE)
         self.folder.commit(
             result=result,
             manifest={"started": self._started, "finished": time.time()}
@@ -326,5 +329,5 @@ class PhaseRun:
             agent=agent,
             prepared=phase.influence.arrays,
             replay=phase.replay.pieces() if self._keep_buffer else None,
-            sample=None if spec.index == 0 else phase.replay.subset(SAMPLE_TRANSITIONS, chance),
+            sample=None if spec.index == 0 else phase.replay.subset(SAMPLE_TRANSITIONS, rng),
         )

@@ -1,7 +1,7 @@
 """Soft Actor-Critic: its state, and one update as a function of (state, batch): lines 11 to 15 of Algorithm 1.
 
 Everything has a leading lane axis L, and a loss is one number per lane, so that lanes never mix. What differs between
-continuous and discrete actions is in a `Problem`. A method acts through a `Restraint` on each part, which is put in
+continuous and discrete actions is in a `SacLosses`. A method acts through a `UpdateRule` on each part, which is put in
 when the update is built: SAC does not know which methods there are.
 """
 
@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from nbsp_ray.benchmarks import Action, Observation
-from nbsp_ray.config import Sac
+from nbsp_ray.config.schema import Sac
 from nbsp_ray.learning.networks import Layout, Trace, forward
 from nbsp_ray.learning.replay import AnyBatch
 
@@ -27,7 +27,7 @@ PARTS = ("actor", "critic")
 
 
 @dataclass(frozen=True)
-class Restraint:
+class UpdateRule:
     """What a method does to the learning of one part."""
 
     update_scale: Tensor | None = None
@@ -108,7 +108,7 @@ class Losses:
     alpha: Tensor
 
 
-class Problem(ABC, Generic[BatchT]):
+class SacLosses(ABC, Generic[BatchT]):
     """The losses of SAC for one kind of action, and the networks that they are of.
 
     There are two: `gaussian` for continuous actions, `categorical` for discrete ones.
@@ -160,26 +160,26 @@ class Problem(ABC, Generic[BatchT]):
         """What the networks of `actor` or `critic` read, (B, I), of B observations and actions."""
 
 
-def critic_loss(problem: Problem[BatchT], state: SacState, critic: Tensor, batch: BatchT, noise: Tensor) -> Tensor:
+def critic_loss(problem: SacLosses[BatchT], state: SacState, critic: Tensor, batch: BatchT, noise: Tensor) -> Tensor:
     """The loss of both Q, (L,): the sum of their batch means."""
     return problem.critic_losses(state, critic, batch, noise).mean(-1).sum(-1)
 
 
 def actor_loss(
-    problem: Problem[BatchT], state: SacState, actor: Tensor, batch: BatchT, noise: Tensor
+    problem: SacLosses[BatchT], state: SacState, actor: Tensor, batch: BatchT, noise: Tensor
 ) -> tuple[Tensor, Tensor]:
     """The actor's loss, a batch mean; and the surplus of its log-probability; both (L,)."""
-    losses, surplus = problem.actor_losses(state, actor, batch, noise)
-    return losses.mean(-1), surplus
+    losses, entropy_gap = problem.actor_losses(state, actor, batch, noise)
+    return losses.mean(-1), entropy_gap
 
 
-def alpha_gradient(log_alpha: Tensor, surplus: Tensor) -> Tensor:
+def alpha_gradient(log_alpha: Tensor, entropy_gap: Tensor) -> Tensor:
     """Gradient (L,) of the temperature's loss -alpha (log pi + target entropy) in log_alpha: line 14 of Algorithm 1.
 
     log pi is that of the actor's step just made; CleanRL's continuous SAC draws it anew, which costs a forward pass
     and has the same expectation up to one step of the actor.
     """
-    return -log_alpha.exp() * surplus
+    return -log_alpha.exp() * entropy_gap
 
 
 def adam_(
@@ -220,7 +220,13 @@ class Update:
     """(state, batch, noise): the actor and the temperature; the actor's loss."""
 
     def __call__(
-        self, state: SacState, batch: AnyBatch, noise: Tensor, with_actor: bool, with_targets: bool = False
+        self,
+        state: SacState,
+        batch: AnyBatch,
+        noise: Tensor,
+        with_actor: bool,
+        with_targets: bool = False,
+        actor_batch: AnyBatch | None = None,
     ) -> Losses:
         """Learn from a batch.
 
@@ -232,17 +238,18 @@ class Update:
             with_actor: Whether the delayed actor takes part (every `policy_frequency`-th update), with as many steps.
             with_targets: Whether the targets track the critics now. No step of the actor reads them, so it is done
                 where the critics are at hand.
+            actor_batch: The actor's and the temperature's, in place of `batch`.
         """
         loss_q = self.critics(state, batch, noise[0], with_targets)
         loss_pi = None
         for drawn in noise[1:] if with_actor else ():
-            loss_pi = self.actor(state, batch, drawn)
+            loss_pi = self.actor(state, batch if actor_batch is None else actor_batch, drawn)
         return Losses(loss_q, loss_pi, state.log_alpha.exp())
 
 
-def build_update(sac: Sac, problem: Problem[Any], restraints: Mapping[str, Restraint]) -> Update:
+def build_update(sac: Sac, problem: SacLosses[Any], restraints: Mapping[str, UpdateRule]) -> Update:
     """The update of a problem, with a method's restraints on the parts."""
-    limits = {part: restraints.get(part, Restraint()) for part in PARTS}
+    limits = {part: restraints.get(part, UpdateRule()) for part in PARTS}
 
     def descend(state: SacState, part: str, loss: Tensor, leaf: Tensor, lr: float) -> None:
         total = loss.sum() + sum(penalty(leaf).sum() for penalty in limits[part].penalties)
@@ -260,10 +267,10 @@ def build_update(sac: Sac, problem: Problem[Any], restraints: Mapping[str, Restr
 
     def actor(state: SacState, batch: AnyBatch, noise: Tensor) -> Tensor:
         actor = state.actor.detach().requires_grad_()
-        loss, surplus = actor_loss(problem, state, actor, batch, noise)
+        loss, entropy_gap = actor_loss(problem, state, actor, batch, noise)
         descend(state, "actor", loss, actor, sac.actor_lr)
         if sac.autotune:
-            gradient = alpha_gradient(state.log_alpha, surplus.detach())
+            gradient = alpha_gradient(state.log_alpha, entropy_gap.detach())
             moments = state.moments["log_alpha"]
             adam_(state.log_alpha, gradient, moments, lr=sac.alpha_lr, eps=sac.adam_eps, scale=None)
         return loss.detach()

@@ -22,7 +22,7 @@ class Stream(IntEnum):
     """An evaluation's episode, by the env steps at which it is held and its number."""
     FINAL = 4
     """A final evaluation's episode, by its number."""
-    RANDOM_NEURONS = 5
+    METHOD = 5
     SAMPLE = 6
     """Transitions that a second phase keeps of its buffer."""
     DRIFT = 7
@@ -33,6 +33,8 @@ class Stream(IntEnum):
     """A probe's episode, by its number: not those on which the neurons were scored."""
     PROBE_TRANSITIONS = 10
     """Transitions on which a probe compares values, and the noise of their targets."""
+    CONFIRMATION = 11
+    """An episode that confirms a stop, by the env steps at which it is played and its number."""
 
 
 def seed_sequence(seed: int, phase: int, stream: Stream, *numbers: int) -> np.random.SeedSequence:

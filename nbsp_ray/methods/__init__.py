@@ -1,7 +1,7 @@
 """Methods: a table of rows, each a short list of ingredients.
 
 An ingredient is one thing that a method changes while a later task is learnt: it replays, it freezes, it penalises.
-It is data (frozen, JSON), because it enters the key of a phase, and has four hooks, all of which do nothing unless
+It is data (frozen, JSON), because it enters the key of a phase, and has five hooks, all of which do nothing unless
 overridden. SAC does not know that methods exist, and an ingredient does not know how SAC learns.
 
 A method is added by one file in this folder with a tuple `METHODS`. The files are read by `plan`, so they import torch
@@ -13,103 +13,14 @@ from __future__ import annotations
 import importlib
 import pkgutil
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass
 from functools import cache
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any
 
-import numpy as np
-import numpy.typing as npt
-
-from nbsp_ray.config import MethodOptions, Settings
+from nbsp_ray.config.schema import MethodOptions
 from nbsp_ray.errors import ConfigError, did_you_mean
-
-if TYPE_CHECKING:
-    import torch
-
-    from nbsp_ray.learning.agent import Agent
-    from nbsp_ray.learning.replay import AnyReplay
-    from nbsp_ray.learning.rollouts import Rollouts
-    from nbsp_ray.learning.sac import Restraint
-
-Arrays = Mapping[str, npt.NDArray[Any]]
-NETWORKS = ("actor", "q1", "q2")
-PARTS: Mapping[str, tuple[str, ...]] = {"actor": ("actor",), "critic": ("q1", "q2")}
-"""The networks of each part, in the order of their stack."""
-
-
-@dataclass(frozen=True)
-class Auxiliary:
-    """A phase that another method trained on the same task after the same past."""
-
-    agent: Agent
-    """As that phase left it."""
-    sample: AnyReplay
-    """Transitions drawn from its buffer."""
-    env_steps: int
-    """What it cost."""
-
-
-@dataclass(frozen=True)
-class Past:
-    """All that a phase may know of the phases before it."""
-
-    agent: Agent
-    """As the phase finds it: the weights that the phase before left."""
-    replay: AnyReplay
-    """Transitions of the phase before: the whole buffer of a first phase, a sample of a later one's."""
-    rollouts: Rollouts | None
-    """The final evaluation of the phase before, step by step; there only if an ingredient `needs_rollouts`."""
-    auxiliary: Mapping[str, Auxiliary]
-    """By method: the phases that an ingredient `needs_method` of."""
-    generator: np.random.Generator
-    """A stream for random choices of the method alone."""
-    carried: Arrays = field(default_factory=dict[str, npt.NDArray[Any]])
-    """What the same ingredient prepared in the phase before, if that was not the first: the masks and anchors of the
-    tasks before the last."""
-
-
-@dataclass(frozen=True)
-class Prepared:
-    """What an ingredient made of the past, once, between two phases."""
-
-    arrays: Arrays = field(default_factory=dict[str, npt.NDArray[Any]])
-    """Kept in the checkpoint, so that a resumed phase goes on with the very same."""
-    report: Mapping[str, Any] = field(default_factory=dict[str, Any])
-    """JSON for the phase's result."""
-
-
-class Ingredient(Settings):
-    """One thing a method changes; subclass it, set `kind`, override what is needed."""
-
-    kind: str
-    """Its name in the key; a `Literal` with that default in every subclass."""
-
-    needs_rollouts: ClassVar[bool] = False
-    """It reads the steps of the previous phase's final evaluation."""
-    needs_buffers: ClassVar[bool] = False
-    """It replays: the whole buffers of all earlier phases are D_pre."""
-    needs_method: ClassVar[str | None] = None
-    """It reads the phase that this method trains on the same task after the same past."""
-
-    def prepare(self, past: Past) -> Prepared:
-        """Once, before the first update: compute what is needed of the past."""
-        return Prepared()
-
-    def replays(self, update: int) -> bool:
-        """Whether update number 0, 1, ... takes its batch from D_pre."""
-        return False
-
-    def restraints(self, arrays: Arrays, agent: Agent) -> Mapping[str, Restraint]:
-        """What it does to the learning of `actor` and `critic`, from the arrays that `prepare` made."""
-        return {}
-
-    def finish(self, arrays: Arrays, past: Past, agent: Agent) -> Mapping[str, Any]:
-        """Once, after the last update: JSON for the phase's result. `past.agent` is as it was before the first."""
-        return {}
-
-
-Counts = Mapping[str, int]
-"""Skill neurons of each network: `actor`, `q1`, `q2`."""
+from nbsp_ray.layout import Counts
+from nbsp_ray.learning.hooks import Ingredient
 
 
 @dataclass(frozen=True)
@@ -149,6 +60,13 @@ def get_method(name: str) -> Method:
     return known[name]
 
 
+def ingredients_of(method: Method, options: MethodOptions, counts: Counts) -> tuple[Ingredient, ...]:
+    """A method's ingredients, and those that the options add to every method."""
+    from nbsp_ray.methods.reset_log_alpha import ResetLogAlpha
+
+    return method.ingredients(options, counts) + ((ResetLogAlpha(),) if options.reset_log_alpha else ())
+
+
 @cache
 def _kinds() -> dict[str, type[Ingredient]]:
     found = [value for module in _modules() for value in vars(module).values()]
@@ -159,57 +77,3 @@ def _kinds() -> dict[str, type[Ingredient]]:
 def read_ingredient(data: Mapping[str, Any]) -> Ingredient:
     """The ingredient that `model_dump` gave as `data`."""
     return _kinds()[data["kind"]].model_validate(data)
-
-
-class Influence:
-    """All ingredients of a method at work in one phase."""
-
-    def __init__(self, ingredients: tuple[Ingredient, ...]) -> None:
-        self.ingredients = ingredients
-        self.arrays: dict[str, npt.NDArray[Any]] = {}
-        self.report: dict[str, Any] = {}
-
-    def prepare(self, past: Past) -> None:
-        """Let every ingredient read the past; `past.carried` holds what all of them prepared in the phase before."""
-        for ingredient in self.ingredients:
-            prepared = ingredient.prepare(replace(past, carried=_own(ingredient, past.carried)))
-            self.arrays |= {f"{ingredient.kind}.{name}": array for name, array in prepared.arrays.items()}
-            self.report |= prepared.report
-
-    @property
-    def needs_buffers(self) -> bool:
-        """Whether any ingredient replays."""
-        return any(ingredient.needs_buffers for ingredient in self.ingredients)
-
-    def replays(self, update: int) -> bool:
-        """Whether any ingredient wants this update's batch from D_pre (Eq. 6)."""
-        return any(ingredient.replays(update) for ingredient in self.ingredients)
-
-    def restraints(self, agent: Agent) -> dict[str, Restraint]:
-        """The ingredients' restraints together: scales multiply, penalties add."""
-        from nbsp_ray.learning.sac import Restraint
-
-        together: dict[str, Restraint] = {}
-        for ingredient in self.ingredients:
-            for part, one in ingredient.restraints(_own(ingredient, self.arrays), agent).items():
-                other = together.get(part, Restraint())
-                together[part] = Restraint(
-                    _product(one.update_scale, other.update_scale), other.penalties + one.penalties
-                )
-        return together
-
-    def finish(self, past: Past, agent: Agent) -> None:
-        """Let every ingredient add to the report after the last update."""
-        for ingredient in self.ingredients:
-            self.report |= ingredient.finish(_own(ingredient, self.arrays), past, agent)
-
-
-def _own(ingredient: Ingredient, arrays: Arrays) -> Arrays:
-    prefix = f"{ingredient.kind}."
-    return {name.removeprefix(prefix): array for name, array in arrays.items() if name.startswith(prefix)}
-
-
-def _product(one: torch.Tensor | None, other: torch.Tensor | None) -> torch.Tensor | None:
-    if one is None or other is None:
-        return one if other is None else other
-    return one * other

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy.typing as npt
 from pydantic import Field
 
-from nbsp_ray.config import MethodOptions
-from nbsp_ray.methods import Arrays, Counts, Ingredient, Method, Past, Prepared
+from nbsp_ray.config.schema import MethodOptions
+from nbsp_ray.layout import Counts, Parts
+from nbsp_ray.learning.hooks import Arrays, Ingredient, Past, Prepared
+from nbsp_ray.methods import Method
+from nbsp_ray.methods.replay import PastReplay
 
 if TYPE_CHECKING:
     import numpy as np
@@ -17,11 +20,11 @@ if TYPE_CHECKING:
 
     from nbsp_ray.learning.agent import Agent
     from nbsp_ray.learning.replay import AnyReplay
-    from nbsp_ray.learning.sac import Restraint
+    from nbsp_ray.learning.sac import UpdateRule
 
 TRANSITIONS = 2_560
 """Transitions that the Fisher information is a mean over: 10 batches of 256 (Continual World)."""
-Parts = tuple[Literal["actor", "critic"], ...]
+Ingredients = Callable[[MethodOptions, Counts], tuple[Ingredient, ...]]
 
 
 class Anchor(Ingredient):
@@ -42,17 +45,17 @@ class Anchor(Ingredient):
         new = _anchor(past.agent, replay_of(past.replay.spaces, rows, past.replay.device), self.parts)
         return Prepared({name: _stacked(past.carried.get(name), array) for name, array in new.items()})
 
-    def restraints(self, arrays: Arrays, agent: Agent) -> Mapping[str, Restraint]:
+    def restraints(self, arrays: Arrays, agent: Agent) -> Mapping[str, UpdateRule]:
         """The penalty of each part."""
         import torch
 
-        from nbsp_ray.learning.sac import Restraint
+        from nbsp_ray.learning.sac import UpdateRule
 
         def stack(name: str) -> torch.Tensor:
             return torch.from_numpy(arrays[name]).to(agent.device)
 
         return {
-            part: Restraint(
+            part: UpdateRule(
                 penalties=tuple(
                     _penalty(self.coef, fisher, weights)
                     for fisher, weights in zip(stack(f"{part}.fisher"), stack(f"{part}.weights"), strict=True)
@@ -115,7 +118,23 @@ def _ancl(options: MethodOptions, counts: Counts) -> tuple[Ingredient, ...]:
     return anchors + ((AuxiliaryAnchor(coef=second, parts=parts),) if second else ())
 
 
+def _with_replay(ingredients: Ingredients) -> Ingredients:
+    return lambda options, counts: (PastReplay(interval=options.replay_interval), *ingredients(options, counts))
+
+
 METHODS = (
     Method("ewc", "a penalty holds weights that mattered to the first task (Kirkpatrick et al. 2017)", _ewc),
     Method("ancl", "EWC, and a weaker penalty towards a network trained freely (Kim et al. 2023)", _ancl),
+    Method(
+        "ewc_replay",
+        "EWC with NBSP's replay: a rival that may look back as NBSP does",
+        _with_replay(_ewc),
+        in_paper=False,
+    ),
+    Method(
+        "ancl_replay",
+        "ANCL with NBSP's replay; its auxiliary network is base's, without replay",
+        _with_replay(_ancl),
+        in_paper=False,
+    ),
 )

@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field
 
-from nbsp_ray.methods import Arrays, Ingredient, Method
+from nbsp_ray.learning.hooks import Arrays, Ingredient
+from nbsp_ray.methods import Method
 
 if TYPE_CHECKING:
     from nbsp_ray.learning.agent import Agent
-    from nbsp_ray.learning.sac import Restraint
+    from nbsp_ray.learning.sac import UpdateRule
 
 
 class LowLearningRate(Ingredient):
@@ -20,14 +21,14 @@ class LowLearningRate(Ingredient):
     kind: Literal["low_lr"] = "low_lr"
     scale: float = Field(gt=0, le=1)
 
-    def restraints(self, arrays: Arrays, agent: Agent) -> Mapping[str, Restraint]:
+    def restraints(self, arrays: Arrays, agent: Agent) -> Mapping[str, UpdateRule]:
         """One factor for all parameters."""
         import torch
 
-        from nbsp_ray.learning.sac import Restraint
+        from nbsp_ray.learning.sac import UpdateRule
 
         stacks = {"actor": agent.state.actor, "critic": agent.state.critic}
-        return {part: Restraint(update_scale=torch.full_like(stack, self.scale)) for part, stack in stacks.items()}
+        return {part: UpdateRule(update_scale=torch.full_like(stack, self.scale)) for part, stack in stacks.items()}
 
 
 METHODS = (

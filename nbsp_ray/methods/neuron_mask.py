@@ -2,25 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 from pydantic import Field
 
-from nbsp_ray.config import MethodOptions
-from nbsp_ray.methods import NETWORKS, PARTS, Arrays, Counts, Ingredient, Method, Past, Prepared
-from nbsp_ray.methods._scores import Agreement, measure, rank_at_random, rank_by_dormancy, rank_by_score, score
+from nbsp_ray.config.schema import MethodOptions
+from nbsp_ray.layout import NETWORKS, PARTS, Counts, Parts
+from nbsp_ray.learning.hooks import Arrays, Ingredient, Past, Prepared
+from nbsp_ray.learning.scores import (
+    NeuronStatistics,
+    first_of_each_layer,
+    measure_network,
+    rank,
+    rank_at_random,
+    score,
+)
+from nbsp_ray.methods import Method
 from nbsp_ray.methods.replay import PastReplay
 
 if TYPE_CHECKING:
     from nbsp_ray.learning.agent import Agent
-    from nbsp_ray.learning.sac import Restraint
+    from nbsp_ray.learning.sac import UpdateRule
 
 Select = Literal["skill", "random", "important"]
-BLOCK = 4096
-"""Scoring steps per forward pass."""
+Score = Literal["paper", "balanced", "dormant"]
 DRIFT_STATES = 2048
 """First-task states on which the drift of frozen neurons is measured."""
 
@@ -28,13 +36,18 @@ DRIFT_STATES = 2048
 class NeuronMask(Ingredient):
     """Selected neurons keep their incoming weights and bias; output layers, targets and log_alpha are free.
 
-    Selection: all hidden neurons of one network compete, the first `counts[network]` of the ranking are taken.
+    Selection: all hidden neurons of one network compete, the first `counts[network]` of the ranking are taken. Random
+    ones that are to `match` by `layer` are as many in each layer as the skill neurons there would be, so that both
+    freeze the same share of the weights; where the score is undefined there is nothing to match.
     """
 
     kind: Literal["mask"] = "mask"
     select: Select
-    score: Literal["paper", "balanced", "dormant"] | None = None
+    score: Score | None = None
+    """Of skill neurons: those selected, or those matched by layer."""
     among: Literal["active", "all"] | None = None
+    match: Literal["layer", "network"] | None = None
+    """Of random neurons, as the two above; None is `network`."""
     strength: float = Field(ge=0, le=1)
     counts: Mapping[str, Annotated[int, Field(ge=0)]]
 
@@ -49,49 +62,51 @@ class NeuronMask(Ingredient):
         undefined = False
         importance = _importance(past) if self.select == "important" else {}
         # A stream for each network, so that one's draw does not depend on which others are masked.
-        chances = dict(zip(NETWORKS, past.generator.spawn(len(NETWORKS)), strict=True))
+        rngs = dict(zip(NETWORKS, past.generator.spawn(len(NETWORKS)), strict=True))
         for network, count in self.counts.items():
-            agreement = _measure(past, network)
+            agreement = measure_network(past.agent, network, past.rollouts)
             undefined |= self._undefined(agreement)
             layer = past.agent.layout(network).layer_of_neurons()
-            ranking = self._rank(agreement, layer, importance.get(network), chances[network])
             frozen = np.zeros(len(layer), dtype=np.bool_)
-            frozen[ranking[:count]] = True
+            frozen[self._choose(count, agreement, layer, importance.get(network), rngs[network])] = True
             # After several tasks, each has chosen among all neurons, and what any of them chose stays frozen.
             frozen |= past.carried.get(f"{network}.frozen", False)
             arrays[f"{network}.frozen"] = frozen
             arrays[f"{network}.score"] = score(agreement.accuracy)
             report[network] = _describe(past.agent, network, frozen, agreement)
-        good_share = agreement.good_share if self.counts else None
-        return Prepared(arrays, {"neurons": report, "good_share": good_share, "score_undefined": undefined})
+        positive_share = agreement.positive_share if self.counts else None
+        return Prepared(arrays, {"neurons": report, "positive_share": positive_share, "score_undefined": undefined})
 
-    def _undefined(self, agreement: Agreement) -> bool:
+    def _undefined(self, agreement: NeuronStatistics) -> bool:
         """Whether the score is asked for and means nothing, so that neurons are drawn at random instead."""
-        return self.select == "skill" and self.score != "dormant" and not agreement.defined
+        scores = self.select == "skill" or self.match == "layer"
+        return scores and self.score != "dormant" and not agreement.defined
 
-    def _rank(
+    def _choose(
         self,
-        agreement: Agreement,
+        count: int,
+        agreement: NeuronStatistics,
         layer: npt.NDArray[np.int64],
         importance: npt.NDArray[np.float64] | None,
         generator: np.random.Generator,
     ) -> npt.NDArray[np.int64]:
-        if importance is not None:
-            return rank_by_score(importance, agreement.constant)
-        if self.select == "random" or self._undefined(agreement):
-            return rank_at_random(agreement.constant, self.among or "active", generator)
-        if self.score == "dormant":
-            return rank_by_dormancy(agreement.mean, agreement.constant, layer)
-        values = agreement.balanced if self.score == "balanced" else agreement.accuracy
-        return rank_by_score(score(values), agreement.constant)
+        skill = rank(
+            "importance" if self.select == "important" else self.score or "paper", agreement, layer, importance
+        )
+        if skill is not None and self.select != "random":
+            return skill[:count]
+        ranking = rank_at_random(agreement.constant, self.among or "active", generator)
+        if skill is None or self.match != "layer":
+            return ranking[:count]
+        return first_of_each_layer(ranking, layer, np.bincount(layer[skill[:count]], minlength=layer.max() + 1))
 
-    def restraints(self, arrays: Arrays, agent: Agent) -> Mapping[str, Restraint]:
+    def restraints(self, arrays: Arrays, agent: Agent) -> Mapping[str, UpdateRule]:
         """0 (or 1 - strength) on the rows of frozen neurons, 1 elsewhere: Eq. 5, on the update."""
         import torch
 
-        from nbsp_ray.learning.sac import Restraint
+        from nbsp_ray.learning.sac import UpdateRule
 
-        restraints: dict[str, Restraint] = {}
+        restraints: dict[str, UpdateRule] = {}
         for part, networks in PARTS.items():
             if not any(network in self.counts for network in networks):
                 continue
@@ -100,7 +115,7 @@ class NeuronMask(Ingredient):
             scale = agent.layout(networks[0]).spread(
                 np.where(frozen, 1 - self.strength, 1).astype(np.float32), output=1
             )
-            restraints[part] = Restraint(update_scale=torch.from_numpy(scale).unsqueeze(0).to(agent.device))
+            restraints[part] = UpdateRule(update_scale=torch.from_numpy(scale).unsqueeze(0).to(agent.device))
         return restraints
 
     def finish(self, arrays: Arrays, past: Past, agent: Agent) -> Mapping[str, Any]:
@@ -130,23 +145,12 @@ def _importance(past: Past) -> Mapping[str, npt.NDArray[np.float64]]:
 
     from nbsp_ray.learning.importance import taylor_importance
 
-    chance = torch.Generator()
-    chance.manual_seed(int(past.generator.integers(2**63)))
-    return taylor_importance(past.agent, past.replay, chance)
+    rng = torch.Generator()
+    rng.manual_seed(int(past.generator.integers(2**63)))
+    return taylor_importance(past.agent, past.replay, rng)
 
 
-def _measure(past: Past, network: str) -> Agreement:
-    rollouts = past.rollouts
-    assert rollouts is not None
-
-    def stream() -> Iterator[npt.NDArray[np.floating]]:
-        for observations, actions in rollouts.blocks(BLOCK):
-            yield past.agent.neuron_activations(network, observations, actions)
-
-    return measure(stream, rollouts.criterion)
-
-
-def _describe(agent: Agent, network: str, frozen: npt.NDArray[np.bool_], agreement: Agreement) -> dict[str, Any]:
+def _describe(agent: Agent, network: str, frozen: npt.NDArray[np.bool_], agreement: NeuronStatistics) -> dict[str, Any]:
     layout = agent.layout(network)
     layer = layout.layer_of_neurons()
     scores = score(agreement.accuracy)[frozen]
@@ -154,6 +158,9 @@ def _describe(agent: Agent, network: str, frozen: npt.NDArray[np.bool_], agreeme
         "selected": int(frozen.sum()),
         "selected_per_layer": np.bincount(layer[frozen], minlength=len(layout.layers)).tolist(),
         "selected_constant": int((frozen & agreement.constant).sum()),
+        "selected_near_constant": int((frozen & agreement.near_constant).sum()),
+        # By Eq. 4's accuracy, whatever the neurons were selected by; of a criterion that never varies it says nothing.
+        "selected_below_constant": int((frozen & agreement.below_constant).sum()) if agreement.defined else None,
         "constant_per_layer": np.bincount(layer[agreement.constant], minlength=len(layout.layers)).tolist(),
         "frozen_parameters": float(layout.spread(frozen.astype(np.float32), output=0).mean()),
         "score_lowest": float(scores.min()) if len(scores) else None,
@@ -166,44 +173,57 @@ def _relative_change(before: npt.NDArray[np.float32], after: npt.NDArray[np.floa
     return float(np.linalg.norm(after - before)) / size if size > 0 else None
 
 
-def _mask(options: MethodOptions, counts: Counts, *parts: str, select: Select = "skill") -> tuple[Ingredient, ...]:
-    """A mask on the networks of `parts`; none at all if it would freeze nothing."""
+def _mask(
+    options: MethodOptions, counts: Counts, *parts: str, select: Select = "skill", score: Score | None = None
+) -> tuple[Ingredient, ...]:
+    """A mask on the networks of `parts`, by `score` or else by that of the options; none if it would freeze nothing."""
     wanted = {network: counts[network] for part in parts for network in PARTS[part]}
     if not any(wanted.values()) or options.mask_strength == 0:
         return ()
-    score = options.score if select == "skill" else None
-    among = options.random_among if select == "random" else None
-    mask = NeuronMask(select=select, score=score, among=among, strength=options.mask_strength, counts=wanted)
+    at_random = select == "random"
+    match = options.random_match if at_random else None
+    mask = NeuronMask(
+        select=select,
+        score=(score or options.score) if select == "skill" or match == "layer" else None,
+        among=options.random_among if at_random else None,
+        match=match,
+        strength=options.mask_strength,
+        counts=wanted,
+    )
     return (mask,)
 
 
-def _replay(options: MethodOptions) -> tuple[Ingredient, ...]:
-    return (PastReplay(interval=options.replay_interval),)
+def _replay(options: MethodOptions, *masked: Literal["actor", "critic"]) -> tuple[Ingredient, ...]:
+    """Replay into both parts, or into the `masked` ones alone if the options say so."""
+    parts: Parts = masked if options.replay_parts == "masked" else ("actor", "critic")
+    return (PastReplay(interval=options.replay_interval, parts=parts),)
 
 
 METHODS = (
     Method(
         "nbsp",
         "replay, and freeze the skill neurons of actor and critics (Algorithm 1)",
-        lambda options, counts: _replay(options) + _mask(options, counts, "actor", "critic"),
+        lambda options, counts: _replay(options, "actor", "critic") + _mask(options, counts, "actor", "critic"),
         selects_neurons=True,
     ),
     Method(
         "nbsp_actor",
         "NBSP with the actor's skill neurons frozen only (Section 4.3)",
-        lambda options, counts: _replay(options) + _mask(options, counts, "actor"),
+        lambda options, counts: _replay(options, "actor") + _mask(options, counts, "actor"),
         selects_neurons=True,
     ),
     Method(
         "nbsp_critic",
         "NBSP with the critics' skill neurons frozen only (Section 4.3)",
-        lambda options, counts: _replay(options) + _mask(options, counts, "critic"),
+        lambda options, counts: _replay(options, "critic") + _mask(options, counts, "critic"),
         selects_neurons=True,
     ),
     Method(
         "importance_nbsp",
         "NBSP with the neurons that matter to the loss (Taylor importance) in place of skill neurons",
-        lambda options, counts: _replay(options) + _mask(options, counts, "actor", "critic", select="important"),
+        lambda options, counts: (
+            _replay(options, "actor", "critic") + _mask(options, counts, "actor", "critic", select="important")
+        ),
         selects_neurons=True,
     ),
     Method(
@@ -214,9 +234,20 @@ METHODS = (
         in_paper=False,
     ),
     Method(
+        "nbsp_balanced",
+        "NBSP with neurons scored by balanced accuracy, which gives a constant neuron no credit",
+        lambda options, counts: (
+            _replay(options, "actor", "critic") + _mask(options, counts, "actor", "critic", score="balanced")
+        ),
+        selects_neurons=True,
+        in_paper=False,
+    ),
+    Method(
         "random_nbsp",
-        "NBSP with as many neurons chosen at random",
-        lambda options, counts: _replay(options) + _mask(options, counts, "actor", "critic", select="random"),
+        "NBSP with neurons drawn at random, as many in each layer as NBSP would freeze there",
+        lambda options, counts: (
+            _replay(options, "actor", "critic") + _mask(options, counts, "actor", "critic", select="random")
+        ),
         selects_neurons=True,
         in_paper=False,
     ),

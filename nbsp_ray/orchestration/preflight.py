@@ -10,12 +10,12 @@ import socket
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 
-from nbsp_ray.config import Resources
+from nbsp_ray.config.schema import Resources
 from nbsp_ray.errors import ClusterError, StoreError
 from nbsp_ray.limits import memory
-from nbsp_ray.memory import RAY_BYTES, fits_side_by_side, free, gb, largest_need
-from nbsp_ray.plan import Plan
-from nbsp_ray.pricing import price
+from nbsp_ray.plan.memory import RAY_BYTES, fits_side_by_side, free, gb, largest_need
+from nbsp_ray.plan.price import price
+from nbsp_ray.specs import Plan
 from nbsp_ray.store import Store
 
 CONNECT_SECONDS = 5.0

@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, Any
 import ray
 from ray import tune
 
-from nbsp_ray.config import Resources, Settings
-from nbsp_ray.orchestration.search import GAVE_UP
-from nbsp_ray.plan import EvaluationSpec, PhaseSpec
+from nbsp_ray.config.schema import Resources, Settings
+from nbsp_ray.orchestration.gated_search import GAVE_UP
+from nbsp_ray.specs import EvaluationSpec, PhaseSpec
 from nbsp_ray.store import Store
 
 if TYPE_CHECKING:

@@ -16,6 +16,7 @@
                        /evaluations/<id>.json   a final evaluation, with <id>.safetensors if its steps were kept, or
                                                 <id>/<number>.npy for each game of frames
                        /probes/<id>.json        what a probe of the phase found
+                       /imported.json           of a phase that came from an archive: which one
                        /progress.json           how far it is; advice for `status`, nothing rests on it
                        /attempts/<id>/...       checkpoints of unfinished work, removed when the phase is done
                        /unfinished/<id>.json    episodes of a final evaluation under way, removed then too
@@ -37,8 +38,19 @@ from nbsp_ray.folders import local
 from nbsp_ray.store.checkpoints import Attempt, Checkpoint, StoredCheckpoint
 from nbsp_ray.store.files import SCRAP_SECONDS, Files, JsonObject, from_json, to_json
 from nbsp_ray.store.phases import PhaseFolder
+from nbsp_ray.store.portable import Portable
 
-__all__ = ["FORMAT", "SCRAP_SECONDS", "Attempt", "Checkpoint", "Files", "PhaseFolder", "Store", "StoredCheckpoint"]
+__all__ = [
+    "FORMAT",
+    "SCRAP_SECONDS",
+    "Attempt",
+    "Checkpoint",
+    "Files",
+    "PhaseFolder",
+    "Portable",
+    "Store",
+    "StoredCheckpoint",
+]
 
 FORMAT = 1
 KEY = re.compile(r"[0-9a-f]{20}")
@@ -89,6 +101,10 @@ class Store:
         if not KEY.fullmatch(key):
             raise StoreError(f"{key!r} is not the key of a phase (20 hex digits)")
         return PhaseFolder(self.files, key)
+
+    def portable(self, key: str) -> "Portable":
+        """What of a phase travels to another results root."""
+        return Portable(self.files, self.phase(key).key)
 
     def phases(self) -> list[str]:
         """Keys of all phases ever begun."""

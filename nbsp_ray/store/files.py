@@ -1,6 +1,7 @@
 """Files written whole or not at all, and the bytes of JSON and arrays. Knows no names."""
 
 import contextlib
+import errno
 import hashlib
 import io
 import json
@@ -66,6 +67,16 @@ class Files:
     def exists(self, name: str) -> bool:
         """Whether there is such a file or folder."""
         return self.path(name).exists()
+
+    def move(self, folder: str, name: str) -> bool:
+        """Give a folder its name in one step; False, and nothing is changed, if something is there already."""
+        try:
+            self.path(folder).rename(self.path(name))
+        except OSError as error:
+            if error.errno in (errno.EEXIST, errno.ENOTEMPTY):
+                return False
+            raise
+        return True
 
     def remove(self, name: str) -> None:
         """Remove a file or a folder with all in it; nothing happens if it is not there."""

@@ -72,6 +72,10 @@ class PhaseFolder:
         """Whether the phase has learnt to its end (its final evaluations are records of their own)."""
         return self._files.exists(f"{self._at}/result.json")
 
+    def imported(self) -> bool:
+        """Whether it came from an archive: it has results, and nothing can be trained further from it."""
+        return self._files.exists(f"{self._at}/imported.json")
+
     def result(self) -> JsonObject | None:
         """The result, or None while the phase is not done."""
         return self._read_json("result.json")

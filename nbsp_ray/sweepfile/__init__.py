@@ -19,11 +19,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from nbsp_ray.config import Sweep
+from nbsp_ray.config.describe import FILE_KEYS, PAPER, example, near, sections, settings
+from nbsp_ray.config.schema import Sweep
 from nbsp_ray.errors import ConfigError, did_you_mean
 from nbsp_ray.folders import local
 from nbsp_ray.methods import methods
-from nbsp_ray.settings import FILE_KEYS, PAPER, example, near, sections, settings
 from nbsp_ray.sweepfile import strictyaml
 from nbsp_ray.sweepfile.checks import axis_values, make_sweep
 from nbsp_ray.sweepfile.entries import checked

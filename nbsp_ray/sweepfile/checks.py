@@ -8,11 +8,12 @@ from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
 from nbsp_ray.benchmarks import Benchmark, benchmarks, get_benchmark
-from nbsp_ray.config import Sweep
+from nbsp_ray.config.describe import AXES, PAPER, settings
+from nbsp_ray.config.schema import Sweep
 from nbsp_ray.errors import ConfigError
-from nbsp_ray.methods import NETWORKS, get_method
-from nbsp_ray.plan import resolve_counts
-from nbsp_ray.settings import AXES, PAPER, settings
+from nbsp_ray.layout import NETWORKS
+from nbsp_ray.methods import get_method
+from nbsp_ray.plan.counts import resolve_counts
 from nbsp_ray.sweepfile.layers import Layer
 from nbsp_ray.sweepfile.strictyaml import Keys, shown
 

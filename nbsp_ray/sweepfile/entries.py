@@ -5,7 +5,7 @@ Whether the values are right is for `checks`, when all layers lie above each oth
 
 from typing import Any
 
-from nbsp_ray.settings import can_vary, names_in, near, sections, settings
+from nbsp_ray.config.describe import can_vary, names_in, near, sections, settings
 from nbsp_ray.sweepfile.checks import Problem
 from nbsp_ray.sweepfile.layers import Data, Layer
 from nbsp_ray.sweepfile.shorthand import expand, expand_tasks

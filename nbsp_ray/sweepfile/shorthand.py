@@ -8,7 +8,7 @@ Wherever a list is wanted, a single value is a list of one, and text with commas
 import re
 from typing import Any
 
-from nbsp_ray.settings import PAPER, Node, Setting
+from nbsp_ray.config.describe import PAPER, Node, Setting
 from nbsp_ray.sweepfile import strictyaml
 
 MOST_SEEDS = 10_000

@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 from synthetic_store import NBSP_REPORT, find, learn_first, learn_second, plan_of
 
-from nbsp_ray.plan import Plan
+from nbsp_ray.specs import Plan
 from nbsp_ray.store import Store
 
 

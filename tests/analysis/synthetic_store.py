@@ -5,8 +5,9 @@ from typing import Any
 
 import numpy as np
 
-from nbsp_ray.config import Sweep
-from nbsp_ray.plan import Plan, Trial, make_plan
+from nbsp_ray.config.schema import Sweep
+from nbsp_ray.plan.build import make_plan
+from nbsp_ray.specs import Plan, Trial
 from nbsp_ray.store import Store
 
 FIRST, SECOND = "reach", "avoid"
@@ -48,7 +49,7 @@ NEURONS = {
 }
 NBSP_REPORT: Mapping[str, Any] = {
     "neurons": {network: NEURONS for network in ("actor", "q1", "q2")},
-    "good_share": 0.4,
+    "positive_share": 0.4,
     "score_undefined": False,
     "drift": {network: [0.0, None] for network in ("actor", "q1", "q2")},
 }

@@ -5,8 +5,14 @@ import pytest
 
 import analysis
 
-MODULES = ["analysis", "analysis.report", "analysis.console", "analysis.tables", "analysis.statistics"]
-FIGURE_MODULES = ["analysis.figures", "analysis.explorer"]
+MODULES = [
+    "analysis",
+    "analysis.pages.report",
+    "analysis.pages.console",
+    "analysis.tables.numbers",
+    "analysis.statistics",
+]
+FIGURE_MODULES = ["analysis.figures.all", "analysis.explorer"]
 
 
 @pytest.mark.parametrize("module", MODULES)

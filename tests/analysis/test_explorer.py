@@ -8,9 +8,9 @@ from synthetic_store import FIRST, SECOND, find, learn_first, learn_second, plan
 
 import analysis
 from analysis.explorer import SYMBOLS, explorer_data, rerun_command
-from analysis.palette import LOOKS, MARKERS
+from analysis.figures.palette import LOOKS, MARKERS
 from nbsp_ray.errors import NbspError
-from nbsp_ray.plan import make_plan
+from nbsp_ray.plan.build import make_plan
 from nbsp_ray.sweepfile import load_sweep
 
 COUNTS = (0.1, 0.2, 0.8)

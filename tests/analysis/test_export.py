@@ -111,10 +111,10 @@ def test_an_agent_that_sees_frames_acts_as_here(store, tmp_path, monkeypatch):
     exec(card.split("```python\n")[1].split("```")[0], names)
     act = names["act"]
     assert callable(act)
-    chance = np.random.default_rng(4)
+    rng = np.random.default_rng(4)
     for _ in range(5):
-        frames = chance.integers(256, size=(4, 84, 84), dtype=np.uint8)
-        noise = chance.gumbel(size=6)
+        frames = rng.integers(256, size=(4, 84, 84), dtype=np.uint8)
+        noise = rng.gumbel(size=6)
         stack, batch = torch.from_numpy(actor)[None], torch.from_numpy(frames)[None, None, None]
         logits = forward(layout, stack, batch)[0, 0, 0].numpy()
         assert act(frames) == int(np.argmax(logits))

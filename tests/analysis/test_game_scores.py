@@ -20,10 +20,10 @@ from synthetic_store import (
 )
 
 import analysis
-from analysis import tables
 from analysis.explorer import explorer_data
-from analysis.figures import all_figures
-from analysis.show import all_tables
+from analysis.figures.all import all_figures
+from analysis.tables import numbers as tables
+from analysis.tables.show import all_tables
 from nbsp_ray.errors import NbspError
 
 PONG, DEMON = ("Pong", "Bowling"), ("DemonAttack", "Carnival")

@@ -7,11 +7,11 @@ import yaml
 from synthetic_store import SETTINGS, learn_first, learn_second
 from typer.testing import CliRunner
 
-from nbsp_ray import cli
 from nbsp_ray.errors import NbspError
-from nbsp_ray.plan import make_plan
+from nbsp_ray.plan.build import make_plan
 from nbsp_ray.store import Store
 from nbsp_ray.sweepfile import load_sweep
+from nbsp_ray.verbs import main as cli
 
 COUNTS = [0.1, 0.2, 0.8]
 

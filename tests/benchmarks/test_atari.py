@@ -17,10 +17,10 @@ from gymnasium.wrappers import AtariPreprocessing, FrameStackObservation
 
 from nbsp_ray.benchmarks import PixelSpaces, Step
 from nbsp_ray.benchmarks.atari import BENCHMARK, GAMES, AtariEnv, _load
-from nbsp_ray.config import Sweep
+from nbsp_ray.config.schema import Sweep
 from nbsp_ray.errors import ConfigError
 from nbsp_ray.learning.frames import FrameReplay
-from nbsp_ray.plan import make_plan
+from nbsp_ray.plan.build import make_plan
 
 PAPER = ["Alien", "BankHeist", "Bowling", "Carnival", "DemonAttack", "Pong"]
 FOR_TWO = ["combat", "joust", "maze_craze", "warlords"]
@@ -28,13 +28,13 @@ gymnasium.register_envs(ale_py)
 ale_py.ALEInterface.setLoggerMode(ale_py.LoggerMode.Error)
 
 
-def chance(seed: int = 0) -> np.random.Generator:
+def rng(seed: int = 0) -> np.random.Generator:
     return np.random.default_rng(seed)
 
 
 def plays(env: AtariEnv, steps: int, seed: int = 0) -> list[Step]:
     """Steps of random play, over the ends of games."""
-    generator, found = chance(seed), list[Step]()
+    generator, found = rng(seed), list[Step]()
     for _ in range(steps):
         found.append(env.step(generator.integers(len(env._actions))))
         if found[-1].ends:
@@ -82,7 +82,7 @@ def test_the_defaults_are_the_atari_column_of_table_2() -> None:
     assert (sac.hidden, sac.batch_size, sac.buffer_size, sac.learning_starts) == ((512,), 64, 200_000, 20_000)
     assert {sac.actor_lr, sac.critic_lr, sac.alpha_lr, sac.adam_eps} == {1e-4}
     assert (sac.gamma, sac.tau, sac.target_entropy_scale, sac.autotune) == (0.99, 1.0, 0.89, True)
-    assert sac.target_period / sac.updates_per_env_step == 8_000
+    assert sac.target_period == 8_000
     assert (1 / sac.updates_per_env_step, sac.policy_frequency) == (4, 1)
     assert (sweep.first, sweep.first.stop, sweep.evaluation.env_steps) == (sweep.second, "fixed", 100_000)
     assert BENCHMARK.layers(sac) == (32, 64, 64, 512)
@@ -174,7 +174,7 @@ def test_a_thousand_steps_are_those_of_gymnasiums_wrappers(game: str) -> None:
     scored = Scored(gymnasium.make(f"{game}NoFrameskip-v4").unwrapped)
     life = EpisodicLife(AtariPreprocessing(scored, noop_max=30, terminal_on_life_loss=False))
     theirs, ours = FrameStackObservation(FireReset(life), 4), AtariEnv(game)
-    generator, seen, score, games = chance(), theirs.reset(seed=1)[0], 0.0, 0
+    generator, seen, score, games = rng(), theirs.reset(seed=1)[0], 0.0, 0
     assert np.array_equal(ours.reset(life.no_ops - 1, generator), seen)
     for _ in range(1_000):
         action = int(generator.integers(theirs.action_space.n))
@@ -216,9 +216,9 @@ def test_an_episode_is_a_function_of_its_number_where_the_emulators_is_not(game:
     """Qbert takes something over through `restoreState`."""
     used, fresh = AtariEnv(game), AtariEnv(game)
     for seed in range(2):
-        used.reset(9 * seed, chance())
+        used.reset(9 * seed, rng())
         plays(used, 150, seed)
-        assert np.array_equal(used.reset(4, chance()), fresh.reset(4, chance()))
+        assert np.array_equal(used.reset(4, rng()), fresh.reset(4, rng()))
         assert list(map(content, plays(used, 100))) == list(map(content, plays(fresh, 100)))
 
 
@@ -226,9 +226,9 @@ def test_the_variation_is_the_number_of_no_ops_and_nothing_else_is_by_chance() -
     env = AtariEnv("Freeway")  # without a fire button
     assert env._start == []
     for variation in (0, 29):
-        observation = env.reset(variation, chance(variation))
+        observation = env.reset(variation, rng(variation))
         assert env._ale.getEpisodeFrameNumber() == variation + 1
-    assert np.array_equal(observation, env.reset(29, chance(7)))
+    assert np.array_equal(observation, env.reset(29, rng(7)))
     assert AtariEnv.variations == 30
 
 
@@ -241,7 +241,7 @@ def breakout() -> AtariEnv:
 
 
 def test_a_lost_life_ends_the_return_and_not_the_game(breakout: AtariEnv) -> None:
-    breakout.reset(0, chance())
+    breakout.reset(0, rng())
     steps = plays(breakout, 600, seed=1)
     first_end = next(number for number, step in enumerate(steps) if step.ends)
     lives = [step for step in steps[:first_end] if step.terminated]
@@ -259,7 +259,7 @@ def test_a_lost_life_ends_the_return_and_not_the_game(breakout: AtariEnv) -> Non
 def test_the_replay_buffer_gives_back_what_was_seen(breakout: AtariEnv) -> None:
     """Stacks through lost lives, ends of games and a cut: bit by bit those that the agent saw."""
     space = BENCHMARK.spaces()["Breakout"]
-    replay, generator = FrameReplay(space, 1_000), chance(3)
+    replay, generator = FrameReplay(space, 1_000), rng(3)
     seen, steps = [breakout.reset(2, generator)], list[Step]()
     for number in range(500):
         action = generator.integers(space.actions)
@@ -283,7 +283,7 @@ def test_the_replay_buffer_gives_back_what_was_seen(breakout: AtariEnv) -> None:
 
 def test_the_score_is_raw_and_the_reward_its_sign() -> None:
     env = AtariEnv("Carnival")
-    env.reset(0, chance())
+    env.reset(0, rng())
     steps = plays(env, 300)
     assert {step.reward for step in steps} == {-1.0, 0.0, 1.0}
     assert max(step.points for step in steps) >= 10
@@ -294,7 +294,7 @@ def test_the_time_limit_cuts_a_game_off(monkeypatch: pytest.MonkeyPatch, breakou
     assert AtariEnv.horizon * 4 == 108_000
     monkeypatch.setattr(breakout, "horizon", 20)
     for _ in range(2):
-        breakout.reset(0, chance())
+        breakout.reset(0, rng())
         steps = [breakout.step(0) for _ in range(20)]
         assert [step.truncated for step in steps] == [False] * 19 + [True]
         assert steps[-1].ends
@@ -302,7 +302,7 @@ def test_the_time_limit_cuts_a_game_off(monkeypatch: pytest.MonkeyPatch, breakou
 
 
 def test_the_picture_is_the_screen_in_colour(breakout: AtariEnv) -> None:
-    breakout.reset(0, chance())
+    breakout.reset(0, rng())
     picture = breakout.picture()
     assert (picture.shape, picture.dtype) == ((210, 160, 3), np.uint8)
     assert len(np.unique(picture.reshape(-1, 3), axis=0)) > 5

@@ -17,7 +17,7 @@ from nbsp_ray.benchmarks import (
     benchmarks,
     get_benchmark,
 )
-from nbsp_ray.config import Sweep
+from nbsp_ray.config.schema import Sweep
 from nbsp_ray.errors import ConfigError
 
 ALL = list(benchmarks().values())
@@ -166,6 +166,7 @@ def test_shapes_types_and_the_horizon(benchmark: Benchmark, task: str) -> None:
 @each_task
 def test_variations_differ(benchmark: Benchmark, task: str) -> None:
     env = used_env(benchmark.name, task)
+    assert env.variations == benchmark.variations, "planning knows it without an environment"
     count = min(env.variations, 8)
     assert count > 1
     chosen = np.linspace(0, env.variations - 1, count).astype(int)

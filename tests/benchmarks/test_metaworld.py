@@ -10,7 +10,7 @@ from metaworld.env_dict import ALL_V3_ENVIRONMENTS_GOAL_OBSERVABLE
 from metaworld.policies import ENV_POLICY_MAP
 
 from nbsp_ray.benchmarks.metaworld import BENCHMARK, HELDOUT_SEED_OFFSET, TASKS, MetaWorldEnv
-from nbsp_ray.config import Sweep
+from nbsp_ray.config.schema import Sweep
 
 PAPER = sorted({task for pair in BENCHMARK.pairs for task in pair})
 GOAL = slice(36, 39)

@@ -12,15 +12,15 @@ from scipy import stats
 from torch import Tensor, nn
 
 from nbsp_ray.benchmarks import PixelSpaces
-from nbsp_ray.config import Sac
+from nbsp_ray.config.schema import Sac
 from nbsp_ray.learning.acting import CategoricalPolicy
 from nbsp_ray.learning.agent import Agent
 from nbsp_ray.learning.categorical import Categorical
 from nbsp_ray.learning.frames import FIELDS, FrameBatch, FrameReplay, frame_row_width
 from nbsp_ray.learning.sac import (
     Losses,
-    Restraint,
     SacState,
+    UpdateRule,
     actor_loss,
     alpha_gradient,
     build_update,
@@ -260,17 +260,17 @@ def test_another_lane_changes_nothing() -> None:
 def test_masks_and_penalties_equal_those_of_the_second_implementation() -> None:
     """Frozen filters by putting them back after every step, penalties as terms of the losses."""
     problem, state = Categorical(SETTINGS, SPACES), random_state(SETTINGS)
-    start, chance = copied(state), np.random.default_rng(5)
+    start, rng = copied(state), np.random.default_rng(5)
     frozen = {
-        part: chance.random((members, problem.actor.neurons)) < 0.4 for part, members in (("actor", 1), ("critic", 2))
+        part: rng.random((members, problem.actor.neurons)) < 0.4 for part, members in (("actor", 1), ("critic", 2))
     }
     scales = {
         p: torch.from_numpy(problem.actor.spread(np.where(f, 0, 1).astype(np.float32), output=1))
         for p, f in frozen.items()
     }
-    weight = torch.from_numpy(chance.random(problem.actor.parameters))
+    weight = torch.from_numpy(rng.random(problem.actor.parameters))
     restraints = {
-        part: Restraint(scale[None], (lambda stack: 0.3 * (weight * stack.square()).sum((-2, -1)),))
+        part: UpdateRule(scale[None], (lambda stack: 0.3 * (weight * stack.square()).sum((-2, -1)),))
         for part, scale in scales.items()
     }
     plain = PlainSac.of(SETTINGS, SPACES, state, 0)
@@ -318,7 +318,7 @@ def test_frozen_filters_keep_every_bit_whatever_the_moments_hold(carried: float)
     before = state.critic.clone()
     for kind in ("mean", "square"):
         getattr(state.moments["critic"], kind)[scale == 0] = carried
-    update = build_update(SETTINGS, problem, {"critic": Restraint(update_scale=scale)})
+    update = build_update(SETTINGS, problem, {"critic": UpdateRule(update_scale=scale)})
     for number in range(4):
         update(state, random_batch(SETTINGS, seed=number), no_noise(SETTINGS), True)
     unchanged = state.critic.view(torch.int32) == before.view(torch.int32)
@@ -381,16 +381,16 @@ def test_critic_loss_by_hand() -> None:
 
 def test_actor_loss_by_hand() -> None:
     problem, state = Categorical(CONSTANT, TWO), literal_state()
-    loss, surplus = actor_loss(problem, state, state.actor, literal_batch(), no_noise(CONSTANT)[0])
+    loss, entropy_gap = actor_loss(problem, state, state.actor, literal_batch(), no_noise(CONSTANT)[0])
     # Mean over the two actions: 0.8 (0.5 log 0.8 - 1) and 0.2 (0.5 log 0.2 + 1).
     expected = (0.8 * (0.5 * math.log(0.8) - 1) + 0.2 * (0.5 * math.log(0.2) + 1)) / 2
     assert loss.tolist() == [pytest.approx(expected, rel=1e-9)]
     # And of pi (log pi + 0.5 log 2).
     found = (0.8 * (math.log(0.8) + 0.5 * math.log(2)) + 0.2 * (math.log(0.2) + 0.5 * math.log(2))) / 2
-    assert surplus.tolist() == [pytest.approx(found, rel=1e-9)]
-    assert alpha_gradient(state.log_alpha, surplus).tolist() == [pytest.approx(-0.5 * found, rel=1e-9)]
+    assert entropy_gap.tolist() == [pytest.approx(found, rel=1e-9)]
+    assert alpha_gradient(state.log_alpha, entropy_gap).tolist() == [pytest.approx(-0.5 * found, rel=1e-9)]
     # The entropy 0.5004 lies above the target 0.3466: alpha must fall, so its gradient be positive.
-    assert alpha_gradient(state.log_alpha, surplus).item() > 0
+    assert alpha_gradient(state.log_alpha, entropy_gap).item() > 0
 
 
 def test_target_entropy() -> None:
@@ -419,8 +419,8 @@ SEEN = np.zeros((2, 7, 6), np.uint8)
 
 def test_draws_are_those_of_the_softmax() -> None:
     logits = [0.0, 1.5, -1.0, 0.3]
-    policy, chance = acting(logits), np.random.default_rng(4)
-    drawn = [int(policy(SEEN, policy.noise(chance))) for _ in range(4_000)]
+    policy, rng = acting(logits), np.random.default_rng(4)
+    drawn = [int(policy(SEEN, policy.noise(rng))) for _ in range(4_000)]
     expected = 4_000 * np.exp(logits) / np.exp(logits).sum()
     assert stats.chisquare(np.bincount(drawn, minlength=4), expected).pvalue > 0.01
     again = np.random.default_rng(4)
@@ -433,17 +433,17 @@ def test_without_noise_it_takes_the_greatest_logit() -> None:
 
 
 def test_random_actions_are_uniform() -> None:
-    policy, chance = acting([0.0, 9.0, 0.0, 0.0, 0.0]), np.random.default_rng(1)
-    drawn = [int(policy.random(chance)) for _ in range(2_000)]
+    policy, rng = acting([0.0, 9.0, 0.0, 0.0, 0.0]), np.random.default_rng(1)
+    drawn = [int(policy.random(rng)) for _ in range(2_000)]
     assert stats.chisquare(np.bincount(drawn, minlength=5)).pvalue > 0.01
 
 
 def test_it_acts_with_the_actor_as_it_is_now() -> None:
     agent = Agent(SETTINGS, SPACES, torch.device("cpu"), np.random.default_rng(0))
-    policy, chance = agent.policy(), np.random.default_rng(2)
+    policy, rng = agent.policy(), np.random.default_rng(2)
     for _ in range(2):
         for _ in range(20):
-            seen, noise = chance.integers(0, 256, (2, 7, 6), dtype=np.uint8), policy.noise(chance)
+            seen, noise = rng.integers(0, 256, (2, 7, 6), dtype=np.uint8), policy.noise(rng)
             network = plain_network(agent.layout("actor"), agent.state.actor[0, 0])
             logits = network(torch.from_numpy(seen)[None].double() / 255)[0].detach().numpy()
             assert int(policy(seen, noise)) == (logits + noise).argmax()
@@ -453,7 +453,7 @@ def test_it_acts_with_the_actor_as_it_is_now() -> None:
 
 def test_the_agent_learns_from_frames_on_schedule() -> None:
     """One update of everything at a time, and a hard copy every third."""
-    agent, chance = Agent(SETTINGS, SPACES, torch.device("cpu"), np.random.default_rng(0)), torch.Generator()
+    agent, rng = Agent(SETTINGS, SPACES, torch.device("cpu"), np.random.default_rng(0)), torch.Generator()
     width = frame_row_width(SPACES)
     rows = np.random.default_rng(1).integers(0, 256, (50, width), dtype=np.uint8)
     rows[:, -FIELDS:] = np.stack([np.arange(50) % 3, np.arange(50) % 2, np.zeros(50), np.zeros(50)], 1)
@@ -461,7 +461,7 @@ def test_the_agent_learns_from_frames_on_schedule() -> None:
     replay = FrameReplay.of(SPACES, rows)
     for number in range(1, 8):
         before = agent.state.target.clone()
-        losses = agent.learn(replay, chance)
+        losses = agent.learn(replay, rng)
         assert losses.actor is not None
         assert torch.equal(agent.state.target, agent.state.critic if number % 3 == 0 else before)
     assert (agent.updates.critic, agent.updates.actor) == (7, 7)

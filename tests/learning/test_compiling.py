@@ -14,12 +14,12 @@ from torch._inductor.runtime.cache_dir_utils import cache_dir
 from toy_phases import phase_run, phases_of, run_whole, toy_plan
 
 from nbsp_ray import folders
-from nbsp_ray.config import Resources
+from nbsp_ray.config.schema import Resources
 from nbsp_ray.errors import ConfigError
 from nbsp_ray.learning import compiling
 from nbsp_ray.learning.agent import Agent
 from nbsp_ray.learning.machine import machine_name
-from nbsp_ray.plan import PlannedPhase
+from nbsp_ray.specs import PlannedPhase
 from nbsp_ray.status import sweep_status
 from nbsp_ray.store import Store
 

@@ -69,9 +69,9 @@ def test_rollouts_pair_each_step_with_the_observation_before_it() -> None:
     assert arrays["success"].tolist() == [False, True, True, False] * 2
     assert arrays["success"].dtype == np.bool_
     assert {arrays[name].dtype for name in ("observations", "actions")} == {np.dtype(np.float32)}
-    chance = np.random.default_rng(1)
-    chance.random()
-    noise = [chance.standard_normal(2, dtype=np.float32) + step for step in range(HORIZON)]
+    rng = np.random.default_rng(1)
+    rng.random()
+    noise = [rng.standard_normal(2, dtype=np.float32) + step for step in range(HORIZON)]
     np.testing.assert_array_equal(arrays["actions"][4:], noise)
     assert success_rate(episodes) == 1
 

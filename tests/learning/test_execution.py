@@ -7,12 +7,12 @@ import pytest
 import torch
 
 from nbsp_ray.benchmarks import Spaces
-from nbsp_ray.config import Sac
+from nbsp_ray.config.schema import Sac
 from nbsp_ray.learning.agent import Agent
 from nbsp_ray.learning.execution import Execution
 from nbsp_ray.learning.networks import Layout, Trace, forward
 from nbsp_ray.learning.replay import Mixture, Replay, row_width
-from nbsp_ray.learning.sac import Restraint
+from nbsp_ray.learning.sac import PARTS, UpdateRule, build_update
 
 SPACES = Spaces(observations=5, actions=2)
 SETTINGS = Sac(hidden=(8,), batch_size=16, policy_frequency=1, actor_lr=3e-3, gamma=0.9)
@@ -31,19 +31,19 @@ def agent(sac: Sac = SETTINGS, device: torch.device = CPU) -> Agent:
     return Agent(sac, SPACES, device, np.random.default_rng(1))
 
 
-def restraints(agent: Agent) -> Mapping[str, Restraint]:
+def restraints(agent: Agent) -> Mapping[str, UpdateRule]:
     """Every third parameter of the critics frozen, every fifth slowed; the actor held to where it is."""
     scale = torch.ones_like(agent.state.critic)
     scale[..., ::5], scale[..., ::3] = 0.25, 0.0
     anchor = agent.state.actor.clone()
     return {
-        "critic": Restraint(update_scale=scale),
-        "actor": Restraint(penalties=(lambda actor: 10 * (actor - anchor).square().sum((-2, -1)),)),
+        "critic": UpdateRule(update_scale=scale),
+        "actor": UpdateRule(penalties=(lambda actor: 10 * (actor - anchor).square().sum((-2, -1)),)),
     }
 
 
 def learn(agent: Agent, updates: int, data: Replay) -> None:
-    agent.learn_until(agent.updates.critic + updates, data, torch.Generator().manual_seed(3), lambda _: None)
+    agent.learn_until(agent.updates.critic + updates, data, torch.Generator().manual_seed(3), lambda _: {})
 
 
 def assert_equal_but_for_rounding(one: Agent, other: Agent) -> None:
@@ -65,6 +65,11 @@ def test_compiled_updates_are_the_written_ones_and_frozen_weights_keep_every_bit
     assert torch.equal(critic[..., ::3], before["critic"][..., ::3])
     assert (critic != before["critic"]).float().mean() > 0.5
     assert compiled.state.moments["critic"].beta1_power.item() == pytest.approx(0.9**5)
+    for one in (written, compiled):  # And where the parts have batches of their own.
+        past, rng = Mixture([replay(seed=1)]), torch.Generator().manual_seed(4)
+        one.learn_until(7, replay(), rng, lambda _: {"critic": past})  # noqa: B023
+    assert_equal_but_for_rounding(written, compiled)
+    assert compiled.updates.past_share() == {"critic": 2 / 7, "actor": 0}
 
 
 def test_compiled_agents_that_take_turns_keep_to_their_own_settings(compiled_code: None) -> None:
@@ -85,14 +90,55 @@ def test_several_updates_that_are_due_are_those_made_one_by_one() -> None:
     sac = SETTINGS.model_copy(update={"policy_frequency": 2, "target_period": 3})
     together, one_by_one = agent(sac), agent(sac)
     now, past = replay(), Mixture([replay(seed=1)])
-    chances = [torch.Generator().manual_seed(3) for _ in range(2)]
-    together.learn_until(7, now, chances[0], lambda update: past if update % 4 == 0 else None)
+    rngs = [torch.Generator().manual_seed(3) for _ in range(2)]
+    together.learn_until(7, now, rngs[0], lambda update: dict.fromkeys(PARTS, past) if update % 4 == 0 else {})
     for update in range(7):
-        one_by_one.learn(now, chances[1], past=past if update % 4 == 0 else None)
+        one_by_one.learn(now, rngs[1], past=past if update % 4 == 0 else None)
     for name, tensor in together.state.tensors().items():
         assert torch.equal(tensor, one_by_one.state.tensors()[name]), name
     assert together.updates == one_by_one.updates
     assert (together.updates.critic, together.updates.actor, together.updates.critic_past) == (7, 4, 2)
+
+
+def test_each_part_learns_from_its_own_buffer_where_they_differ() -> None:
+    now, past = replay(), Mixture([replay(seed=1)])
+
+    def learnt(*of_past: str) -> Agent:
+        found = agent()
+        found.learn_until(1, now, torch.Generator().manual_seed(3), lambda _: dict.fromkeys(of_past, past))
+        return found
+
+    def by_hand(of_critic: Replay, of_actor: Replay) -> Agent:
+        found, rng = agent(), torch.Generator().manual_seed(3)
+        batch, noise = of_critic.sample(16, rng), torch.randn((2, 1, 16, 2), generator=rng)
+        update, own = build_update(SETTINGS, found.problem, {}), of_actor.sample(16, rng)
+        update.critics(found.state, batch, noise[0], True)
+        update.actor(found.state, own, noise[1])
+        return found
+
+    assert learnt("actor").updates.past_share() == {"critic": 0, "actor": 1}
+    assert learnt("critic").updates.past_share() == {"critic": 1, "actor": 0}
+    (old,) = past.buffers
+    assert isinstance(old, Replay)
+    for found, expected in ((learnt("actor"), by_hand(now, old)), (learnt("critic"), by_hand(old, now))):
+        for name, tensor in found.state.tensors().items():
+            assert torch.equal(tensor, expected.state.tensors()[name]), name
+    # The critics' batch and noise are those of an update whose parts have one batch.
+    assert torch.equal(learnt("critic").state.critic, learnt("actor", "critic").state.critic)
+    assert torch.equal(learnt("actor").state.critic, learnt().state.critic)
+    assert not torch.equal(learnt("actor").state.actor, learnt().state.actor)
+
+
+def test_no_second_batch_is_drawn_where_the_actor_does_not_take_part() -> None:
+    sac = SETTINGS.model_copy(update={"policy_frequency": 2})
+    one, other = agent(sac), agent(sac)
+    now, past = replay(), Mixture([replay(seed=1)])
+    for found, of_past in ((one, {"actor": past}), (other, {})):
+        rng = torch.Generator().manual_seed(3)
+        found.updates.critic = 1
+        found.learn_until(2, now, rng, lambda _: of_past)  # noqa: B023
+    assert torch.equal(one.state.critic, other.state.critic)
+    assert one.updates == other.updates
 
 
 def test_targets_move_in_every_period_only() -> None:
@@ -164,6 +210,21 @@ def test_captured_updates_are_the_written_ones(compile: bool) -> None:
         for one in (written, captured):
             learn(one, count, replay(device=gpu))
         assert_equal_but_for_rounding(written, captured)
+
+
+@on_a_gpu
+def test_captured_parts_learn_from_their_own_batches_too() -> None:
+    gpu = torch.device("cuda")
+    sac = SETTINGS.model_copy(update={"policy_frequency": 2})
+    written, captured = agent(sac, gpu), agent(sac, gpu)
+    captured.restrain({}, Execution(cuda_graphs=True))
+    now, past = replay(device=gpu), Mixture([replay(seed=1, device=gpu)])
+    for one in (written, captured):
+        rng = torch.Generator().manual_seed(3)
+        for updates in (1, 2, 3, 4, 8, 12, 13, 14):
+            one.learn_until(updates, now, rng, lambda update: {"actor": past} if update % 4 == 0 else {})
+    assert_equal_but_for_rounding(written, captured)
+    assert captured.updates.past_share() == {"critic": 0, "actor": 4 / 7}
 
 
 @on_a_gpu

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from nbsp_ray.benchmarks import Spaces, Step
-from nbsp_ray.config import Sac
+from nbsp_ray.config.schema import Sac
 from nbsp_ray.learning.agent import NETWORKS, Agent
 from nbsp_ray.learning.importance import FISHER_FLOOR, actor_fisher, critic_fisher, taylor_importance
 from nbsp_ray.learning.replay import Batch, Replay
@@ -143,11 +143,11 @@ def test_importance_is_the_effect_of_scaling_a_neuron(agent: Agent, replay: Repl
     """h dL/dh is the derivative of L in the neuron's scale at 1; here by central differences, sample by sample."""
     batches = 3
     found = taylor_importance(agent, replay, torch.Generator().manual_seed(5), batches=batches)[name]
-    chance, step = torch.Generator().manual_seed(5), 1e-5
+    rng, step = torch.Generator().manual_seed(5), 1e-5
     drawn = []
     for _ in range(batches):
-        batch = replay.sample(SAC.batch_size, chance)
-        drawn.append((batch, torch.randn((2, 1, SAC.batch_size, 2), generator=chance)[:, 0].double()))
+        batch = replay.sample(SAC.batch_size, rng)
+        drawn.append((batch, torch.randn((2, 1, SAC.batch_size, 2), generator=rng)[:, 0].double()))
     expected = []
     for layer, width in enumerate(SAC.hidden):
         effects = np.zeros(width)

@@ -9,7 +9,7 @@ from plain_networks import plain_network
 from torch import Tensor, nn
 
 from nbsp_ray.benchmarks import PixelSpaces
-from nbsp_ray.config import Sac
+from nbsp_ray.config.schema import Sac
 from nbsp_ray.learning import importance
 from nbsp_ray.learning.agent import NETWORKS, Agent
 from nbsp_ray.learning.frames import FIELDS, FrameBatch, FrameReplay, frame_row_width
@@ -22,22 +22,22 @@ LAYERS = (3, 4, 5)
 
 @pytest.fixture
 def agent() -> Agent:
-    agent, chance = Agent(SAC, SPACES, torch.device("cpu"), np.random.default_rng(0)), torch.Generator().manual_seed(3)
+    agent, rng = Agent(SAC, SPACES, torch.device("cpu"), np.random.default_rng(0)), torch.Generator().manual_seed(3)
     for stack in (agent.state.actor, agent.state.critic, agent.state.target):
-        stack.add_(0.1 * torch.randn(stack.shape, generator=chance))  # biases that are not 0
+        stack.add_(0.1 * torch.randn(stack.shape, generator=rng))  # biases that are not 0
     agent.state.log_alpha.fill_(-0.7)
     return agent
 
 
 @pytest.fixture
 def replay() -> FrameReplay:
-    chance = np.random.default_rng(1)
-    rows = chance.integers(0, 256, (30, frame_row_width(SPACES)), dtype=np.uint8)
+    rng = np.random.default_rng(1)
+    rows = rng.integers(0, 256, (30, frame_row_width(SPACES)), dtype=np.uint8)
     fields = (
-        chance.integers(3, size=30),
-        chance.choice([255, 0, 1], 30),
-        chance.random(30) < 0.2,
-        chance.random(30) < 0.1,
+        rng.integers(3, size=30),
+        rng.choice([255, 0, 1], 30),
+        rng.random(30) < 0.2,
+        rng.random(30) < 0.1,
     )
     rows[:, -FIELDS:] = np.stack(fields, 1)
     rows[-1, -2] = 1
@@ -146,11 +146,11 @@ def losses(agent: Agent, name: str, batch: FrameBatch, layer: int, neuron: int, 
 def test_importance_is_the_effect_of_scaling_a_channels_map(agent: Agent, replay: FrameReplay, name: str) -> None:
     """sum_hw h dL/dh is the derivative of L in the map's scale at 1; by central differences, sample by sample."""
     found = taylor_importance(agent, replay, torch.Generator().manual_seed(5), batches=3)[name]
-    chance, step = torch.Generator().manual_seed(5), 1e-5
+    rng, step = torch.Generator().manual_seed(5), 1e-5
     drawn = []
     for _ in range(3):
-        drawn.append(replay.sample(SAC.batch_size, chance))
-        torch.randn((2, 1, SAC.batch_size, 0), generator=chance)
+        drawn.append(replay.sample(SAC.batch_size, rng))
+        torch.randn((2, 1, SAC.batch_size, 0), generator=rng)
     expected = []
     for layer, width in enumerate(LAYERS):
         effects = np.zeros(width)

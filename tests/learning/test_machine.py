@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from nbsp_ray.config import Resources, Sac
+from nbsp_ray.config.schema import Resources, Sac
 from nbsp_ray.errors import ConfigError
 from nbsp_ray.learning import machine
 

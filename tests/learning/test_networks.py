@@ -44,10 +44,10 @@ def plain_network(layout: Layout, parameters: torch.Tensor) -> nn.Sequential:
 def test_forward_is_one_plain_network_per_lane_and_member(
     lanes: int, members: int, batch: int, hidden: list[int], shared: bool, seed: int
 ) -> None:
-    chance = torch.Generator().manual_seed(seed)
+    rng = torch.Generator().manual_seed(seed)
     layout = Layout(3, tuple(hidden), 2)
-    stack = torch.randn(lanes, members, layout.parameters, dtype=torch.float64, generator=chance)
-    inputs = torch.randn(lanes, 1 if shared else members, batch, 3, dtype=torch.float64, generator=chance)
+    stack = torch.randn(lanes, members, layout.parameters, dtype=torch.float64, generator=rng)
+    inputs = torch.randn(lanes, 1 if shared else members, batch, 3, dtype=torch.float64, generator=rng)
     found, hidden_out = forward(layout, stack, inputs), activations(layout, stack, inputs)
     assert found.shape == (lanes, members, batch, 2)
     assert hidden_out.shape == (lanes, members, batch, sum(hidden))
@@ -65,9 +65,9 @@ def test_forward_is_one_plain_network_per_lane_and_member(
 
 
 def test_an_input_in_parts_is_the_same_input_and_only_what_needs_a_gradient_has_one() -> None:
-    layout, chance = Layout(3, (5, 4), 2), torch.Generator().manual_seed(0)
-    stack = torch.randn(1, 2, layout.parameters, dtype=torch.float64, generator=chance)
-    inputs = torch.randn(1, 1, 4, 3, dtype=torch.float64, generator=chance)
+    layout, rng = Layout(3, (5, 4), 2), torch.Generator().manual_seed(0)
+    stack = torch.randn(1, 2, layout.parameters, dtype=torch.float64, generator=rng)
+    inputs = torch.randn(1, 1, 4, 3, dtype=torch.float64, generator=rng)
     first, second = inputs[..., :2].clone(), inputs[..., 2:].clone().requires_grad_()
     whole = inputs.clone().requires_grad_()
     together, apart = forward(layout, stack, whole), forward(layout, stack, (first, second))
@@ -80,9 +80,9 @@ def test_an_input_in_parts_is_the_same_input_and_only_what_needs_a_gradient_has_
 
 
 def test_lanes_and_members_never_mix() -> None:
-    chance = torch.Generator().manual_seed(0)
-    stack = torch.randn(3, 2, SMALL.parameters, generator=chance)
-    inputs = torch.randn(3, 1, 5, 2, generator=chance)
+    rng = torch.Generator().manual_seed(0)
+    stack = torch.randn(3, 2, SMALL.parameters, generator=rng)
+    inputs = torch.randn(3, 1, 5, 2, generator=rng)
     before = forward(SMALL, stack, inputs)
     stack[1, 0] += 1
     inputs[2] += 1
@@ -134,9 +134,9 @@ def test_spread_by_hand() -> None:
 def test_spread_marks_exactly_what_a_neuron_is_computed_from(hidden: list[int], data: st.DataObject) -> None:
     layout = Layout(2, tuple(hidden), 1)
     neuron = data.draw(st.integers(0, layout.neurons - 1))
-    chance = torch.Generator().manual_seed(0)
-    stack = torch.rand(1, 1, layout.parameters, generator=chance, dtype=torch.float64).requires_grad_()
-    inputs = torch.rand(1, 1, 1, 2, generator=chance, dtype=torch.float64) + 0.1
+    rng = torch.Generator().manual_seed(0)
+    stack = torch.rand(1, 1, layout.parameters, generator=rng, dtype=torch.float64).requires_grad_()
+    inputs = torch.rand(1, 1, 1, 2, generator=rng, dtype=torch.float64) + 0.1
     (gradient,) = torch.autograd.grad(activations(layout, stack, inputs)[0, 0, 0, neuron], stack)
     one = np.eye(layout.neurons, dtype=np.float32)[neuron]
     own = torch.from_numpy(layout.spread(one, output=0)) > 0
@@ -225,10 +225,10 @@ def test_the_network_of_the_paper() -> None:
 def test_frames_go_through_one_plain_network_per_lane_and_member(
     lanes: int, members: int, batch: int, shared: bool, seed: int
 ) -> None:
-    chance = torch.Generator().manual_seed(seed)
-    stack = torch.randn(lanes, members, 172, dtype=torch.float64, generator=chance)
+    rng = torch.Generator().manual_seed(seed)
+    stack = torch.randn(lanes, members, 172, dtype=torch.float64, generator=rng)
     shape = (lanes, 1 if shared else members, batch, 2, 7, 6)
-    inputs = torch.randint(256, shape, dtype=torch.uint8, generator=chance)
+    inputs = torch.randint(256, shape, dtype=torch.uint8, generator=rng)
     found, neurons = forward(PIXELS, stack, inputs), activations(PIXELS, stack, inputs)
     assert found.shape == (lanes, members, batch, 3)
     assert neurons.shape == (lanes, members, batch, 12)
@@ -264,9 +264,9 @@ def test_spread_covers_whole_filters() -> None:
 
 @pytest.mark.parametrize("neuron", range(12))
 def test_what_spread_marks_is_what_a_channel_is_computed_from(neuron: int) -> None:
-    chance = torch.Generator().manual_seed(0)
-    stack = torch.rand(1, 1, 172, generator=chance, dtype=torch.float64).requires_grad_()
-    inputs = torch.randint(1, 256, (1, 1, 1, 2, 7, 6), generator=chance, dtype=torch.uint8)
+    rng = torch.Generator().manual_seed(0)
+    stack = torch.rand(1, 1, 172, generator=rng, dtype=torch.float64).requires_grad_()
+    inputs = torch.randint(1, 256, (1, 1, 1, 2, 7, 6), generator=rng, dtype=torch.uint8)
     (gradient,) = torch.autograd.grad(activations(PIXELS, stack, inputs)[0, 0, 0, neuron], stack)
     layer = PIXELS.layer_of_neurons()
     own = torch.from_numpy(PIXELS.spread(np.eye(12, dtype=np.float32)[neuron], output=0)) > 0

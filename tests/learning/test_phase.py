@@ -9,17 +9,17 @@ import pytest
 import torch
 
 from nbsp_ray.benchmarks import Env, Observation, Spaces, Step
-from nbsp_ray.config import Learning, Sac
+from nbsp_ray.config.schema import Learning, Sac
 from nbsp_ray.errors import PhaseError
 from nbsp_ray.learning.agent import Agent
-from nbsp_ray.learning.evidence import digest
+from nbsp_ray.learning.hooks import ActiveMethod
+from nbsp_ray.learning.manifest import digest
 from nbsp_ray.learning.phase import Phase, learn
 from nbsp_ray.learning.replay import Mixture, Replay, row_width
 from nbsp_ray.learning.sac import Losses
 from nbsp_ray.learning.seeding import Stream, generator
-from nbsp_ray.methods import Influence
 from nbsp_ray.methods.replay import PastReplay
-from nbsp_ray.plan import PhaseSpec
+from nbsp_ray.specs import PhaseSpec
 
 SPACES = Spaces(observations=2, actions=1)
 HORIZON = 5
@@ -56,11 +56,12 @@ def new_phase(
     env: Env | None = None,
     sac: dict[str, Any] | None = None,
     past_replay: Mixture | None = None,
-    influence: Influence | None = None,
+    influence: ActiveMethod | None = None,
     seed: int = 0,
     **learning: Any,
 ) -> Phase:
-    settings = Learning.model_validate({"env_steps": 100, "eval_every": 10, "eval_episodes": 2} | learning)
+    least = {"env_steps": 100, "eval_every": 10, "eval_episodes": 2, "stop_confirm_episodes": 0}
+    settings = Learning.model_validate(least | learning)
     spec = PhaseSpec(
         benchmark="toy",
         revision="1",
@@ -76,7 +77,7 @@ def new_phase(
         agent=Agent(spec.sac, SPACES, torch.device("cpu"), generator(seed, 0, Stream.NETWORKS)),
         replay=Replay(SPACES, settings.env_steps),
         past_replay=past_replay,
-        influence=influence or Influence(()),
+        influence=influence or ActiveMethod(()),
         env=env or ScriptedEnv(training),
         evaluation_envs=envs,
     )
@@ -111,7 +112,7 @@ def test_stable_stops_at_three_mastered_evaluations_in_a_row() -> None:
     found = rows(phase, "evaluation")
     assert [row["success"] for row in found] == [1, 1, 1, 0.5, 1, 1, 1]
     assert env_steps(found) == [0, 10, 20, 30, 40, 50, 60]
-    assert (phase.stop_reason, phase.env_steps, phase.mastered) == ("stable", 60, 3)
+    assert (phase.stop_reason, phase.env_steps, phase.evaluations_at_threshold) == ("stable", 60, 3)
 
 
 def test_evaluations_before_the_first_update_master_nothing() -> None:
@@ -128,6 +129,64 @@ def test_the_threshold_itself_is_enough(threshold: float, reason: str) -> None:
 def test_fewer_evaluations_in_a_row_can_be_asked_for() -> None:
     phase = finished(new_phase(own=rates(0, 0, 1), stop_evaluations=1))
     assert (phase.stop_reason, phase.env_steps) == ("stable", 20)
+
+
+def script(*episodes: int) -> Iterator[bool]:
+    """Episode by episode; the last goes on for ever."""
+    return chain(map(bool, episodes), repeat(bool(episodes[-1])))
+
+
+def test_a_stop_is_confirmed_by_further_episodes_or_counting_begins_again() -> None:
+    # Two episodes of each evaluation at 0, 10, 20 and 30; then three of four, which are too few.
+    own = script(*[1] * 8, 1, 0, 1, 1, *[1] * 6, 1, 1, 1, 1, 0)
+    phase = finished(new_phase(own=own, stop="stable", stop_confirm_episodes=4))
+    assert (phase.stop_reason, phase.env_steps, phase.evaluations_at_threshold) == ("stable", 60, 3)
+    assert [(row["env_steps"], row["success"]) for row in rows(phase, "confirmation")] == [(30, 0.75), (60, 1.0)]
+    assert rows(phase, "confirmation")[0] == {
+        "kind": "confirmation", "env_steps": 30, "updates": 25, "task": "own", "success": 0.75, "episodes": 4,
+    }  # fmt: skip
+    assert env_steps(rows(phase, "evaluation")) == [0, 10, 20, 30, 40, 50, 60]
+    assert {row["success"] for row in rows(phase, "evaluation")} == {1}
+
+
+def test_a_confirmation_needs_no_more_than_the_threshold() -> None:
+    settings = {"stop_evaluations": 1, "stop_confirm_episodes": 4}
+    for threshold, reason in ((0.75, "stable"), (0.76, "budget")):
+        own = script(*[1] * 4, 1, 0, 1, 1, 0)
+        phase = finished(new_phase(own=own, stop_threshold=threshold, **settings))
+        assert (phase.stop_reason, len(rows(phase, "confirmation"))) == (reason, 1)
+
+
+def test_a_stop_by_training_episodes_is_confirmed_by_the_frozen_policy() -> None:
+    settings = {"training": ALWAYS, "stop": "stable_training", "stop_confirm_episodes": 4}
+    assert finished(new_phase(own=NEVER, **settings)).stop_reason == "budget"
+    phase = finished(new_phase(own=chain([False] * 8, ALWAYS), **settings))  # evaluations at 0, 10, 20 and 30
+    assert (phase.stop_reason, phase.env_steps) == ("stable", 30)
+    settings["training"] = ALWAYS
+    failed = finished(new_phase(own=chain([False] * 9, ALWAYS), **settings))
+    assert (failed.stop_reason, failed.env_steps) == ("stable", 60)
+
+
+def test_confirmations_have_episodes_of_their_own_and_leave_evaluations_and_learning_alone() -> None:
+    """As many episodes at the same env step on another stream: other goals, and the rest is as without them."""
+    learning = {"stop": "stable", "eval_episodes": 8, "env_steps": 30, "stop_evaluations": 1}
+    with_it = finished(new_phase(own=NEVER, training=ALWAYS, **learning))
+    phase = new_phase(own=NEVER, training=ALWAYS, stop_confirm_episodes=8, **learning)
+    env = phase.evaluation_envs["own"]
+    assert isinstance(env, ScriptedEnv)
+    env.script = chain([False] * 8, [True] * 8, NEVER)  # at 10 all succeed, and no episode of the confirmation does
+    finished(phase)
+    assert [row["env_steps"] for row in rows(phase, "confirmation")] == [10]
+    assert env.variations_played[8:16] != env.variations_played[16:24]
+    plain_env = with_it.evaluation_envs["own"]
+    assert isinstance(plain_env, ScriptedEnv)
+    assert env.variations_played[:16] + env.variations_played[24:] == plain_env.variations_played
+    assert digest(phase.agent.arrays()) == digest(with_it.agent.arrays())
+
+
+def test_fixed_confirms_nothing() -> None:
+    phase = finished(new_phase(own=ALWAYS, stop="fixed", stop_confirm_episodes=4))
+    assert (phase.stop_reason, rows(phase, "confirmation")) == ("budget", [])
 
 
 def test_only_the_phases_own_task_is_to_be_mastered() -> None:
@@ -296,7 +355,9 @@ def test_every_tenth_batch_from_the_past_is_a_tenth_for_the_critics_and_a_fifth_
     marked = np.zeros((3, row_width(SPACES)), np.float32)
     marked[:, -2] = 77
     phase = new_phase(
-        env_steps=205, past_replay=Mixture([Replay.of(SPACES, marked)]), influence=Influence((PastReplay(interval=10),))
+        env_steps=205,
+        past_replay=Mixture([Replay.of(SPACES, marked)]),
+        influence=ActiveMethod((PastReplay(interval=10),)),
     )
     seen: list[tuple[bool, bool]] = []
     learn_until: Callable[..., Losses] = phase.agent.learn_until
@@ -314,6 +375,29 @@ def test_every_tenth_batch_from_the_past_is_a_tenth_for_the_critics_and_a_fifth_
     assert [number for number, (past, _) in enumerate(seen) if past] == list(range(0, 200, 10))
     assert [number for number, (_, actor) in enumerate(seen) if actor] == list(range(0, 200, 2))
     assert phase.agent.updates.past_share() == {"critic": 0.1, "actor": 0.2}
+
+
+@pytest.mark.parametrize(("parts", "actor", "critic"), [(("actor",), 0.2, 0), (("critic",), 0, 0.1)])
+def test_replay_into_one_part_leaves_the_other_on_its_own_task(
+    parts: tuple[Any, ...], actor: float, critic: float
+) -> None:
+    marked = np.zeros((3, row_width(SPACES)), np.float32)
+    marked[:, -2] = 77
+    past = Mixture([Replay.of(SPACES, marked)])
+    influence = ActiveMethod((PastReplay(interval=10, parts=parts),))
+    phase = new_phase(env_steps=205, past_replay=past, influence=influence)
+    seen: list[bool] = []
+    learn_until: Callable[..., Losses] = phase.agent.learn_until
+
+    def spy(*args: Any) -> Losses:
+        losses = learn_until(*args)
+        seen.append(losses.critic.item() > 1_000)
+        return losses
+
+    phase.agent.learn_until = spy  # type: ignore[method-assign]
+    finished(phase)
+    assert [number for number, of_past in enumerate(seen) if of_past] == (list(range(0, 200, 10)) if critic else [])
+    assert phase.agent.updates.past_share() == {"critic": critic, "actor": actor}
 
 
 def test_without_a_method_that_replays_the_past_is_left_alone() -> None:

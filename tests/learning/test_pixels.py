@@ -4,22 +4,27 @@ import json
 import weakref
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from interrupted import run_interrupted, what_it_left
 from pixel_toy import BENCHMARK, CONVOLUTIONS, SIZE, pixel_plan
 from toy_phases import phase_run, phases_of, run_whole
 
-from nbsp_ray.benchmarks import PixelSpaces
-from nbsp_ray.learning import final
-from nbsp_ray.learning.agent import NETWORKS
+from nbsp_ray.benchmarks import PixelSpaces, Spaces, get_benchmark
+from nbsp_ray.config.schema import Sac
+from nbsp_ray.learning import execution, final
+from nbsp_ray.learning.agent import NETWORKS, Agent, target_interval
 from nbsp_ray.learning.evaluation import Episode
 from nbsp_ray.learning.frames import NO_TRANSITION, FrameReplay
 from nbsp_ray.learning.networks import Image, Layout
+from nbsp_ray.learning.phase import updates_due
+from nbsp_ray.learning.sac import SacState
 from nbsp_ray.methods import methods
-from nbsp_ray.plan import PlannedPhase
+from nbsp_ray.specs import PlannedPhase
 from nbsp_ray.store import Store
 
 pytestmark = pytest.mark.usefixtures("pixel_toy")
@@ -30,6 +35,7 @@ WIDTH = SIZE * SIZE + 4
 VARIANTS: dict[str, dict[str, Any]] = {
     "plain": {},
     "wrap-around": {"sac": {"buffer_size": 50}},
+    "odd periods": {"sac": {"updates_per_env_step": 1.5, "target_period": 7}, "first": {"env_steps": 90}},
     "three tasks": {"pairs": (("catch", "dodge", "catch"),), "second": {"env_steps": 70}},
 }
 
@@ -74,7 +80,7 @@ def test_what_a_first_phase_leaves(undisturbed: Undisturbed) -> None:
     games = [f"evaluations/{ROLLOUTS}/{number:05d}.npy" for number in range(data["episodes"])]
     assert {str(path.relative_to(folder.path)) for path in folder.path.rglob("*") if path.is_file()} == {
         "spec.json", "result.json", "manifest.json", "curve.jsonl", "agent.safetensors", "replay.npy", *games,
-        f"evaluations/{ROLLOUTS}.json", "evaluations/catch.deterministic.60steps.train.json",
+        f"evaluations/{ROLLOUTS}.json", "evaluations/catch.deterministic.5.train.json",
     }  # fmt: skip
     # One update every other env step from the 40th on.
     assert (result["env_steps"], result["updates"], result["stop_reason"]) == (160, 61, "budget")
@@ -95,7 +101,10 @@ def test_the_final_evaluation_plays_whole_games_for_so_many_env_steps(undisturbe
             assert data["success_rate"] is None
             assert len(data["env_return"]) == data["episodes"]
             assert data["mean_return"] == pytest.approx(np.mean(data["env_return"]))
-            assert 60 <= data["env_steps"] < 60 + BENCHMARK.horizon
+            if data["mode"] == "deterministic":
+                assert data["episodes"] == BENCHMARK.variations, "each start once"
+            else:
+                assert 60 <= data["env_steps"] < 60 + BENCHMARK.horizon
     games = [store.phase(first.key).game(ROLLOUTS, number) for number in range(2)]
     lengths = [len(rows) - 1 for rows in games if rows is not None]
     assert all(8 <= length <= BENCHMARK.horizon for length in lengths), "a game has at least two rounds of four steps"
@@ -161,7 +170,7 @@ def test_every_method_learns_a_second_game(all_methods: tuple[Store, dict[str, l
         json.dumps(result, allow_nan=False)
         digests[name] = result["digest"]
         # Updates 0 to 40: five of them, 0, 10, ..., 40, on batches of the first game.
-        replays = name in ("replay_only", "nbsp", "nbsp_actor", "nbsp_critic", "random_nbsp", "importance_nbsp")
+        replays = name not in ("base", "mask_only", "low_lr", "ewc", "ancl")
         share = 5 / 41 if replays else 0.0
         assert (result["updates"], result["replay_share"]) == (41, {"actor": share, "critic": share})
         agent = folder.agent()
@@ -175,6 +184,7 @@ def test_every_method_learns_a_second_game(all_methods: tuple[Store, dict[str, l
     [
         ("nbsp", {"actor", "q1", "q2"}), ("nbsp_actor", {"actor"}), ("nbsp_critic", {"q1", "q2"}),
         ("mask_only", {"actor", "q1", "q2"}), ("random_nbsp", {"actor", "q1", "q2"}),
+        ("nbsp_balanced", {"actor", "q1", "q2"}),
         ("importance_nbsp", {"actor", "q1", "q2"}),
     ],
 )  # fmt: skip
@@ -353,9 +363,53 @@ def test_d_pre_is_opened_once(undisturbed: Undisturbed, store: Store, monkeypatc
     assert 1 <= len(opened) <= 2
 
 
+@pytest.mark.parametrize(
+    ("per_env_step", "updates", "first_copy"), [(0.25, 2_000, 27_996), (1.0, 8_000, 27_999), (4.0, 32_000, 27_999)]
+)
+def test_copies_of_the_paper_are_8000_env_steps_apart(per_env_step: float, updates: int, first_copy: int) -> None:
+    sac = Sac.model_validate({**get_benchmark("atari").defaults["sac"], "updates_per_env_step": per_env_step})
+    agent = Agent(sac.model_copy(update={"hidden": (4,)}), SPACES, torch.device("cpu"), np.random.default_rng(0))
+    env_steps, numbers = list[int](), list[int]()
+    for env_step in range(19_990, 45_000):
+        due = updates_due(SimpleNamespace(spec=SimpleNamespace(sac=sac), env_steps=env_step))  # type: ignore[arg-type]
+        while agent.updates.critic < due:
+            agent.updates.count(with_actor=True, from_past=False)
+            if agent._targets_due():
+                env_steps.append(env_step)
+                numbers.append(agent.updates.critic)
+    assert numbers == [updates, 2 * updates, 3 * updates]
+    assert env_steps == [first_copy, first_copy + 8_000, first_copy + 16_000]
+
+
+def test_periods_of_continuous_actions_are_in_updates() -> None:
+    sac = Sac(target_period=30, updates_per_env_step=0.1)
+    assert target_interval(sac, Spaces(observations=2, actions=1)) == 30
+    assert target_interval(sac, SPACES) == 3, "exactly, though 0.1 is a little more than a tenth"
+
+
+@pytest.mark.parametrize(("per_env_step", "first_copy"), [(0.25, 56), (1.0, 59), (4.0, 59)])
+def test_copies_are_so_many_env_steps_apart(
+    per_env_step: float, first_copy: int, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of the targets: every 20 env steps, counted from the first update at the 40th, whatever happens between them."""
+    sac = {"updates_per_env_step": per_env_step, "target_period": 20, "learning_starts": 40}
+    phase = phases_of(pixel_plan(sac=sac, first={"env_steps": 130, "eval_every": 130}), "base")[0]
+    run, copied, track_targets = phase_run(store, phase), list[int](), execution.track_targets
+
+    def watched(state: SacState, tau: float) -> None:
+        assert run._phase is not None
+        copied.append(run._phase.env_steps)
+        track_targets(state, tau)
+
+    monkeypatch.setattr(execution, "track_targets", watched)
+    while run.advance(0).stage == "learning":
+        pass
+    assert copied == list(range(first_copy, 131, 20))
+
+
 def test_a_game_is_learnt_from_its_frames(store: Store) -> None:
     """Of the seven balls of a game a random paddle catches about one in four; 14 points are all of them."""
-    sac = {"hidden": (32,), "batch_size": 32, "learning_starts": 300, "buffer_size": 8_000, "target_period": 200}
+    sac = {"hidden": (32,), "batch_size": 32, "learning_starts": 300, "buffer_size": 8_000, "target_period": 400}
     rates = dict.fromkeys(("actor_lr", "critic_lr", "alpha_lr"), 1e-3) | {"target_entropy_scale": 0.3}
     first = {"env_steps": 8_000, "eval_every": 8_000, "eval_episodes": 20}
     phase = phases_of(pixel_plan(sac=sac | rates, first=first), "base")[0]

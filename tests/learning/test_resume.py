@@ -18,7 +18,7 @@ from interrupted import run_interrupted, what_it_left
 from toy_phases import ONE_THREAD, phase_run, phases_of, run_whole, toy_plan
 
 from nbsp_ray.learning.run import PhaseRun
-from nbsp_ray.plan import PlannedPhase
+from nbsp_ray.specs import PlannedPhase
 from nbsp_ray.store import Store
 
 VARIANTS: dict[str, dict[str, Any]] = {
@@ -30,9 +30,22 @@ VARIANTS: dict[str, dict[str, Any]] = {
         "first": {"env_steps": 150},
         "second": {"env_steps": 100},
     },
+    "new temperature": {"method": {"reset_log_alpha": True}, "first": {"env_steps": 100}, "second": {"env_steps": 100}},
     "stable": {
-        "first": {"stop": "stable", "stop_threshold": 0.0, "eval_every": 50},
-        "second": {"stop": "stable_training", "stop_threshold": 0.0},
+        "first": {"stop": "stable", "stop_threshold": 0.0, "eval_every": 50, "stop_confirm_episodes": 3},
+        "second": {"stop": "stable_training", "stop_threshold": 0.0, "stop_confirm_episodes": 3},
+    },
+    "not confirmed at first": {
+        "first": {
+            "env_steps": 200,
+            "stop": "stable",
+            "stop_threshold": 0.12,
+            "stop_evaluations": 1,
+            "eval_every": 25,
+            "eval_episodes": 8,
+            "stop_confirm_episodes": 20,
+        },
+        "second": {"env_steps": 60},
     },
     "three tasks": {"pairs": (("reach", "avoid", "reach"),), "first": {"env_steps": 100}, "second": {"env_steps": 100}},
 }
@@ -91,7 +104,12 @@ def test_the_variants_are_what_they_say(undisturbed: Callable[[str], tuple[Store
         result = store.phase(first.key).result()
         assert result is not None
         reasons[variant], updates[variant] = result["stop_reason"], result["updates"]
-    assert reasons == {variant: "stable" if variant == "stable" else "budget" for variant in VARIANTS}
+    stop = ("stable", "not confirmed at first")
+    assert reasons == {variant: "stable" if variant in stop else "budget" for variant in VARIANTS}
+    store, (first, _) = undisturbed("not confirmed at first")
+    *luck, confirmed = [row["success"] for row in store.phase(first.key).curve() if row["kind"] == "confirmation"]
+    assert luck
+    assert max(luck) < 0.12 <= confirmed
     assert (updates["plain"], updates["rare updates"], updates["several updates"]) == (251, 4, 202)
 
 
@@ -132,7 +150,7 @@ def test_kill_9_at_random_moments_loses_nothing(tmp_path: Path) -> None:
     first, _ = phases_of(toy_plan(first={"env_steps": 900}, sac={"buffer_size": 60}), "base")
     whole = Store(tmp_path / "whole", create=True)
     run_whole(whole, first)
-    store, chance = Store(tmp_path / "results", create=True), random.Random(1)
+    store, rng = Store(tmp_path / "results", create=True), random.Random(1)
     checkpoints = store.phase(first.key).checkpoints
     kills, seen = 0, set[str]()
     for _ in range(3):
@@ -143,7 +161,7 @@ def test_kill_9_at_random_moments_loses_nothing(tmp_path: Path) -> None:
         before = {stored.name for stored in checkpoints()}
         while child.poll() is None and time.monotonic() < wait and {s.name for s in checkpoints()} <= before:
             time.sleep(0.002)
-        time.sleep(chance.uniform(0, 0.05))
+        time.sleep(rng.uniform(0, 0.05))
         child.send_signal(signal.SIGKILL)
         kills += child.wait() == -signal.SIGKILL
         child.stdout.close()

@@ -3,6 +3,7 @@
 import gc
 import weakref
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -93,11 +94,11 @@ def test_the_criterion_is_the_raw_return_of_the_whole_game(folder: PhaseFolder) 
     _, returns, _, _ = played(folder)
     env, sums = BallEnv("catch"), []
     for number in range(6):
-        chance, total, over = np.random.default_rng(number), 0.0, False
+        rng, total, over = np.random.default_rng(number), 0.0, False
         policy = Witness()
-        observation = env.reset(number % env.variations, chance)
+        observation = env.reset(number % env.variations, rng)
         while not over:
-            step = env.step(policy(observation, policy.noise(chance)))
+            step = env.step(policy(observation, policy.noise(rng)))
             assert step.score in (0.0, 2.0)
             total += step.score or 0
             observation = step.observation if step.resumes is None else step.resumes
@@ -148,6 +149,17 @@ def test_of_a_game_no_more_rows_are_touched_than_a_block_needs(folder: PhaseFold
     assert looked_at == [1 + (STACK - 1) + 1]
 
 
+def test_steps_of_some_games_are_read_as_they_stand_among_all(folder: PhaseFolder) -> None:
+    witness, _, lengths, _ = played(folder)
+    rollouts = read(folder)
+    episode = rollouts.episode_of_steps()
+    assert episode.tolist() == np.repeat(np.arange(len(lengths)), lengths).tolist()
+    odd = np.flatnonzero(episode % 2)
+    blocks = list(rollouts.blocks(7, odd))
+    np.testing.assert_array_equal(np.concatenate([seen for seen, _ in blocks]), np.array(witness.seen)[odd])
+    np.testing.assert_array_equal(np.concatenate([did for _, did in blocks]), np.array(witness.did)[odd])
+
+
 def test_a_game_that_is_missing_is_no_rollouts(folder: PhaseFolder) -> None:
     assert read_rollouts(folder, RECORD, SPACES) is None
     played(folder)
@@ -179,6 +191,9 @@ def test_vector_rollouts() -> None:
     blocks = list(rollouts.blocks(4))
     assert [len(block) for block, _ in blocks] == [4, 4, 2]
     np.testing.assert_array_equal(np.concatenate([block for block, _ in blocks]), observations)
+    assert [block.tolist() for block, _ in rollouts.blocks(2, np.array([1, 4, 9]))] == [[[2, 3], [8, 9]], [[18, 19]]]
+    assert rollouts.episode_of_steps().tolist() == [0] * 10
+    assert replace(rollouts, episodes=3).episode_of_steps().tolist() == [0, 0, 0, 0, 1, 1, 1, 2, 2, 2]
     ((some, did),) = rollouts.take(np.array([7, 2]))
     assert some.tolist() == [[14, 15], [4, 5]]
     assert did.tolist() == [[7], [2]]

@@ -11,13 +11,13 @@ import pytest
 from toy_phases import SMALL, phase_run, phases_of, run_whole, toy_plan
 
 from nbsp_ray.benchmarks import Action, Step
-from nbsp_ray.config import Resources
+from nbsp_ray.config.schema import Resources
 from nbsp_ray.errors import ConfigError, PhaseError
 from nbsp_ray.learning import run as run_module
-from nbsp_ray.learning.evidence import digest
 from nbsp_ray.learning.machine import find_device
+from nbsp_ray.learning.manifest import digest
 from nbsp_ray.learning.run import PhaseRun
-from nbsp_ray.plan import PlannedPhase
+from nbsp_ray.specs import PlannedPhase
 from nbsp_ray.store import Files, Store
 
 
@@ -75,7 +75,7 @@ def test_what_a_second_phase_leaves(done: tuple[Store, list[PlannedPhase]]) -> N
     assert sample is not None
     assert (result["task"], result["updates"]) == ("avoid", 151)
     assert result["replay_share"] == {"critic": 16 / 151, "actor": 16 / 76}
-    assert {"neurons", "drift", "good_share", "score_undefined"} <= result.keys()
+    assert {"neurons", "drift", "positive_share", "score_undefined"} <= result.keys()
     assert sample.shape == (200, 14)
     assert len(np.unique(sample, axis=0)) == 200
     assert set(folder.prepared()) == {f"mask.{n}.{what}" for n in ("actor", "q1", "q2") for what in ("frozen", "score")}

@@ -11,15 +11,15 @@ import torch
 from torch import Tensor, nn
 
 from nbsp_ray.benchmarks import Spaces
-from nbsp_ray.config import Sac
+from nbsp_ray.config.schema import Sac
 from nbsp_ray.learning.agent import Agent
 from nbsp_ray.learning.gaussian import Gaussian
 from nbsp_ray.learning.replay import Batch, Mixture, Replay, row_width
 from nbsp_ray.learning.sac import (
     Losses,
     Moments,
-    Restraint,
     SacState,
+    UpdateRule,
     actor_loss,
     adam_,
     alpha_gradient,
@@ -359,25 +359,25 @@ def test_critic_loss_by_hand() -> None:
 
 def test_actor_loss_by_hand() -> None:
     problem, ones = Gaussian(CONSTANT, ONE_ACTION), torch.ones(1, 2, 1, dtype=DOUBLE)
-    loss, surplus = actor_loss(problem, LITERAL, LITERAL.actor, LITERAL_BATCH, ones)
+    loss, entropy_gap = actor_loss(problem, LITERAL, LITERAL.actor, LITERAL_BATCH, ones)
     assert loss.tolist() == [pytest.approx(0.5 * LOG_PI - 1.0, rel=1e-6)]
     # log pi above minus the target entropy, which is -1 for one action.
-    assert surplus.tolist() == [pytest.approx(LOG_PI - 1, rel=1e-6)]
+    assert entropy_gap.tolist() == [pytest.approx(LOG_PI - 1, rel=1e-6)]
 
 
 def test_the_surplus_is_a_batch_mean() -> None:
     state, problem = random_state(SETTINGS, lanes=2), Gaussian(SETTINGS, SPACES)
     batch, noise = random_batch(SETTINGS, lanes=2)
     _, log_pi = problem.sample_action(state.actor, batch.observations, noise[0])
-    _, surplus = actor_loss(problem, state, state.actor, batch, noise[0])
-    assert surplus.tolist() == pytest.approx([sum(lane) / len(lane) - 2 for lane in log_pi.tolist()], rel=1e-12)
+    _, entropy_gap = actor_loss(problem, state, state.actor, batch, noise[0])
+    assert entropy_gap.tolist() == pytest.approx([sum(lane) / len(lane) - 2 for lane in log_pi.tolist()], rel=1e-12)
 
 
 def test_alpha_gradient_by_hand() -> None:
     assert Gaussian(CONSTANT, ONE_ACTION).target_entropy == -1
     # -0.5 (mean of 2 and -1, minus 1) = 0.25: less entropy than wanted would make it negative.
-    surplus = torch.tensor([(2.0 - 1.0) / 2 - 1, (3.0 + 3.0) / 2 - 1], dtype=DOUBLE)
-    found = alpha_gradient(torch.tensor([math.log(0.5), 0.0], dtype=DOUBLE), surplus)
+    entropy_gap = torch.tensor([(2.0 - 1.0) / 2 - 1, (3.0 + 3.0) / 2 - 1], dtype=DOUBLE)
+    found = alpha_gradient(torch.tensor([math.log(0.5), 0.0], dtype=DOUBLE), entropy_gap)
     assert found.tolist() == pytest.approx([0.25, -2.0])
 
 
@@ -423,12 +423,12 @@ def test_the_targets_are_not_the_critics_memory() -> None:
 
 @pytest.mark.parametrize("eps", [1e-8, 1e-4])
 def test_adam_equals_torch_optim_adam(eps: float) -> None:
-    chance = torch.Generator().manual_seed(0)
-    mine = torch.randn(2, 3, 5, dtype=DOUBLE, generator=chance)
+    rng = torch.Generator().manual_seed(0)
+    mine = torch.randn(2, 3, 5, dtype=DOUBLE, generator=rng)
     theirs = mine.clone().requires_grad_()
     optimizer, moments = torch.optim.Adam([theirs], lr=3e-3, eps=eps), Moments.fresh(mine)
     for number in range(30):
-        gradient = torch.randn(mine.shape, dtype=DOUBLE, generator=chance) * 10.0 ** (number % 7 - 5)
+        gradient = torch.randn(mine.shape, dtype=DOUBLE, generator=rng) * 10.0 ** (number % 7 - 5)
         gradient[0, 0] = 0
         adam_(mine, gradient, moments, lr=3e-3, eps=eps, scale=None)
         theirs.grad = gradient
@@ -448,12 +448,12 @@ def test_adams_first_step_by_hand() -> None:
 # What a method may do
 
 
-def restrained(scale: float, *, part: str = "critic") -> dict[str, Restraint]:
+def restrained(scale: float, *, part: str = "critic") -> dict[str, UpdateRule]:
     """Every second parameter of a part has its update scaled."""
     layout = getattr(Gaussian(SETTINGS, SPACES), part)
     values = torch.ones(1, 1 if part == "actor" else 2, layout.parameters, dtype=DOUBLE)
     values[..., ::2] = scale
-    return {part: Restraint(update_scale=values)}
+    return {part: UpdateRule(update_scale=values)}
 
 
 @pytest.mark.parametrize("part", ["actor", "critic"])
@@ -512,7 +512,7 @@ def test_a_penalty_is_part_of_the_gradient_and_not_of_the_reported_loss(part: st
     alone, together = copied(start), copied(start)
     settings = SETTINGS.model_copy(update={"policy_frequency": 1})
     losses = build_update(settings, problem, {})(alone, batch, noise[:2], True)
-    with_penalty = build_update(settings, problem, {part: Restraint(penalties=(penalty, penalty))})
+    with_penalty = build_update(settings, problem, {part: UpdateRule(penalties=(penalty, penalty))})
     penalised = with_penalty(together, batch, noise[:2], True)
     added = 10 * (together.moments[part].mean - alone.moments[part].mean)
     torch.testing.assert_close(added, 2 * 2 * coefficient[:, None, None] * getattr(start, part))
@@ -524,7 +524,7 @@ def test_restraints_reach_neither_targets_nor_alpha(name: str) -> None:
     problem, state = Gaussian(SETTINGS, SPACES), random_state(SETTINGS)
     before = copied(state)
     scales = {
-        part: Restraint(update_scale=torch.zeros(1, members, getattr(problem, part).parameters, dtype=DOUBLE))
+        part: UpdateRule(update_scale=torch.zeros(1, members, getattr(problem, part).parameters, dtype=DOUBLE))
         for part, members in (("actor", 1), ("critic", 2))
     }
     build_update(SETTINGS, problem, scales)(state, *random_batch(SETTINGS), True)
@@ -549,10 +549,10 @@ def new_agent(**changes: Any) -> Agent:
 
 @pytest.mark.parametrize("frequency", [1, 2, 3])
 def test_the_actor_learns_every_nth_update_n_times(frequency: int) -> None:
-    agent, replay, chance = new_agent(policy_frequency=frequency), filled_replay(), torch.Generator().manual_seed(0)
+    agent, replay, rng = new_agent(policy_frequency=frequency), filled_replay(), torch.Generator().manual_seed(0)
     for number in range(7):
         before = copied(agent.state)
-        losses = agent.learn(replay, chance)
+        losses = agent.learn(replay, rng)
         due = number % frequency == 0
         assert torch.equal(agent.state.actor, before.actor) != due
         assert torch.equal(agent.state.log_alpha, before.log_alpha) != due
@@ -568,10 +568,10 @@ def test_the_actor_learns_every_nth_update_n_times(frequency: int) -> None:
 
 @pytest.mark.parametrize("period", [1, 3])
 def test_targets_follow_every_period(period: int) -> None:
-    agent, replay, chance = new_agent(target_period=period, tau=1.0), filled_replay(), torch.Generator().manual_seed(0)
+    agent, replay, rng = new_agent(target_period=period, tau=1.0), filled_replay(), torch.Generator().manual_seed(0)
     for number in range(1, 8):
         before = agent.state.target.clone()
-        agent.learn(replay, chance)
+        agent.learn(replay, rng)
         if number % period == 0:
             assert torch.equal(agent.state.target, agent.state.critic)
         else:
@@ -579,30 +579,30 @@ def test_targets_follow_every_period(period: int) -> None:
 
 
 def test_alpha_stays_where_it_is_put_without_autotune() -> None:
-    agent, chance = new_agent(autotune=False, alpha=0.3), torch.Generator().manual_seed(0)
+    agent, rng = new_agent(autotune=False, alpha=0.3), torch.Generator().manual_seed(0)
     for _ in range(4):
-        losses = agent.learn(filled_replay(), chance)
+        losses = agent.learn(filled_replay(), rng)
     assert agent.state.log_alpha.exp().item() == pytest.approx(0.3)
     assert losses.alpha.item() == pytest.approx(0.3)
     assert new_agent().state.log_alpha.item() == 0
 
 
 def test_a_batch_comes_from_where_it_is_said_to_come() -> None:
-    agent, chance = new_agent(policy_frequency=2), torch.Generator().manual_seed(0)
+    agent, rng = new_agent(policy_frequency=2), torch.Generator().manual_seed(0)
     mine = filled_replay()
     rows = mine.rows(0, 40)
     rows[:, -2] = 1e6
     past = Mixture([Replay.of(SPACES, rows)])
-    assert agent.learn(mine, chance).critic.item() < 1e6
-    assert agent.learn(mine, chance, past=past).critic.item() > 1e11
-    assert agent.learn(mine, chance, past=past).actor is not None
+    assert agent.learn(mine, rng).critic.item() < 1e6
+    assert agent.learn(mine, rng, past=past).critic.item() > 1e11
+    assert agent.learn(mine, rng, past=past).actor is not None
     assert agent.updates.past_share() == {"critic": 2 / 3, "actor": 1 / 2}
 
 
 def test_restore_puts_back_everything_or_only_the_weights() -> None:
-    agent, chance = new_agent(), torch.Generator().manual_seed(0)
+    agent, rng = new_agent(), torch.Generator().manual_seed(0)
     for _ in range(3):
-        agent.learn(filled_replay(), chance)
+        agent.learn(filled_replay(), rng)
     arrays = agent.arrays()
     fresh = new_agent()
     fresh.restore(arrays)
@@ -615,9 +615,9 @@ def test_restore_puts_back_everything_or_only_the_weights() -> None:
 
 
 def test_an_agent_stored_with_adams_count_of_steps_is_read() -> None:
-    agent, chance = new_agent(), torch.Generator().manual_seed(0)
+    agent, rng = new_agent(), torch.Generator().manual_seed(0)
     for _ in range(3):
-        agent.learn(filled_replay(), chance)
+        agent.learn(filled_replay(), rng)
     arrays = agent.arrays()
     older = {name: array for name, array in arrays.items() if not name.endswith("_power")}
     older |= {f"{name}.count": np.full_like(arrays[f"{name}.beta1_power"], 3) for name in ("critic", "log_alpha")}

@@ -10,12 +10,14 @@ import torch
 from toy_phases import ONE_THREAD, phases_of, run_whole, toy_plan
 
 from nbsp_ray.benchmarks import Spaces, get_benchmark
-from nbsp_ray.config import MethodOptions, Sac, Sweep
+from nbsp_ray.config.schema import MethodOptions, Sac, Sweep
 from nbsp_ray.learning.agent import Agent
+from nbsp_ray.learning.hooks import ActiveMethod
 from nbsp_ray.learning.run import PhaseRun
-from nbsp_ray.methods import Influence, get_method
+from nbsp_ray.methods import get_method
 from nbsp_ray.methods.anchors import Anchor
-from nbsp_ray.plan import Plan, make_plan
+from nbsp_ray.plan.build import make_plan
+from nbsp_ray.specs import Plan
 from nbsp_ray.store import Store
 
 
@@ -75,7 +77,7 @@ def test_both_parts_can_be_anchored() -> None:
     for part in ("actor", "critic"):
         stack = getattr(agent.state, part).numpy()
         arrays |= {f"anchor.{part}.weights": stack.copy(), f"anchor.{part}.fisher": np.ones_like(stack)}
-    influence = Influence((anchor,))
+    influence = ActiveMethod((anchor,))
     influence.arrays = arrays
     restraints = influence.restraints(agent)
     assert set(restraints) == {"actor", "critic"}

@@ -11,12 +11,13 @@ import numpy as np
 import pytest
 from toy_phases import phases_of, run_whole, toy_plan
 
-from nbsp_ray.config import MethodOptions
+from nbsp_ray.config.schema import MethodOptions
 from nbsp_ray.errors import ConfigError
+from nbsp_ray.layout import NETWORKS
 from nbsp_ray.learning.run import PhaseRun
-from nbsp_ray.methods import NETWORKS, get_method, methods, read_ingredient
+from nbsp_ray.methods import get_method, methods, read_ingredient
 from nbsp_ray.methods.neuron_mask import NeuronMask
-from nbsp_ray.plan import Plan, PlannedPhase
+from nbsp_ray.specs import Plan, PlannedPhase
 from nbsp_ray.store import Store
 
 HIDDEN = (12, 10)
@@ -108,7 +109,7 @@ def active(lab: Lab, phases: list[PlannedPhase], network: str) -> np.ndarray:
 
 def test_the_scores_of_the_lab_mean_something(lab: Lab, trial: Callable[[str], list[PlannedPhase]]) -> None:
     result = lab.result(trial("nbsp")[1])
-    assert 0.02 < result["good_share"] < 0.98
+    assert 0.02 < result["positive_share"] < 0.98
     assert result["score_undefined"] is False
 
 
@@ -179,6 +180,7 @@ def test_frozen_rows_keep_every_bit_and_all_else_learns(
 
 MASKED = {
     "nbsp": {"actor", "q1", "q2"},
+    "nbsp_balanced": {"actor", "q1", "q2"},
     "nbsp_actor": {"actor"},
     "nbsp_critic": {"q1", "q2"},
     "mask_only": {"actor", "q1", "q2"},
@@ -204,7 +206,7 @@ def test_masks_freeze_as_many_as_the_table_says(
 def test_what_the_table_replays() -> None:
     for name, method in methods().items():
         kinds = [ingredient.kind for ingredient in method.ingredients(MethodOptions(), dict.fromkeys(NETWORKS, 3))]
-        replays = name in {"replay_only", *MASKED} - {"mask_only"}
+        replays = name in {"replay_only", "ewc_replay", "ancl_replay", *MASKED} - {"mask_only"}
         assert ("replay" in kinds) == replays, name
         assert ("mask" in kinds) == (name in MASKED), name
         assert name != "base" or not kinds
@@ -277,8 +279,9 @@ def test_an_undefined_score_is_in_the_result_and_picks_as_random_nbsp(lab: Lab) 
     for method in ("nbsp", "nbsp_critic", "random_nbsp"):
         phases = lab.run(plan_of(method, **never), method)
         result = lab.result(phases[1])
-        assert result["good_share"] == 0
-        assert result["score_undefined"] == (method != "random_nbsp")
+        assert result["positive_share"] == 0
+        assert result["score_undefined"] is True
+        assert result["neurons"]["q1"]["selected_below_constant"] is None
         picked[method] = {network: frozen.tolist() for network, frozen in masks(lab, phases[1]).items()}
     assert picked["nbsp"] == picked["random_nbsp"]
     assert picked["nbsp_critic"].items() <= picked["random_nbsp"].items()
@@ -299,10 +302,10 @@ def test_methods_share_every_stream_that_is_not_theirs(lab: Lab, trial: Callable
 def test_the_methods_that_are_there() -> None:
     assert {
         "base", "replay_only", "mask_only", "nbsp", "nbsp_actor", "nbsp_critic", "random_nbsp", "importance_nbsp",
-        "ewc", "ancl",
+        "nbsp_balanced", "ewc", "ancl", "ewc_replay", "ancl_replay",
     } <= set(methods())  # fmt: skip
     beyond = {name for name, method in methods().items() if not method.in_paper}
-    assert {"mask_only", "random_nbsp"} <= beyond
+    assert {"mask_only", "nbsp_balanced", "random_nbsp", "ewc_replay", "ancl_replay"} <= beyond
     assert not beyond & {"base", "replay_only", "nbsp", "nbsp_actor", "nbsp_critic", "importance_nbsp", "ewc", "ancl"}
     for name, method in methods().items():
         assert name == method.name

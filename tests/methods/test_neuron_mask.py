@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Mapping
+from dataclasses import replace
 from itertools import pairwise
 from typing import Any
 
@@ -10,13 +11,15 @@ import pytest
 import torch
 
 from nbsp_ray.benchmarks import Spaces
-from nbsp_ray.config import MethodOptions, Sac
+from nbsp_ray.config.schema import MethodOptions, Sac
+from nbsp_ray.layout import NETWORKS
+from nbsp_ray.learning import scores
 from nbsp_ray.learning.agent import Agent
+from nbsp_ray.learning.hooks import ActiveMethod, Past
 from nbsp_ray.learning.replay import Replay, row_width
 from nbsp_ray.learning.rollouts import VectorRollouts
 from nbsp_ray.learning.seeding import Stream, generator
-from nbsp_ray.methods import NETWORKS, Influence, Past, get_method
-from nbsp_ray.methods import neuron_mask as module
+from nbsp_ray.methods import get_method
 from nbsp_ray.methods.neuron_mask import NeuronMask
 
 SPACES = Spaces(observations=4, actions=2)
@@ -35,10 +38,10 @@ def new_agent(seed: int = 0) -> Agent:
 
 
 def rollouts_of(steps: int = 300, success: Any = None, seed: int = 1) -> VectorRollouts:
-    chance = np.random.default_rng(seed)
-    observations = chance.standard_normal((steps, 4)).astype(np.float32)
-    found = observations[:, 0] + 0.5 * chance.standard_normal(steps) > 0.4 if success is None else success
-    actions = np.tanh(chance.standard_normal((steps, 2))).astype(np.float32)
+    rng = np.random.default_rng(seed)
+    observations = rng.standard_normal((steps, 4)).astype(np.float32)
+    found = observations[:, 0] + 0.5 * rng.standard_normal(steps) > 0.4 if success is None else success
+    actions = np.tanh(rng.standard_normal((steps, 2))).astype(np.float32)
     return VectorRollouts(np.broadcast_to(found, steps).astype(np.float64), observations, actions)
 
 
@@ -54,7 +57,7 @@ def past_of(rollouts: VectorRollouts | None = None, *, seed: int = 0) -> Past:
         replay=Replay.of(SPACES, np.zeros((4, row_width(SPACES)), np.float32)),
         rollouts=rollouts_of() if rollouts is None else rollouts,
         auxiliary={},
-        generator=generator(seed, 1, Stream.RANDOM_NEURONS),
+        generator=generator(seed, 1, Stream.METHOD),
     )
 
 
@@ -111,7 +114,7 @@ def expected_order(activations: np.ndarray, good: np.ndarray, how: str) -> list[
 @pytest.mark.parametrize("how", ["paper", "balanced", "dormant"])
 @pytest.mark.parametrize("block", [7, 4096])
 def test_skill_neurons_are_the_best_of_each_network(how: str, block: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "BLOCK", block)
+    monkeypatch.setattr(scores, "BLOCK", block)
     past, seen = past_of(), set[tuple[str, ...]]()
     rollouts, good = steps_of(past)
     for count in range(15):
@@ -155,7 +158,7 @@ def test_what_is_reported() -> None:
     rollouts, good = steps_of(past)
     prepared = mask_of("nbsp", 5).prepare(past)
     json.dumps(prepared.report, allow_nan=False)
-    assert prepared.report["good_share"] == pytest.approx(good.mean())
+    assert prepared.report["positive_share"] == pytest.approx(good.mean())
     assert prepared.report["score_undefined"] is False
     for network in NETWORKS:
         report, frozen = prepared.report["neurons"][network], prepared.arrays[f"{network}.frozen"]
@@ -176,6 +179,33 @@ def test_what_is_reported() -> None:
         assert report["score_highest"] == pytest.approx(values[frozen].max())
 
 
+def test_neurons_below_the_constant_predictor_and_nearly_constant_ones_are_counted() -> None:
+    """Of every way to choose; the scores are Eq. 4's whatever the neurons were chosen by."""
+    past = past_of()
+    rollouts, good = steps_of(past)
+    share = max(good.mean(), 1 - good.mean())
+    reports = {
+        "nbsp": mask_of("nbsp", 10, score="balanced"),
+        "random_nbsp": mask_of("random_nbsp", 10),
+        "importance_nbsp": mask_of("importance_nbsp", 10),
+    }
+    seen = set[int]()
+    for mask in reports.values():
+        prepared = mask.prepare(past_of())
+        for network in NETWORKS:
+            report, frozen = prepared.report["neurons"][network], prepared.arrays[f"{network}.frozen"]
+            active = plain_activations(past.agent, network, rollouts)
+            active = active > active.mean(0)
+            right = (active == good[:, None]).mean(0)
+            below = np.maximum(right, 1 - right) < share - 1e-9
+            one_sided = np.maximum(active.mean(0), 1 - active.mean(0)) >= 0.99
+            assert report["selected_below_constant"] == (frozen & below).sum()
+            assert report["selected_near_constant"] == (frozen & one_sided).sum()
+            assert report["selected_near_constant"] >= report["selected_constant"]
+            seen.add(report["selected_below_constant"])
+    assert max(seen) > min(seen)
+
+
 # Where the score means nothing
 
 
@@ -187,7 +217,7 @@ def test_an_undefined_score_falls_back_to_what_random_nbsp_selects(success: bool
     mask = mask_of(method, 5, score=how)
     prepared = mask.prepare(past_of(rollouts))
     assert prepared.report["score_undefined"] is True
-    assert prepared.report["good_share"] in (0.0, 1.0)
+    assert prepared.report["positive_share"] in (0.0, 1.0)
     json.dumps(prepared.report, allow_nan=False)
     at_random = chosen(mask_of("random_nbsp", 5), past_of(rollouts))
     assert chosen(mask, past_of(rollouts)) == {network: at_random[network] for network in mask.counts}
@@ -200,11 +230,64 @@ def test_dormancy_needs_no_criterion() -> None:
         assert prepared.arrays["actor.frozen"][list(DEAD)].all()
 
 
-def test_random_neurons_are_a_function_of_the_stream_alone() -> None:
-    picks = [chosen(mask_of("random_nbsp", 5), past_of(rollouts_of(success=s), seed=n)) for s, n in (
+def test_random_neurons_of_a_network_are_a_function_of_the_stream_alone() -> None:
+    mask = mask_of("random_nbsp", 5, random_match="network")
+    picks = [chosen(mask, past_of(rollouts_of(success=s), seed=n)) for s, n in (
         (None, 0), (True, 0), (False, 0), (None, 1))]  # fmt: skip
     assert picks[0] == picks[1] == picks[2] != picks[3]
     assert len({tuple(neurons) for neurons in picks[0].values()}) == 3, "each network has its own"
+
+
+def test_random_neurons_of_a_network_are_the_first_of_a_permutation() -> None:
+    """Each network's own stream, as spawned from the method's: the draw of before there was a match by layer."""
+    past = past_of()
+    rollouts, _ = steps_of(past)
+    picks = chosen(mask_of("random_nbsp", 5, random_match="network"), past)
+    for network, rng in zip(NETWORKS, generator(0, 1, Stream.METHOD).spawn(3), strict=True):
+        activations = plain_activations(past.agent, network, rollouts)
+        constant = (activations == activations[0]).all(0)
+        place = rng.permutation(14)
+        assert picks[network] == sorted(sorted(range(14), key=lambda n: (constant[n], place[n]))[:5])
+
+
+@pytest.mark.parametrize("how", ["paper", "balanced", "dormant"])
+def test_random_neurons_are_as_many_in_each_layer_as_skill_neurons(how: str) -> None:
+    drawn, differing = {network: set[tuple[int, ...]]() for network in NETWORKS}, 0
+    for count in (3, 5, 9):
+        for seed in range(10):
+            skill = mask_of("nbsp", count, score=how).prepare(past_of(seed=seed)).report["neurons"]
+            mask = mask_of("random_nbsp", count, score=how)
+            prepared = mask.prepare(past_of(seed=seed))
+            assert prepared.report["score_undefined"] is False
+            by_network = chosen(mask_of("random_nbsp", count, random_match="network"), past_of(seed=seed))
+            for network, report in prepared.report["neurons"].items():
+                assert report["selected_per_layer"] == skill[network]["selected_per_layer"]
+                assert report["frozen_parameters"] == skill[network]["frozen_parameters"]
+                picked = np.flatnonzero(prepared.arrays[f"{network}.frozen"]).tolist()
+                differing += picked != by_network[network]
+                if count == 5:
+                    drawn[network].add(tuple(picked))
+    assert all(len(picks) > 5 for picks in drawn.values())
+    assert differing > 20
+
+
+def test_a_layer_with_too_few_active_neurons_is_filled_from_its_constant_ones() -> None:
+    """Dormant neurons are the dead ones first; as many random ones as fit are alive."""
+    agent = new_agent()
+    agent.layout("actor").unpack(agent.state.actor)[3][0, 0, 1:] = -100  # but for one, the second layer is dead
+    past = replace(past_of(), agent=agent)
+    skill = mask_of("nbsp_actor", 6, score="dormant").prepare(past)
+    assert skill.report["neurons"]["actor"]["selected_per_layer"] == [1, 5]
+    dead = set(range(9, 14))
+    for seed in range(5):
+        past = replace(past, generator=generator(seed, 1, Stream.METHOD))
+        mask = mask_of("random_nbsp", 6, score="dormant")
+        report = mask.prepare(past).report["neurons"]["actor"]
+        assert (report["selected_per_layer"], report["selected_constant"]) == ([1, 5], 4)
+        picked = chosen(mask, replace(past, generator=generator(seed, 1, Stream.METHOD)))["actor"]
+        assert 8 in picked
+        assert len(dead & set(picked)) == 4
+        assert DEAD[0] not in picked
 
 
 def test_random_neurons_are_active_unless_all_may_be_drawn() -> None:
@@ -227,7 +310,7 @@ def test_more_random_neurons_contain_the_fewer() -> None:
 def test_scales_lie_on_the_rows_and_biases_of_frozen_neurons_alone(strength: float, scale: float) -> None:
     past = past_of()
     mask = mask_of("nbsp", 5, mask_strength=strength)
-    influence = Influence((mask,))
+    influence = ActiveMethod((mask,))
     influence.prepare(past)
     restraints = influence.restraints(past.agent)
     assert set(restraints) == {"actor", "critic"}
@@ -255,12 +338,12 @@ def test_scales_lie_on_the_rows_and_biases_of_frozen_neurons_alone(strength: flo
 )  # fmt: skip
 def test_a_method_restrains_only_its_parts(method: str, parts: set[str]) -> None:
     past = past_of()
-    influence = Influence(get_method(method).ingredients(MethodOptions(), dict.fromkeys(NETWORKS, 3)))
+    influence = ActiveMethod(get_method(method).ingredients(MethodOptions(), dict.fromkeys(NETWORKS, 3)))
     influence.prepare(past)
     assert set(influence.restraints(past.agent)) == parts
     networks = {"actor": {"actor"}, "critic": {"q1", "q2"}}
     assert set(influence.report["neurons"]) == set().union(*(networks[part] for part in parts))
-    assert influence.replays(0) == influence.replays(10) == (method != "mask_only")
+    assert influence.replays(0) == influence.replays(10) == (set() if method == "mask_only" else {"actor", "critic"})
     assert not any(influence.replays(n) for n in range(1, 10))
 
 

@@ -10,7 +10,7 @@ import pytest
 def cluster() -> Iterator[None]:
     """A Ray of two CPUs in this process; `run_plan` uses it and leaves it running."""
     from nbsp_ray.orchestration import launch
-    from nbsp_ray.orchestration.stopping import StopRequest
+    from nbsp_ray.stopping import StopRequest
 
     with ExitStack() as stack:
         with launch._quiet(), StopRequest(print) as stop:

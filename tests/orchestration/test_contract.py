@@ -13,9 +13,9 @@ from ray.tune.experiment import Experiment, Trial
 from ray.tune.experiment.config_parser import _create_trial_from_spec, _make_parser
 from ray.tune.search import SearchAlgorithm
 
-from nbsp_ray.orchestration import launch
+from nbsp_ray.orchestration import cluster as cluster_module
 from nbsp_ray.orchestration.gate import Gate
-from nbsp_ray.orchestration.search import GatedSearch
+from nbsp_ray.orchestration.gated_search import GatedSearch
 
 
 def parameters(function: object) -> list[str]:
@@ -105,7 +105,7 @@ def test_the_switch_to_the_machine_alone_is_given_back(monkeypatch: pytest.Monke
     """Who joins a cluster from this process later needs the machine's own address."""
     monkeypatch.setattr(ray_constants, "ENABLE_RAY_CLUSTER", True)
     monkeypatch.delenv("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", raising=False)
-    with launch._on_loopback():
+    with cluster_module._on_loopback():
         assert os.environ["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] == "0"
         assert ray_constants.ENABLE_RAY_CLUSTER is False
     assert "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER" not in os.environ

@@ -24,7 +24,7 @@ from nbsp_ray.errors import ClusterError
 from nbsp_ray.orchestration import launch as launch_module
 from nbsp_ray.orchestration import machines
 from nbsp_ray.orchestration.launch import Outcome, run_plan
-from nbsp_ray.plan import Plan
+from nbsp_ray.specs import Plan
 from nbsp_ray.status import SweepStatus, sweep_status
 from nbsp_ray.store import Store
 
@@ -156,12 +156,12 @@ def test_workers_killed_at_any_moment_change_no_number(
 ) -> None:
     plan, store, _ = undisturbed
     killed: list[int] = []
-    chance = random.Random(7)
+    rng = random.Random(7)
 
     def kill(over: threading.Event) -> None:
-        while len(killed) < 5 and not over.wait(chance.uniform(0.3, 1.5)):
+        while len(killed) < 5 and not over.wait(rng.uniform(0.3, 1.5)):
             if found := workers():
-                chance.choice(found).kill()
+                rng.choice(found).kill()
                 killed.append(1)
 
     again = new_store(tmp_path)

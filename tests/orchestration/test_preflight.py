@@ -8,12 +8,12 @@ from typing import Any
 import pytest
 from stored import new_store, small_plan
 
-from nbsp_ray.config import Resources
+from nbsp_ray.config.schema import Resources
 from nbsp_ray.errors import ClusterError, StoreError
 from nbsp_ray.learning import machine
 from nbsp_ray.orchestration import preflight
 from nbsp_ray.orchestration.preflight import Node
-from nbsp_ray.plan import Plan
+from nbsp_ray.specs import Plan
 
 SMALL, LARGE = Node("small", 2, 0, 4), Node("large", 16, 1, 64)
 

@@ -9,11 +9,11 @@ import pytest
 import ray
 from stored import firsts, new_store, small_plan
 
-from nbsp_ray.config import Resources
+from nbsp_ray.config.schema import Resources
 from nbsp_ray.learning import run as run_module
 from nbsp_ray.learning.run import Progress
 from nbsp_ray.orchestration import trainable as trainable_module
-from nbsp_ray.orchestration.search import GAVE_UP
+from nbsp_ray.orchestration.gated_search import GAVE_UP
 from nbsp_ray.orchestration.trainable import SAME_FAILURES, THREADS, Job, Trainable, describe, fingerprint
 from nbsp_ray.store import Store
 

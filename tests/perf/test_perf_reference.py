@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from nbsp_ray.benchmarks import Spaces
-from nbsp_ray.config import Sac
+from nbsp_ray.config.schema import Sac
 from nbsp_ray.learning.agent import Agent
 from nbsp_ray.learning.replay import Batch
 from nbsp_ray.learning.sac import build_update
@@ -42,11 +42,11 @@ def reference() -> Reference:
 
 @pytest.fixture
 def buffer() -> Buffer:
-    chance, found = np.random.default_rng(1), Buffer(SPACES, 100)
+    rng, found = np.random.default_rng(1), Buffer(SPACES, 100)
     for number in range(100):
-        observation, following = chance.standard_normal((2, SPACES.observations)).astype(np.float32)
-        action = chance.uniform(-1, 1, SPACES.actions).astype(np.float32)
-        found.add(observation, action, float(chance.standard_normal()), following, number % 5 == 0)
+        observation, following = rng.standard_normal((2, SPACES.observations)).astype(np.float32)
+        action = rng.uniform(-1, 1, SPACES.actions).astype(np.float32)
+        found.add(observation, action, float(rng.standard_normal()), following, number % 5 == 0)
     return found
 
 

@@ -2,7 +2,7 @@ from typing import Any
 
 import pytest
 
-from nbsp_ray.settings import settings
+from nbsp_ray.config.describe import settings
 from nbsp_ray.sweepfile.shorthand import MOST_SEEDS, expand, expand_tasks
 
 A, B = ["drawer-open", "drawer-close"], ["window-open", "window-close"]

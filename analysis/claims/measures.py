@@ -1,0 +1,309 @@
+"""From a results root to what the claims speak of: a number for each pair and seed, by method and configuration.
+
+Each number knows at which scale it was made: the paper's own pair, budgets, stop rule and learner, or what of them is
+smaller or other.
+"""
+
+import json
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from analysis import metrics
+from analysis.claims.inference import BySeed
+from analysis.claims.loader import MEASURES, Claim, Test
+from analysis.frames.load import Results, load
+from analysis.frames.phases import PhaseData
+from analysis.paper import is_paper_pair
+from analysis.tables.sequences import sequences
+from nbsp_ray.benchmarks import get_benchmark
+from nbsp_ray.config.schema import Learning, Sweep
+from nbsp_ray.methods import get_method
+from nbsp_ray.plan.build import make_plan
+from nbsp_ray.probe.request import Answer, NetworkScores, Request, Target, cells, find_targets, is_ready, scores_record
+from nbsp_ray.replicates import on_replicates
+from nbsp_ray.specs import PhaseSpec, Plan, Trial, canonical
+from nbsp_ray.store import Store
+
+ROW = ("comparison", "pair", "seed", "value", "learnt_first", "scale", "keys")
+"""Of a claim's rows: what was compared, where, what it came to, and the phases it rests on."""
+OF = ("measure", "measure_other")
+MORE = ("scale", "setting", "setting_words", "configuration", "stop", "keys")
+REACHED_ENV_STEPS = 1_000_000
+
+
+@dataclass(frozen=True)
+class Value:
+    """One number that a claim rests on."""
+
+    comparison: str
+    pair: str
+    seed: int
+    value: float
+    learnt_first: bool
+    """Whether the first phase behind it learnt its task."""
+    scale: tuple[str, ...]
+    """In what it is less than the paper, or other; empty: the paper's own."""
+    keys: tuple[str, ...]
+    """The phases it rests on."""
+    of: tuple[tuple[str, float], ...] = ()
+    """The measure of each method behind it, by method."""
+
+
+@dataclass(frozen=True)
+class Data:
+    """All that a claim may rest on."""
+
+    claim: Claim
+    results: Results
+    store: Store
+    finals: pd.DataFrame
+    """`Results.finals` with what is needed besides (`MORE`)."""
+
+
+def read(claim: Claim, root: Store) -> Data:
+    """What a results root has for a claim."""
+    plan = _finished(on_replicates(make_plan(claim.id, claim.loaded), root), root)
+    results = load(root.root, plan)
+    more = pd.DataFrame([_more(trial, plan) for trial in plan.trials], columns=list(MORE))
+    of_sequences = {one.trial.phases: one.row() for one in sequences(results)}
+    for name in ("average_performance", "forgetting_measure"):
+        found = [of_sequences.get(trial.phases, {}).get(name, np.nan) for trial in plan.trials]
+        more[name] = np.array(found, dtype=np.float64)
+    return Data(claim, results, root, pd.concat([results.finals, more], axis=1))
+
+
+def _finished(plan: Plan, store: Store) -> Plan:
+    """The trials whose phases are done, and all phases that are: what is missing is no row here."""
+    done = {key for key in set(store.phases()).intersection(plan.phases) if store.phase(key).done()}
+    phases = {key: phase for key, phase in plan.phases.items() if key in done}
+    return replace(plan, phases=phases, trials=tuple(trial for trial in plan.trials if done.issuperset(trial.phases)))
+
+
+def _more(trial: Trial, plan: Plan) -> dict[str, object]:
+    specs = [plan.phases[key].spec for key in trial.phases]
+    first, last = specs[0], specs[-1]
+    auxiliary = [key for spec in specs for key in spec.auxiliary.values()]
+    budgets = [f"{spec.learning.env_steps:,} env steps ({spec.learning.stop})" for spec in specs[:2]]
+    ingredients = [{k: v for k, v in one.items() if k != "counts"} for one in last.ingredients]
+    return {
+        "scale": tuple(_scale(trial.benchmark, trial.tasks, specs, trial)),
+        "setting": canonical(
+            {
+                "sac": first.sac.model_dump(mode="json"),
+                "learning": [spec.learning.model_dump(mode="json") for spec in specs],
+                "evaluation": [trial.goals, trial.episodes, trial.env_steps],
+            }
+        ).decode(),
+        "setting_words": ", then ".join(budgets),
+        "configuration": json.dumps(ingredients, sort_keys=True),
+        "stop": last.learning.stop,
+        "keys": (*trial.phases, *auxiliary),
+    }
+
+
+def _paper(benchmark: str) -> Sweep:
+    """The paper's settings, which are a benchmark's defaults."""
+    found = get_benchmark(benchmark)
+    given = {"benchmark": benchmark, "pairs": (("a", "b"),), "methods": ("base",), **found.defaults}
+    return Sweep.model_validate(given)
+
+
+def _scale(benchmark: str, tasks: tuple[str, ...], specs: Sequence[PhaseSpec], trial: Trial | None) -> Iterator[str]:
+    """In what a trial is less than the paper, or other."""
+    paper = _paper(benchmark)
+    if trial is not None and not is_paper_pair(benchmark, tasks[:2]):
+        yield "not the paper's pair"
+    for number, spec in enumerate(specs[:2]):
+        wanted: Learning = paper.second if number else paper.first
+        if spec.learning.env_steps < wanted.env_steps:
+            yield f"{('first', 'second')[number]} phase {spec.learning.env_steps:,} of {wanted.env_steps:,} env steps"
+    if specs[0].sac != paper.sac:
+        yield "another learner than the paper's"
+    if trial is not None:
+        wanted_size = (paper.evaluation.env_steps or 0, paper.evaluation.episodes)
+        if (trial.env_steps or 0, trial.episodes) < wanted_size or trial.goals == "heldout":
+            yield "other final evaluations than the paper's"
+
+
+def values(data: Data, test: Test) -> list[Value]:
+    """All numbers that a test rests on, of any scale."""
+    match test.rule:
+        case "probe":
+            return list(_probed(data, test))
+        case "reached":
+            return list(_reached(data))
+        case "rises" | "falls":
+            return list(_ranks(data, test))
+    first, *others = test.methods
+    found = _rows(data, test, first)
+    if not others:
+        name = f"{test.measure} of {first}"
+        return _values(
+            found.assign(comparison=_named(found, name, "configuration"), value=found["measure"]), data, test.methods
+        )
+    both = found.merge(_rows(data, test, others[0]), on="comparable", suffixes=("", "_other"))
+    names = _named(both, f"{test.measure}, {first} - {others[0]}", "configuration", "configuration_other")
+    keys = [tuple(dict.fromkeys((*one, *other))) for one, other in zip(both["keys"], both["keys_other"], strict=True)]
+    difference = both["measure"] - both["measure_other"]
+    both["keys"] = keys
+    return _values(both.assign(comparison=names, value=difference), data, test.methods)
+
+
+def _rows(data: Data, test: Test, method: str, *, any_number: bool = False) -> pd.DataFrame:
+    """Trials of a method that have the measure, as the claim wants them."""
+    found = data.finals
+    wanted = (found["method"] == method) & found[MEASURES[test.measure][0]].notna()
+    if test.pairs:
+        wanted &= found["pair"].isin([pair.replace(":", " > ") for pair in test.pairs])
+    if data.claim.stop is not None:
+        wanted &= found["stop"] == data.claim.stop
+    if get_method(method).selects_neurons and not any_number:
+        wanted &= found["skill_neurons"] == data.claim.skill_neurons
+    found = found[wanted]
+    return found.assign(measure=found[MEASURES[test.measure][0]].astype("float64"))
+
+
+def _named(rows: pd.DataFrame, name: str, *configurations: str) -> list[str]:
+    """The comparison's name, with what differs between its configurations if there are several."""
+    several = [column for column in configurations if rows[column].nunique() > 1]
+    return [
+        ", ".join([name, *(_words(row[column], rows[column].unique()) for column in several)])
+        for _, row in rows.iterrows()
+    ]
+
+
+def _words(configuration: str, of: Iterable[str]) -> str:
+    """Those options of a configuration in which the others differ."""
+    flat = [{f"{one['kind']}.{k}": v for one in json.loads(text) for k, v in one.items()} for text in of]
+    own = {f"{one['kind']}.{k}": v for one in json.loads(configuration) for k, v in one.items()}
+    names = sorted(set().union(*flat))
+    differing = [name for name in names if len({json.dumps(one.get(name)) for one in flat}) > 1]
+    return " ".join(f"{name}={own[name]}" for name in differing if name in own and not name.endswith(".kind"))
+
+
+def _values(rows: pd.DataFrame, data: Data, methods: Sequence[str] = ()) -> list[Value]:
+    """A pair that stands there at several settings is as many strata."""
+    several = rows.groupby("pair")["setting"].nunique() if len(rows) else pd.Series(dtype="int64")
+    found: list[Value] = []
+    for _, row in rows.iterrows():
+        pair = str(row["pair"])
+        if several[pair] > 1:
+            pair = f"{pair}, {row['setting_words']}"
+        learnt = bool(row["learnt_first"]) if not pd.isna(row["learnt_first"]) else True
+        scale = (*row["scale"], *_stop(data.claim, row))
+        number = float(row["value"])
+        of = [(name, float(row[column])) for name, column in zip(methods, OF, strict=False)]
+        keys = tuple(row["keys"])
+        found.append(Value(row["comparison"], pair, int(row["seed"]), number, learnt, scale, keys, tuple(of)))
+    return found
+
+
+def _stop(claim: Claim, row: "pd.Series[Any]") -> tuple[str, ...]:
+    """Another stop rule than the paper's is none of its own rows, unless the claim asks for it."""
+    paper = _paper(str(row["benchmark"])).second.stop
+    other = claim.stop is None and row["stop"] != paper
+    return (f"second phase stops by `{row['stop']}`, not `{paper}`",) if other else ()
+
+
+def _ranks(data: Data, test: Test) -> Iterator[Value]:
+    """Spearman's rho of the measure over the numbers of skill neurons, within each pair, seed and setting."""
+    from analysis.claims.inference import spearman
+
+    (method,) = test.methods
+    rows = _rows(data, test, method, any_number=True)
+    found: list[dict[Any, Any]] = []
+    for _, group in rows.groupby("comparable", sort=False):
+        rho = spearman(list(group["skill_neurons_count"].astype("float64")), list(group["measure"]))
+        if not np.isnan(rho):
+            keys = tuple(dict.fromkeys(key for keys in group["keys"] for key in keys))
+            found.append({**group.iloc[0].to_dict(), "value": rho, "keys": keys})
+    frame = pd.DataFrame(found, columns=[*rows.columns, "value"])
+    name = f"rho of {test.measure} over numbers of skill neurons, {method}"
+    yield from _values(frame.assign(comparison=name), data)
+
+
+def _firsts(data: Data) -> Iterator[PhaseData]:
+    """First phases that are done, each once; replicates and what they replicate are both there."""
+    for key, planned in data.results.plan.phases.items():
+        phase = PhaseData(planned, data.store.phase(key))
+        if planned.spec.index == 0 and phase.result:
+            yield phase
+
+
+def _individual(data: Data) -> dict[str, float]:
+    found = data.finals.dropna(subset=["individual"])
+    return dict(zip(found["key_first"], found["individual"].astype("float64"), strict=True))
+
+
+def _first_value(data: Data, spec: PhaseSpec, key: str, name: str, value: float) -> Value:
+    learnt = _individual(data).get(key, 1.0) >= metrics.LEARNT
+    in_paper = any(spec.task in pair for pair in get_benchmark(spec.benchmark).pairs)
+    scale = [
+        *_scale(spec.benchmark, (spec.task,), [spec], None),
+        *([] if in_paper else ["not a task of the paper's pairs"]),
+    ]
+    return Value(name, spec.task, spec.seed, value, learnt, tuple(scale), (key,))
+
+
+def _reached(data: Data) -> Iterator[Value]:
+    """1 for each first phase that reaches the stop threshold in time, else 0; games have none."""
+    for phase in _firsts(data):
+        spec = phase.planned.spec
+        if phase.is_scored or not phase.has_whole_curve:
+            continue
+        learning = spec.learning
+        steps = metrics.env_steps_to_threshold(
+            *phase.evaluations(spec.task), learning.stop_threshold, learning.stop_evaluations
+        )
+        yield _first_value(
+            data, spec, phase.planned.key, "first phases that reach 0.9", float(steps <= REACHED_ENV_STEPS)
+        )
+
+
+def _probed(data: Data, test: Test) -> Iterator[Value]:
+    """Drop of success with the best-scored neurons of the actor silenced, minus the mean drop of random ones."""
+    assert test.count is not None
+    request = Request(("actor",), (test.count,), episodes=50, draws=5, scores=("paper",))
+    name = f"drop of the best {test.count:.0%} of the actor's neurons - drop of random ones"
+    for target in find_targets(data.claim.id, data.claim.loaded, request):
+        if is_ready(target, data.store):
+            value = _drop(data.store, target, request)
+            if value is not None:
+                yield _first_value(data, target.phase.spec, target.phase.key, name, value)
+
+
+def _drop(store: Store, target: Target, request: Request) -> float | None:
+    """None while the probe has not measured all of it. The unsilenced success stands on both sides, and cancels."""
+    folder = store.phase(target.phase.key)
+    scores = folder.probe(scores_record(target, "actor"))
+    if scores is None:
+        return None
+    success: dict[str, list[float]] = {}
+    for cell in cells(target, {"actor": NetworkScores.model_validate(scores)}, request):
+        found = folder.probe(cell.record)
+        if found is None:
+            return None
+        success.setdefault(cell.choice, []).append(float(np.mean(Answer.model_validate(found).success)))
+    return float(np.mean(success["random"]) - success["best"][0]) if "best" in success else None
+
+
+def by_pair(found: Iterable[Value]) -> dict[str, BySeed]:
+    """Numbers by pair and seed."""
+    pairs: dict[str, dict[int, float]] = {}
+    for one in found:
+        if not np.isnan(one.value):
+            pairs.setdefault(one.pair, {})[one.seed] = one.value
+    return dict(pairs)
+
+
+def frame(found: Iterable[Value]) -> pd.DataFrame:
+    """Numbers as rows for a file."""
+    rows = [
+        (v.comparison, v.pair, v.seed, v.value, v.learnt_first, "; ".join(v.scale) or "paper", " ".join(v.keys))
+        for v in found
+    ]
+    return pd.DataFrame(rows, columns=list(ROW))

@@ -1,0 +1,250 @@
+"""The page of the reproduction: every claim's verdict at a glance, then each with its numbers, seed by seed.
+
+<folder>/reproduction.md            for reading in the repository
+/reproduction.html          the same in one file, with its figures inside
+/figures/claim-<id>.svg     every seed as a dot
+/data/claim-<id>.csv        the rows that the claim rests on, with the keys of their phases
+"""
+
+import math
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from analysis.blocks import Block, Bullets, Heading, Paragraph, Picture, TextTable
+from analysis.claims.inference import clopper_pearson
+from analysis.claims.loader import MEASURES, Claim
+from analysis.claims.measures import frame
+from analysis.claims.verdicts import Decided, Outcome, Part, evaluate
+from analysis.pages import html, markdown
+from analysis.statistics import Summary
+from nbsp_ray.store import Files, Store
+
+TITLE = "Reproduction: what is claimed, and what the results say"
+GOOD = 0.9
+"""Success rate from which a seed counts as good (Table 2)."""
+NONE = "-"
+
+
+def write_reproduction(claims: Sequence[Claim], store: Store, folder: Path) -> list[Path]:
+    """Evaluate all claims on a results root and write the page; the paths of its files, `reproduction.md` first."""
+    outcomes = [outcome for claim in claims for outcome in evaluate(claim, store)]
+    pictures = {id(outcome): _picture(outcome) for outcome in outcomes if outcome.values}
+    blocks = list(_blocks(claims, outcomes, pictures, store))
+    contents = {
+        "reproduction.md": markdown.render(blocks).encode(),
+        "reproduction.html": html.page(TITLE, html.render(blocks)).encode(),
+    }
+    for picture in pictures.values():
+        contents[f"figures/{picture.name}.svg"] = picture.svg
+    for claim in claims:
+        rows = frame(one for outcome in outcomes if outcome.claim is claim for one in outcome.values)
+        if len(rows):
+            contents[f"data/claim-{claim.id}.csv"] = rows.to_csv(index=False, lineterminator="\n").encode()
+    files = Files(folder)
+    for name, content in contents.items():
+        files.write(name, content)
+    return [files.path(name) for name in contents]
+
+
+def _blocks(
+    claims: Sequence[Claim], outcomes: Sequence[Outcome], pictures: dict[int, Picture], store: Store
+) -> Iterator[Block]:
+    yield Heading(TITLE, level=1)
+    yield Paragraph(
+        "This page is computed from results by rules that were fixed before there were any, in "
+        "`reproduction/claims.yaml`; `make reproduction-page` makes it anew from the archives in `reproduction/`. No "
+        "verdict is written by hand."
+    )
+    yield TextTable(pd.DataFrame([_glance(outcome, store) for outcome in outcomes]))
+    yield Bullets(
+        [
+            "An effect is confirmed where its 95 % interval lies on the claimed side of 0 and the effect is at least "
+            "0.05, refuted where the interval lies on the other side or wholly within -0.05 and 0.05, else "
+            "inconclusive.",
+            "The unit is one seed of one pair: two methods are compared where they share the first phase. Of one pair "
+            "the interval is Student's t, of several a bootstrap of the mean of their means that draws seeds jointly.",
+            "Fewer than three seeds have no interval. Of equal seeds it rests on the exact interval for the share of "
+            "seeds that are as these.",
+            "At reduced scale: another pair than the paper's, a smaller budget, another stop rule, learner or "
+            "evaluation. Such a verdict stands beside the paper's own and never counts for it.",
+        ]
+    )
+    for claim in claims:
+        yield Heading(f"{claim.id}: {claim.claim}")
+        where = "not the paper's claim" if claim.beyond else claim.where
+        yield Paragraph(f"{where[0].upper()}{where[1:]}. Decided by: {claim.decided_by}.")
+        for outcome in (one for one in outcomes if one.claim is claim):
+            yield from _outcome_blocks(outcome, pictures)
+
+
+def _glance(outcome: Outcome, store: Store) -> dict[str, str]:
+    claim = outcome.claim
+    hours, hardware = _cost(outcome, store)
+    effects = [f"{part.comparison}: {_interval(part.over_pairs.found)}" for part in outcome.parts]
+    return {
+        "claim": f"{claim.id}{' (beyond)' if claim.beyond else ''}",
+        "what": claim.claim,
+        "scale": outcome.scope,
+        "verdict": outcome.verdict,
+        "effect, 95 % interval": "; ".join(effects) or NONE,
+        "seeds x pairs": f"{outcome.seeds} x {outcome.pairs}" if outcome.values else NONE,
+        "hours": hours,
+        "hardware": hardware,
+    }
+
+
+def _cost(outcome: Outcome, store: Store) -> tuple[str, str]:
+    """CPU and GPU hours of the phases it rests on, each once, final evaluations not counted; and where they ran."""
+    hours: dict[str, float] = {}
+    hardware: dict[str, None] = {}
+    for key in outcome.keys:
+        folder = store.phase(key)
+        result, manifest = folder.result() or {}, folder.manifest() or {}
+        cpu = manifest.get("device") == "cpu"
+        cores = int(manifest.get("threads") or 1) if cpu else 1
+        kind = "CPU" if cpu else "GPU"
+        hours[kind] = hours.get(kind, 0.0) + float(result.get("seconds") or 0) * cores / 3_600
+        hardware[str((manifest.get("processor") if cpu else None) or manifest.get("device"))] = None
+    found = ", ".join(f"{number:.1f} {kind}" for kind, number in sorted(hours.items()))
+    return found or NONE, ", ".join(sorted(hardware)) or NONE
+
+
+def _interval(found: Summary) -> str:
+    if not found.n:
+        return NONE
+    if math.isnan(found.low):
+        return f"{found.mean:.2f} (no interval, {found.n} seeds)"
+    return f"{found.mean:.2f} [{found.low:.2f}, {found.high:.2f}]"
+
+
+def _outcome_blocks(outcome: Outcome, pictures: dict[int, Picture]) -> Iterator[Block]:
+    claim = outcome.claim
+    yield Heading(f"{claim.id}, {outcome.scope}: {outcome.verdict}", level=3)
+    if not outcome.values:
+        sweeps = ", ".join(f"`{name}`" for name in claim.names)
+        yield Paragraph(
+            f"Not run. {_sentence(claim.lacks) if claim.lacks else f'The sweeps that decide it: {sweeps}.'}"
+        )
+        return
+    yield Bullets(list(_notes(outcome)))
+    yield TextTable(pd.DataFrame([row for part in outcome.parts for row in _rows(part)]))
+    seeds = list(_seeds(outcome))
+    if seeds:
+        yield TextTable(pd.DataFrame(seeds))
+    yield pictures[id(outcome)]
+    yield Paragraph(f"Every row with the keys of its phases: `data/claim-{claim.id}.csv`.")
+
+
+def _sentence(text: str) -> str:
+    return f"{text[0].upper()}{text[1:].rstrip('.')}."
+
+
+def _notes(outcome: Outcome) -> Iterator[str]:
+    if outcome.scale:
+        yield f"At reduced scale: {'; '.join(outcome.scale)}."
+    if outcome.not_learnt:
+        yield (
+            f"{outcome.not_learnt} of {len(outcome.values)} numbers rest on a first phase that did not learn its task "
+            f"(success below 0.5). Without them: {outcome.without}."
+        )
+    else:
+        yield "Every first phase learnt its task, so the verdict without those that did not is the same."
+    for part in outcome.parts:
+        if not math.isnan(part.p_holm):
+            yield f"{part.comparison}: p = {part.p_holm:.3f} after Holm's correction; the interval is uncorrected."
+        if part.over_pairs.verdict == "inconclusive":
+            yield f"{part.comparison}: {_missing(part.over_pairs)}."
+    missing = [test for test in outcome.claim.tests if all(part.test is not test for part in outcome.parts)]
+    for test in missing:
+        what = test.measure if test.methods else test.rule
+        yield f"Not run yet: {what}{' of ' if test.methods else ''}{' - '.join(test.methods)}."
+
+
+def _missing(decided: Decided) -> str:
+    if decided.seeds is None:
+        return decided.why
+    return f"{decided.why}; about {decided.seeds} seeds of such spread would settle it (power 0.8)"
+
+
+def _rows(part: Part) -> Iterator[dict[str, str]]:
+    """A row for each pair, and one over all."""
+    for pair, decided in part.pairs.items():
+        yield _row(part, pair, decided) | {"worst, median, best": _places(list(part.values[pair].values()))}
+    if len(part.pairs) > 1:
+        yield _row(part, "over pairs", part.over_pairs) | {"worst, median, best": NONE}
+
+
+def _places(numbers: Sequence[float]) -> str:
+    return f"{min(numbers):.2f}, {np.median(numbers):.2f}, {max(numbers):.2f}"
+
+
+def _seeds(outcome: Outcome) -> Iterator[dict[str, str]]:
+    """The seeds of each method behind the numbers: a mean of 0.6 may be three ones and two zeros."""
+    found: dict[tuple[str, str, str], dict[int, float]] = {}
+    for part in outcome.parts:
+        low, high = MEASURES[part.test.measure][1]
+        for one in outcome.values:
+            for method, number in one.of if one.comparison == part.comparison and (low, high) == (0, 1) else ():
+                found.setdefault((part.test.measure, method, one.pair), {})[one.seed] = number
+    for (measure, method, pair), of_seed in found.items():
+        numbers = list(of_seed.values())
+        good = sum(number >= GOOD - 1e-9 for number in numbers)
+        least, most = clopper_pearson(good, len(numbers))
+        yield {
+            "measure": measure,
+            "method": method,
+            "pair": pair,
+            "mean": f"{np.mean(numbers):.2f}",
+            "worst, median, best seed": _places(numbers),
+            f"seeds >= {GOOD:g}, exact 95 % interval": f"{good} of {len(numbers)} [{least:.2f}, {most:.2f}]",
+        }
+
+
+def _row(part: Part, pair: str, decided: Decided) -> dict[str, str]:
+    return {
+        "comparison": part.comparison,
+        "pair": pair,
+        "n": str(decided.found.n),
+        "mean, 95 % interval": _interval(decided.found),
+        "by the rule": decided.verdict,
+    }
+
+
+def _picture(outcome: Outcome) -> Picture:
+    """A row for each comparison and pair: a dot for every seed, the mean as a stroke, the interval as a bar."""
+    import matplotlib
+    from matplotlib.figure import Figure
+
+    from analysis.figures.palette import BLUE, GREY, INK, VERMILLION
+    from analysis.figures.style import STYLE, WIDTH, render
+
+    rows = [(part, pair, decided) for part in outcome.parts for pair, decided in part.pairs.items()]
+    looks = {"confirmed": BLUE, "refuted": VERMILLION}
+    with matplotlib.rc_context(STYLE):
+        canvas = Figure(figsize=(WIDTH, 0.7 + 0.3 * len(rows)), layout="constrained")
+        axes = canvas.add_subplot()
+        for row, (part, pair, decided) in enumerate(rows):
+            colour, found = looks.get(decided.verdict, GREY), decided.found
+            if not math.isnan(found.low):
+                axes.barh(
+                    row, found.high - found.low, left=found.low, height=0.6, color=colour, alpha=0.25, linewidth=0
+                )
+            axes.plot([found.mean] * 2, [row - 0.3, row + 0.3], color=INK, linewidth=1.6)
+            numbers = list(part.values[pair].values())
+            axes.plot(numbers, row + np.linspace(-0.2, 0.2, len(numbers)), "o", color=colour, markersize=3.6)
+        names = [f"{part.comparison}\n{pair}" for part, pair, _ in rows]
+        axes.set_yticks(range(len(rows)), names, fontsize=6.5)
+        axes.set_ylim(len(rows) - 0.5, -0.5)
+        axes.axvline(0, color=INK, linewidth=0.7)
+        axes.grid(visible=False, axis="y")
+        axes.spines["left"].set_visible(False)
+        axes.tick_params(axis="y", length=0)
+        name = f"claim-{outcome.claim.id}{'' if outcome.scope == 'paper' else '-reduced'}"
+        caption = [
+            "A dot is one seed, the stroke their mean, the bar its 95 % interval;",
+            "blue: confirmed, red: refuted, grey: neither.",
+        ]
+        return render(name, f"{outcome.claim.id}: {outcome.claim.claim}", caption, canvas)

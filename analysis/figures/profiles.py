@@ -1,0 +1,65 @@
+"""Performance profiles over all pairs: how many runs are better than each success rate or score."""
+
+import numpy as np
+import pandas as pd
+
+from analysis.blocks import Picture
+from analysis.figures.bands import CurveReader
+from analysis.figures.methods import repeats
+from analysis.figures.palette import DASHES, look
+from analysis.figures.panels import make_panels, put_legend, settings_of
+from analysis.figures.style import render, style_rates
+from analysis.frames.load import Results
+from analysis.metrics import Floats
+from analysis.statistics import BOOTSTRAP_SEED, RESAMPLES, performance_profile, stratified_bootstrap
+from analysis.tables.across_pairs import MEASURES, configurations, strata
+from analysis.words import WORDS
+
+POINTS = 101
+
+
+def profiles(results: Results, reader: CurveReader) -> Picture | None:
+    """Performance profiles of stability and plasticity (Agarwal et al. 2021)."""
+    found = list(configurations(results.finals))
+    if not found or not results.finals[list(MEASURES)].notna().any(axis=None):
+        return None
+    canvas, panels = make_panels(1, 2, height=2.4)
+    words = WORDS[results.measure]
+    taus = _thresholds(results, is_rate=words.is_rate)
+    statistic = performance_profile(taus)
+    titles = (f"first {words.task}, after the second", f"second {words.task}")
+    for measure, title, axes in zip(MEASURES, titles, panels, strict=True):
+        for (identity, trials), rank in zip(found, repeats(found), strict=True):
+            runs = list(strata(trials, measure).values())
+            if not runs:
+                continue
+            own = look(str(identity["method"]))
+            several = sum(other["method"] == identity["method"] for other, _ in found) > 1
+            neurons = f" {identity['skill_neurons']}" if several and not pd.isna(identity["skill_neurons"]) else ""
+            label = f"{identity['method']}{neurons}{settings_of(identity)}"
+            dash = own.dash if rank == 0 else DASHES[rank % len(DASHES)]
+            axes.plot(taus, statistic(runs), color=own.colour, linestyle=dash, label=label, drawstyle="steps-post")
+            if min(map(len, runs)) > 1:
+                drawn = stratified_bootstrap(runs, statistic, np.random.default_rng(BOOTSTRAP_SEED), RESAMPLES // 4)
+                low, high = np.quantile(drawn, [0.025, 0.975], axis=0)
+                axes.fill_between(taus, low, high, color=own.colour, alpha=0.15, linewidth=0, step="post")
+        axes.set_title(title)
+        axes.set_xlabel(f"{words.performance} x")
+        axes.set_xlim(taus[0], taus[-1])
+        style_rates(axes)
+    panels[0].set_ylabel("share of runs above x")
+    put_legend(canvas, panels[0])
+    caption = [
+        "Performance profiles over all pairs and seeds (Agarwal et al. 2021): the share of runs whose "
+        f"{words.performance} is above x; higher is better.",
+        f"Bands: pointwise 95 % stratified percentile bootstrap ({RESAMPLES // 4} resamples, seed {BOOTSTRAP_SEED}).",
+    ]
+    return render("profiles", "Performance profiles", caption, canvas)
+
+
+def _thresholds(results: Results, *, is_rate: bool) -> Floats:
+    """The x axis (T,): all rates, or all scores there are with 0 (random play) and 1 (a human) among them."""
+    if is_rate:
+        return np.linspace(0, 1, POINTS)
+    scores = results.finals[list(MEASURES)].to_numpy(dtype=np.float64)
+    return np.linspace(min(0.0, np.nanmin(scores)), max(1.0, np.nanmax(scores)), POINTS)

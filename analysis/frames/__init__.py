@@ -1,0 +1,1 @@
+"""Store and plan in, tidy frames out."""

@@ -1,0 +1,278 @@
+"""The columns of the tidy frames: type, unit and meaning, said once.
+
+The frames are built by these tables and the data dictionary of a report is written from them, so a column cannot exist
+without its explanation. This module must not know where the numbers come from.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+import pandas as pd
+
+from nbsp_ray.layout import NETWORKS
+
+
+@dataclass(frozen=True)
+class Column:
+    """One column: `text` (str), `count` (Int64), `number` (float64), `flag` (boolean); any may be missing."""
+
+    kind: Literal["text", "count", "number", "flag"]
+    unit: str
+    meaning: str
+
+
+Columns = Mapping[str, Column]
+DTYPES: Mapping[str, Any] = {
+    "text": pd.StringDtype(na_value=np.nan),
+    "count": "Int64",
+    "number": "float64",
+    "flag": "boolean",
+}
+
+
+PERFORMANCE = "rate in [0, 1], or normalised score"
+"""What a trial is judged by: the success rate, or the score with random play at 0 and a human at 1 (Eq. 8)."""
+
+
+def frame(rows: Iterable[Mapping[str, Any]], columns: Columns) -> pd.DataFrame:
+    """Rows as a frame with exactly `columns`, each of its type even without rows; what a row lacks is missing."""
+    rows = list(rows)
+    return pd.DataFrame(
+        {
+            name: pd.Series([row.get(name) for row in rows], dtype=DTYPES[column.kind], index=range(len(rows)))
+            for name, column in columns.items()
+        }
+    )
+
+
+def _text(meaning: str) -> Column:
+    return Column("text", "", meaning)
+
+
+def _rate(meaning: str) -> Column:
+    return Column("number", "rate in [0, 1]", meaning)
+
+
+def _performance(meaning: str) -> Column:
+    return Column("number", PERFORMANCE, meaning)
+
+
+def _return(meaning: str) -> Column:
+    return Column("number", "score", f"{meaning} (benchmarks judged by score).")
+
+
+def _count(unit: str, meaning: str) -> Column:
+    return Column("count", unit, meaning)
+
+
+def _flag(meaning: str) -> Column:
+    return Column("flag", "", meaning)
+
+
+IDENTITY: Columns = {
+    "benchmark": _text("Benchmark of the tasks."),
+    "pair": _text("The tasks in the order in which they are learnt, `first > second`."),
+    "first_task": _text("First task."),
+    "second_task": _text("Last task; the second of two."),
+    "method": _text("Method of the phases after the first."),
+    "skill_neurons": _text(
+        "Neurons to select per network, as the sweep says it: `0.2` is a fraction (`1.0` is all), `102` a count "
+        "(`1` is one). Missing for methods that select none."
+    ),
+    "skill_neurons_count": _count("neurons", "The same, as a count per network."),
+    "variant": _text(
+        "Settings in which trials of one pair, method and number of skill neurons differ within this plan, and the "
+        "replicate that a trial rests on; else empty."
+    ),
+    "seed": _count("", "Seed of the trial."),
+}
+
+CURVE_ROW: Columns = {
+    "kind": _text(
+        "`evaluation` of the frozen stochastic policy; `confirmation`, the further episodes that a stop takes; or "
+        "`training` for one training episode."
+    ),
+    "task": _text("Task that was played: the phase's own or, in evaluations, an earlier one."),
+    "env_steps": _count("env steps", "Since the phase began."),
+    "updates": _count("updates", "Updates of the critics since the phase began (not of training)."),
+    "episode": _count("", "Number of the training episode in its phase, from 0 (training only)."),
+    "episodes": _count("episodes", "Episodes that the evaluation or confirmation played (not of training)."),
+    "success": _rate(
+        "Success rate of the evaluation or confirmation (Eq. 7); 0 or 1 for a training episode; missing of games."
+    ),
+    "success_last_10": _rate("Mean success of this and the nine episodes before it; missing before the tenth."),
+    "env_return": Column(
+        "number",
+        "reward",
+        "Sum of rewards of the training episode (of a game its score); mean over an evaluation's games.",
+    ),
+    "return_last_10": Column(
+        "number",
+        "reward",
+        "Mean env_return of this and the nine training episodes before it; missing before the tenth.",
+    ),
+    "normalised": Column(
+        "number",
+        "normalised score",
+        "env_return with random play at 0 and a human at 1 (Eq. 8); of games that have both.",
+    ),
+    "critic_loss": Column("number", "", "Loss of both Q networks at the last update (at evaluations of its own task)."),
+    "actor_loss": Column("number", "", "Actor loss at the last update (at evaluations of its own task)."),
+    "alpha": Column("number", "", "Entropy coefficient (at evaluations of its own task)."),
+}
+
+CURVES: Columns = {
+    **IDENTITY,
+    "phase": _count("", "0 while the first task is learnt, 1 for the second."),
+    "key": _text("Content key of the phase, its folder in the store."),
+    **CURVE_ROW,
+}
+"""One row per evaluation and per training episode.
+
+A first phase is shared by all methods and pairs that start from it: its curve stands once per key, with pair,
+second_task, method, skill_neurons and variant missing. `finals.key_first` joins it to the trials.
+"""
+
+FINALS: Columns = {
+    **IDENTITY,
+    "measure": _text("What its tasks are judged by: `success` rates or `score`s; the two are never averaged."),
+    "skill_neurons_share": _rate("skill_neurons_count as a share of a network's hidden neurons."),
+    "status": _text("`done`, `failed` (a phase is not done and its attempts failed), `partial` or `missing`."),
+    "replicate": _count("", "Number of the retraining of imported phases that the trial rests on; else missing."),
+    "paper_pair": _flag("Whether the pair is one that the paper compares methods on."),
+    "paper_method": _flag("Whether the paper has the method."),
+    "key_first": _text("Key of the first phase; trials that share it share its numbers."),
+    "key_second": _text("Key of the last phase."),
+    "comparable": _text("Trials with the same value differ in nothing but their method: compare these, by seed."),
+    "goals": _text(
+        "Goals of the final evaluations: those of training (`train`), others (`heldout`), or training's with others in "
+        "the columns `*_heldout` (`both`)."
+    ),
+    "individual": _performance("First task after the first phase, stochastic policy (Table 1, individual)."),
+    "individual_n": _count("episodes", "Episodes of `individual`."),
+    "individual_deterministic": _performance("The same with the policy's mean (or likeliest) action."),
+    "individual_deterministic_n": _count("episodes", "Episodes of `individual_deterministic`: each variation once."),
+    "individual_heldout": _performance(
+        "`individual` on goals that training never had (`evaluation.goals: both`; else missing)."
+    ),
+    "individual_heldout_n": _count("episodes", "Episodes of `individual_heldout`."),
+    "sequential": _performance("First task after the last phase, stochastic policy (Table 1, sequential): stability."),
+    "sequential_n": _count("episodes", "Episodes of `sequential`."),
+    "sequential_deterministic": _performance("The same with the policy's mean (or likeliest) action."),
+    "sequential_deterministic_n": _count("episodes", "Episodes of `sequential_deterministic`: each variation once."),
+    "sequential_heldout": _performance(
+        "`sequential` on goals that training never had (`evaluation.goals: both`; else missing)."
+    ),
+    "sequential_heldout_n": _count("episodes", "Episodes of `sequential_heldout`."),
+    "second": _performance("Second task after its phase, stochastic policy: plasticity."),
+    "second_n": _count("episodes", "Episodes of `second`."),
+    "second_deterministic": _performance("The same with the policy's mean (or likeliest) action."),
+    "second_deterministic_n": _count("episodes", "Episodes of `second_deterministic`: each variation once."),
+    "second_heldout": _performance(
+        "`second` on goals that training never had (`evaluation.goals: both`; else missing)."
+    ),
+    "second_heldout_n": _count("episodes", "Episodes of `second_heldout`."),
+    "individual_return": _return("Mean raw score behind `individual`"),
+    "individual_deterministic_return": _return("Mean raw score behind `individual_deterministic`"),
+    "sequential_return": _return("Mean raw score behind `sequential`"),
+    "sequential_deterministic_return": _return("Mean raw score behind `sequential_deterministic`"),
+    "second_return": _return("Mean raw score behind `second`"),
+    "second_deterministic_return": _return("Mean raw score behind `second_deterministic`"),
+    "forgetting": Column("number", "difference of these", "individual - sequential."),
+    "learnt_first": _flag("Whether the first task was learnt at all: individual >= 0.5. Of scores nothing is said."),
+    "retention_last_5": _performance(
+        "Mean of the last five evaluations of the first task in the last phase, of those after its first update."
+    ),
+    "retention_last_5_return": _return("The same as a raw score"),
+    "retention_evaluations": _count("evaluations", "How many evaluations `retention_last_5` rests on, at most five."),
+    "auc_second": _performance(
+        "Mean height of the evaluation curve of the second task over [0, budget]: trapezoids between evaluations, the "
+        "last value carried forward after an early stop."
+    ),
+    "auc_second_return": _return("The same of raw scores"),
+    "auc_carried_share": _rate("Share of [0, budget] over which `auc_second` carries the last value forward."),
+    "env_steps_to_threshold": _count(
+        "env steps",
+        "Of the second task's first evaluation of as many in a row as the stop rule asks for (3) that all reach its "
+        "threshold (0.9). Missing if there are none (censored at the end of the phase), if the phase is not done, and "
+        "of scores.",
+    ),
+    "auc_scratch": _rate("`auc_second`'s counterpart for learning the second task first: same seed, SAC and budget."),
+    "forward_transfer": Column(
+        "number", "", "(auc_second - auc_scratch) / (1 - auc_scratch); missing if that is 1, and of scores."
+    ),
+    "curve_truncated": _flag("The last phase is done but its curve is cut off: the curve's metrics are missing."),
+    "env_steps_first": _count("env steps", "Learnt in the first phase (shared by other trials)."),
+    "env_steps_second": _count("env steps", "Learnt in the last phase."),
+    "env_steps_auxiliary": _count("env steps", "Learnt in other phases that the method reads (ANCL)."),
+    "seconds_first": Column("number", "s", "Wall time of learning in the first phase."),
+    "seconds_second": Column("number", "s", "Wall time of learning in the last phase."),
+    "stop_reason_first": _text("`stable` (mastered, by the stop rule) or `budget`."),
+    "stop_reason_second": _text("The same for the last phase."),
+    "replay_share_actor": _rate("Share of the actor's updates whose batch came from the first task's buffer."),
+    "replay_share_critic": _rate("The same for the critics."),
+    "positive_share": _rate("p, share of scoring steps with q(t) above its mean; the score is undefined at 0 and 1."),
+    "score_undefined": _flag("q was constant: the skill neurons were chosen at random instead."),
+}
+"""One row per trial, whatever is there of it. Neuron columns (`neuron_columns`) follow."""
+
+PHASES: Columns = {
+    "key": _text("Content key of the phase."),
+    "label": _text("What the phase is, for people."),
+    "benchmark": _text("Benchmark of the task."),
+    "task": _text("Task that is learnt."),
+    "phase": _count("", "0 for a first phase, 1 for a second."),
+    "seed": _count("", "Seed of the trials that use it."),
+    "status": _text("`done`, `failed`, `partial` or `missing`; done includes the final evaluations."),
+    "env_steps": _count("env steps", "Learnt."),
+    "budget": _count("env steps", "The most it may learn."),
+    "replicate": _count("", "Number of the retraining of an imported phase; missing of the phase itself."),
+    "imported": _flag("Whether it came from an archive."),
+    "updates": _count("updates", "Of the critics."),
+    "stop_reason": _text("`stable` or `budget`."),
+    "seconds": Column("number", "s", "Wall time of learning, evaluations during learning included, final ones not."),
+    "env_steps_per_second": Column("number", "env steps/s", "env_steps / seconds."),
+    "host": _text("Machine."),
+    "device": _text("`cpu`, or the name of the GPU."),
+    "git_commit": _text("Commit of the code; `+changes` if it was altered."),
+    "versions": _text("Packages that made the numbers."),
+    "error": _text("First line of the last attempt that failed, if the phase is not done."),
+    "notes": _text("What is to be known of how it was made, such as that it was not compiled although it was to be."),
+}
+"""One row per phase of the plan, each once however many trials share it: what the sweep cost."""
+
+
+def neuron_columns(layers: int) -> dict[str, Column]:
+    """Columns on the selected neurons of each network with `layers` hidden layers, numbered from 1 at the input."""
+    columns: dict[str, Column] = {}
+    for network in NETWORKS:
+        numbers = range(1, layers + 1)
+        columns[f"{network}_selected"] = _count("neurons", f"Frozen neurons of {network}.")
+        columns |= {f"{network}_selected_layer_{n}": _count("neurons", f"Of these in layer {n}.") for n in numbers}
+        columns[f"{network}_selected_constant"] = _count("neurons", "Of these constant on all scoring steps.")
+        columns |= {
+            f"{network}_constant_layer_{n}": _count("neurons", f"Constant neurons of layer {n}, frozen or not.")
+            for n in numbers
+        }
+        columns[f"{network}_frozen_share"] = _rate(f"Share of {network}'s parameters that are frozen.")
+        columns[f"{network}_score_lowest"] = _rate("Lowest score (Eq. 4) among the frozen neurons.")
+        columns[f"{network}_score_highest"] = _rate("Highest score among the frozen neurons.")
+        columns |= {
+            f"{network}_drift_layer_{n}": Column(
+                "number",
+                "|after - before| / |before|",
+                f"Change of layer {n}'s frozen activations, first-task states.",
+            )
+            for n in numbers
+        }
+    return columns
+
+
+def describe(columns: Columns) -> str:
+    """The columns as a Markdown table: the data dictionary."""
+    lines = ["| column | type | unit | meaning |", "|---|---|---|---|"]
+    for name, column in columns.items():
+        lines.append(f"| `{name}` | {column.kind} | {column.unit.replace('|', chr(92) + '|')} | {column.meaning} |")
+    return "\n".join(lines)

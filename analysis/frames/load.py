@@ -1,0 +1,205 @@
+"""Store and plan in, tidy frames out: what every table, figure and page starts from.
+
+The plan says which rows there are, the store fills them as far as it can. A trial is a sequence of tasks of any length
+of at least two; the columns speak of its first and its last task.
+"""
+
+import json
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from analysis.frames.columns import CURVE_ROW, CURVES, FINALS, IDENTITY, PHASES, frame, neuron_columns
+from analysis.frames.phases import PhaseData
+from analysis.frames.trials import Row, trial_row
+from nbsp_ray.benchmarks import get_benchmark
+from nbsp_ray.plan.counts import resolve_counts
+from nbsp_ray.replicates import rests_on
+from nbsp_ray.specs import Plan, Trial
+from nbsp_ray.store import Store
+
+ORDINALS = ("first", "second")
+
+
+@dataclass(frozen=True)
+class Results:
+    """All there is of a plan's trials; the columns are described in `analysis.frames.columns`."""
+
+    plan: Plan
+    root: Path
+    """The results root it was read from."""
+    curves: pd.DataFrame
+    """One row per evaluation and training episode; a shared first phase once (`CURVES`)."""
+    finals: pd.DataFrame
+    """One row per trial (`FINALS`, `neuron_columns`), in the order of the plan."""
+    phases: pd.DataFrame
+    """One row per phase (`PHASES`)."""
+
+    @property
+    def measure(self) -> str:
+        """What all its trials are judged by, `success` or `score`."""
+        (measure,) = self.parts()
+        return measure
+
+    def parts(self) -> "Mapping[str, Results]":
+        """The trials judged by `success` and those judged by `score`, each as results of their own."""
+        measures = list(dict.fromkeys(self.finals["measure"]))
+        if len(measures) < 2:
+            return dict.fromkeys(measures, self)
+        return {measure: self._part(measure) for measure in measures}
+
+    def _part(self, measure: str) -> "Results":
+        def of_it(data: pd.DataFrame) -> pd.DataFrame:
+            wanted = {name: get_benchmark(name).measure == measure for name in data["benchmark"].unique()}
+            return data[data["benchmark"].map(wanted).astype(bool)].reset_index(drop=True)
+
+        trials = tuple(trial for trial in self.plan.trials if get_benchmark(trial.benchmark).measure == measure)
+        plan = replace(self.plan, trials=trials)
+        return replace(self, plan=plan, curves=of_it(self.curves), finals=of_it(self.finals), phases=of_it(self.phases))
+
+    @property
+    def any_begun(self) -> bool:
+        """Whether the results root has anything at all of the plan."""
+        return bool((self.phases["status"] != "missing").any())
+
+    @property
+    def any_done(self) -> bool:
+        """Whether a trial is done."""
+        return bool((self.finals["status"] == "done").any())
+
+
+def load(store_root: str | Path, plan: Plan) -> Results:
+    """Read what the results root has of `plan`: cells that are not done yet are missing values, never missing rows.
+
+    Raises:
+        StoreError: the root is of another format, or a file in it is damaged.
+    """
+    store = Store(store_root)
+    data = {key: PhaseData(planned, store.phase(key)) for key, planned in plan.phases.items()}
+    identities = [_identity(trial, plan) for trial in plan.trials]
+    for trial, identity, variant in zip(plan.trials, identities, _variants(plan, identities), strict=True):
+        replicate = rests_on(plan, trial.phases)
+        # Never one row with trials that do not rest on it: their first phases are others.
+        rests = [] if replicate is None else [f"replicate={replicate}"]
+        identity |= {"variant": ", ".join([*filter(None, [variant]), *rests]), "replicate": replicate}
+    rows = [
+        identity | trial_row(trial, [data[key] for key in trial.phases], data)
+        for trial, identity in zip(plan.trials, identities, strict=True)
+    ]
+    layers = max((len(_layers(plan, trial)) for trial in plan.trials), default=0)
+    return Results(
+        plan=plan,
+        root=store.root,
+        curves=_curves(plan.trials, identities, data),
+        finals=frame(rows, {**FINALS, **neuron_columns(layers)}),
+        phases=frame((_phase_row(phase) for phase in data.values()), PHASES),
+    )
+
+
+# Which trial it is
+
+
+def _layers(plan: Plan, trial: Trial) -> tuple[int, ...]:
+    return get_benchmark(trial.benchmark).layers(plan.phases[trial.phases[0]].spec.sac)
+
+
+def _identity(trial: Trial, plan: Plan) -> Row:
+    wanted = trial.skill_neurons
+    return {
+        "benchmark": trial.benchmark,
+        "pair": " > ".join(trial.tasks),
+        "first_task": trial.tasks[0],
+        "second_task": trial.tasks[-1],
+        "method": trial.method,
+        "skill_neurons": None if wanted is None else str(wanted),
+        "skill_neurons_count": None if wanted is None else resolve_counts(wanted, _layers(plan, trial))["actor"],
+        "seed": trial.seed,
+    }
+
+
+def _settings(trial: Trial, plan: Plan) -> dict[str, str]:
+    """What changes the trial's numbers, but for what is in its identity: dotted name -> JSON."""
+    specs = [plan.phases[key].spec for key in trial.phases]
+    evaluation = {"episodes": trial.episodes, "env_steps": trial.env_steps, "goals": trial.goals}
+    nested: Row = {"sac": specs[0].sac.model_dump(), "evaluation": evaluation}
+    for index, spec in enumerate(specs):
+        nested[ORDINALS[index] if index < len(ORDINALS) else f"phase_{index + 1}"] = spec.learning.model_dump()
+    for ingredient in specs[-1].ingredients:
+        nested[ingredient["kind"]] = {k: v for k, v in ingredient.items() if k not in ("kind", "counts")}
+    nested["method"] = {"reset_log_alpha": specs[-1].has("reset_log_alpha")}
+    return {f"{group}.{name}": json.dumps(value) for group, inner in nested.items() for name, value in inner.items()}
+
+
+def _variants(plan: Plan, identities: Iterable[Row]) -> list[str]:
+    """For each trial the settings in which it differs from others of its pair, method and number of skill neurons."""
+    cells: dict[tuple[str, ...], list[dict[str, str]]] = {}
+    found: list[tuple[tuple[str, ...], dict[str, str]]] = []
+    for trial, identity in zip(plan.trials, identities, strict=True):
+        cell = tuple(str(identity[name]) for name in ("benchmark", "pair", "method", "skill_neurons"))
+        settings = _settings(trial, plan)
+        cells.setdefault(cell, []).append(settings)
+        found.append((cell, settings))
+    differing = {
+        cell: sorted(name for name in set().union(*all_of) if len({one.get(name) for one in all_of}) > 1)
+        for cell, all_of in cells.items()
+    }
+    return [
+        ", ".join(f"{name}={settings[name]}" for name in differing[cell] if name in settings)
+        for cell, settings in found
+    ]
+
+
+# Curves and cost
+
+
+def _curves(trials: Iterable[Trial], identities: Iterable[Row], data: Mapping[str, PhaseData]) -> pd.DataFrame:
+    """All curves below one another; made of whole columns, as there may be millions of rows."""
+    heads: list[Row] = []
+    pieces = [frame((), CURVE_ROW)]
+    seen: set[str] = set()
+    for trial, identity in zip(trials, identities, strict=True):
+        for index, key in enumerate(trial.phases):
+            of_all = index == 0
+            if len(data[key].curve) and not (of_all and key in seen):
+                heads.append(_curve_head(identity, of_all=of_all) | {"phase": index, "key": key})
+                pieces.append(data[key].curve)
+            seen.add(key)
+    of_phase = frame(heads, {name: CURVES[name] for name in (*IDENTITY, "phase", "key")})
+    repeated = np.repeat(np.arange(len(heads)), [len(piece) for piece in pieces[1:]])
+    left = of_phase.take(repeated).reset_index(drop=True)
+    return pd.concat([left, pd.concat(pieces, ignore_index=True)], axis=1)
+
+
+def _curve_head(identity: Row, *, of_all: bool) -> Row:
+    """What identifies a phase's curve; a first phase is of no single method or pair."""
+    own = ("benchmark", "first_task", "seed")
+    return {name: value for name, value in identity.items() if name in own or not of_all}
+
+
+def _phase_row(phase: PhaseData) -> Row:
+    spec, manifest = phase.planned.spec, phase.folder.manifest() or {}
+    names = ("env_steps", "updates", "stop_reason", "seconds", "env_steps_per_second")
+    return {
+        "key": phase.planned.key,
+        "label": phase.planned.label,
+        "benchmark": spec.benchmark,
+        "task": spec.task,
+        "phase": spec.index,
+        "seed": spec.seed,
+        "status": phase.status(phase.planned.evaluations.values()),
+        "budget": spec.learning.env_steps,
+        "replicate": spec.replicate,
+        "imported": phase.folder.imported(),
+        "versions": ", ".join(_versions(manifest.get("versions", {}))) or None,
+        "error": phase.error,
+        "notes": "; ".join(phase.result.get("notes") or ()) or None,
+        **{name: phase.result.get(name) for name in names},
+        **{name: manifest.get(name) for name in ("host", "device", "git_commit")},
+    }
+
+
+def _versions(versions: Mapping[str, str]) -> Iterator[str]:
+    return (f"{package} {version}" for package, version in versions.items())

@@ -1,0 +1,153 @@
+"""One phase as the store has it: how far it is, its curve, its final evaluations, and the metrics of its curve.
+
+Nothing here fails for what is not there yet: it is missing, or NaN. Only a damaged file is an error, which names the
+file and the mend.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, Literal
+
+import numpy as np
+import pandas as pd
+
+from analysis import metrics
+from analysis.frames.columns import CURVE_ROW, frame
+from nbsp_ray.benchmarks import Benchmark, get_benchmark
+from nbsp_ray.specs import EvaluationSpec, PlannedPhase
+from nbsp_ray.store import PhaseFolder
+
+DERIVED = ("success_last_10", "return_last_10", "normalised")
+"""Columns of a curve that are computed here."""
+Status = Literal["done", "failed", "partial", "missing"]
+STATUSES: tuple[Status, ...] = ("done", "failed", "partial", "missing")
+
+
+def together(statuses: Iterable[Status]) -> Status:
+    """The status of what consists of parts: done if all are, missing if all are, failed if any is."""
+    found = set(statuses)
+    if len(found) == 1:
+        return found.pop()
+    return "failed" if "failed" in found else "partial"
+
+
+@dataclass(frozen=True)
+class Final:
+    """A final evaluation in numbers; of one that is not there, none."""
+
+    performance: float = np.nan
+    """Success rate, or normalised score; NaN also of a game without reference scores."""
+    env_return: float = np.nan
+    """Mean raw score; NaN of success rates, whose episodes end at success."""
+    episodes: int | None = None
+
+
+@dataclass(frozen=True)
+class PhaseData:
+    """A planned phase and its folder, each file read once."""
+
+    planned: PlannedPhase
+    folder: PhaseFolder
+
+    @cached_property
+    def result(self) -> Mapping[str, Any]:
+        """The result; empty while the phase is not done."""
+        return self.folder.result() or {}
+
+    def status(self, records: Iterable[EvaluationSpec]) -> Status:
+        """`done` if it has learnt to its end and the final evaluations `records` are there."""
+        if self.result and all(self.folder.has_evaluation(record.id) for record in records):
+            return "done"
+        if self.folder.failures():
+            return "failed"
+        begun = bool(self.result) or len(self.curve) > 0 or self.folder.progress() is not None
+        return "partial" if begun else "missing"
+
+    @property
+    def error(self) -> str | None:
+        """First line of the last failed attempt; None once the phase has learnt to its end."""
+        failures = [] if self.result else self.folder.failures()
+        lines = str(failures[-1].get("error", "")).splitlines() if failures else []
+        return lines[0] if lines else None
+
+    @cached_property
+    def benchmark(self) -> Benchmark:
+        """The benchmark of the phase."""
+        return get_benchmark(self.planned.spec.benchmark)
+
+    @property
+    def is_scored(self) -> bool:
+        """Whether its tasks are judged by their scores."""
+        return self.benchmark.measure == "score"
+
+    @cached_property
+    def curve(self) -> pd.DataFrame:
+        """Rows of the curve so far, with the columns `CURVE_ROW`."""
+        stored = {name: column for name, column in CURVE_ROW.items() if name not in DERIVED}
+        curve = frame(self.folder.curve(), stored).assign(**dict.fromkeys(DERIVED, np.nan))[list(CURVE_ROW)]
+        training = curve["kind"] == "training"
+        for column, rolled in (("success", "success_last_10"), ("env_return", "return_last_10")):
+            values = curve.loc[training, column].to_numpy(dtype=np.float64)
+            curve.loc[training, rolled] = metrics.rolling_mean(values)
+        if self.is_scored:
+            for task, rows in curve.groupby("task", sort=False):
+                curve.loc[rows.index, "normalised"] = self.normalised(str(task), rows["env_return"].to_numpy())
+        return curve
+
+    def normalised(self, task: str, scores: metrics.Floats) -> metrics.Floats:
+        """Scores with random play at 0 and a human at 1 (Eq. 8); NaN of a game that lacks either."""
+        found = [self.benchmark.normalised(task, float(score)) for score in scores]
+        return np.array([np.nan if one is None else one for one in found], dtype=np.float64)
+
+    def evaluations(
+        self, task: str, *, raw: bool = False, after_first_update: bool = False
+    ) -> tuple[metrics.Floats, metrics.Floats]:
+        """Env steps (T,) and success rates, or normalised scores (or `raw` ones), of the evaluations of `task` (T,).
+
+        Before its first update the agent is still the one that the phase before left.
+        """
+        wanted = (self.curve["kind"] == "evaluation") & (self.curve["task"] == task)
+        if after_first_update:
+            wanted &= (self.curve["updates"] > 0).fillna(False).astype(bool)
+        rows = self.curve[wanted]
+        column = "env_return" if raw else "normalised" if self.is_scored else "success"
+        return rows["env_steps"].to_numpy(dtype=np.float64), rows[column].to_numpy(dtype=np.float64)
+
+    @property
+    def curve_truncated(self) -> bool:
+        """Whether the phase is done and its curve lacks its end, which is an evaluation at the last env step."""
+        env_steps, _ = self.evaluations(self.planned.spec.task)
+        return bool(self.result) and (not len(env_steps) or env_steps[-1] < self.result["env_steps"])
+
+    @property
+    def has_whole_curve(self) -> bool:
+        """Whether metrics of the curve mean anything yet."""
+        return bool(self.result) and not self.curve_truncated
+
+    @cached_property
+    def auc(self) -> float:
+        """Mean height of the evaluation curve of the phase's own task over [0, budget]; NaN until it is whole."""
+        return self._area(raw=False)
+
+    @property
+    def raw_auc(self) -> float:
+        """The same of raw scores."""
+        return self._area(raw=True)
+
+    def _area(self, *, raw: bool) -> float:
+        spec = self.planned.spec
+        if not self.has_whole_curve:
+            return np.nan
+        return metrics.area_under_curve(*self.evaluations(spec.task, raw=raw), budget=spec.learning.env_steps)
+
+    def final(self, record: EvaluationSpec) -> Final:
+        """What a final evaluation of the plan came to."""
+        found = self.folder.evaluation(record.id) if record.id in self.planned.evaluations else None
+        if found is None:
+            return Final()
+        if not self.is_scored:
+            return Final(metrics.success_rate(found["success"]), episodes=len(found["success"]))
+        score = float(np.mean(found["env_return"])) if found["env_return"] else np.nan
+        (performance,) = self.normalised(record.task, np.array([score]))
+        return Final(float(performance), score, len(found["env_return"]))

@@ -1,0 +1,163 @@
+"""One trial as a row: what its phases' evaluations and curves came to, and what its method reported.
+
+Whatever is not done yet is missing, never an error.
+"""
+
+import hashlib
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from analysis import metrics
+from analysis.frames.phases import PhaseData, together
+from analysis.paper import is_paper_pair
+from nbsp_ray.benchmarks import get_benchmark
+from nbsp_ray.layout import NETWORKS
+from nbsp_ray.methods import get_method
+from nbsp_ray.plan.counts import resolve_counts
+from nbsp_ray.specs import EvaluationMode, EvaluationSpec, PhaseSpec, Trial, canonical
+
+Row = dict[str, Any]
+
+
+def trial_row(trial: Trial, phases: list[PhaseData], data: Mapping[str, PhaseData]) -> Row:
+    """The columns `FINALS` of a trial but its identity, as far as they are known; `data` has all phases of the plan."""
+    first, last = phases[0], phases[-1]
+    specs = [phase.planned.spec for phase in phases]
+    layers = get_benchmark(trial.benchmark).layers(specs[0].sac)
+    count = None if trial.skill_neurons is None else resolve_counts(trial.skill_neurons, layers)["actor"]
+    row: Row = {
+        "measure": get_benchmark(trial.benchmark).measure,
+        "skill_neurons_share": None if count is None else count / sum(layers),
+        "status": together(phase.status(_records(trial, phase)) for phase in phases),
+        "paper_pair": is_paper_pair(trial.benchmark, trial.tasks),
+        "paper_method": get_method(trial.method).in_paper,
+        "key_first": trial.phases[0],
+        "key_second": trial.phases[-1],
+        "comparable": _comparable(trial, specs),
+        "goals": trial.goals,
+    }
+    row |= _final_rates(trial, first, last)
+    row |= _last_curve(trial.tasks[0], last, scratch_phase(last.planned.spec, data))
+    for name, phase in (("first", first), ("second", last)):
+        row[f"env_steps_{name}"] = phase.result.get("env_steps")
+        row[f"seconds_{name}"] = phase.result.get("seconds")
+        row[f"stop_reason_{name}"] = phase.result.get("stop_reason")
+    auxiliary = [data[key].result.get("env_steps") for spec in specs for key in spec.auxiliary.values()]
+    row["env_steps_auxiliary"] = None if None in auxiliary else sum(auxiliary)
+    return row | _method_row(last.result)
+
+
+def _records(trial: Trial, phase: PhaseData) -> list[EvaluationSpec]:
+    """The final evaluations of the phase that this trial's columns are filled from."""
+    wanted = phase.planned.evaluations.values()
+    own = [record for record in wanted if record == trial.record(record.task, record.mode)]
+    both = [record for record in wanted if record == trial.record(record.task, "stochastic", "heldout")]
+    return own + both if trial.goals == "both" else own
+
+
+def _final_rates(trial: Trial, first: PhaseData, last: PhaseData) -> Row:
+    # The stochastic evaluation of a first phase on training goals is the one that keeps its steps.
+    of_first: EvaluationMode = "stochastic" if trial.goals == "heldout" else "rollouts"
+    row: Row = {}
+    places: tuple[tuple[str, PhaseData, str, EvaluationMode], ...] = (
+        ("individual", first, trial.tasks[0], of_first),
+        ("sequential", last, trial.tasks[0], "stochastic"),
+        ("second", last, trial.tasks[-1], "stochastic"),
+    )
+    for name, phase, task, stochastic in places:
+        modes: tuple[tuple[str, EvaluationMode], ...] = (("", stochastic), ("_deterministic", "deterministic"))
+        for suffix, mode in modes:
+            found = phase.final(trial.record(task, mode))
+            row |= {name + suffix: found.performance, f"{name}{suffix}_n": found.episodes}
+            row[f"{name}{suffix}_return"] = found.env_return
+        if trial.goals == "both":
+            found = phase.final(trial.record(task, "stochastic", "heldout"))
+            row |= {f"{name}_heldout": found.performance, f"{name}_heldout_n": found.episodes}
+    row["forgetting"] = metrics.forgetting(row["individual"], row["sequential"])
+    # A score has no threshold that would mean "learnt".
+    known = not first.is_scored and not np.isnan(row["individual"])
+    row["learnt_first"] = row["individual"] >= metrics.LEARNT if known else None
+    return row
+
+
+def _last_curve(first_task: str, last: PhaseData, scratch: PhaseData | None) -> Row:
+    if not last.has_whole_curve:
+        return {"curve_truncated": last.curve_truncated if last.result else None}
+    learning = last.planned.spec.learning
+    env_steps, _ = last.evaluations(last.planned.spec.task)
+    _, of_first = last.evaluations(first_task, after_first_update=True)
+    row: Row = {
+        "curve_truncated": False,
+        "retention_last_5": metrics.retention(of_first),
+        "retention_evaluations": min(len(of_first), metrics.RETENTION_EVALUATIONS),
+        "auc_second": last.auc,
+        "auc_carried_share": metrics.carried_share(env_steps, learning.env_steps),
+    }
+    if last.is_scored:
+        _, raw = last.evaluations(first_task, raw=True, after_first_update=True)
+        return row | {"retention_last_5_return": metrics.retention(raw), "auc_second_return": last.raw_auc}
+    return row | _success_curve(last, scratch)
+
+
+def _success_curve(last: PhaseData, scratch: PhaseData | None) -> Row:
+    """What a curve of success rates allows, and one of scores does not."""
+    learning = last.planned.spec.learning
+    env_steps, success = last.evaluations(last.planned.spec.task)
+    reached = metrics.env_steps_to_threshold(env_steps, success, learning.stop_threshold, learning.stop_evaluations)
+    auc_scratch = scratch.auc if scratch else np.nan
+    return {
+        "env_steps_to_threshold": None if np.isnan(reached) else int(reached),
+        "auc_scratch": auc_scratch,
+        "forward_transfer": metrics.forward_transfer(last.auc, auc_scratch),
+    }
+
+
+def scratch_phase(spec: PhaseSpec, data: Mapping[str, PhaseData]) -> PhaseData | None:
+    """The first phase of the plan that learns the same task with the same seed, SAC and budget; None if there is none.
+
+    Of several, one with the same stop rule and evaluations is preferred.
+    """
+    names = ("algorithm_version", "benchmark", "revision", "task", "seed", "sac")
+    found = [
+        phase
+        for phase in data.values()
+        if phase.planned.spec.index == 0
+        and phase.planned.spec.learning.env_steps == spec.learning.env_steps
+        and all(getattr(phase.planned.spec, name) == getattr(spec, name) for name in names)
+    ]
+    return min(found, key=lambda phase: phase.planned.spec.learning != spec.learning, default=None)
+
+
+def _method_row(result: Mapping[str, Any]) -> Row:
+    """The reports of a method's ingredients as flat columns; what a method does not report is missing."""
+    share = result.get("replay_share", {})
+    row: Row = {f"replay_share_{part}": share.get(part) for part in ("actor", "critic")}
+    row |= {name: result.get(name) for name in ("positive_share", "score_undefined")}
+    for network in NETWORKS:
+        neurons = result.get("neurons", {}).get(network, {})
+        for name in ("selected", "selected_constant", "score_lowest", "score_highest"):
+            row[f"{network}_{name}"] = neurons.get(name)
+        row[f"{network}_frozen_share"] = neurons.get("frozen_parameters")
+        for name, values in (
+            ("selected", neurons.get("selected_per_layer", ())),
+            ("constant", neurons.get("constant_per_layer", ())),
+            ("drift", result.get("drift", {}).get(network, ())),
+        ):
+            row |= {f"{network}_{name}_layer_{number}": value for number, value in enumerate(values, start=1)}
+    return row
+
+
+def _comparable(trial: Trial, specs: list[PhaseSpec]) -> str:
+    """A digest of all that the trial shares with trials of other methods that it may be compared with."""
+    shared = {
+        "first": trial.phases[0],
+        "tasks": trial.tasks,
+        "later": [
+            [spec.sac.model_dump(mode="json"), spec.learning.model_dump(mode="json"), spec.has("reset_log_alpha")]
+            for spec in specs[1:]
+        ],
+        "evaluation": [trial.episodes, trial.env_steps, trial.goals],
+    }
+    return hashlib.sha256(canonical(shared)).hexdigest()[:20]

@@ -1,0 +1,1 @@
+"""Blocks and tables as HTML, Markdown, LaTeX and text for a terminal."""

@@ -1,0 +1,115 @@
+"""HTML pages that hold everything: style, figures and script inside, no request to anywhere.
+
+Light and dark follow the reader's system; printed, a page is black on white.
+"""
+
+import re
+from collections.abc import Iterable
+from html import escape
+from importlib.resources import files
+
+import pandas as pd
+
+from analysis.blocks import Block, Bullets, Heading, Paragraph, Picture, TextTable
+from analysis.figures.palette import INK, PAPER
+
+POLICY = (
+    "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; img-src data: blob:; font-src data:"
+)
+"""The browser itself refuses every request."""
+
+ON_SCREEN = 1.4
+"""Figures are that much larger on a page than on paper."""
+
+
+def asset(name: str) -> str:
+    """A file of `analysis/pages`."""
+    return (files("analysis") / "pages" / name).read_text(encoding="utf-8")
+
+
+def page(title: str, body: str, *, style: str = "", scripts: Iterable[str] = ()) -> str:
+    """A whole page around `body`."""
+    own_scripts = "".join(f"<script>{script}</script>\n" for script in scripts)
+    return f"""<!doctype html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<meta name="color-scheme" content="light dark">
+<meta http-equiv="Content-Security-Policy" content="{POLICY}">
+<link rel="icon" href="data:,">
+<title>{escape(title)}</title>
+<style>
+{asset("style.css")}{style}</style>
+</head>
+<body>
+{body}
+{own_scripts}</body>
+</html>
+"""
+
+
+def render(blocks: Iterable[Block]) -> str:
+    """The main part of a page, with a list of its sections after the first heading."""
+    blocks = list(blocks)
+    sections = [block.text for block in blocks if isinstance(block, Heading) and block.level == 2]
+    links = "".join(f'<li><a href="#{anchor(text)}">{escape(text)}</a></li>' for text in sections)
+    found = list(map(_render, blocks))
+    at = next((i + 1 for i, block in enumerate(blocks) if isinstance(block, Heading)), 0)
+    return "\n".join(["<main>", *found[:at], f"<nav><ul>{links}</ul></nav>", *found[at:], "</main>"])
+
+
+def table(text: pd.DataFrame) -> str:
+    """A frame of text as a table that scrolls sideways on a narrow screen."""
+    head = "".join(f'<th scope="col">{_text(str(name))}</th>' for name in text.columns)
+    rows = "\n".join(
+        "<tr>" + "".join(f"<td>{_text(str(cell))}</td>" for cell in row) + "</tr>" for row in text.to_numpy().tolist()
+    )
+    return (
+        f'<div class="wide" tabindex="0"><table><thead><tr>{head}</tr></thead>\n<tbody>\n{rows}\n</tbody></table></div>'
+    )
+
+
+def inline_svg(svg: str, name: str) -> str:
+    """A figure as a part of a page: with ids of its own, in the page's colours."""
+    body = svg[svg.index("<svg") :]
+    body = re.sub(r"<metadata>.*?</metadata>", "", body, flags=re.DOTALL)
+    body = re.sub(r'\bid="', f'id="{name}-', body)
+    body = re.sub(r'(url\(#|href="#)', rf"\g<1>{name}-", body)
+    opening, rest = body.split(">", 1)
+    opening = re.sub(r'\s+height="[^"]*"', "", opening)
+    opening = re.sub(r'width="([\d.]+)pt"', _on_screen, opening)
+    body = f"{opening}>{rest}"
+    return body.replace(INK, "currentColor").replace(PAPER, "var(--page)")
+
+
+def _on_screen(width: re.Match[str]) -> str:
+    return f'style="max-width: {float(width[1]) * ON_SCREEN:.0f}pt" role="img"'
+
+
+def anchor(text: str) -> str:
+    """An id made of a heading."""
+    return re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-")
+
+
+def _render(block: Block) -> str:
+    match block:
+        case Heading(text, level):
+            return f'<h{level} id="{anchor(text)}">{_text(text)}</h{level}>'
+        case Paragraph(text):
+            return f"<p>{_text(text)}</p>"
+        case Bullets(sentences):
+            return f'<ul class="notes">{"".join(f"<li>{_text(one)}</li>" for one in sentences)}</ul>'
+        case TextTable(text):
+            return table(text)
+        case Picture(name, title, caption, svg):
+            caption_html = _text(" ".join(caption))
+            return (
+                f'<figure aria-label="{escape(title)}">{inline_svg(svg.decode(), name)}'
+                f"<figcaption>{caption_html}</figcaption></figure>"
+            )
+
+
+def _text(text: str) -> str:
+    """Text with code between backticks."""
+    return re.sub(r"`([^`]*)`", r"<code>\1</code>", escape(text))

@@ -1,0 +1,155 @@
+"""A sweep's report: a page as HTML and as Markdown, its tables and figures, and the data they were made from.
+
+    <folder>/report.html                  everything in one file that opens anywhere, for reading and printing
+            /report.md                    the same as Markdown: what ran, tables, figures, definitions, cost, versions
+            /tables/<name>.csv, .tex      each table, unrounded, and as LaTeX with booktabs
+            /tables/tables.tex            a LaTeX document of all tables
+            /figures/<name>.svg .pdf .png each figure; captions.md has what each shows
+            /data/<frame>.csv, .parquet   curves, finals, phases
+            /data/README.md               every column: type, unit, meaning
+
+Everything is made before the first file is written, and each file is written whole, so a report is never half of one.
+"""
+
+import io
+from pathlib import Path
+
+import pandas as pd
+
+from analysis.blocks import Block, Heading, Paragraph
+from analysis.frames.columns import CURVES, FINALS, PHASES, describe, neuron_columns
+from analysis.frames.load import Results
+from analysis.pages import html, latex, markdown
+from analysis.pages.contents import report_blocks
+from analysis.tables.show import all_tables
+from analysis.tables.table import Shown
+from nbsp_ray.errors import NbspError
+from nbsp_ray.layout import NETWORKS
+from nbsp_ray.store import Files
+
+Contents = dict[str, bytes | memoryview]
+"""Files by name."""
+
+
+def write_report(results: Results, folder: str | Path, *, name: str, title: str) -> list[Path]:
+    """Write the report of sweep `name` into `folder`; the paths of its files, `report.md` and `report.html` first.
+
+    Raises:
+        NbspError: the results root has nothing of the sweep yet.
+    """
+    shown = _tables(results, name)
+    from analysis.figures.all import all_figures
+
+    pictures = all_figures(results)
+    blocks = list(report_blocks(results, shown, pictures, name, title))
+    pages = {"report.md": markdown.render(blocks), "report.html": html.page(title, html.render(blocks))}
+    contents: Contents = {file: text.encode() for file, text in pages.items()}
+    for picture in pictures:
+        contents |= {f"figures/{picture.name}.{kind}": getattr(picture, kind) for kind in ("svg", "pdf", "png")}
+    captions: list[Block] = []
+    for picture in pictures:
+        captions += [Heading(picture.title), Paragraph(" ".join(picture.caption))]
+    contents["figures/captions.md"] = markdown.render(captions).encode()
+    return _write(folder, contents | _table_files(shown) | _data_files(results))
+
+
+def write_tables(results: Results, folder: str | Path, *, name: str) -> list[Path]:
+    """Write the report's tables alone: CSV (unrounded), Markdown and LaTeX (as shown).
+
+    Raises:
+        NbspError: the results root has nothing of the sweep yet.
+    """
+    shown = _tables(results, name)
+    pages: Contents = {}
+    for table in shown:
+        parts = [f"## {table.title}", markdown.table(table.text), markdown.bullets(table.caption)]
+        pages[f"tables/{table.name}.md"] = ("\n\n".join(parts) + "\n").encode()
+    return _write(folder, _table_files(shown) | pages)
+
+
+def _tables(results: Results, name: str) -> list[Shown]:
+    if not results.any_begun:
+        raise NbspError(f"{results.root} has nothing of {name} yet: start it with `nbsp-ray run {name}`")
+    return all_tables(results)
+
+
+def _write(folder: str | Path, contents: Contents) -> list[Path]:
+    files = Files(Path(folder))
+    for name, content in contents.items():
+        files.write(name, content)
+    return [files.path(name) for name in contents]
+
+
+def _table_files(shown: list[Shown]) -> Contents:
+    found: Contents = {f"tables/{table.name}.csv": _csv(table.data) for table in shown}
+    found |= {f"tables/{table.name}.tex": latex.table(table).encode() for table in shown}
+    return found | {"tables/tables.tex": latex.document(shown).encode()}
+
+
+def _data_files(results: Results) -> Contents:
+    found: Contents = {}
+    for name in ("curves", "finals", "phases"):
+        data: pd.DataFrame = getattr(results, name)
+        parquet = io.BytesIO()
+        data.to_parquet(parquet, index=False)
+        found[f"data/{name}.parquet"] = parquet.getvalue()
+        found[f"data/{name}.csv"] = _long_csv(data) if name == "curves" else _csv(data)
+    return found | {"data/README.md": _dictionary(results).encode()}
+
+
+def _long_csv(data: pd.DataFrame) -> memoryview:
+    """The same as `_csv`, twenty times as fast; it writes flags otherwise, so only for frames without.
+
+    Not copied: there may be half a gigabyte of it.
+    """
+    from pyarrow import Table, csv
+
+    file = io.BytesIO()
+    table = Table.from_pandas(data, preserve_index=False)
+    csv.write_csv(table, file, csv.WriteOptions(quoting_style="needed"))
+    return file.getbuffer()
+
+
+def _csv(data: pd.DataFrame) -> bytes:
+    return data.to_csv(index=False, lineterminator="\n").encode()
+
+
+DICTIONARY = """\
+# Data dictionary
+
+Empty cells are missing values: not done yet, not evaluated, or meaningless in that row. Every file is there as CSV and
+as Parquet; Parquet keeps the types (a CSV reader may take the text `1.0` in `skill_neurons`, which is all neurons, for
+the number 1, which is one).
+
+## finals
+
+One row per trial of the plan, whether it has run or not.
+
+{finals}
+
+## curves
+
+One row per evaluation and per training episode. A first phase is shared by trials of several methods and pairs: its
+curve stands once per `key`, with `pair`, `second_task`, `method`, `skill_neurons` and `variant` missing;
+`finals.key_first` joins it to its trials. Curves that stop early are not carried forward here.
+
+{curves}
+
+## phases
+
+One row per phase of the plan.
+
+{phases}
+
+## The files in tables/
+
+Nothing is rounded. `x_n` is the number of seeds that statistic `x` rests on, `x_mean` their mean, `x_se` its standard
+error, `x_low` and `x_high` the 95 % Student t interval; `x_wilson_low` and `x_wilson_high` are Wilson's 95 % interval
+over the episodes of one agent. `seeds` counts the trials planned, `done` those that are done.
+"""
+
+
+def _dictionary(results: Results) -> str:
+    layers = sum(name.startswith(f"{NETWORKS[0]}_drift_layer_") for name in results.finals.columns)
+    finals = describe({**FINALS, **neuron_columns(layers)})
+    return DICTIONARY.format(finals=finals, curves=describe(CURVES), phases=describe(PHASES))

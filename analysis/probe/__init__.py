@@ -1,0 +1,1 @@
+"""What a probe found: as tidy frames, as tables on a page, and as a figure."""

@@ -1,0 +1,79 @@
+"""Sentences that belong under tables: what their numbers are, and what to beware of."""
+
+import pandas as pd
+
+from analysis.frames.load import Results
+from analysis.frames.phases import STATUSES
+from analysis.metrics import LEARNT
+from analysis.words import NORMALISED
+from nbsp_ray.benchmarks import get_benchmark
+
+
+def what_ran(results: Results) -> str:
+    """How many trials are done, and what is with the others."""
+    counts = results.finals["status"].value_counts()
+    there = [f"{counts[status]} {status}" for status in STATUSES if counts.get(status, 0)]
+    return f"{len(results.finals)} trial{'s' * (len(results.finals) != 1)}: {', '.join(there)}."
+
+
+def interval_notes(data: pd.DataFrame, *names: str, interval: bool = True) -> list[str]:
+    """What the numbers after a mean are, for the statistics `names` of a table, and what one seed allows."""
+    counts = data[[f"{name}_n" for name in names]].to_numpy()
+    notes = []
+    if (counts > 1).any() and not interval:
+        notes.append("Mean ± standard error over seeds; the report has the intervals.")
+    elif (counts > 1).any():
+        notes.append(
+            "Mean ± standard error over seeds, in brackets the 95 % Student t interval of the mean, cut at what the "
+            "number can be; one without width means that all seeds agree, not that the next would."
+        )
+    if (counts == 1).any():
+        notes.append("One seed ranks nothing: no interval is possible, and another seed may turn the order round.")
+    if (counts < data[["seeds"]].to_numpy()).any() and (data["done"] < data["seeds"]).any():
+        notes.append("Seeds are missing: `n=3 of 5` means over the three that are there, a dash that there is none.")
+    return notes
+
+
+def unreferenced(results: Results) -> list[str]:
+    """Games of the plan without reference scores."""
+    found = [(trial.benchmark, task) for trial in results.plan.trials for task in trial.tasks]
+    return list(
+        dict.fromkeys(
+            task
+            for benchmark, task in found
+            if get_benchmark(benchmark).measure == "score" and get_benchmark(benchmark).normalised(task, 0.0) is None
+        )
+    )
+
+
+def score_notes(results: Results) -> list[str]:
+    """What a normalised score is, and which games have none; nothing of success rates."""
+    if results.measure != "score":
+        return []
+    games = unreferenced(results)
+    lacking = f"{', '.join(games)} {'has' if len(games) == 1 else 'have'} no reference scores: raw scores only."
+    return [NORMALISED, *([lacking] if games else [])]
+
+
+def cautions(results: Results) -> list[str]:
+    """What must be said under a table that holds all trials."""
+    finals = results.finals
+    notes = []
+    learnt = finals.drop_duplicates("key_first")["learnt_first"].dropna()
+    if len(learnt) and not learnt.all():
+        notes.append(
+            f"{(~learnt).sum()} of {len(learnt)} first phases did not learn their task (individual success below "
+            f"{LEARNT}). They have nothing to forget; they are in every number here, except in forgetting where it "
+            "says `learnt only`."
+        )
+    scored = finals["score_undefined"].dropna()
+    if scored.any():
+        notes.append(
+            f"Score undefined in {scored.sum()} of {len(scored)} trials: all scoring steps were alike, and the neurons "
+            "were chosen at random."
+        )
+    for flag, column, what in (("paper_pair", "pair", "pairs"), ("paper_method", "method", "methods")):
+        others = list(dict.fromkeys(finals.loc[~finals[flag].astype(bool), column]))
+        if others:
+            notes.append(f"Not one of the paper's {what}: {', '.join(map(str, others))}.")
+    return notes

@@ -1,0 +1,53 @@
+"""Times a few hundred env steps of learning, for `plan --measure`."""
+
+import time
+
+import torch
+
+from nbsp_ray.benchmarks import get_benchmark
+from nbsp_ray.config.schema import Resources
+from nbsp_ray.learning import compiling
+from nbsp_ray.learning.agent import Agent
+from nbsp_ray.learning.hooks import ActiveMethod
+from nbsp_ray.learning.machine import find_device
+from nbsp_ray.learning.phase import Phase, learn
+from nbsp_ray.learning.replay import new_replay
+from nbsp_ray.learning.seeding import Stream, generator
+from nbsp_ray.specs import PhaseSpec
+
+EPISODE = 100
+"""Env steps of an episode: a whole game of Atari would take minutes."""
+SECONDS = 10.0
+
+
+def measure_speed(spec: PhaseSpec, resources: Resources, env_steps: int = 500) -> float:
+    """Env steps per second of learning here, evaluations left out: so many, or as many as ten seconds hold.
+
+    The update is compiled if the phase's would be, which takes a minute where this machine has no code of it yet.
+    """
+    torch.set_num_threads(resources.cpus)
+    device, benchmark = find_device(resources), get_benchmark(spec.benchmark)
+    spaces = benchmark.task_spaces(spec.task)
+    environments = benchmark.make_env(spec.task, 0), benchmark.make_env(spec.task, 0)
+    for env in environments:
+        env.horizon = min(EPISODE, env.horizon)
+    warm_up = spec.sac.batch_size + EPISODE
+    sac = spec.sac.model_copy(update={"learning_starts": spec.sac.batch_size})
+    endless = spec.learning.model_copy(update={"env_steps": 10**9, "eval_every": 10**9, "eval_episodes": 1})
+    phase = Phase(
+        spec=spec.model_copy(update={"sac": sac, "learning": endless, "ingredients": ()}),
+        agent=Agent(sac, spaces, device, generator(0, 0, Stream.NETWORKS)),
+        replay=new_replay(spaces, warm_up + env_steps + EPISODE, device),
+        past_replay=None,
+        influence=ActiveMethod(()),
+        env=environments[0],
+        evaluation_envs={spec.task: environments[1]},
+    )
+    compiling.build(phase.agent, {}, resources, compile=compiling.wanted(resources, spec))
+    began = before = 0.0
+    for _ in learn(phase):
+        if not before and phase.env_steps >= warm_up:
+            began, before = time.monotonic(), phase.env_steps
+        elif before and (phase.env_steps >= before + env_steps or time.monotonic() > began + SECONDS):
+            break
+    return (phase.env_steps - before) / (time.monotonic() - began)

@@ -1,0 +1,134 @@
+"""What we do within Tune's loop: stop when asked, and keep why a phase was given up. Nothing here raises."""
+
+import contextlib
+import logging
+import re
+import time
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from ray import tune
+from ray.tune.experiment import Trial
+from ray.tune.stopper import Stopper as TuneStopper
+
+from nbsp_ray.limits import out_of_memory_kills
+from nbsp_ray.orchestration.gate import Gate, State
+from nbsp_ray.orchestration.gated_search import NotKept, phase_key
+from nbsp_ray.stopping import StopRequest
+from nbsp_ray.store import Store
+
+log = logging.getLogger(__name__)
+FIT_SECONDS = 10.0
+"""Between two looks at what machines there are."""
+
+
+class ExperimentHooks(NotKept, tune.Callback):
+    """Follows the trials.
+
+    Args:
+        store: Where failures are kept.
+        gate: Closed when asked to stop.
+        stop: The wish to stop.
+        fit_to_cluster: Called now and then, for machines come and go.
+        out_of_memory: Called with the key of a phase whose worker was killed for want of memory; may give it up.
+        at_once: Do not wait for the step under way: trials in the queue would take the place of those that have ended.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        gate: Gate,
+        stop: StopRequest,
+        fit_to_cluster: Callable[[], object],
+        out_of_memory: Callable[[str], object],
+        *,
+        at_once: bool,
+    ) -> None:
+        self._store, self._gate, self._stop, self._fit_to_cluster = store, gate, stop, fit_to_cluster
+        self._out_of_memory, self._at_once = out_of_memory, at_once
+        self._failures: Counter[str] = Counter()
+        self._killed_for_memory = out_of_memory_kills()
+        self._fitted_at = time.monotonic()
+        self._running: int | None = None
+
+    def setup(
+        self,
+        stop: TuneStopper | None = None,
+        num_samples: int | None = None,
+        total_num_samples: int | None = None,
+        **info: Any,
+    ) -> None:
+        """Tune has installed its own handler for SIGUSR1 just before."""
+        self._stop.install()
+
+    def on_step_begin(self, iteration: int, trials: list[Trial], **info: Any) -> None:
+        """About ten times a second."""
+        try:
+            if self._stop.heard():
+                self._gate.close()
+                self._running = sum(trial.status == Trial.RUNNING for trial in trials)
+            elif time.monotonic() - self._fitted_at > FIT_SECONDS:
+                self._fitted_at = time.monotonic()
+                self._fit_to_cluster()
+        except Exception:
+            log.exception("the experiment could not be looked after")
+
+    def stops_trials(self) -> bool:
+        """Whether each trial is to stop when its step ends.
+
+        The gate is closed by then: to an open one, a trial that ends well and is not done has failed.
+        """
+        if self._stop.asked:
+            self._gate.close()
+        return self._stop.asked
+
+    @property
+    def stopping_all(self) -> bool:
+        """Whether to stop whatever there is now."""
+        return self._stop.asked and (self._at_once or self._running == 0)
+
+    def on_trial_error(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
+        """A worker that is killed leaves no traceback: its end is noted here, and that it was the last attempt."""
+        try:
+            key = phase_key(trial.trial_id)
+            folder = self._store.phase(key)
+            failures = folder.failures()
+            text = ""
+            with contextlib.suppress(OSError):
+                text = Path(trial.error_file or "").read_text(errors="replace")
+            silent = len(failures) <= self._failures[key]
+            error, for_memory = self._end_of_worker(text) if silent else (failures[-1]["error"], False)
+            if for_memory:
+                self._out_of_memory(key)
+            final = self._gate.states[key] is State.FAILED
+            if silent or final:
+                error = f"{error}; tried often enough" if final else error
+                folder.write_failure({"error": error, "traceback": text[-20_000:], "final": final})
+            self._failures[key] = len(folder.failures())
+        except Exception:
+            log.exception("the failure of %s could not be stored", trial)
+
+    def _end_of_worker(self, text: str) -> tuple[str, bool]:
+        """How a worker that told nothing ended, by the kernel's count and by what Ray says of it; and if of memory."""
+        before, self._killed_for_memory = self._killed_for_memory, out_of_memory_kills()
+        if self._killed_for_memory > before or re.search("out_?of_?memory|low on memory", text, re.IGNORECASE):
+            return "the worker was killed for want of memory", True
+        lines = text.strip().splitlines()
+        return "the worker was killed" if not lines or re.search("died|dead", text) else lines[-1], False
+
+
+class Stopper(NotKept, TuneStopper):
+    """Stops each trial at its next result, and then the experiment: so a worker has all of its grace for saving."""
+
+    def __init__(self, hooks: ExperimentHooks) -> None:
+        self._hooks = hooks
+
+    def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
+        """Whether to stop this trial now."""
+        return self._hooks.stops_trials()
+
+    def stop_all(self) -> bool:
+        """Whether to stop those that have not begun, too."""
+        return self._hooks.stopping_all

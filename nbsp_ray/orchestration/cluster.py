@@ -1,0 +1,188 @@
+"""Start, join and leave Ray, and leave the process as it was."""
+
+import contextlib
+import io
+import logging
+import os
+import secrets
+import shutil
+import signal
+import sys
+import tempfile
+import threading
+import warnings
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, TextIO
+
+from nbsp_ray.errors import ClusterError
+from nbsp_ray.folders import home
+from nbsp_ray.limits import memory
+from nbsp_ray.orchestration import preflight
+from nbsp_ray.stopping import StopRequest
+
+OBJECT_STORE_BYTES = 80 * 2**20
+"""Phases pass nothing through Ray; this is the least it takes."""
+SHIELDED = (signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1)
+AUTH = ("RAY_AUTH_MODE", "RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH")
+
+
+# Ray
+
+
+@contextlib.contextmanager
+def _ray(address: str | None, cpus: int | None, stop: StopRequest) -> Iterator[None]:
+    """A cluster to work on: the one this process has started already, the one at `address`, or a new one here."""
+    if address is not None:
+        if cpus is not None:
+            raise ClusterError("--cpus is for a Ray started here; with --address the cluster has what it has")
+        preflight.check_address(address)
+    import ray
+
+    if ray.is_initialized():
+        yield
+        return
+    if address is None:
+        preflight.check_loopback()
+    stop.say(f"connecting to Ray at {address}" if address else "starting Ray here")
+    alone = _on_loopback() if address is None else contextlib.nullcontext()
+    with _environment({"RAY_USAGE_STATS_ENABLED": "0"}), alone, _folder() as folder:
+        common: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.CRITICAL}
+        if address is None:
+            _keep_out_others()
+            common |= {"address": "local", "num_cpus": cpus, "include_dashboard": False}
+            common |= {"object_store_memory": OBJECT_STORE_BYTES, "_temp_dir": str(folder / "ray")}
+            common |= {"_memory": memory().available}  # Left to itself, Ray looks at the machine, not at the job's.
+        else:
+            common |= {"address": address}
+        try:
+            _connect(common, stop)
+            yield
+        finally:
+            _disconnect()
+
+
+@contextlib.contextmanager
+def _on_loopback() -> Iterator[None]:
+    """A Ray started here talks over 127.0.0.1, and the machine's network may come and go.
+
+    Left to itself it would take the address of the interface to the world: it hangs where a firewall is before that,
+    and dies when the address goes (Wi-Fi, DHCP, a VPN). That it does not where it "supports no clusters" is its only
+    switch for this (`_node_ip_address` names the node alone): no public one, so the contract test watches it.
+    """
+    from ray._private import ray_constants
+
+    before = ray_constants.ENABLE_RAY_CLUSTER
+    ray_constants.ENABLE_RAY_CLUSTER = False  # Of this process, which may have read the variable long ago.
+    try:
+        with _environment({ray_constants.ENABLE_RAY_CLUSTERS_ENV_VAR: "0"}):  # Of the processes that it starts.
+            yield
+    finally:
+        ray_constants.ENABLE_RAY_CLUSTER = before
+
+
+def _connect(options: dict[str, Any], stop: StopRequest) -> None:
+    """Start Ray, or join one.
+
+    Signals that are sent to a whole group of processes (by `timeout`, systemd, Slurm, a closed terminal) must not reach
+    Ray's own: they are blocked while it starts, which its processes inherit. They still end with this one, by SIGKILL.
+    """
+    import ray
+
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, SHIELDED)
+    try:
+        ray.init(**options)
+    except Exception as error:
+        raise preflight.unreachable(options["address"], error) from error
+    finally:
+        stop.install()  # Ray has put a handler of its own for SIGTERM.
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def _disconnect() -> None:
+    """End a Ray started here at once, and leave none of its processes behind.
+
+    They do not hear the SIGTERM by which Ray would end them, waiting a second for each; and the agents of a machine
+    whose Ray is gone would look for it for a minute.
+    """
+    import psutil
+    import ray
+
+    ours: list[psutil.Process] = []
+    with contextlib.suppress(Exception):
+        node: Any = ray._private.worker._global_node
+        for started in (started for of_a_kind in node.all_processes.values() for started in of_a_kind):
+            process = psutil.Process(started.process.pid)
+            ours += [process, *process.children(recursive=True)]
+            started.process.terminate = started.process.kill
+    with contextlib.redirect_stdout(io.StringIO()):  # It hands on messages of its machines that it held back.
+        ray.shutdown()
+    for process in ours:
+        with contextlib.suppress(psutil.Error):
+            process.kill()
+
+
+def _keep_out_others() -> None:
+    """All users of this machine reach what listens here: give Ray a token that only this process and its children know.
+
+    Left to itself, Ray would write one to the home directory, readable by all. It keeps to one token in a process.
+    """
+    at_home = home()
+    if not any(name in os.environ for name in AUTH) and not (at_home and (at_home / ".ray" / "auth_token").exists()):
+        os.environ["RAY_AUTH_TOKEN"] = secrets.token_hex(32)  # With no mode set, a local Ray turns tokens on by itself.
+
+
+# The process is left as it was found
+
+
+@contextlib.contextmanager
+def _environment(wanted: Mapping[str, str]) -> Iterator[None]:
+    before = {name: os.environ.get(name) for name in wanted}
+    os.environ.update(wanted)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Ray and Tune say nothing: what matters is in the store, and drawn from there."""
+    logger = logging.getLogger("ray")
+    before = logger.level
+    logger.setLevel(logging.CRITICAL + 1)
+    out: Any = _WithoutRay(sys.stdout)
+    with warnings.catch_warnings(), contextlib.redirect_stdout(out):
+        warnings.simplefilter("ignore")
+        try:
+            yield
+        finally:
+            logger.setLevel(before)
+
+
+class _WithoutRay:
+    """An output without what Ray's own threads print there (`(raylet) A worker died ...`)."""
+
+    def __init__(self, out: TextIO) -> None:
+        self._out = out
+
+    def write(self, text: str) -> int:
+        return len(text) if threading.current_thread().name.startswith("ray_") else self._out.write(text)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._out, name)
+
+
+@contextlib.contextmanager
+def _folder() -> Iterator[Path]:
+    """A temporary folder that only we may enter (Ray opens its part of it to all); short, for it holds sockets."""
+    where = tempfile.gettempdir()
+    folder = Path(tempfile.mkdtemp(prefix="nbsp-", dir=where if len(where) < 30 else "/tmp"))
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)

@@ -1,0 +1,1 @@
+"""From sweeps to a plan, and what it costs: phases, neuron counts, time, memory, disk."""

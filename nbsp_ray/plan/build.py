@@ -1,0 +1,153 @@
+"""From sweeps to a plan: the trials, and the phases they share, as a graph with a content key for each phase.
+
+The key of a phase is a digest of everything that changes its numbers and of nothing else, so that "the same phase" is
+a fact and not a convention: a first phase serves every method, a sweep that overlaps another runs only what is new,
+and running again is running what is left. This module starts nothing and knows neither torch nor Ray.
+"""
+
+from collections.abc import Iterator, Sequence
+
+from nbsp_ray.benchmarks import Benchmark, get_benchmark
+from nbsp_ray.config.schema import SkillNeurons, Sweep
+from nbsp_ray.errors import ConfigError
+from nbsp_ray.layout import NETWORKS, Counts
+from nbsp_ray.learning.hooks import Ingredient
+from nbsp_ray.methods import Method, get_method, ingredients_of
+from nbsp_ray.plan.counts import resolve_counts, spread
+from nbsp_ray.specs import EvaluationMode, EvaluationSpec, Goals, PhaseSpec, Plan, PlannedPhase, Trial, _arrows
+
+
+def make_plan(name: str, sweeps: Sequence[Sweep]) -> Plan:
+    """All trials of `sweeps` and their phases, each once.
+
+    A sweep that searches its number of skill neurons is planned as a grid of as many numbers as it may try: what it has
+    tried is in the store, and `nbsp_ray.searching` puts it in place of the search.
+
+    Raises:
+        ConfigError: an unknown benchmark, task or method, a pair that one network cannot serve, too many neurons.
+    """
+    phases: dict[str, PlannedPhase] = {}
+    trials: dict[tuple[object, ...], Trial] = {}
+    for sweep in sweeps:
+        for trial in _Builder(sweep, phases).trials():
+            size = (trial.episodes, trial.env_steps)
+            trials.setdefault((trial.method, trial.phases, size, trial.goals), trial)
+    titles = {sweep.title for sweep in sweeps}
+    return Plan(name, titles.pop() if len(titles) == 1 else "", phases, tuple(trials.values()))
+
+
+class _Builder:
+    """Builds the phases of one sweep into a graph that other sweeps share."""
+
+    def __init__(self, sweep: Sweep, phases: dict[str, PlannedPhase]) -> None:
+        self.sweep = sweep
+        self.phases = phases
+        self.benchmark: Benchmark = get_benchmark(sweep.benchmark)
+        for pair in sweep.pairs:
+            self.benchmark.check_sequence(pair)
+        if self.benchmark.measure == "score" and {sweep.first.stop, sweep.second.stop} != {"fixed"}:
+            raise ConfigError(
+                f"{sweep.benchmark} has no success to stop at: set first.stop and second.stop to fixed, "
+                "or leave them out"
+            )
+        if sweep.evaluation.goals != "train" and not self.benchmark.heldout:
+            raise ConfigError(
+                f"{sweep.benchmark} has no held-out variations: set evaluation.goals to train, or leave it out"
+            )
+        self.methods = [get_method(name) for name in sweep.methods]
+        layers = self.benchmark.layers(sweep.sac)
+        # Of a search that has chosen nothing yet: as many numbers as it may try, which cost as much as any.
+        wanted = spread(sweep, sweep.search.trials) if sweep.search.trials else sweep.skill_neurons
+        self.counts = [(value, resolve_counts(value, layers)) for value in wanted]
+
+    def trials(self) -> Iterator[Trial]:
+        for tasks in self.sweep.pairs:
+            for method in self.methods:
+                axis = self.counts if method.selects_neurons else [(None, dict.fromkeys(NETWORKS, 0))]
+                for skill_neurons, counts in axis:
+                    for seed in self.sweep.seeds:
+                        yield Trial(
+                            self.sweep.benchmark,
+                            tasks,
+                            method.name,
+                            seed,
+                            skill_neurons,
+                            self._chain(tasks, method, counts, seed, skill_neurons),
+                            self.sweep.evaluation.episodes,
+                            self.sweep.evaluation.goals,
+                            self.sweep.evaluation.env_steps,
+                        )
+
+    def _chain(
+        self, tasks: tuple[str, ...], method: Method, counts: Counts, seed: int, skill_neurons: SkillNeurons | None
+    ) -> tuple[str, ...]:
+        """Plan the phases of one trial; the keys, first task first."""
+        ingredients = ingredients_of(method, self.sweep.method, counts)
+        several = skill_neurons is not None and len(self.counts) > 1
+        name = f"{method.name} {skill_neurons}" if several else method.name
+        keys: list[str] = []
+        for index in range(len(tasks)):
+            keys.append(self._phase(tasks, index, seed, ingredients, tuple(keys), name))
+        return tuple(keys)
+
+    def _phase(
+        self,
+        tasks: tuple[str, ...],
+        index: int,
+        seed: int,
+        ingredients: tuple[Ingredient, ...],
+        before: tuple[str, ...],
+        method: str,
+    ) -> str:
+        sweep, first = self.sweep, index == 0
+        active = () if first else ingredients
+        auxiliary: dict[str, str] = {}
+        for needed in sorted({ingredient.needs_method for ingredient in active if ingredient.needs_method}):
+            helper = ingredients_of(get_method(needed), sweep.method, dict.fromkeys(NETWORKS, 0))
+            # From the third task on, its past is this method's, and no trial's own.
+            own = needed if index == 1 else f"{needed} after {method}"
+            auxiliary[needed] = self._phase(tasks, index, seed, helper, before, own)
+        reads_rollouts = any(ingredient.needs_rollouts for ingredient in active)
+        spec = PhaseSpec(
+            benchmark=sweep.benchmark,
+            revision=self.benchmark.revision,
+            task=tasks[index],
+            earlier_tasks=tasks[:index],
+            seed=seed,
+            sac=sweep.sac,
+            learning=sweep.first if first else sweep.second,
+            ingredients=tuple(ingredient.model_dump(mode="json") for ingredient in active),
+            previous=before[-1] if before else None,
+            auxiliary=auxiliary,
+            rollouts=self._evaluation(tasks[index - 1], "rollouts") if reads_rollouts else None,
+        )
+        what = f"{tasks[0]}, first phase" if first else f"{_arrows(tasks[: index + 1])}, {method}"
+        key = spec.key()
+        planned = PlannedPhase(key, spec, sweep.resources, label=f"{what}, seed {seed}")
+        phase = self.phases.setdefault(key, planned)
+        phase.keep_buffer |= first
+        if spec.rollouts is not None:
+            self.phases[before[-1]].evaluations.setdefault(spec.rollouts.id, spec.rollouts)
+        if any(ingredient.needs_buffers for ingredient in active):
+            for earlier in before:
+                self.phases[earlier].keep_buffer = True
+        for record in self._records(tasks[: index + 1]):
+            phase.evaluations.setdefault(record.id, record)
+        return phase.key
+
+    def _records(self, tasks: tuple[str, ...]) -> Iterator[EvaluationSpec]:
+        """The final evaluations of the last of `tasks`: that of a first phase keeps its steps, for scoring."""
+        first, goals = len(tasks) == 1, self.sweep.evaluation.goals
+        if first:
+            yield self._evaluation(tasks[0], "rollouts")
+        for task in dict.fromkeys(tasks):
+            if not first or goals == "heldout":
+                yield self._evaluation(task, "stochastic")
+            if self.sweep.evaluation.deterministic:
+                yield self._evaluation(task, "deterministic")
+        for task in dict.fromkeys((tasks[0], tasks[-1])) if goals == "both" else ():
+            yield self._evaluation(task, "stochastic", "heldout")
+
+    def _evaluation(self, task: str, mode: EvaluationMode, goals: Goals | None = None) -> EvaluationSpec:
+        wanted = self.sweep.evaluation
+        return EvaluationSpec.of(self.benchmark, task, mode, goals or wanted.goals, wanted.episodes, wanted.env_steps)

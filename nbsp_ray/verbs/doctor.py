@@ -1,0 +1,232 @@
+"""What of this machine matters to a sweep: looked at, judged, and what to do about it."""
+
+import importlib.util
+import os
+import platform
+import shutil
+import sys
+import tempfile
+import uuid
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+from typing import Literal
+
+from nbsp_ray.folders import code_folder, remembered_failures
+from nbsp_ray.limits import memory, usable_cpus
+
+SIMULATORS = {"metaworld": "Meta-World", "ale_py": "Atari", "cv2": "Atari"}
+
+
+@dataclass(frozen=True)
+class Check:
+    """One thing looked at."""
+
+    name: str
+    state: Literal["ok", "note", "bad"]
+    found: str
+    advice: str = ""
+
+
+def examine(root: Path) -> list[Check]:
+    """All checks; one that breaks is itself a finding."""
+    checks: list[Callable[[], Iterator[Check]]] = [
+        _versions,
+        _cpu,
+        _precision,
+        _compiler,
+        _gpu,
+        _simulators,
+        _films,
+        lambda: _disk(root),
+        lambda: _atomic_files(root),
+        _ray,
+    ]
+    found: list[Check] = []
+    for check in checks:
+        try:
+            found.extend(check())
+        except Exception as error:  # whatever is wrong with the machine must not hide the other findings
+            found.append(Check("check", "bad", f"{type(error).__name__}: {error}", "report this with the text above"))
+    return found
+
+
+def _versions() -> Iterator[Check]:
+    names = ("nbsp-ray", "torch", "numpy", "ray", "gymnasium", "metaworld", "mujoco", "ale-py")
+    versions = {name: metadata.version(name) for name in names}
+    python = f"Python {platform.python_version()}"
+    yield Check("versions", "ok", ", ".join([python, *(f"{name} {version}" for name, version in versions.items())]))
+
+
+def _cpu() -> Iterator[Check]:
+    import psutil
+
+    usable, found = usable_cpus(), memory()
+    total, free = (found.limit or psutil.virtual_memory().total) / 2**30, found.available / 2**30
+    of = "" if found.limit is None else " for this job"
+    text = f"{usable} of {os.cpu_count()} usable, {total:.3g} GiB memory{of}, {free:.3g} free"
+    yield Check("CPU", "ok", text + f"; {platform.processor() or platform.machine()}")
+    need = 1.2 * usable
+    if free < need:
+        yield Check(
+            "memory", "note", f"{free:.1f} GiB free for {usable} trials side by side",
+            "a Meta-World trial can hold 1.2 GiB, one of Atari 3.2, and `run` works on as many at a time as fit: free "
+            f"{need:.0f} GiB, or lower sac.buffer_size",
+        )  # fmt: skip
+    load = os.getloadavg()[0]
+    if load > 0.5 * usable:
+        yield Check("load", "note", f"{load:.1f} processes are busy already", "speeds and ETAs will be off")
+    for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS"):
+        if os.environ.get(name, "1") != "1":
+            yield Check(
+                "threads", "note", f"{name}={os.environ[name]}",
+                "it wins over resources.cpus in Ray's workers; unset it, one thread per trial is fastest",
+            )  # fmt: skip
+
+
+def _precision() -> Iterator[Check]:
+    import torch
+
+    from nbsp_ray.config.schema import Sac
+    from nbsp_ray.errors import ConfigError
+    from nbsp_ray.learning.machine import bf16_gain, check_precision, precision_advice
+
+    cpu, asked = torch.device("cpu"), Sac(precision="bf16")
+    try:
+        check_precision(asked, cpu)
+    except ConfigError as error:
+        yield Check("bfloat16", "note", "this CPU has no products in it", str(error))
+        return
+    advice = precision_advice(asked, cpu) or ""
+    found = f"products at {bf16_gain():.1f} times the rate of those in float32"
+    yield Check("bfloat16", "note" if advice else "ok", found, advice)
+
+
+def _compiler() -> Iterator[Check]:
+    import torch
+
+    from nbsp_ray.errors import ConfigError
+    from nbsp_ray.learning.machine import check_compiler
+
+    try:
+        check_compiler(torch.device("cpu"))
+        yield Check("compiled code", "ok", f"{os.environ.get('CXX') or 'g++'}; kept in {code_folder()}")
+    except ConfigError as error:
+        yield Check("compiled code", "note", "updates are not compiled here", str(error))
+    for name, why in remembered_failures().items():
+        yield Check(
+            "compiled code", "note", f"an update could not be compiled of late: {why}",
+            f"phases that need it are learnt without, more slowly; a new `run` tries again ({name})",
+        )  # fmt: skip
+
+
+def _gpu() -> Iterator[Check]:
+    import torch
+
+    if not torch.cuda.is_available():
+        built = torch.version.cuda
+        why = f"torch is built for CUDA {built}, but sees no device" if built else "torch is a CPU build"
+        yield Check("GPU", "note", f"none ({why})", "Meta-World needs none; on CPUs real Atari sweeps take months")
+        return
+    for number in range(torch.cuda.device_count()):
+        free, total = torch.cuda.mem_get_info(number)
+        name = torch.cuda.get_device_name(number)
+        yield Check("GPU", "ok", f"{name}, {free / 2**30:.0f} of {total / 2**30:.0f} GiB free")
+
+
+def _simulators() -> Iterator[Check]:
+    missing = [name for name in ("metaworld", "ale_py", "cv2") if importlib.util.find_spec(name) is None]
+    for name in missing:
+        yield Check(
+            SIMULATORS[name], "bad", f"{name} is not installed", "install nbsp-ray with its dependencies: make setup"
+        )
+    if {"ale_py", "cv2"} & set(missing):
+        return
+    import cv2  # a library that it needs from the system may be missing
+    from ale_py import roms
+
+    games = [rom for rom in roms.get_all_rom_ids() if Path(str(roms.get_rom_path(rom))).is_file()]
+    lacking = sorted({"alien", "bank_heist", "bowling", "carnival", "demon_attack", "pong"} - set(games))
+    found = f"ale-py {metadata.version('ale-py')} with {len(games)} games, OpenCV {cv2.__version__}"
+    if lacking:
+        yield Check(
+            "Atari", "bad", f"{found}; no ROM of {', '.join(lacking)}", "they are in ale-py's wheel: install it again"
+        )
+    else:
+        yield Check("Atari", "ok", found)
+
+
+def _films() -> Iterator[Check]:
+    import imageio_ffmpeg
+
+    from nbsp_ray.benchmarks._mujoco_gl import check_renderer
+    from nbsp_ray.errors import NbspError
+
+    try:
+        renderer, advice = check_renderer(), ""
+    except NbspError as error:
+        renderer, advice = None, f"only films of Meta-World need one: {error}"
+    found = f"MUJOCO_GL {os.environ.get('MUJOCO_GL', 'not set')}, {renderer or 'no renderer'}"
+    yield Check("rendering", "ok" if renderer else "note", found, advice)
+    try:
+        yield Check("ffmpeg", "ok", Path(imageio_ffmpeg.get_ffmpeg_exe()).name)
+    except RuntimeError:
+        yield Check("ffmpeg", "note", "none", "only films need it: install the wheel of imageio-ffmpeg again")
+
+
+def _existing(path: Path) -> Path:
+    return next(folder for folder in (path, *path.parents) if folder.exists())
+
+
+def _disk(root: Path) -> Iterator[Check]:
+    usage = shutil.disk_usage(_existing(root))
+    free = usage.free / 1e9
+    state: Literal["ok", "note"] = "ok" if free > 20 else "note"
+    advice = "" if free > 20 else "`nbsp-ray plan` says what a sweep needs; --root names another disk"
+    yield Check("disk", state, f"{free:.0f} GB free at {root}", advice)
+
+
+def _atomic_files(root: Path) -> Iterator[Check]:
+    """The store rests on one promise of the file system: a renamed file is seen whole, at once."""
+    try:
+        with tempfile.TemporaryDirectory(dir=_existing(root), prefix=".nbsp-doctor-") as folder:
+            one, other = Path(folder, uuid.uuid4().hex), Path(folder, "named")
+            with one.open("wb") as file:
+                file.write(b"whole")
+                file.flush()
+                os.fsync(file.fileno())
+            one.replace(other)
+            whole = other.read_bytes() == b"whole"
+    except OSError as error:
+        yield Check("results root", "bad", f"{root}: {error.strerror}", "name a folder you may write in: --root FOLDER")
+        return
+    yield Check(
+        "results root",
+        "ok" if whole else "bad",
+        f"{root}: writable, renames are {'' if whole else 'not '}atomic; the store needs no locks",
+    )
+    stale = [path for path in _existing(root).glob(".nbsp-doctor-*") if path.is_dir()]
+    if stale:
+        yield Check("results root", "note", f"{len(stale)} folders of an interrupted doctor", "they can be removed")
+
+
+def _ray() -> Iterator[Check]:
+    here = importlib.util.find_spec("ray") is not None
+    found = f"{metadata.version('ray')}; `run` starts a cluster here, or takes --address" if here else "not installed"
+    yield Check(
+        "Ray", "ok" if here else "bad", found, "" if here else "install nbsp-ray with its dependencies: make setup"
+    )
+    current = Path(tempfile.gettempdir(), "ray", "ray_current_cluster")
+    if current.exists():
+        yield Check(
+            "Ray", "note", f"a cluster runs here, or left its mark: {current.read_text().strip()}",
+            "`run` starts its own unless you name one with --address",
+        )  # fmt: skip
+    auth = os.environ.get("RAY_AUTH_MODE", "not set")
+    yield Check(
+        "Ray network", "ok", f"RAY_AUTH_MODE {auth}; a Ray started here listens on 127.0.0.1 alone, with a token",
+        "a cluster's listens on all interfaces: use trusted networks only, and set RAY_AUTH_MODE=token on every node",
+    )  # fmt: skip
+    if sys.platform != "linux":
+        yield Check("system", "note", sys.platform, "tested on Linux only")

@@ -1,0 +1,312 @@
+"""What a word means: a setting, a section, a method, a benchmark or a task of it, a sweep, a key of sweep files.
+
+Nothing is said here that stands elsewhere: types, ranges, defaults and help come from the schema, methods from
+`methods/`, tasks from `benchmarks/`, and who sets what from `tune_configs`.
+"""
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from difflib import get_close_matches
+from functools import partial
+from textwrap import fill, wrap
+from typing import Any
+
+from nbsp_ray.benchmarks import AnySpaces, Benchmark, benchmarks
+from nbsp_ray.config.describe import FILE_KEYS, MISSING, Section, Setting, sections, settings
+from nbsp_ray.config.json_schema import json_schema
+from nbsp_ray.config.schema import MethodOptions, Sac, Sweep
+from nbsp_ray.errors import ConfigError
+from nbsp_ray.methods import Method, methods
+from nbsp_ray.plan.build import make_plan
+from nbsp_ray.plan.counts import resolve_counts
+from nbsp_ray.sweepfile import find_sweep, load_sweep, own_settings, sweep_names
+
+__all__ = ["Explanation", "explain", "json_schema"]
+
+WIDTH = 110
+"""Characters of a line."""
+
+
+@dataclass(frozen=True)
+class Explanation:
+    """What there is to say about one word: `str` for people, `to_json` for programs."""
+
+    kind: str
+    name: str
+    summary: str
+    facts: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    """Short answers by their label."""
+    columns: tuple[str, ...] = ()
+    rows: tuple[tuple[Any, ...], ...] = ()
+    """A table, if there is something to list."""
+
+    def to_json(self) -> dict[str, Any]:
+        """All of it as JSON."""
+        return asdict(self)
+
+    def __str__(self) -> str:
+        facts = [(f"{label}:", _text(value)) for label, value in self.facts.items()]
+        table = [self.columns, *(tuple(_text(cell) for cell in row) for row in self.rows)] if self.rows else []
+        blocks = (f"{self.name} ({self.kind})", fill(self.summary, WIDTH), _aligned(facts), _aligned(table))
+        return "\n\n".join(block for block in blocks if block)
+
+
+def explain(key: str = "") -> Explanation:
+    """What `key` is; of no key, what there is to explain.
+
+    Raises:
+        ConfigError: it is nothing known, or several settings.
+    """
+    words = _words()
+    if not key:
+        return _overview(words)
+    if meanings := [meaning for word, meaning in words if word == key]:
+        others = [kind for kind, _ in meanings[1:]]
+        found = meanings[0][1]()
+        return replace(found, facts={**found.facts, "also": f"a {' and a '.join(others)}"}) if others else found
+    if short := [path for path in settings() if path.rpartition(".")[2] == key]:
+        if len(short) > 1:
+            raise ConfigError(f"{key!r} is {len(short)} settings: {' and '.join(short)}; name one of them")
+        return _setting(settings()[short[0]])
+    if "/" in key or key.endswith((".yaml", ".yml")):
+        return _sweep(key)
+    near = get_close_matches(key, [word for word, _ in words] + [one.name for one in settings().values()], n=1)
+    meant = f" (did you mean {near[0]!r}?)" if near else ""
+    raise ConfigError(f"nothing is known of {key!r}{meant}; `nbsp-ray explain` alone says what can be explained")
+
+
+Meaning = tuple[str, Callable[[], Explanation]]
+
+
+def _words() -> list[tuple[str, Meaning]]:
+    """Every word with what kind of thing it is and what explains it; where a word is two things, the first is told."""
+    return [
+        ("settings", ("list", _settings)),
+        ("methods", ("list", _methods)),
+        ("benchmark", ("list", _benchmarks)),
+        ("benchmarks", ("list", _benchmarks)),
+        ("sweeps", ("list", _sweeps)),
+        *((name, ("section", partial(_section, one))) for name, one in sections().items()),
+        *((path, ("setting", partial(_setting, one))) for path, one in settings().items()),
+        *((name, ("key of sweep files", partial(_file_key, name))) for name in FILE_KEYS),
+        *((name, ("method", partial(_method, one))) for name, one in methods().items()),
+        *((name, ("benchmark", partial(_benchmark, one))) for name, one in benchmarks().items()),
+        *((name, ("sweep", partial(_sweep, name))) for name in sweep_names()),
+        *((task, ("task", partial(_task, one, task))) for one in benchmarks().values() for task in one.spaces()),
+    ]
+
+
+def _overview(words: Sequence[tuple[str, Meaning]]) -> Explanation:
+    kinds = ("section", "key of sweep files", "method", "benchmark", "sweep")
+    rows = [(kind, ", ".join(word for word, (of, _) in words if of == kind)) for kind in kinds]
+    return Explanation(
+        "WORD",
+        "nbsp-ray explain",
+        "WORD is a setting (sac.tau, or tau), a task, one of these, or a list: settings, methods, benchmarks, sweeps.",
+        columns=("kind", "words"),
+        rows=tuple(rows),
+    )
+
+
+def _settings() -> Explanation:
+    return Explanation(
+        "list",
+        "settings",
+        "All that a sweep file can set; on the command line as KEY=VALUE.",
+        columns=("setting", "default", "type and range"),
+        rows=tuple((one.path, _default(one), one.words) for one in settings().values()),
+    )
+
+
+def _section(section: Section) -> Explanation:
+    inside = [one for one in settings().values() if one.path.startswith(f"{section.path}.")]
+    return Explanation(
+        "section",
+        section.path,
+        section.doc,
+        columns=("setting", "default", "type and range"),
+        rows=tuple((one.path, _default(one), one.words) for one in inside),
+    )
+
+
+def _setting(setting: Setting) -> Explanation:
+    facts: dict[str, Any] = {"takes": setting.words, "default": _default(setting)}
+    for name, benchmark in benchmarks().items():
+        if (own := _at(benchmark.defaults, setting.path)) is not MISSING:
+            facts[f"default of {name}"] = _plain(own)
+    facts["set by"] = {name: value for name in sweep_names() if (value := _set_by(name, setting.path)) is not MISSING}
+    return Explanation("setting", setting.path, setting.doc, facts)
+
+
+def _set_by(sweep: str, path: str) -> Any:
+    """The value there, or the values that it varies over."""
+    own = own_settings(find_sweep(sweep))
+    value = _at(own, path)
+    varied = own.get("vary")
+    return varied.get(path, MISSING) if value is MISSING and isinstance(varied, dict) else value
+
+
+def _file_key(name: str) -> Explanation:
+    found = {sweep: value for sweep in sweep_names() if (value := _set_by(sweep, name)) is not MISSING}
+    return Explanation("key of sweep files", name, FILE_KEYS[name], {"in sweeps": found})
+
+
+def _at(data: Mapping[str, Any], path: str) -> Any:
+    """What `data` has at a dotted path, or `MISSING`."""
+    value: Any = data
+    for key in path.split("."):
+        if not isinstance(value, Mapping) or key not in value:
+            return MISSING
+        value = value[key]
+    return value
+
+
+def _methods() -> Explanation:
+    rows = ((one.name, "paper" if one.in_paper else "beyond", one.summary) for one in methods().values())
+    return Explanation(
+        "list",
+        "methods",
+        "How the second task is learnt; a sweep file names some: `methods: [base, nbsp]`.",
+        columns=("method", "from", "what it does"),
+        rows=tuple(rows),
+    )
+
+
+def _method(method: Method) -> Explanation:
+    """With the options' defaults and a network of the default size."""
+    options, fraction = MethodOptions(), Sweep.model_fields["skill_neurons"].default[0]
+    ingredients = method.ingredients(options, resolve_counts(fraction, Sac().hidden))
+    needed = sorted({one.needs_method for one in ingredients if one.needs_method})
+    facts: dict[str, Any] = {
+        "from": "the paper" if method.in_paper else "beyond the paper",
+        "skill neurons": f"yes; here {fraction} of {sum(Sac().hidden)}" if method.selects_neurons else "none",
+        **({"reads the phases of": ", ".join(needed)} if needed else {}),
+        "in sweeps": [name for name in sweep_names() if method.name in _methods_of(name)],
+    }
+    rows = (
+        (one.kind, name, _plain(value))
+        for one in ingredients
+        for name, value in one.model_dump(mode="json").items()
+        if name != "kind" and value is not None
+    )
+    return Explanation(
+        "method", method.name, method.summary, facts, ("ingredient", "option", "by default"), tuple(rows)
+    )
+
+
+def _methods_of(sweep: str) -> set[str]:
+    try:
+        return {method for one in load_sweep(sweep).sweeps for method in one.methods}
+    except ConfigError:
+        return set()  # a sweep that is wrong is for `plan` to say
+
+
+def _benchmarks() -> Explanation:
+    rows = ((one.name, len(one.spaces()), len(one.pairs), one.revision) for one in benchmarks().values())
+    return Explanation(
+        "list",
+        "benchmarks",
+        "Families of tasks; a sweep file names one: `benchmark: metaworld`.",
+        columns=("benchmark", "tasks", "pairs", "revision"),
+        rows=tuple(rows),
+    )
+
+
+def _benchmark(benchmark: Benchmark) -> Explanation:
+    spaces = benchmark.spaces()
+    facts: dict[str, Any] = {
+        "pairs": ", ".join(":".join(pair) for pair in benchmark.pairs),
+        "longest episode": f"{benchmark.horizon} env steps",
+        "revision": benchmark.revision,
+        **{f"default {path}": value for path in settings() if (value := _at(benchmark.defaults, path)) is not MISSING},
+    }
+    by_space: dict[AnySpaces, list[str]] = {}
+    for task, space in spaces.items():
+        by_space.setdefault(space, []).append(task)
+    return Explanation(
+        "benchmark",
+        benchmark.name,
+        " ".join((type(benchmark).__doc__ or "").split()),
+        {name: _plain(value) for name, value in facts.items()},
+        ("observations", "actions", "tasks (those of one row can be paired)"),
+        tuple((space.seen, space.actions, ", ".join(tasks)) for space, tasks in by_space.items()),
+    )
+
+
+def _task(benchmark: Benchmark, task: str) -> Explanation:
+    space = benchmark.task_spaces(task)
+    others = [name for name, other in benchmark.spaces().items() if other == space and name != task]
+    measures = {"success": "success", "score": "its score"}
+    normalised = benchmark.measure == "score" and benchmark.normalised(task, 0.0) is not None
+    facts: dict[str, Any] = {
+        "observations": space.seen,
+        "actions": space.actions,
+        "measured by": measures[benchmark.measure] + (", also normalised by a human's (Eq. 8)" if normalised else ""),
+        "in the pairs": ", ".join(":".join(pair) for pair in benchmark.pairs if task in pair) or "none",
+        "can be paired with": ", ".join(others) or "none",
+    }
+    summary = f"A task of {benchmark.name}; `nbsp-ray explain {benchmark.name}` lists all."
+    return Explanation("task", task, summary, facts)
+
+
+def _sweeps() -> Explanation:
+    rows = ((name, str(own_settings(find_sweep(name)).get("title", ""))) for name in sweep_names())
+    return Explanation(
+        "list",
+        "sweeps",
+        "The files of tune_configs; `nbsp-ray plan NAME` prices one.",
+        columns=("sweep", "title"),
+        rows=tuple(rows),
+    )
+
+
+def _sweep(name_or_path: str) -> Explanation:
+    loaded = load_sweep(name_or_path)
+    plan = make_plan(loaded.name, loaded.sweeps)
+    first = sum(phase.spec.index == 0 for phase in plan.phases.values())
+    facts = {
+        "trials": len(plan.trials),
+        "phases": f"{first} first and {len(plan.phases) - first} later ones",
+        "env steps": f"at most {plan.env_steps():,}",
+        "settings": {name: value for name, value in own_settings(find_sweep(name_or_path)).items() if name != "title"},
+    }
+    return Explanation("sweep", loaded.name, loaded.title, facts)
+
+
+# Plain text
+
+
+def _default(setting: Setting) -> Any:
+    return "none; it must be given" if setting.default is MISSING else setting.default
+
+
+def _plain(value: Any) -> Any:
+    """Tuples as the lists that JSON and YAML have."""
+    return json.loads(json.dumps(value))
+
+
+def _text(value: Any) -> str:
+    """A value as one would write it in a file; of a mapping, each entry."""
+    if isinstance(value, str):
+        return value
+    if isinstance(value, Mapping):
+        return "; ".join(f"{key}: {_text(one)}" for key, one in value.items()) or "-"
+    if isinstance(value, list):
+        return ", ".join(_text(one) for one in value) or "-"
+    return json.dumps(value)
+
+
+def _aligned(rows: Sequence[Sequence[str]]) -> str:
+    """Columns under each other, the last one wrapped."""
+    if not rows:
+        return ""
+    *widths, _ = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    indent = sum(widths) + 2 * len(widths)
+    lines: list[str] = []
+    for *cells, last in rows:
+        before = "".join(f"{cell:<{width}}  " for cell, width in zip(cells, widths, strict=True))
+        lines += wrap(last, WIDTH, initial_indent=before, subsequent_indent=" " * indent, break_on_hyphens=False) or [
+            before.rstrip()
+        ]
+    return "\n".join(lines)

@@ -1,0 +1,114 @@
+import xml.etree.ElementTree as ElementTree
+
+import pytest
+from synthetic_store import (
+    FIRST,
+    SECOND,
+    evaluate,
+    evaluations,
+    find,
+    learn,
+    learn_first,
+    plan_of,
+    training,
+)
+
+import analysis
+from analysis.figures.all import all_figures
+from analysis.figures.palette import LOOKS, RAMP, look, scale
+from nbsp_ray.methods import methods
+
+LABELS = ("base", "nbsp", f"second task: {SECOND}", f"first task after it: {FIRST}")
+PAIRS = ((FIRST, SECOND), (SECOND, FIRST))
+
+
+def figures(store, plan):
+    return {picture.name: picture for picture in all_figures(analysis.load(store.root, plan))}
+
+
+def words(picture):
+    return " ".join(ElementTree.fromstring(picture.svg).itertext())
+
+
+def fill(store, plan, **how):
+    for trial in plan.trials:
+        learn_first(store, plan, trial, 9)
+        key, (first, last) = trial.phases[1], trial.tasks
+        rows = evaluations(first, (1, 0.8, 0.6, 0.4, 0.2)) + evaluations(last, (0, 0.5, 1, 1, 1))
+        learn(store, plan, key, rows + training(last, [0] * 6 + [1] * 10), **how)
+        evaluate(store, plan, key, first, 5)
+        evaluate(store, plan, key, last, 8)
+
+
+def test_the_figures_of_a_small_sweep(full, plan):
+    found = figures(full, plan)
+    assert list(found) == ["two_phases", "methods", "first_tasks"]
+    for picture in found.values():
+        assert picture.svg.startswith(b"<?xml")
+        assert picture.pdf.startswith(b"%PDF")
+        assert picture.png.startswith(b"\x89PNG")
+
+
+def test_methods_and_tasks_are_named_in_the_figure(full, plan):
+    text = words(figures(full, plan)["methods"])
+    assert all(label in text for label in LABELS)
+
+
+def test_captions_say_n_and_what_the_band_is(store):
+    plan = plan_of()
+    fill(store, plan)
+    caption = " ".join(figures(store, plan)["methods"].caption)
+    assert "n = 2 seeds" in caption
+    assert "mean ± standard error" in caption
+    assert "not a 95 % interval" in caption
+    assert "every seed a dot" in caption
+
+
+def test_an_early_stop_is_said(store):
+    plan = plan_of(seeds=(0,))
+    trial = find(plan, "base", 0)
+    learn_first(store, plan, trial, 9)
+    rows = evaluations(FIRST, (1, 1, 1)) + evaluations(SECOND, (1, 1, 1)) + training(SECOND, [1] * 12)
+    learn(store, plan, trial.phases[1], rows, env_steps=200, stop_reason="stable")
+    found = figures(store, plan)["methods"]
+    assert "stopped early" in " ".join(found.caption)
+    assert "one seed" in " ".join(found.caption)
+    assert "nbsp (0 of 1)" in words(found)
+
+
+def test_several_counts_have_a_figure_and_several_pairs_a_profile(store):
+    plan = plan_of(pairs=PAIRS, skill_neurons=(0.1, 0.2, 1.0))
+    fill(store, plan)
+    found = figures(store, plan)
+    assert list(found) == ["two_phases", "methods", "counts", "first_tasks", "profiles"]
+    assert "nearest to 20%" in " ".join(found["methods"].caption)
+    assert all(label in words(found["counts"]) for label in ("0.1", "0.2", "1.0"))
+    assert all(label in words(found["profiles"]) for label in ("base", "nbsp 0.1", "nbsp 0.2", "nbsp 1.0"))
+
+
+def test_the_same_results_give_the_same_bytes(full, plan):
+    one, again = (figures(full, plan)["methods"] for _ in range(2))
+    assert (one.svg, one.pdf, one.png) == (again.svg, again.pdf, again.png)
+
+
+def test_a_store_with_next_to_nothing_can_be_drawn(store, plan):
+    store.phase(find(plan, "base", 0).phases[0]).write_progress({"env_steps": 3})
+    assert "nothing to draw yet" in words(figures(store, plan)["methods"])
+
+
+def test_every_method_has_a_look_of_its_own():
+    looks = [look(name) for name in methods() if name in LOOKS]
+    assert len({(one.colour, one.marker) for one in looks}) == len(looks)
+    assert len({one.colour for one in LOOKS.values()}) == len(LOOKS)
+    assert look("never heard of it") == look("never heard of it")
+
+
+def test_the_scale_goes_from_end_to_end():
+    assert scale(1) == [RAMP[0]]
+    assert scale(3)[::2] == [RAMP[0], RAMP[-1]]
+    assert len(set(scale(12))) == 12
+
+
+@pytest.mark.parametrize("name", ["base", "nbsp", "replay_only", "ewc", "ancl", "importance_nbsp"])
+def test_the_papers_methods_are_in_the_table(name):
+    assert name in LOOKS

@@ -1,0 +1,291 @@
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+from synthetic_store import (
+    BUDGET,
+    EPISODES,
+    FIRST,
+    NBSP_REPORT,
+    SECOND,
+    SETTINGS,
+    evaluate,
+    evaluations,
+    find,
+    learn,
+    learn_first,
+    learn_second,
+    plan_of,
+)
+
+import analysis
+from analysis.figures.bands import CurveReader
+from analysis.frames.columns import CURVES, FINALS, PHASES, neuron_columns
+from analysis.tables.show import show_results
+from nbsp_ray.config.schema import Sweep
+from nbsp_ray.errors import StoreError
+from nbsp_ray.plan.build import make_plan
+
+
+def trial_of(results, method, seed):
+    finals = results.finals
+    (row,) = finals[(finals["method"] == method) & (finals["seed"] == seed)].to_dict("records")
+    return row
+
+
+def test_finals_of_a_trial_that_is_done(full, plan):
+    row = trial_of(analysis.load(full.root, plan), "nbsp", 1)
+    assert row["status"] == "done"
+    assert (row["pair"], row["first_task"], row["second_task"]) == ("reach > avoid", FIRST, SECOND)
+    assert (row["skill_neurons"], row["skill_neurons_count"]) == ("0.2", 3)
+    assert (row["individual"], row["sequential"], row["second"]) == (0.3, 0.3, 0.2)
+    assert row["individual_n"] == row["sequential_n"] == row["second_deterministic_n"] == EPISODES
+    assert (row["forgetting"], row["learnt_first"]) == (0.0, False)
+    # Evaluations of the first task after the first update: 0.8, 0.6, 0.4 (the phase stopped at 300).
+    assert row["retention_last_5"] == pytest.approx(0.6)
+    assert row["retention_evaluations"] == 3
+    # 0.5 x 100 + 1 x 300 of 400, the last 100 of it carried forward.
+    assert row["auc_second"] == pytest.approx(0.875)
+    assert row["auc_carried_share"] == pytest.approx(0.25)
+    assert row["env_steps_to_threshold"] == 100
+    assert (row["env_steps_first"], row["env_steps_second"], row["stop_reason_second"]) == (BUDGET, 300, "stable")
+    assert row["env_steps_auxiliary"] == 0
+
+
+def test_neurons_are_flat_columns(full, plan):
+    results = analysis.load(full.root, plan)
+    row = trial_of(results, "nbsp", 0)
+    assert (row["q1_selected"], row["q1_selected_layer_1"], row["q1_selected_layer_2"]) == (3, 2, 1)
+    assert (row["actor_selected_constant"], row["actor_constant_layer_1"]) == (1, 4)
+    assert (row["q2_frozen_share"], row["q2_drift_layer_1"], row["positive_share"]) == (0.25, 0, 0.4)
+    assert np.isnan(row["q2_drift_layer_2"])
+    base = trial_of(results, "base", 0)
+    assert pd.isna(base["q1_selected"])
+    assert pd.isna(base["score_undefined"])
+    assert list(results.finals.columns) == [*FINALS, *neuron_columns(2)]
+
+
+def test_curves_have_a_shared_first_phase_once(full, plan):
+    curves = analysis.load(full.root, plan).curves
+    assert list(curves.columns) == list(CURVES)
+    first = curves[curves["phase"] == 0]
+    assert first["method"].isna().all()
+    assert first["pair"].isna().all()
+    assert set(first["first_task"]) == {FIRST}
+    assert first.groupby("key").size().tolist() == [5 + 16, 5 + 16]
+    second = curves[(curves["phase"] == 1) & (curves["method"] == "nbsp") & (curves["seed"] == 1)]
+    assert second["task"].tolist() == [FIRST, SECOND] * 4
+    assert second["success"].tolist() == [1, 0, 0.8, 1, 0.6, 1, 0.4, 1]
+
+
+def test_training_success_is_the_mean_of_ten_episodes(full, plan):
+    curves = analysis.load(full.root, plan).curves
+    training = curves[(curves["kind"] == "training") & (curves["seed"] == 0)]
+    assert training["success_last_10"].isna().tolist() == [True] * 9 + [False] * 7
+    assert training["success_last_10"].tolist()[9:] == pytest.approx([0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1])
+    assert training["updates"].isna().all()
+
+
+def test_an_empty_store_gives_all_rows_and_no_numbers(store, plan):
+    results = analysis.load(store.root, plan)
+    assert results.finals["status"].tolist() == ["missing"] * 4
+    assert results.finals[["individual", "sequential", "second", "auc_second", "actor_selected"]].isna().all(axis=None)
+    assert results.finals["curve_truncated"].isna().all()
+    assert list(results.curves.columns) == list(CURVES)
+    assert len(results.curves) == 0
+    assert len(results.phases) == 6
+    assert not results.any_begun
+    assert not results.any_done
+
+
+def test_types_do_not_depend_on_what_is_there(store, full, plan, tmp_path):
+    empty, there = analysis.load(tmp_path / "nowhere", plan), analysis.load(full.root, plan)
+    for name in ("curves", "finals", "phases"):
+        pd.testing.assert_series_equal(getattr(empty, name).dtypes, getattr(there, name).dtypes)
+
+
+def test_a_sweep_half_done(store, plan):
+    base, nbsp = find(plan, "base", 0), find(plan, "nbsp", 0)
+    learn_first(store, plan, base, 9)
+    learn(store, plan, base.phases[1], evaluations(SECOND, [0, 1, 1, 1, 1]))
+    evaluate(store, plan, base.phases[1], FIRST, 2)
+    store.phase(nbsp.phases[1]).write_failure({"error": "out of memory"})
+    results = analysis.load(store.root, plan)
+    done, failed = trial_of(results, "base", 0), trial_of(results, "nbsp", 0)
+    assert done["status"] == "partial"  # The second task is not evaluated yet.
+    assert done["sequential"] == 0.2
+    assert np.isnan(done["second"])
+    assert np.isnan(done["sequential_deterministic"])
+    assert done["auc_second"] == pytest.approx(0.875)
+    assert failed["status"] == "failed"
+    assert failed["individual"] == 0.9
+    assert np.isnan(failed["forgetting"])
+    assert trial_of(results, "base", 1)["status"] == "missing"
+    assert results.any_begun
+    assert not results.any_done
+
+
+def test_a_running_phase_shows_its_curve_and_no_metrics_of_it(store, plan):
+    trial = find(plan, "base", 0)
+    learn_first(store, plan, trial, 9)
+    folder = store.phase(trial.phases[1])
+    folder.write_progress({"env_steps": 200})
+    folder.attempt().save(
+        env_steps=200,
+        counters={},
+        curve=evaluations(SECOND, [0, 0.5, 1]),
+        tensors={"w": np.zeros(1)},
+        added=0,
+        capacity=1,
+        rows=lambda start, end: np.zeros((end - start, 1)),
+    )
+    results = analysis.load(store.root, plan)
+    row = trial_of(results, "base", 0)
+    assert row["status"] == "partial"
+    assert np.isnan(row["auc_second"])
+    assert pd.isna(row["env_steps_second"])
+    assert results.curves[results.curves["phase"] == 1]["success"].tolist() == [0, 0.5, 1]
+
+
+def test_metrics_of_a_curve_that_is_cut_off_are_missing(full, plan):
+    path = full.phase(find(plan, "base", 0).phases[1]).path / "curve.jsonl"
+    path.write_bytes(path.read_bytes()[:-30])
+    results = analysis.load(full.root, plan)
+    row = trial_of(results, "base", 0)
+    assert row["curve_truncated"] is True
+    assert np.isnan([row["auc_second"], row["retention_last_5"]]).all()
+    assert row["sequential"] == 0.1
+    assert trial_of(results, "base", 1)["curve_truncated"] is False
+
+
+def test_a_damaged_file_is_an_error_that_names_it(full, plan):
+    path = full.phase(find(plan, "base", 0).phases[1]).path / "result.json"
+    path.write_text("{")
+    with pytest.raises(StoreError, match=r"result\.json is damaged"):
+        analysis.load(full.root, plan)
+
+
+def test_forward_transfer_compares_with_the_first_phase_on_the_second_task(store):
+    plan = plan_of(pairs=((FIRST, SECOND), (SECOND, FIRST)), methods=("base",), seeds=(0,))
+    there, back = find(plan, "base", 0), find(plan, "base", 0, (SECOND, FIRST))
+    learn_first(store, plan, there, 9)
+    learn_first(store, plan, back, 9, curve=(0, 0, 1, 1, 1))
+    learn_second(store, plan, there, 1, 9, curve=(0, 1, 1, 1, 1))
+    row = analysis.load(store.root, plan).finals.iloc[0]
+    assert row["auc_scratch"] == pytest.approx(0.625)
+    assert row["forward_transfer"] == pytest.approx((0.875 - 0.625) / 0.375)
+
+
+def test_no_forward_transfer_without_a_scratch_curve_of_the_same_budget(store):
+    other_budget = {"env_steps": 200, "eval_every": 100}
+    plan = plan_of(pairs=((FIRST, SECOND), (SECOND, FIRST)), methods=("base",), seeds=(0,), first=other_budget)
+    trial = find(plan, "base", 0)
+    learn_first(store, plan, find(plan, "base", 0, (SECOND, FIRST)), 9, curve=(0, 1, 1))
+    learn_second(store, plan, trial, 1, 9)
+    row = analysis.load(store.root, plan).finals.iloc[0]
+    assert not np.isnan(row["auc_second"])
+    assert np.isnan(row["forward_transfer"])
+
+
+def test_heldout_goals_come_from_their_own_evaluation(store):
+    plan = plan_of(methods=("base",), seeds=(0,), evaluation={"episodes": EPISODES, "goals": "heldout"})
+    trial = find(plan, "base", 0)
+    learn(store, plan, trial.phases[0], evaluations(FIRST, [0, 1, 1, 1, 1]))
+    folder = store.phase(trial.phases[0])
+    folder.write_evaluation(f"{FIRST}.rollouts.{EPISODES}.train", {"success": [1] * EPISODES}, None)
+    assert np.isnan(analysis.load(store.root, plan).finals["individual"].iloc[0])
+    folder.write_evaluation(f"{FIRST}.stochastic.{EPISODES}.heldout", {"success": [1, 0] * 5}, None)
+    row = analysis.load(store.root, plan).finals.iloc[0]
+    assert (row["individual"], row["goals"]) == (0.5, "heldout")
+
+
+def test_heldout_goals_beside_those_of_training(store):
+    plan = plan_of(methods=("base",), seeds=(0,), evaluation={"episodes": EPISODES, "goals": "both"})
+    trial = find(plan, "base", 0)
+    learn_first(store, plan, trial, 9)
+    learn_second(store, plan, trial, 4, 8)
+    for key, task, wins in ((trial.phases[0], FIRST, 7), (trial.phases[1], FIRST, 2), (trial.phases[1], SECOND, 6)):
+        record = f"{task}.stochastic.{EPISODES}.heldout"
+        path = store.phase(key)
+        if (key, task) == (trial.phases[1], SECOND):
+            (path.path / "evaluations" / f"{record}.json").unlink()
+            assert analysis.load(store.root, plan).finals["status"].iloc[0] == "partial"
+        path.write_evaluation(record, {"success": [1] * wins + [0] * (EPISODES - wins)}, None)
+    row = analysis.load(store.root, plan).finals.iloc[0]
+    assert (row["individual"], row["sequential"], row["second"]) == (0.9, 0.4, 0.8)
+    assert (row["individual_heldout"], row["sequential_heldout"], row["second_heldout"]) == (0.7, 0.2, 0.6)
+    assert {row[f"{name}_heldout_n"] for name in ("individual", "sequential", "second")} == {EPISODES}
+    assert (row["goals"], row["status"]) == ("both", "done")
+    shown = show_results(analysis.load(store.root, plan))
+    assert shown.text["first task after, held out"].tolist() == ["0.20"]
+    assert "Held out: the same agents on goals that training never had." in shown.caption
+
+
+def test_without_heldout_goals_no_table_has_a_column_for_them(full, plan):
+    assert not any("held out" in column for column in show_results(analysis.load(full.root, plan)).text.columns)
+
+
+def test_a_confirmation_is_no_evaluation(store, plan):
+    trial = find(plan, "base", 0)
+    learn_first(store, plan, trial, 9)
+    confirmation = {"kind": "confirmation", "updates": 50, "task": SECOND, "episodes": 50}
+    rows = [*evaluations(SECOND, [0, 1, 1, 1, 1]), {**confirmation, "env_steps": BUDGET, "success": 0.5}]
+    learn(store, plan, trial.phases[1], rows)
+    results = analysis.load(store.root, plan)
+    row = results.finals.iloc[0]
+    # (0.5 + 1 + 1 + 1) / 4: the area of (0, 1, 1, 1, 1), and nothing of the confirmation.
+    assert row["auc_second"] == pytest.approx(0.875)
+    assert row["env_steps_to_threshold"] == 100
+    assert not row["curve_truncated"]
+    assert CurveReader(results).evaluation(trial.phases[1], SECOND).heights.tolist() == [0, 1, 1, 1, 1]
+    kept = results.curves[results.curves["kind"] == "confirmation"]
+    assert (kept["episodes"].tolist(), kept["success"].tolist()) == ([50], [0.5])
+
+
+def test_variants_name_the_settings_in_which_trials_of_one_cell_differ():
+    sweeps = [
+        Sweep.model_validate({**SETTINGS, "method": {"score": score}, "evaluation": {"deterministic": False}})
+        for score in ("paper", "balanced")
+    ]
+    results = analysis.load("nowhere", make_plan("x", sweeps))
+    nbsp = results.finals[results.finals["method"] == "nbsp"]
+    assert set(nbsp["variant"]) == {'mask.score="paper"', 'mask.score="balanced"'}
+    assert set(results.finals[results.finals["method"] == "base"]["variant"]) == {""}
+
+
+def test_trials_are_comparable_if_they_differ_in_their_method_alone():
+    sweeps = [
+        Sweep.model_validate({**SETTINGS, "second": {"env_steps": steps}, "methods": methods})
+        for steps, methods in ((100, ("base",)), (200, ("base", "nbsp")))
+    ]
+    finals = analysis.load("nowhere", make_plan("x", sweeps)).finals
+    keys = finals.set_index(["method", "variant", "seed"])["comparable"]
+    assert keys["nbsp", "", 0] == keys["base", "second.env_steps=200", 0]
+    assert keys["nbsp", "", 0] != keys["base", "second.env_steps=100", 0]
+    assert keys["nbsp", "", 0] != keys["nbsp", "", 1]
+
+
+def test_one_neuron_and_all_neurons_are_not_the_same():
+    finals = analysis.load("nowhere", plan_of(methods=("nbsp",), seeds=(0,), skill_neurons=(1, 1.0))).finals
+    assert finals["skill_neurons"].tolist() == ["1", "1.0"]
+    assert finals["skill_neurons_count"].tolist() == [1, 16]
+
+
+def test_phases_say_what_the_sweep_cost(full, plan):
+    phases = analysis.load(full.root, plan).phases
+    assert list(phases.columns) == list(PHASES)
+    assert phases["env_steps"].sum() == 5 * 400 + 300
+    assert set(phases["versions"]) == {"python 3.11.8, torch 2.11"}
+    assert set(phases["status"]) == {"done"}
+
+
+def test_a_method_that_froze_nothing_reports_nothing(store, plan):
+    trial = find(plan, "nbsp", 0)
+    report = json.loads(json.dumps(dict(NBSP_REPORT))) | {"score_undefined": True, "positive_share": 1.0}
+    del report["neurons"]["actor"]
+    learn_second(store, plan, trial, 1, 1, **report)
+    row = trial_of(analysis.load(store.root, plan), "nbsp", 0)
+    assert pd.isna(row["actor_selected"])
+    assert row["q1_selected"] == 3
+    assert row["score_undefined"] is True

@@ -1,0 +1,119 @@
+import csv
+import re
+
+import pandas as pd
+import pytest
+from synthetic_store import FIRST, evaluate, find, learn_first, learn_second, plan_of
+
+import analysis
+from analysis.frames.columns import CURVES, PHASES
+from analysis.pages.report import write_tables
+from nbsp_ray.errors import NbspError
+
+TABLES = {"results", "individual_sequential", "learning", "differences", "neurons", "trials", "settings"}
+FIGURES = {"two_phases", "methods", "first_tasks"}
+
+
+def test_a_report_is_one_page_its_tables_and_its_data(full, plan, tmp_path):
+    paths = analysis.write_report(analysis.load(full.root, plan), tmp_path / "r", name="x", title="Toy, both tasks")
+    names = {path.relative_to(tmp_path / "r").as_posix() for path in paths}
+    data = {f"data/{name}.{kind}" for name in ("curves", "finals", "phases") for kind in ("csv", "parquet")}
+    tables = {f"tables/{name}.{kind}" for name in TABLES for kind in ("csv", "tex")} | {"tables/tables.tex"}
+    figures = {f"figures/{name}.{kind}" for name in FIGURES for kind in ("svg", "pdf", "png")} | {"figures/captions.md"}
+    assert names == {"report.md", "report.html", "data/README.md"} | data | tables | figures
+    assert all(path.stat().st_size for path in paths)
+    page = paths[0].read_text()
+    assert page.startswith("# Toy, both tasks\n")
+    assert "4 trials: 4 done." in page
+    assert "10 episodes per task, on the goals of training" in page
+    assert "2,300 env steps in 216 s" in page
+    assert "python 3.11.8, torch 2.11" in page
+
+
+def test_every_table_of_the_page_is_rectangular(full, plan, tmp_path):
+    page = analysis.write_report(analysis.load(full.root, plan), tmp_path, name="x", title="x")[0].read_text()
+    for block in re.findall(r"(?:^\|.*\n)+", page, flags=re.MULTILINE):
+        assert len({line.count(" | ") for line in block.splitlines()}) == 1
+
+
+def test_csv_is_not_rounded(full, plan, tmp_path):
+    analysis.write_report(analysis.load(full.root, plan), tmp_path, name="x", title="x")
+    with (tmp_path / "tables/results.csv").open(newline="") as file:
+        base, _ = csv.DictReader(file)
+    assert float(base["forgetting_high"]) == pytest.approx(0.55 + 0.25 * 12.706204736, abs=1e-8)
+    assert base["seeds"] == "2"
+
+
+def test_parquet_gives_the_frames_back(full, plan, tmp_path):
+    results = analysis.load(full.root, plan)
+    analysis.write_report(results, tmp_path, name="x", title="x")
+    for name in ("curves", "finals", "phases"):
+        pd.testing.assert_frame_equal(pd.read_parquet(tmp_path / f"data/{name}.parquet"), getattr(results, name))
+
+
+def test_the_dictionary_explains_every_column(full, plan, tmp_path):
+    results = analysis.load(full.root, plan)
+    analysis.write_report(results, tmp_path, name="x", title="x")
+    explained = set(re.findall(r"^\| `(\w+)` \|", (tmp_path / "data/README.md").read_text(), flags=re.MULTILINE))
+    assert explained == {*CURVES, *PHASES, *results.finals.columns}
+
+
+def test_an_empty_store_is_an_error_that_says_what_to_run(store, plan, tmp_path):
+    with pytest.raises(NbspError, match="start it with `nbsp-ray run x`"):
+        analysis.write_report(analysis.load(store.root, plan), tmp_path / "r", name="x", title="x")
+    assert not (tmp_path / "r").exists()
+
+
+def test_a_half_done_sweep_gives_a_half_filled_report(store, plan, tmp_path):
+    trial = find(plan, "base", 0)
+    learn_first(store, plan, trial, 9)
+    learn_second(store, plan, trial, 1, 10)
+    store.phase(find(plan, "nbsp", 1).phases[0]).write_failure({"error": "out of memory"})
+    page = analysis.write_report(analysis.load(store.root, plan), tmp_path, name="x", title="x")[0].read_text()
+    assert "4 trials: 1 done, 2 failed, 1 partial." in page
+    assert "| reach > avoid | base | 1 | 1 | 0 |" in page
+    assert "(n=1 of 2)" in page
+    assert "`nbsp-ray run x` does the rest" in page
+
+
+@pytest.mark.parametrize("what", ["evaluation", "progress", "failure"])
+def test_whatever_little_is_there_can_be_reported(store, plan, tmp_path, what):
+    folder = store.phase(find(plan, "base", 0).phases[0])
+    if what == "evaluation":
+        learn_first(store, plan, find(plan, "base", 0), 0)
+    elif what == "progress":
+        folder.write_progress({"env_steps": 3})
+    else:
+        folder.write_failure({"error": "?"})
+    assert analysis.write_report(analysis.load(store.root, plan), tmp_path, name="x", title="x")
+
+
+def test_phases_without_a_manifest_are_reported(full, plan, tmp_path):
+    for key in plan.phases:
+        (full.phase(key).path / "manifest.json").unlink()
+    page = analysis.write_report(analysis.load(full.root, plan), tmp_path, name="x", title="x")[0].read_text()
+    assert "Versions: not recorded." in page
+
+
+def test_different_versions_are_said(full, plan, tmp_path):
+    path = full.phase(find(plan, "base", 0).phases[0]).path / "manifest.json"
+    path.write_text(path.read_text().replace("2.11", "2.12"))
+    page = analysis.write_report(analysis.load(full.root, plan), tmp_path, name="x", title="x")[0].read_text()
+    assert "made with different versions" in page
+
+
+def test_tables_alone(full, plan, tmp_path):
+    paths = write_tables(analysis.load(full.root, plan), tmp_path, name="x")
+    expected = {f"{name}.{kind}" for name in TABLES for kind in ("csv", "md", "tex")} | {"tables.tex"}
+    assert {path.name for path in paths} == expected
+
+
+def test_a_report_can_be_written_again(store, tmp_path):
+    plan = plan_of(seeds=(0,), methods=("base",))
+    learn_first(store, plan, find(plan, "base", 0), 9)
+    first = analysis.write_report(analysis.load(store.root, plan), tmp_path, name="x", title="x")[0].read_text()
+    learn_second(store, plan, find(plan, "base", 0), 2, 2)
+    evaluate(store, plan, find(plan, "base", 0).phases[1], FIRST, 2, deterministic=1)
+    again = analysis.write_report(analysis.load(store.root, plan), tmp_path, name="x", title="x")[0].read_text()
+    assert "1 partial" in first
+    assert "1 trial: 1 done" in again

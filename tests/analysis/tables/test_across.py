@@ -1,0 +1,56 @@
+import numpy as np
+import pytest
+from synthetic_store import FIRST, SECOND, learn_first, learn_second, plan_of
+
+import analysis
+from analysis.tables.across_pairs import across_pairs_table
+from analysis.tables.show import show_across_pairs
+
+PAIRS = ((FIRST, SECOND), (SECOND, FIRST))
+AFTER = {"base": {PAIRS[0]: (1, 3), PAIRS[1]: (5, 5)}, "nbsp": {PAIRS[0]: (9, 2), PAIRS[1]: (5, 8)}}
+
+
+@pytest.fixture
+def results(store):
+    plan = plan_of(pairs=PAIRS)
+    for trial in plan.trials:
+        learn_first(store, plan, trial, 10)
+        learn_second(store, plan, trial, AFTER[trial.method][trial.tasks][trial.seed], 10)
+    return analysis.load(store.root, plan)
+
+
+def test_iqm_and_improvement_by_hand(results):
+    base, nbsp = across_pairs_table(results).to_dict("records")
+    # Of 0.1, 0.3, 0.5, 0.5 the lowest and the highest are cut; of 0.9, 0.2, 0.5, 0.8 too.
+    assert base["sequential_iqm"] == pytest.approx(0.4)
+    assert nbsp["sequential_iqm"] == pytest.approx(0.65)
+    assert (nbsp["pairs"], nbsp["sequential_pairs"], nbsp["sequential_runs"]) == (2, 2, 4)
+    # First pair: 0.9 beats both, 0.2 beats 0.1 alone; second: 0.5 ties twice, 0.8 beats both.
+    assert nbsp["sequential_improvement"] == pytest.approx((3 / 4 + (1 + 2) / 4) / 2)
+    assert nbsp["second_improvement"] == 0.5
+    assert np.isnan(base["sequential_improvement"])
+    assert nbsp["sequential_iqm_low"] <= nbsp["sequential_iqm"] <= nbsp["sequential_iqm_high"]
+
+
+def test_the_caption_says_interval_seed_and_coverage(results):
+    shown = show_across_pairs(results)
+    caption = " ".join(shown.caption)
+    assert "2,000 resamples, seed 20260" in caption
+    assert "about 90 % of cases" in caption
+    assert "pair" not in shown.text
+    assert shown.text["runs"].tolist() == ["4 of 4", "4 of 4"]
+
+
+def test_one_pair_has_nothing_across(full, plan):
+    assert not len(across_pairs_table(analysis.load(full.root, plan)))
+
+
+def test_a_missing_pair_is_said(store):
+    plan = plan_of(pairs=PAIRS)
+    for trial in plan.trials:
+        if trial.tasks == PAIRS[0]:
+            learn_first(store, plan, trial, 10)
+            learn_second(store, plan, trial, 5, 10)
+    shown = show_across_pairs(analysis.load(store.root, plan))
+    assert shown.text["pairs"].tolist() == ["1 of 2", "1 of 2"]
+    assert "cannot be compared" in " ".join(shown.caption)

@@ -1,0 +1,151 @@
+"""The verbs as a user meets them: what they print, and how they exit."""
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from nbsp_ray.verbs import main as cli
+
+SMALL = ["first.env_steps=500", "second.env_steps=500", "evaluation.episodes=2", "seeds=0", "methods=base"]
+Run = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture
+def nbsp_ray(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> Run:
+    """Runs a command line in this process: exit code, standard output, standard error."""
+    monkeypatch.setenv("NBSP_RAY_ROOT", str(tmp_path / "results"))
+
+    def run(*words: str) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["nbsp-ray", *words])
+        with pytest.raises(SystemExit) as ended:
+            cli.main()
+        printed = capsys.readouterr()
+        return int(ended.value.code or 0), printed.out, printed.err
+
+    return run
+
+
+def test_plan_counts_the_paper_and_starts_nothing(nbsp_ray: Run, tmp_path: Path) -> None:
+    code, out, _ = nbsp_ray("plan", "paper_metaworld", "methods=base,replay_only,nbsp,nbsp_actor,nbsp_critic", "--json")
+    plan = json.loads(out)
+    assert code == 0
+    assert plan["trials"] == 100
+    assert plan["phases"] | {"failed": 0} == {
+        "first": 20,
+        "second": 100,
+        "done": 0,
+        "failed": 0,
+        "blocked": 0,
+        "left": 120,
+    }
+    assert plan["env_steps"] == plan["env_steps_left"] == 120_000_000
+    assert not (tmp_path / "results").exists()
+
+
+def test_plan_for_people_names_the_next_command(nbsp_ray: Run) -> None:
+    code, out, _ = nbsp_ray("plan", "toy", "seeds=0-1", "sac.hidden=[16, 16]")
+    assert code == 0
+    assert "Nothing was started. Run it:  nbsp-ray run toy seeds=0-1 'sac.hidden=[16, 16]'" in " ".join(out.split("\n"))
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["plan", "toy", "sac.gama=0.9"], "command line: 'sac.gama' is not a setting (did you mean 'sac.gamma'?)"),
+        (["run", "toi"], "no sweep 'toi' (did you mean 'toy'?)"),
+        (["run", "toy", "methods=nbps"], "(did you mean 'nbsp'?)"),
+        (["run", "toy", "pairs=reach:slide"], "one network cannot serve reach > slide"),
+        (["run", "toy", "skill_neurons=65"], "65 is more than the 64 hidden neurons"),
+        (["run", "toy", "seeds="], "seeds has no value"),
+        (["explain", "sac.tua"], "did you mean"),
+        (["run", "atari_smoke", "pairs=Pong:Bowlin"], "'Bowlin' is not a task of atari (did you mean 'Bowling'?)"),
+        (["try", "atari_smoke", "pairs=Pong:Alien"], "Pong has 4 frames of 84 x 84 and 6 discrete actions, Alien 4"),
+        (["run", "atari_smoke", "evaluation.goals=heldout"], "atari has no held-out variations"),
+        (["run", "atari_smoke", "evaluation.goals=both"], "atari has no held-out variations"),
+    ],
+)
+def test_bad_usage_is_one_clear_message_and_exit_2(
+    nbsp_ray: Run, tmp_path: Path, words: list[str], message: str
+) -> None:
+    code, out, err = nbsp_ray(*words)
+    assert code == 2
+    assert message in err
+    assert "Traceback" not in err
+    assert out == ""
+    assert not (tmp_path / "results").exists()
+
+
+def test_an_unwritable_root_is_said_before_anything_starts(nbsp_ray: Run, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    code, _, err = nbsp_ray("run", "toy", "--root", str(tmp_path / "file" / "results"))
+    assert code == 2
+    assert "cannot be written" in err
+    assert "--root" in err
+
+
+def test_an_incompatible_store_is_left_alone(nbsp_ray: Run, tmp_path: Path) -> None:
+    root = tmp_path / "results"
+    root.mkdir()
+    (root / "store.json").write_text('{"format": 99}')
+    for verb in ("run", "status", "report", "try"):
+        code, _, err = nbsp_ray(verb, "toy")
+        assert code == 2
+        assert "written in store format 99" in err
+    assert [path.name for path in root.iterdir()] == ["store.json"]
+
+
+def test_a_trial_without_ray_then_status_and_report(nbsp_ray: Run, tmp_path: Path) -> None:
+    assert nbsp_ray("status", "toy", *SMALL)[0] == cli.UNFINISHED
+    code, out, err = nbsp_ray("try", "toy", *SMALL)
+    assert code == 0, err
+    assert "first task before" in out
+    assert "reach > avoid, base, seed 0: done, 500 of 500 env steps" in err
+    assert nbsp_ray("status", "toy", *SMALL)[0] == cli.DONE
+    code, out, _ = nbsp_ray("status", "toy", *SMALL, "--json")
+    assert code == 0
+    assert [phase["state"] for phase in json.loads(out)["phases"]] == ["done", "done"]
+    code, _, err = nbsp_ray("report", "toy", *SMALL)
+    assert code == 0
+    report = tmp_path / "results" / "reports" / "toy" / "report.md"
+    assert "reach > avoid" in report.read_text()
+    assert str(report.with_suffix(".html")) in err
+
+
+def test_the_first_of_several_trials_is_said(nbsp_ray: Run) -> None:
+    _, _, err = nbsp_ray("try", "toy", *SMALL[:-2], "seeds=0-1", "methods=base")
+    assert "Trial 1 of 2: reach > avoid, base, seed 0" in err
+
+
+def test_explain_and_doctor_speak_json_too(nbsp_ray: Run) -> None:
+    code, out, _ = nbsp_ray("explain", "nbsp", "--json")
+    assert code == 0
+    assert json.loads(out)["kind"] == "method"
+    code, out, _ = nbsp_ray("doctor", "--json")
+    assert {check["name"] for check in json.loads(out)} >= {"versions", "CPU", "disk", "results root", "Ray"}
+    code, out, _ = nbsp_ray("explain", "--schema")
+    assert json.loads(out)["title"] == "nbsp-ray sweep"
+
+
+def test_help_and_plan_load_nothing_slow() -> None:
+    code = (
+        "import sys; from nbsp_ray.verbs import main as cli\n"
+        "sys.argv = ['nbsp-ray', *sys.argv[1:]]\n"
+        "try: cli.main()\n"
+        "except SystemExit: pass\n"
+        "slow = {'torch', 'ray', 'pandas', 'mujoco', 'metaworld', 'gymnasium', 'ale_py', 'cv2'} & set(sys.modules)\n"
+        "sys.exit(f'loaded {slow}' if slow else 0)"
+    )
+    for words in (
+        ["--help"],
+        ["plan", "paper_metaworld"],
+        ["plan", "paper"],
+        ["plan", "toy", "sac.gama=1"],
+        ["status", "toy"],
+        ["explain"],
+    ):
+        done = subprocess.run([sys.executable, "-c", code, *words], capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr

@@ -1,0 +1,43 @@
+import importlib.util
+from pathlib import Path
+
+import pytest
+
+from nbsp_ray.verbs.doctor import Check, examine
+
+
+def checks(root: Path) -> dict[str, Check]:
+    return {check.name: check for check in examine(root)}
+
+
+def test_this_machine_can_learn_both_benchmarks(tmp_path: Path) -> None:
+    found = checks(tmp_path)
+    assert "check" not in found, found["check"]
+    assert found["Atari"].state == "ok"
+    assert "ale-py 0.12.1 with 108 games" in found["Atari"].found
+    assert "ale-py 0.12.1" in found["versions"].found
+    assert found["ffmpeg"].state == "ok"
+    assert all(check.advice for check in found.values() if check.state == "bad")
+
+
+def test_missing_games_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from ale_py import roms
+
+    monkeypatch.setattr(roms, "get_all_rom_ids", lambda: ["pong", "bowling", "tennis"])
+    found = checks(tmp_path)["Atari"]
+    assert found.state == "bad"
+    assert found.found.endswith("no ROM of alien, bank_heist, carnival, demon_attack")
+    assert "install it again" in found.advice
+
+
+def test_missing_simulators_are_bad_and_a_missing_renderer_is_a_note(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name in ("ale_py", "metaworld") else object())
+    monkeypatch.setattr("ctypes.util.find_library", lambda name: None)
+    monkeypatch.delenv("MUJOCO_GL", raising=False)
+    found = checks(tmp_path)
+    for name in ("Atari", "Meta-World"):
+        assert (found[name].state, found[name].advice) == ("bad", "install nbsp-ray with its dependencies: make setup")
+    assert found["rendering"].state == "note"
+    assert "only films of Meta-World need one" in found["rendering"].advice

@@ -1,14 +1,17 @@
 """Folders of this machine outside of the results root: a home there may be none of, and where compiled code is kept."""
 
+import contextlib
 import os
 import re
+import shutil
 import stat
-import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from nbsp_ray.errors import ConfigError
+from filelock import FileLock, Timeout
+
+from nbsp_ray.errors import ClusterError, ConfigError
 
 COMPILES = re.compile(r"[A-Za-z0-9_./+-]+")
 """Paths that get through a C++ compiler's command line and sources as they are."""
@@ -46,6 +49,50 @@ def user_name() -> str:
     return str(os.geteuid()) if hasattr(os, "geteuid") else "user"
 
 
+# Temporary folders
+
+SHORT = 25
+"""Most bytes in the path of a folder for Ray: the name of a socket may have 107, and our part and Ray's take 82."""
+PREFIX, LOCK = "nbsp-", "lock"
+STALE_SECONDS = 60.0
+"""A folder is made a moment before it is locked."""
+
+
+def temporary_parent() -> Path:
+    """A folder for temporary folders of Ray: TMPDIR if its path is short enough, or else the next best.
+
+    Raises:
+        ClusterError: there is none.
+    """
+    tried = dict.fromkeys(_temporary_folders())
+    for name in tried:
+        if len(os.fsencode(name)) <= SHORT and Path(name).is_dir() and os.access(name, os.W_OK | os.X_OK):
+            return Path(name)
+    raise ClusterError(
+        f"Ray needs a folder for its sockets, with a path of at most {SHORT} characters, that you may write in, and "
+        f"none of {', '.join(tried)} is one: name one in the environment's TMPDIR"
+    )
+
+
+def _temporary_folders() -> Iterator[str]:
+    yield os.environ.get("TMPDIR") or "/tmp"
+    yield from ("/tmp", "/var/tmp", "/dev/shm")
+    if runtime := os.environ.get("XDG_RUNTIME_DIR"):
+        yield runtime
+
+
+def remove_stale(parent: Path) -> None:
+    """Remove the temporary folders of runs that were killed: those of ours that nobody has locked."""
+    for folder in parent.glob(f"{PREFIX}????????"):
+        with contextlib.suppress(OSError, Timeout):
+            found = folder.lstat()
+            if not _owned(found) or not stat.S_ISDIR(found.st_mode) or time.time() - found.st_mtime < STALE_SECONDS:
+                continue
+            if (folder / LOCK).exists():
+                with FileLock(folder / LOCK, timeout=0):
+                    shutil.rmtree(folder, ignore_errors=True)
+
+
 # Compiled code
 
 
@@ -73,7 +120,7 @@ def _code_folders() -> Iterator[Path]:
         yield Path(cache, "nbsp_ray")
     if found := home():
         yield found / ".cache" / "nbsp_ray"
-    for parent in (tempfile.gettempdir(), "/tmp"):
+    for parent in _temporary_folders():
         yield Path(parent, f"nbsp_ray-{user_name()}")
 
 
@@ -85,8 +132,12 @@ def _is_ours(folder: Path) -> bool:
     except OSError:
         return False
     others = stat.S_IWGRP | stat.S_IWOTH
-    owned = not hasattr(os, "geteuid") or found.st_uid == os.geteuid()
-    return stat.S_ISDIR(found.st_mode) and owned and not found.st_mode & others and os.access(folder, os.W_OK | os.X_OK)
+    ours = stat.S_ISDIR(found.st_mode) and _owned(found) and not found.st_mode & others
+    return ours and os.access(folder, os.W_OK | os.X_OK)
+
+
+def _owned(found: os.stat_result) -> bool:
+    return not hasattr(os, "geteuid") or found.st_uid == os.geteuid()
 
 
 def remember_failure(name: str, why: str) -> None:

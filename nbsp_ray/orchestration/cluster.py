@@ -15,8 +15,10 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, TextIO
 
+from filelock import FileLock
+
 from nbsp_ray.errors import ClusterError
-from nbsp_ray.folders import home
+from nbsp_ray.folders import LOCK, PREFIX, code_folder, home, remove_stale, temporary_parent
 from nbsp_ray.limits import memory
 from nbsp_ray.orchestration import preflight
 from nbsp_ray.stopping import StopRequest
@@ -150,6 +152,13 @@ def _environment(wanted: Mapping[str, str]) -> Iterator[None]:
 
 
 @contextlib.contextmanager
+def home_for_ray() -> Iterator[None]:
+    """Ray cannot be imported without a home directory; where there is none, it gets a folder of ours for one."""
+    with _environment({} if home() else {"HOME": str(code_folder())}):
+        yield
+
+
+@contextlib.contextmanager
 def _quiet() -> Iterator[None]:
     """Ray and Tune say nothing: what matters is in the store, and drawn from there."""
     logger = logging.getLogger("ray")
@@ -179,10 +188,15 @@ class _WithoutRay:
 
 @contextlib.contextmanager
 def _folder() -> Iterator[Path]:
-    """A temporary folder that only we may enter (Ray opens its part of it to all); short, for it holds sockets."""
-    where = tempfile.gettempdir()
-    folder = Path(tempfile.mkdtemp(prefix="nbsp-", dir=where if len(where) < 30 else "/tmp"))
-    try:
-        yield folder
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
+    """A temporary folder that only we may enter (Ray opens its part of it to all); short, for it holds sockets.
+
+    It is locked as long as it is in use: what a killed process left is removed by the next one.
+    """
+    parent = temporary_parent()
+    remove_stale(parent)
+    folder = Path(tempfile.mkdtemp(prefix=PREFIX, dir=parent))
+    with FileLock(folder / LOCK):
+        try:
+            yield folder
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)

@@ -14,7 +14,7 @@ from typing import Any
 from nbsp_ray.folders import forget_failures
 from nbsp_ray.limits import usable_cpus
 from nbsp_ray.orchestration import preflight
-from nbsp_ray.orchestration.cluster import _environment, _folder, _quiet, _ray
+from nbsp_ray.orchestration.cluster import _environment, _folder, _quiet, _ray, home_for_ray
 from nbsp_ray.orchestration.gate import Gate, State
 from nbsp_ray.specs import Plan
 from nbsp_ray.status import SweepStatus, is_complete
@@ -105,7 +105,7 @@ def run_plan(
         # Ray starts a process for each of its CPUs at once, whether it will be used or not.
         cpus = preflight.cpus_in_use(plan, todo, here, max_concurrent)
     launch = _Launch(plan, store, todo, live, max_concurrent=max_concurrent, failure_retries=failure_retries)
-    with StopRequest(live.say) as stop, _quiet():
+    with StopRequest(live.say) as stop, _quiet(), home_for_ray():
         try:
             with _ray(address, cpus, stop):
                 launch.run(stop, local=address is None, autoscaling=autoscaling)

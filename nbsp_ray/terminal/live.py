@@ -17,6 +17,7 @@ from rich.text import Text
 from nbsp_ray.specs import Plan
 from nbsp_ray.status import PhaseStatus, StatusReader, SweepStatus
 from nbsp_ray.store import Store
+from nbsp_ray.terminal.output import plain_console
 from nbsp_ray.terminal.status import render, summary
 from nbsp_ray.units import clock
 
@@ -52,7 +53,7 @@ class LiveStatus:
         summary_seconds: float = SUMMARY_SECONDS,
     ) -> None:
         self._reader = StatusReader(plan, store, concurrent=concurrent)
-        self._console = console or Console(stderr=True, highlight=False)
+        self._console = console or plain_console(stderr=True)
         self._on_status = on_status
         self._seconds, self._summary_seconds = seconds, summary_seconds
         self._over = threading.Event()
@@ -231,13 +232,13 @@ def _now() -> str:
 
 def print_status(status: SweepStatus) -> None:
     """Print how far a sweep is."""
-    console = Console(highlight=False)
+    console = plain_console()
     console.print(render(status), soft_wrap=not console.is_terminal)
 
 
 def watch_status(plan: Plan, store: Store) -> None:
     """Draw how far a sweep is until nothing of it is left to do, or Ctrl-C."""
-    console = Console(highlight=False)
+    console = plain_console()
     live = LiveStatus(plan, store, console=console, seconds=2.0, summary_seconds=60.0)
     with live, contextlib.suppress(KeyboardInterrupt):
         while live.status is None or live.status.keys("learning", "evaluating", "waiting", "stopped"):

@@ -40,7 +40,7 @@ def _running_table(status: SweepStatus, most: int) -> Table:
         evaluating = phase.state == "evaluating"
         ends = None if evaluating else phase.eta_seconds
         table.add_row(
-            phase.label,
+            Text(phase.label),
             ProgressBar(total=max(1, phase.budget), completed=phase.env_steps, width=16),
             "evaluating" if evaluating else f"{count(phase.env_steps)}/{count(phase.budget)}",
             "" if phase.success is None else f"success {phase.success:.2f}",

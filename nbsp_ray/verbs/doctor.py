@@ -13,7 +13,8 @@ from importlib import metadata
 from pathlib import Path
 from typing import Literal
 
-from nbsp_ray.folders import code_folder, remembered_failures
+from nbsp_ray.errors import NbspError
+from nbsp_ray.folders import code_folder, remembered_failures, temporary_parent
 from nbsp_ray.limits import memory, usable_cpus
 
 SIMULATORS = {"metaworld": "Meta-World", "ale_py": "Atari", "cv2": "Atari"}
@@ -161,7 +162,6 @@ def _films() -> Iterator[Check]:
     import imageio_ffmpeg
 
     from nbsp_ray.benchmarks._mujoco_gl import check_renderer
-    from nbsp_ray.errors import NbspError
 
     try:
         renderer, advice = check_renderer(), ""
@@ -217,7 +217,11 @@ def _ray() -> Iterator[Check]:
     yield Check(
         "Ray", "ok" if here else "bad", found, "" if here else "install nbsp-ray with its dependencies: make setup"
     )
-    current = Path(tempfile.gettempdir(), "ray", "ray_current_cluster")
+    try:
+        yield Check("temporary files", "ok", f"Ray's sockets go to {temporary_parent()}")
+    except NbspError as error:
+        yield Check("temporary files", "bad", "no folder for Ray's sockets", str(error))
+    current = Path(os.environ.get("TMPDIR") or "/tmp", "ray", "ray_current_cluster")
     if current.exists():
         yield Check(
             "Ray", "note", f"a cluster runs here, or left its mark: {current.read_text().strip()}",

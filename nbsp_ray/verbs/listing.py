@@ -7,11 +7,12 @@ import sys
 import time
 from typing import TYPE_CHECKING, Any
 
-from rich.console import Console
 from rich.padding import Padding
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 from rich.text import Text
+
+from nbsp_ray.terminal.output import plain_console, print_command
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -76,10 +77,10 @@ def print_plan(
     plan: Plan, status: SweepStatus, cost: Price, *, command: str, title: str, notes: Sequence[str] = ()
 ) -> None:
     """The front door: what there is to do, what it costs, and how to start it."""
-    console = Console(highlight=False)
+    console = plain_console()
     counts = plan_json(plan, status, cost)
     phases = counts["phases"]
-    console.print(f"[bold]{plan.name}[/]  {title}")
+    console.print(Text.assemble((plan.name, "bold"), "  ", title), soft_wrap=True)
     console.print(
         f"  {len(plan.trials)} trials: {phases['first']} first and {phases['second']} later phases, "
         f"at most {_millions(plan.env_steps())} env steps"
@@ -98,7 +99,10 @@ def print_plan(
         trials = [trial for trial in plan.trials if trial.benchmark == benchmark]
         console.print(Padding(_cells(trials, set(status.done)), (1, 0, 0, 2)))
     console.print()
-    console.print(f"Nothing was started. Run it:  {command}" if status.left else "All of it is done.")
+    if status.left:
+        print_command(console, "Nothing was started. Run it:  ", command)
+    else:
+        console.print("All of it is done.")
 
 
 def _cells(trials: Sequence[Trial], done: set[str]) -> Table:
@@ -120,7 +124,7 @@ def _cells(trials: Sequence[Trial], done: set[str]) -> Table:
 
 def print_checks(checks: Sequence[Check]) -> None:
     """What `doctor` found, one line a check, its advice under it."""
-    console = Console(highlight=False)
+    console = plain_console()
     colours = {"ok": "green", "note": "yellow", "bad": "red"}
     for check in checks:
         mark = Text(f"{check.state:>4}  ", style=colours[check.state])
@@ -133,11 +137,11 @@ def print_results(results: Results, *, title: str) -> None:
     """The tables of a sweep, and what must be said under each."""
     from analysis.pages.console import console_tables
 
-    console = Console(highlight=False, width=None if sys.stdout.isatty() else 120)
+    console = plain_console(width=None if sys.stdout.isatty() else 120)
     for table, notes in console_tables(results, title=title):
         console.print(table)
         for note in notes:
-            console.print(f"  {note}", soft_wrap=True)
+            console.print(Text(f"  {note}"), soft_wrap=True)
 
 
 def advice_json(advice: Sequence[Advice], weight_stability: float) -> dict[str, Any]:
@@ -178,7 +182,7 @@ def print_advice(advice: Sequence[Advice], results: Results, weight_stability: f
     from analysis.advise import advice_notes
     from analysis.tables.cells import number
 
-    console = Console(highlight=False, width=None if sys.stdout.isatty() else 120)
+    console = plain_console(width=None if sys.stdout.isatty() else 120)
     for one in advice:
         table = Table(box=None, padding=(0, 2), header_style="bold", title=one.label, title_justify="left")
         for title in ("skill neurons", "per network", f"value (n={one.seeds})", "behind the best", "best in"):
@@ -207,9 +211,14 @@ class ProbeProgress:
     """Measurements."""
 
     def __init__(self, seconds: float = 10.0) -> None:
-        console = Console(stderr=True, highlight=False)
+        console = plain_console(stderr=True)
         self._console, self._seconds, self._told_at = console, seconds, time.monotonic()
-        columns = (BarColumn(20), MofNCompleteColumn(), TimeRemainingColumn(), TextColumn("{task.description}"))
+        columns = (
+            BarColumn(20),
+            MofNCompleteColumn(),
+            TimeRemainingColumn(),
+            TextColumn("{task.description}", markup=False),
+        )
         self._bar = Progress(*columns, console=console, transient=True) if console.is_terminal else None
         self._task = self._bar.add_task("", total=None) if self._bar else None
 
@@ -236,7 +245,7 @@ def print_probe(probe: Probe) -> None:
     """The tables of a probe, and what must be said under each."""
     from analysis.probe.report import cautions, show_probe
 
-    console = Console(highlight=False, width=None if sys.stdout.isatty() else 140)
+    console = plain_console(width=None if sys.stdout.isatty() else 140)
     for shown in show_probe(probe):
         table = Table(box=None, padding=(0, 2, 0, 0), header_style="bold", title=shown.title, title_justify="left")
         for name in shown.text.columns:

@@ -5,10 +5,14 @@ Exit codes: 0 all done, 1 some phases failed, 2 bad usage, 3 not finished (run t
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import json
+import os
 import re
 import shlex
 import sys
+import traceback
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -17,6 +21,8 @@ import typer
 from nbsp_ray.errors import NbspError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from nbsp_ray.specs import Plan
     from nbsp_ray.store import Store
     from nbsp_ray.sweepfile import LoadedSweep
@@ -70,7 +76,10 @@ DEFAULT_ROOT = Path("results")
 
 
 def main() -> None:
-    """Entry point: an `NbspError` is one clear message and exit code 2."""
+    """Entry point: an `NbspError` is one clear message and exit code 2, and so is a file that cannot be used."""
+    from nbsp_ray.terminal.output import spare_outputs
+
+    spare_outputs()
     try:
         app()
     except NbspError as error:
@@ -82,6 +91,21 @@ def main() -> None:
     except BrokenPipeError:
         sys.stderr.close()
         sys.exit(USAGE)
+    except OSError as error:
+        if error.errno not in OF_THE_MACHINE:
+            raise
+        sys.stderr.write(f"{_said(error)}\n")
+        sys.exit(USAGE)
+
+
+OF_THE_MACHINE = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.ESTALE)
+
+
+def _said(error: OSError) -> str:
+    """What is wrong with a file, and the way out."""
+    full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+    way_out = "make room" if full else "use what you may read, and write elsewhere with --to or --root"
+    return f"{error.filename or 'a file'}: {os.strerror(error.errno or 0)}; {way_out} (all that is stored is kept)"
 
 
 def _planned(sweep: str, overrides: list[str] | None, root: Path) -> tuple[LoadedSweep, Plan]:
@@ -176,10 +200,10 @@ def run(
         from nbsp_ray.orchestration.choose_count import run_search
 
         outcome = run_search(loaded.name, loaded.sweeps, store, run_all, _say)
-        _, planned = _planned(sweep, overrides, root)
     else:
         outcome = run_all(planned)
-    _report(planned, store, loaded)
+    with _work_is_done(_command("report", loaded, root)):
+        _report(_planned(sweep, overrides, root)[1], store, loaded, store.report_folder(loaded.name))
     again = _command("run", loaded, root)
     if outcome.failed or outcome.blocked:
         _say(f"{outcome.failed} phases failed and {outcome.blocked} wait for them; `{again}` tries them again")
@@ -245,11 +269,17 @@ def try_(
     if not finished:
         _say("Saved; the same command goes on from here")
         raise typer.Exit(UNFINISHED)
-    _report(planned, store, loaded, write=False)
+    with _work_is_done(_command("report", loaded, root)):
+        _report(planned, store, loaded)
 
 
 @app.command()
-def report(sweep: Sweep, overrides: Overrides = None, root: Root = DEFAULT_ROOT) -> None:
+def report(
+    sweep: Sweep,
+    overrides: Overrides = None,
+    root: Root = DEFAULT_ROOT,
+    to: Annotated[Path | None, _path("Folder; default: reports/NAME in the results root.")] = None,
+) -> None:
     """Write a page, tables, figures and tidy data of what there is, done or half done."""
     from nbsp_ray.store import Store
 
@@ -258,7 +288,7 @@ def report(sweep: Sweep, overrides: Overrides = None, root: Root = DEFAULT_ROOT)
     _hint_at_last_overrides(store, loaded, nothing_done=not any(store.phase(key).done() for key in planned.phases))
     if not any(key in planned.phases for key in store.phases()):
         raise NbspError(f"{store.root} has nothing of {loaded.name} yet: `{_command('run', loaded, root)}` starts it")
-    _report(planned, store, loaded)
+    _report(planned, store, loaded, to or store.report_folder(loaded.name))
 
 
 @app.command()
@@ -275,6 +305,7 @@ def claims(
     """Decide the paper's claims from the results there are, and write the page that says so."""
     import tempfile
 
+    _check_analysis()
     import analysis.claims
     from nbsp_ray.archives import import_all
     from nbsp_ray.store import Store
@@ -294,6 +325,7 @@ def explore(
     to: Annotated[Path | None, _path("The page's file; default: beside the report.")] = None,
 ) -> None:
     """Write the page on which one plays with the number of skill neurons: one file, no network."""
+    _check_analysis()
     import analysis
     from nbsp_ray.store import Store
 
@@ -321,6 +353,7 @@ def advise(
     as_json: AsJson = False,
 ) -> None:
     """Name the number of skill neurons that serves a weighting best, and say whether the data can tell."""
+    _check_analysis()
     import analysis
     from nbsp_ray.store import Store
     from nbsp_ray.verbs.listing import advice_json, print_advice
@@ -378,6 +411,7 @@ def probe(
     if unfinished:
         _say(f"Not trained yet, left out: {'; '.join(unfinished)}")
 
+    _check_analysis()
     from analysis.probe.frames import Probe
     from analysis.probe.report import write_probe
     from nbsp_ray.probe.measure import probe
@@ -416,6 +450,7 @@ def watch(
 
     store = Store(root)
     if re.fullmatch("[0-9a-f]{4,20}", target):
+        _check_analysis()
         from analysis.export import find_key
 
         key = find_key(store, target)
@@ -485,6 +520,7 @@ def tables(
     to: Annotated[Path | None, _path("Folder; default: the report's.")] = None,
 ) -> None:
     """Write a sweep's tables alone: CSV, Markdown, LaTeX."""
+    _check_analysis()
     import analysis
     from nbsp_ray.store import Store
 
@@ -502,6 +538,7 @@ def agent(
     root: Root = DEFAULT_ROOT,
 ) -> None:
     """Write the agent that a phase ended with: weights (safetensors), configuration, a card with its numbers."""
+    _check_analysis()
     import analysis
 
     paths = analysis.export_agent(root, key, to)
@@ -544,20 +581,59 @@ def doctor(root: Root = DEFAULT_ROOT, as_json: AsJson = False) -> None:
         raise typer.Exit(FAILED)
 
 
-def _report(planned: Plan, store: Store, loaded: LoadedSweep, *, write: bool = True) -> None:
-    """Print the table of what there is, and write the report."""
+def _report(planned: Plan, store: Store, loaded: LoadedSweep, folder: Path | None = None) -> None:
+    """Write the report, if there is a folder for it, and then print the table of what there is."""
+    _check_analysis()
     import analysis
     from nbsp_ray.verbs.listing import print_results
 
     results = analysis.load(store.root, planned)
+    title = loaded.title or loaded.name
+    if written := folder if results.any_begun else None:
+        analysis.write_report(results, written, name=loaded.name, title=title)
     if results.any_done:
-        print_results(results, title=loaded.title or loaded.name)
+        print_results(results, title=title)
     else:
         _say("No trial is finished yet, so there is no table")
-    if write and results.any_begun:
-        folder = store.report_folder(loaded.name)
-        analysis.write_report(results, folder, name=loaded.name, title=loaded.title or loaded.name)
-        _say(f"Report: {_short(folder / 'report.html')}, and report.md beside it")
+    if written:
+        _say(f"Report: {_short(written / 'report.html')}, and report.md beside it")
+
+
+def _check_analysis() -> None:
+    """Importing `analysis`, a name that others use too, gives the package that belongs to this one.
+
+    Raises:
+        NbspError: another is found in its place, by the folders of the path.
+    """
+    import importlib.util
+
+    import nbsp_ray
+
+    ours = Path(nbsp_ray.__file__).resolve().parents[1] / "analysis" / "__init__.py"
+    found = importlib.util.find_spec("analysis")
+    origin = found and (found.origin or next(iter(found.submodule_search_locations or ()), None))
+    if not origin or Path(origin).resolve() != ours:
+        raise NbspError(
+            f"{origin or 'nothing'} is found where nbsp_ray's own package `analysis` should be ({ours.parent}): rename "
+            "it, or take its folder off PYTHONPATH, or work in another folder"
+        )
+
+
+@contextlib.contextmanager
+def _work_is_done(command: str) -> Iterator[None]:
+    """Whatever goes wrong in here is said, and no reason to call the work before it failed."""
+    try:
+        yield
+        sys.stdout.flush()
+    except BrokenPipeError:
+        from nbsp_ray.terminal.output import drop_output
+
+        drop_output()
+    except Exception as error:
+        if not isinstance(error, NbspError | OSError):
+            traceback.print_exc()
+        why = _said(error) if isinstance(error, OSError) else error
+        _say(f"The report is not whole: {why}. What was learnt is stored; `{command}` writes it")
 
 
 def _command(verb: str, loaded: LoadedSweep, root: Path) -> str:

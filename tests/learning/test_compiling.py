@@ -2,7 +2,6 @@
 
 import logging
 import os
-import tempfile
 import threading
 import time
 from pathlib import Path
@@ -204,7 +203,7 @@ def test_code_is_kept_where_a_compiler_can_read_it_and_nobody_else_write(
     (tmp_path / "open" / "nbsp_ray").mkdir(parents=True)
     (tmp_path / "open" / "nbsp_ray").chmod(0o777)
     (tmp_path / "tmp").mkdir()
-    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "tmp"))
+    monkeypatch.setenv("TMPDIR", str(tmp_path / "tmp"))
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / cache) if cache else "")
     monkeypatch.setattr(folders, "home", lambda: tmp_path / home if home else None)
     found = folders.code_folder()

@@ -44,6 +44,11 @@ def local(path: str | Path) -> Path:
         raise ConfigError(f"{path}: there is no home directory that ~ could mean here; write the whole path") from error
 
 
+def existing(path: Path) -> Path:
+    """The path, or what there is above it."""
+    return next(folder for folder in (path, *path.parents) if folder.exists())
+
+
 def user_name() -> str:
     """A name of the user for a folder that others see: the number of the user id, which needs no entry anywhere."""
     return str(os.geteuid()) if hasattr(os, "geteuid") else "user"

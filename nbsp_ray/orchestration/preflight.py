@@ -11,8 +11,9 @@ from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 
 from nbsp_ray.config.schema import Resources
-from nbsp_ray.errors import ClusterError, StoreError
-from nbsp_ray.limits import memory
+from nbsp_ray.errors import ClusterError, NbspError, StoreError
+from nbsp_ray.folders import existing
+from nbsp_ray.limits import memory, usable_cpus
 from nbsp_ray.plan.memory import RAY_BYTES, fits_side_by_side, free, gb, largest_need
 from nbsp_ray.plan.price import price
 from nbsp_ray.specs import Plan
@@ -80,6 +81,22 @@ def check_here(plan: Plan, keys: Collection[str], say: Callable[[str], None]) ->
         say(sentence)
 
 
+def lacking(plan: Plan, keys: Collection[str], store: Store) -> list[str]:
+    """For `plan`: what `run` would refuse on this machine, or say of it; memory is another matter."""
+    said: list[str] = []
+    for check in (
+        lambda: check_settings(plan, keys),
+        lambda: check_cpus(plan, keys, usable_cpus()),
+        lambda: check_here(plan, keys, said.append),
+        lambda: check_disk(plan, keys, store, said.append),
+    ):
+        try:
+            check()
+        except NbspError as error:
+            said.append(f"It cannot run here: {error}")
+    return said
+
+
 def check_disk(plan: Plan, keys: Collection[str], store: Store, say: Callable[[str], None]) -> None:
     """The disk of the results root holds what is left to do: replay buffers, above all.
 
@@ -87,7 +104,8 @@ def check_disk(plan: Plan, keys: Collection[str], store: Store, say: Callable[[s
         StoreError: it certainly does not.
     """
     left = dataclasses.replace(plan, phases={key: plan.phases[key] for key in keys})
-    need, free = price(left, store, list(keys)).peak_disk_gb, shutil.disk_usage(store.root).free / 1e9
+    need = price(left, store, list(keys)).peak_disk_gb
+    free = shutil.disk_usage(existing(store.root)).free / 1e9
     if free >= need:
         return
     fixed = all(phase.spec.learning.stop == "fixed" for phase in left.phases.values())
@@ -103,13 +121,12 @@ def check_memory(plan: Plan, keys: Collection[str], cpus: int, say: Callable[[st
     Raises:
         ConfigError: not even one.
     """
-    found = memory()
-    fits = fits_side_by_side(plan, keys, found)
-    most = largest_need(plan, keys).total
-    if found.available - RAY_BYTES < most:
+    found, most = memory(), largest_need(plan, keys)
+    fits = fits_side_by_side(most, found)
+    if found.available - RAY_BYTES < most.total:
         say(
-            f"memory is scarce: a phase can come to hold {gb(most)} and Ray takes {gb(RAY_BYTES)}, and {free(found)}; "
-            "if workers are killed, free memory, ask for more, or use `nbsp-ray try`, which does without Ray"
+            f"memory is scarce: a phase can come to hold {gb(most.total)} and Ray takes {gb(RAY_BYTES)}, and "
+            f"{free(found)}; if workers are killed, free memory, ask for more, or do without Ray: `nbsp-ray try`"
         )
     elif fits < slots(plan, keys, [Node("", cpus, math.inf, math.inf)]):
         say(f"{fits} side by side: more, with all their buffers, do not fit in memory: {free(found)}")

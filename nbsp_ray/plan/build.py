@@ -58,6 +58,8 @@ class _Builder:
         layers = self.benchmark.layers(sweep.sac)
         # Of a search that has chosen nothing yet: as many numbers as it may try, which cost as much as any.
         wanted = spread(sweep, sweep.search.trials) if sweep.search.trials else sweep.skill_neurons
+        self._firsts: dict[tuple[str, int], str] = {}
+        self._evaluations: dict[tuple[str, EvaluationMode, Goals | None], EvaluationSpec] = {}
         self.counts = [(value, resolve_counts(value, layers)) for value in wanted]
 
     def trials(self) -> Iterator[Trial]:
@@ -85,8 +87,11 @@ class _Builder:
         ingredients = ingredients_of(method, self.sweep.method, counts)
         several = skill_neurons is not None and len(self.counts) > 1
         name = f"{method.name} {skill_neurons}" if several else method.name
-        keys: list[str] = []
-        for index in range(len(tasks)):
+        # One first phase serves all methods: it is built once.
+        if (first := (tasks[0], seed)) not in self._firsts:
+            self._firsts[first] = self._phase(tasks, 0, seed, ingredients, (), name)
+        keys = [self._firsts[first]]
+        for index in range(1, len(tasks)):
             keys.append(self._phase(tasks, index, seed, ingredients, tuple(keys), name))
         return tuple(keys)
 
@@ -149,5 +154,9 @@ class _Builder:
             yield self._evaluation(task, "stochastic", "heldout")
 
     def _evaluation(self, task: str, mode: EvaluationMode, goals: Goals | None = None) -> EvaluationSpec:
-        wanted = self.sweep.evaluation
-        return EvaluationSpec.of(self.benchmark, task, mode, goals or wanted.goals, wanted.episodes, wanted.env_steps)
+        wanted, asked = self.sweep.evaluation, (task, mode, goals)
+        if asked not in self._evaluations:
+            self._evaluations[asked] = EvaluationSpec.of(
+                self.benchmark, task, mode, goals or wanted.goals, wanted.episodes, wanted.env_steps
+            )
+        return self._evaluations[asked]

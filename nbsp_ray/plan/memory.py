@@ -4,12 +4,11 @@ A buffer fills in hours, so that a phase for which there is too little memory wo
 is what a phase can come to hold; on a machine with a GPU whose memory the buffers take, they are not counted here.
 """
 
-import contextlib
 from collections.abc import Collection
 from dataclasses import dataclass
 
 from nbsp_ray.errors import ConfigError
-from nbsp_ray.limits import Memory, memory
+from nbsp_ray.limits import Memory
 from nbsp_ray.plan.sizes import PROCESS_BYTES, buffer_bytes, kind, on_gpu, replayed_bytes, row_bytes, spaces_of
 from nbsp_ray.specs import Plan
 
@@ -50,44 +49,36 @@ def largest_need(plan: Plan, keys: Collection[str]) -> MemoryNeed:
     return max((need(plan, key) for key in keys), key=lambda one: one.total)
 
 
-def check_fits(plan: Plan, keys: Collection[str], found: Memory | None = None) -> None:
-    """The memory that there is (default: here and now) holds the largest phase of `keys`.
+def check_fits(most: MemoryNeed, found: Memory) -> None:
+    """The memory that there is holds the largest phase.
 
     Raises:
         ConfigError: it does not.
     """
-    most, found = largest_need(plan, keys), found or memory()
     if most.total > found.available:
         raise ConfigError(f"{_refusal(most, found)}; {_way_out(most, found.available)}")
 
 
-def fits_side_by_side(plan: Plan, keys: Collection[str], found: Memory) -> int:
-    """How many phases of `keys` the memory that there is holds beside Ray, by the largest of them; at least one.
+def fits_side_by_side(most: MemoryNeed, found: Memory) -> int:
+    """How many phases the memory that there is holds beside Ray, by the largest of them; at least one.
 
     What a phase takes beside its buffers is an estimate: too little by as much as Ray takes is no certain failure.
 
     Raises:
         ConfigError: it would not hold one even without Ray.
     """
-    check_fits(plan, keys, found)
-    return max(1, (found.available - RAY_BYTES) // largest_need(plan, keys).total)
+    check_fits(most, found)
+    return max(1, (found.available - RAY_BYTES) // most.total)
 
 
-def fits_here(plan: Plan, keys: Collection[str], found: Memory) -> int | None:
-    """`fits_side_by_side`, or None where it would raise or there is nothing to fit."""
-    with contextlib.suppress(ConfigError):
-        return fits_side_by_side(plan, keys, found) if keys else None
-    return None
-
-
-def memory_note(plan: Plan, keys: Collection[str], found: Memory, cpu_slots: int) -> str:
-    """For `plan`: what `run` would say of memory, or what it will need."""
+def memory_note(most: MemoryNeed, found: Memory, cpu_slots: int) -> tuple[str, int | None]:
+    """For `plan`: what `run` would say of memory, or what it will need; and how many fit, None if not even one."""
     try:
-        fits = fits_side_by_side(plan, keys, found)
+        fits = fits_side_by_side(most, found)
     except ConfigError as error:
-        return f"It cannot run here: {error}"
-    held = f"memory {gb(largest_need(plan, keys).total)} a phase at most, and {free(found)}"
-    return held if fits >= cpu_slots else f"{held}: `run` works on {fits} side by side"
+        return f"It cannot run here: {error}", None
+    held = f"memory {gb(most.total)} a phase at most, and {free(found)}"
+    return held if fits >= cpu_slots else f"{held}: `run` works on {fits} side by side", fits
 
 
 def free(found: Memory) -> str:

@@ -93,8 +93,9 @@ def cpu_slots(plan: Plan) -> int:
 
 def _speeds(plan: Plan, store: Store) -> tuple[dict[str, float], Source]:
     found: dict[str, list[float]] = {}
+    begun = set(store.phases())
     for key, phase in plan.phases.items():
-        result = store.phase(key).result()
+        result = store.phase(key).result() if key in begun else None
         if result is not None:
             found.setdefault(speed_kind(phase), []).append(float(result["env_steps_per_second"]))
     if found:

@@ -3,6 +3,9 @@
 Settings come in layers, the later above the earlier: the schema's defaults, the benchmark's own, the file, the files
 that include it, the command line. Each value remembers where it was given, so that each problem can say so.
 
+Entries that begin with `x-` are no settings, but a place for anchors: `x-small: &small {hidden: [64, 64]}` and, below
+it, `sac: {<<: *small, tau: 0.01}`.
+
 A file with `vary` is one sweep for every combination of the values there. Variations are settings like others: what is
 set above them replaces them.
 
@@ -26,7 +29,7 @@ from nbsp_ray.folders import local
 from nbsp_ray.methods import methods
 from nbsp_ray.sweepfile import strictyaml
 from nbsp_ray.sweepfile.checks import axis_values, make_sweep
-from nbsp_ray.sweepfile.entries import checked
+from nbsp_ray.sweepfile.entries import APART, checked
 from nbsp_ray.sweepfile.layers import Data, Layer, leaves, merge, nested
 from nbsp_ray.sweepfile.strictyaml import Keys
 
@@ -95,7 +98,7 @@ def find_sweep(name_or_path: str, beside: Path | None = None) -> Path:
 def own_settings(path: Path) -> Data:
     """What a file itself sets, as it stands there; nothing of what it includes, and nothing checked."""
     data = strictyaml.parse(path.read_text(encoding="utf-8-sig", errors="replace")).data
-    return data if isinstance(data, dict) else {}
+    return {name: value for name, value in data.items() if not name.startswith(APART)} if isinstance(data, dict) else {}
 
 
 def _shown(path: Path) -> str:

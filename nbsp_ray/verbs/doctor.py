@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Literal
 
 from nbsp_ray.errors import NbspError
-from nbsp_ray.folders import code_folder, remembered_failures, temporary_parent
+from nbsp_ray.folders import code_folder, existing, remembered_failures, temporary_parent
 from nbsp_ray.limits import memory, usable_cpus
 
 SIMULATORS = {"metaworld": "Meta-World", "ale_py": "Atari", "cv2": "Atari"}
@@ -175,12 +175,8 @@ def _films() -> Iterator[Check]:
         yield Check("ffmpeg", "note", "none", "only films need it: install the wheel of imageio-ffmpeg again")
 
 
-def _existing(path: Path) -> Path:
-    return next(folder for folder in (path, *path.parents) if folder.exists())
-
-
 def _disk(root: Path) -> Iterator[Check]:
-    usage = shutil.disk_usage(_existing(root))
+    usage = shutil.disk_usage(existing(root))
     free = usage.free / 1e9
     state: Literal["ok", "note"] = "ok" if free > 20 else "note"
     advice = "" if free > 20 else "`nbsp-ray plan` says what a sweep needs; --root names another disk"
@@ -190,7 +186,7 @@ def _disk(root: Path) -> Iterator[Check]:
 def _atomic_files(root: Path) -> Iterator[Check]:
     """The store rests on one promise of the file system: a renamed file is seen whole, at once."""
     try:
-        with tempfile.TemporaryDirectory(dir=_existing(root), prefix=".nbsp-doctor-") as folder:
+        with tempfile.TemporaryDirectory(dir=existing(root), prefix=".nbsp-doctor-") as folder:
             one, other = Path(folder, uuid.uuid4().hex), Path(folder, "named")
             with one.open("wb") as file:
                 file.write(b"whole")
@@ -206,7 +202,7 @@ def _atomic_files(root: Path) -> Iterator[Check]:
         "ok" if whole else "bad",
         f"{root}: writable, renames are {'' if whole else 'not '}atomic; the store needs no locks",
     )
-    stale = [path for path in _existing(root).glob(".nbsp-doctor-*") if path.is_dir()]
+    stale = [path for path in existing(root).glob(".nbsp-doctor-*") if path.is_dir()]
     if stale:
         yield Check("results root", "note", f"{len(stale)} folders of an interrupted doctor", "they can be removed")
 

@@ -137,8 +137,9 @@ def plan(
 ) -> None:
     """List and price a sweep; start nothing."""
     from nbsp_ray.limits import memory
+    from nbsp_ray.orchestration.preflight import lacking
     from nbsp_ray.plan.build import make_plan
-    from nbsp_ray.plan.memory import fits_here, memory_note
+    from nbsp_ray.plan.memory import largest_need, memory_note
     from nbsp_ray.plan.price import cpu_slots, price, speed_kind
     from nbsp_ray.plan.search import budget_sweeps, searches
     from nbsp_ray.replicates import on_replicates
@@ -157,8 +158,10 @@ def plan(
         for kind, phase in {speed_kind(phase): phase for phase in planned.phases.values()}.items():
             store.write_speed(kind, measure_speed(phase.spec, phase.resources))
     status = sweep_status(planned, store)
-    room = memory()
-    cost = price(planned, store, status.left, fits=fits_here(planned, status.left, room))
+    of_memory, fits = "", None
+    if status.left:
+        of_memory, fits = memory_note(largest_need(planned, status.left), memory(), cpu_slots(planned))
+    cost = price(planned, store, status.left, fits=fits)
     if as_json:
         _print_json(plan_json(planned, status, cost, found))
     else:
@@ -166,7 +169,7 @@ def plan(
         if again := sum(planned.phases[key].spec.replicate is not None for key in status.left):
             notes.append(f"{again} of these train an imported phase once more, as its agent and buffer are not here")
         if status.left:
-            notes.append(memory_note(planned, status.left, room, cpu_slots(planned)))
+            notes += [of_memory, *lacking(planned, status.left, store)]
         run_it = _command("run", loaded, root)
         print_plan(planned, status, cost, command=run_it, title=loaded.title, notes=notes)
 
@@ -239,6 +242,8 @@ def status(
         print_status(now)
         for line in search_lines(found):
             _say(line)
+        if not store.root.exists():
+            _say(f"There is no folder {_short(store.root)}: nothing was run there yet (--root names another)")
         _hint_at_last_overrides(store, loaded, nothing_done=not now.done)
     unfinished = now.left or any(search.left for search in found)
     raise typer.Exit(FAILED if now.failed else UNFINISHED if unfinished else DONE)
@@ -255,13 +260,14 @@ def try_(
     trial = planned.trials[0]
     if len(planned.trials) > 1:
         _say(f"Trial 1 of {len(planned.trials)}: {trial.label}. Others: methods=..., seeds=..., pairs=...")
-    from nbsp_ray.plan.memory import check_fits
+    from nbsp_ray.limits import memory
+    from nbsp_ray.plan.memory import check_fits, largest_need
     from nbsp_ray.status import is_complete
     from nbsp_ray.store import Store
 
     store = Store(root)
     if left := [key for key in trial.phases if not is_complete(planned.phases[key], store)]:
-        check_fits(planned, left)
+        check_fits(largest_need(planned, left), memory())
     from nbsp_ray.local import run_trial
 
     store = Store(root, create=True)
@@ -298,9 +304,9 @@ def claims(
     ),
     root: Root = DEFAULT_ROOT,
     archives: Annotated[
-        Path | None, typer.Option(help="Results from all archives of this folder, in place of the results root.")
+        Path | None, _path("Results from all archives of this folder, in place of the results root.")
     ] = None,
-    to: Annotated[Path, typer.Option(help="Folder for reproduction.md, its figures and data.")] = Path("docs"),
+    to: Annotated[Path, _path("Folder for reproduction.md, its figures and data.")] = Path("docs"),
 ) -> None:
     """Decide the paper's claims from the results there are, and write the page that says so."""
     import tempfile
@@ -496,7 +502,7 @@ def results(
     sweep: Sweep,
     overrides: Overrides = None,
     root: Root = DEFAULT_ROOT,
-    to: Annotated[Path | None, typer.Option(help="The archive's file; default: <sweep>.results.tar.xz here.")] = None,
+    to: Annotated[Path | None, _path("The archive's file; default: <sweep>.results.tar.xz here.")] = None,
     agents: Annotated[bool, typer.Option(help="The trained agents too: some megabytes a phase.")] = False,
 ) -> None:
     """Pack all that is finished of a sweep into one file, which `import` puts into another results root."""

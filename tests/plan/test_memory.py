@@ -19,7 +19,7 @@ from nbsp_ray.orchestration import preflight
 from nbsp_ray.orchestration.gate import State
 from nbsp_ray.orchestration.launch import KILLED_ALONE, _Launch
 from nbsp_ray.plan.build import make_plan
-from nbsp_ray.plan.memory import RAY_BYTES, check_fits, fits_here, fits_side_by_side, largest_need, memory_note, need
+from nbsp_ray.plan.memory import RAY_BYTES, check_fits, fits_side_by_side, largest_need, memory_note, need
 from nbsp_ray.plan.sizes import PROCESS_BYTES
 from nbsp_ray.specs import Plan
 from nbsp_ray.terminal.live import LiveStatus
@@ -59,11 +59,9 @@ def test_how_many_fit() -> None:
     found = plan()
     total = largest_need(found, found.phases).total
     for bytes_, fits in ((total, 1), (total + RAY_BYTES, 1), (3 * total, 2), (3 * total + RAY_BYTES, 3)):
-        assert fits_side_by_side(found, found.phases, Memory(bytes_)) == fits
+        assert fits_side_by_side(largest_need(found, found.phases), Memory(bytes_)) == fits
     first = found.trials[0].phases[0]
-    assert fits_side_by_side(found, [first], Memory(total)) == 1
-    assert fits_here(found, [first], Memory(0)) is None
-    assert fits_here(found, [], Memory(0)) is None
+    assert fits_side_by_side(largest_need(found, [first]), Memory(total)) == 1
 
 
 @settings(deadline=None, max_examples=50)
@@ -71,7 +69,7 @@ def test_how_many_fit() -> None:
 def test_either_it_fits_or_the_buffer_size_that_is_named_does(buffer_size: int, available: int) -> None:
     found, message = plan(buffer_size), ""
     try:
-        check_fits(found, found.phases, Memory(available))
+        check_fits(largest_need(found, found.phases), Memory(available))
     except ConfigError as error:
         message = str(error)
     most, named = largest_need(found, found.phases), re.search(r"sac\.buffer_size=(\d+) would fit", message)
@@ -79,7 +77,7 @@ def test_either_it_fits_or_the_buffer_size_that_is_named_does(buffer_size: int, 
     if named:
         assert int(named[1]) < buffer_size
         smaller = plan(int(named[1]))
-        check_fits(smaller, smaller.phases, Memory(available))
+        check_fits(largest_need(smaller, smaller.phases), Memory(available))
     elif message:
         assert "use a machine with more" in message
         assert available < most.process + 0.01 * (most.own + most.replayed)
@@ -88,26 +86,27 @@ def test_either_it_fits_or_the_buffer_size_that_is_named_does(buffer_size: int, 
 def test_the_refusal_is_one_sentence_with_numbers_and_a_way_out() -> None:
     found = plan()
     with pytest.raises(ConfigError) as caught:
-        fits_side_by_side(found, found.phases, Memory(2 * GB))
+        fits_side_by_side(largest_need(found, found.phases), Memory(2 * GB))
     assert str(caught.value) == (
         "Pong > Bowling, nbsp, seed 0 can come to hold 3.5 GB of memory (1.4 GB of its replay buffer, 1.4 GB of the "
         "buffers it replays, 0.7 GB of the process), and 2.0 GB are free here; sac.buffer_size=94000 would fit, or "
         "free memory"
     )
     with pytest.raises(ConfigError, match="free memory, or use a machine with more"):
-        fits_side_by_side(found, found.phases, Memory(GB // 2))
+        fits_side_by_side(largest_need(found, found.phases), Memory(GB // 2))
 
 
 def test_the_note_of_a_plan() -> None:
-    found = plan()
-    assert memory_note(found, found.phases, Memory(100 * GB), 2) == (
-        "memory 3.5 GB a phase at most, and 100.0 GB are free here"
+    most = largest_need(plan(), plan().phases)
+    held = "memory 3.5 GB a phase at most, and"
+    assert memory_note(most, Memory(100 * GB), 2) == (f"{held} 100.0 GB are free here", 28)
+    assert memory_note(most, Memory(8 * GB, 9 * GB), 4) == (
+        f"{held} 8.0 GB are free here of the 9.0 GB that this job may use: `run` works on 2 side by side",
+        2,
     )
-    assert memory_note(found, found.phases, Memory(8 * GB, 9 * GB), 4) == (
-        "memory 3.5 GB a phase at most, and 8.0 GB are free here of the 9.0 GB that this job may use: `run` works on 2 "
-        "side by side"
-    )
-    assert memory_note(found, found.phases, Memory(2 * GB), 2).startswith("It cannot run here: Pong > Bowling, nbsp")
+    note, fits = memory_note(most, Memory(2 * GB), 2)
+    assert note.startswith("It cannot run here: Pong > Bowling, nbsp")
+    assert fits is None
 
 
 def test_a_run_works_on_fewer_where_memory_asks_for_it(monkeypatch: pytest.MonkeyPatch) -> None:

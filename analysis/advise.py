@@ -14,10 +14,24 @@ import pandas as pd
 
 from analysis.frames.load import Results
 from analysis.metrics import Floats
-from analysis.statistics import BOOTSTRAP_SEED, CONFIDENCE, RESAMPLES, Summary, summary
+from analysis.statistics import (
+    BOOTSTRAP_SEED,
+    CONFIDENCE,
+    FEWEST,
+    RESAMPLES,
+    UNLIMITED,
+    Limits,
+    Summary,
+    difference_limits,
+    summary,
+)
 from analysis.tables.notes import unreferenced
+from analysis.tables.numbers import is_true
 from analysis.tradeoff import MEASURES, Count, Measures, Series, all_series
 from nbsp_ray.errors import NbspError
+
+WITHOUT_UNDEFINED = "without undefined scores"
+"""Behind the label of advice that leaves trials out whose neurons were drawn at random."""
 
 
 @dataclass(frozen=True)
@@ -37,9 +51,9 @@ class CountValue:
     def indistinguishable(self) -> bool:
         """Whether the data cannot tell it from the best: the 95 % interval of the difference holds 0, or there is none.
 
-        An interval without width is one only if all seeds agree on a difference.
+        Fewer than three seeds have none, nor have seeds that all show the same difference.
         """
-        return self.behind_best.n < 2 or self.behind_best.low <= 0
+        return not self.behind_best.low > 0
 
 
 @dataclass(frozen=True)
@@ -73,13 +87,18 @@ class Advice:
         if not ties:
             return f"{head}; every other count is worse, beyond what {self.seeds} seeds leave open."
         names = ", ".join(count.label for count in ties)
-        return f"{head}; {self.seeds} seeds cannot tell it apart from {names}."
+        if self.seeds < FEWEST:
+            return f"{head}; {self.seeds} seeds are too few to tell it apart from {names}."
+        alike = ", ".join(count.label for count in ties if count.behind_best.equal and count.behind_best.mean > 0)
+        why = f" (behind by the same in every seed, which has no interval: {alike})" if alike else ""
+        return f"{head}; {self.seeds} seeds cannot tell it apart from {names}{why}."
 
 
 def advise(results: Results, weight_stability: float, *, measures: str = "final") -> list[Advice]:
     """Advice for every pair and method with several numbers of skill neurons; then for each method over all its pairs.
 
-    Games are weighed by their normalised scores; a pair with a game that has no reference scores is left out.
+    Where the score of some trials was undefined, the advice follows again without them. Scores are weighed normalised;
+    a pair with a task that has no reference scores is left out.
 
     Args:
         results: Of a plan with several numbers of skill neurons.
@@ -97,18 +116,24 @@ def advise(results: Results, weight_stability: float, *, measures: str = "final"
             "this sweep has one number of skill neurons, so there is nothing to choose from; "
             "give it several: skill_neurons=0.1,0.2,0.4"
         )
-    games = unreferenced(results)
-    found = [one for one in found if not set(one.tasks) & set(games)]
+    unweighed = unreferenced(results)
+    found = [one for one in found if not set(one.tasks) & set(unweighed)]
     if not found:
         raise NbspError(
-            f"raw scores of two games cannot be weighed against each other, and {', '.join(games)} has no reference "
-            "scores; `nbsp-ray explore` draws them"
+            f"raw scores of two tasks cannot be weighed against each other, and {', '.join(unweighed)} has no "
+            "reference scores; `nbsp-ray explore` draws them"
         )
-    advice = [_of_series([one], one.label, weight_stability, measures) for one in found]
+    wanted = [(one.label, [one]) for one in found]
     for series in _over_pairs(found):
         first = series[0]
         label = ", ".join(part for part in (f"all {len(series)} pairs", first.method, first.variant) if part)
+        wanted.append((label, series))
+    advice = []
+    for label, series in wanted:
         advice.append(_of_series(series, label, weight_stability, measures))
+        if any(one.undefined for one in series):
+            defined = [one.defined() for one in series]
+            advice.append(_of_series(defined, f"{label}, {WITHOUT_UNDEFINED}", weight_stability, measures))
     present = [one for one in advice if one is not None]
     if not present:
         raise NbspError(
@@ -140,12 +165,13 @@ def _of_series(series: Sequence[Series], label: str, weight: float, measures: st
     values = by_seed[columns].to_numpy(dtype=np.float64)
     best = int(np.argmax(values.mean(axis=0).round(9)))
     shares = _best_shares(values)
+    limits: Limits = (0.0, 1.0) if series[0].measure == "success" else UNLIMITED
     counts = tuple(
         CountValue(
             name,
             neurons[name],
-            summary(values[:, i]),
-            summary(values[:, best] - values[:, i]) if i != best else summary([]),
+            summary(values[:, i], limits),
+            summary(values[:, best] - values[:, i], difference_limits(limits)) if i != best else summary([]),
             float(shares[i]),
         )
         for i, name in enumerate(columns)
@@ -178,13 +204,22 @@ def _best_shares(values: Floats) -> Floats:
 
 def advice_notes(results: Results, weight_stability: float, measures: str = "final") -> list[str]:
     """What the numbers of the advice are, and what it does not speak of."""
-    words = "; ".join(MEASURES[measure][measures].words for measure in results.parts())
-    games = unreferenced(results)
-    lacking = f"Left out: pairs with {', '.join(games)}, without reference scores to be weighed by."
+    parts = results.parts().items()
+    words = "; ".join(MEASURES[measure][measures].words.format(task=part.words.task) for measure, part in parts)
+    unweighed = unreferenced(results)
+    carried = "Of a second task that stopped early the AUC carries the final evaluation forward."
+    undefined = (
+        f"Of some trials the score was undefined, and their neurons were drawn at random; `{WITHOUT_UNDEFINED}` leaves "
+        "them out."
+    )
+    lacking = f"Left out: pairs with {', '.join(unweighed)}, without reference scores to be weighed by."
     return [
         f"Value = {weight_stability:g} x stability + {1 - weight_stability:g} x plasticity ({words}).",
-        *([lacking] if games else []),
-        f"Mean and {CONFIDENCE:.0%} Student t interval over seeds; `behind the best` is paired by seed, and so is "
+        *([carried] if measures == "learning" else []),
+        *([lacking] if unweighed else []),
+        *([undefined] if is_true(results.finals["score_undefined"]).any() else []),
+        f"Mean and {CONFIDENCE:.0%} Student t interval over seeds; fewer than {FEWEST} seeds, or seeds that are all "
+        "equal, have none, and then nothing is told apart. `Behind the best` is paired by seed, and so is "
         f"`best in`, the share of {RESAMPLES:,} resamples of the seeds (bootstrap seed {BOOTSTRAP_SEED}) in which the "
         "count has the highest mean.",
         "Several counts are compared with one that was picked for being best: read a narrow lead with care.",

@@ -4,7 +4,6 @@ Everything that is a number is computed here and tested; `pages/explorer.js` onl
 """
 
 import json
-import math
 import shlex
 from collections.abc import Iterable, Mapping, Sequence
 from html import escape
@@ -18,10 +17,24 @@ import pandas as pd
 from analysis.figures.bands import CurveReader, SeedCurve
 from analysis.figures.palette import look
 from analysis.frames.load import Results
+from analysis.metrics import Floats
 from analysis.pages import html
 from analysis.statistics import Summary
-from analysis.tradeoff import FRONT_RULE, KNEE_RULE, MEASURES, Count, Series, all_series, knee, pareto_front
-from analysis.words import NORMALISED, WORDS
+from analysis.tables.numbers import is_true
+from analysis.tables.table import UNDEFINED_NOTE
+from analysis.tradeoff import (
+    FRONT_RULE,
+    KNEE_RULE,
+    LIVE_RULE,
+    MEASURES,
+    Count,
+    Series,
+    all_series,
+    knee,
+    live_sentence,
+    pareto_front,
+)
+from analysis.words import Words
 from nbsp_ray.config.describe import AXES
 from nbsp_ray.errors import NbspError
 from nbsp_ray.layout import NETWORKS
@@ -94,22 +107,32 @@ def explorer_data(results: Results, given: str, overrides: Sequence[str]) -> Jso
         "pairs": list(dict.fromkeys(one.pair for one in series)),
         "methods": [_method(method) for method in methods],
         "networks": list(NETWORKS),
-        "measures": [one for measure in results.parts() for one in _measures(measure)],
-        "rules": [FRONT_RULE, KNEE_RULE, *([NORMALISED] if "score" in results.parts() else [])],
+        "measures": [one for measure, part in results.parts().items() for one in _measures(measure, part.words)],
+        "rules": _rules(results, series),
         "counts": _all_counts(series),
         "series": described,
         "trials": trials,
     }
 
 
-def _measures(measure: str) -> list[Json]:
+def _rules(results: Results, series: Sequence[Series]) -> list[str]:
+    """The sentences under the page."""
+    normalised = [part.words.normalised for part in results.parts().values() if part.words.normalised]
+    rules = [FRONT_RULE, KNEE_RULE, *normalised]
+    live = [live_sentence(one.label, one.live()) for one in series if one.live() and len(one.counts) > 1]
+    rules += [LIVE_RULE, *live] if live else []
+    return (
+        [*rules, UNDEFINED_NOTE.partition(". ")[0] + "."] if is_true(results.finals["score_undefined"]).any() else rules
+    )
+
+
+def _measures(measure: str, words: Words) -> list[Json]:
     """What can be drawn of trials judged so: axes in [0, 1] for success rates, their own for scores."""
-    words = WORDS[measure]
     return [
         {
             "id": f"{measure}-{name}",
             "kind": measure,
-            "words": measures.words,
+            "words": measures.words.format(task=words.task),
             "axis": "raw score" if name == "raw" else "success" if words.is_rate else words.performance,
             "task": words.task,
             "rate": words.is_rate,
@@ -147,7 +170,8 @@ def _series(
     for name, measures in MEASURES[series.measure].items():
         means = series.means(measures)
         front = pareto_front(means)
-        fronts[f"{series.measure}-{name}"] = {"front": front, "knee": knee(means, front)}
+        found = {"front": front, "knee": knee(means, front), "live": _live_point(series, means)}
+        fronts[f"{series.measure}-{name}"] = found
     identity = {
         "kind": series.measure,
         "pair": series.pair,
@@ -158,19 +182,28 @@ def _series(
     return identity | {"counts": counts, "fronts": fronts}
 
 
+def _live_point(series: Series, means: Floats) -> list[float | None] | None:
+    """Where on the line through the means (C, 2) the live neurons end; None if it is not on the line."""
+    place, means = series.live_place(), means[[count.neurons is not None for count in series.counts]]
+    if place is None:
+        return None
+    at = [float(np.interp(place, np.arange(len(means)), means[:, axis])) for axis in range(2)]
+    return None if np.isnan(at).any() else [_rounded(value) for value in at]
+
+
 def _count(count: Count, measure: str) -> Json:
     row: Json = {"label": count.label, "neurons": count.neurons, "planned": len(count.trials)}
-    is_rate = WORDS[measure].is_rate
+    row["undefined"] = int(is_true(count.trials["score_undefined"]).sum())
     for name, measures in MEASURES[measure].items():
-        stability, plasticity = (_summary(found, is_rate=is_rate) for found in count.summaries(measures))
+        stability, plasticity = map(_summary, count.summaries(measures))
         n = len(count.both(measures))
         row[f"{measure}-{name}"] = {"n": n, "stability": stability, "plasticity": plasticity}
     return row
 
 
-def _summary(found: Summary, *, is_rate: bool) -> Json:
-    cut = _rate if is_rate else _rounded
-    return {"mean": _rounded(found.mean), "se": _rounded(found.standard_error), "t": [cut(found.low), cut(found.high)]}
+def _summary(found: Summary) -> Json:
+    t = [_rounded(found.low), _rounded(found.high)] if found.has_interval else None
+    return {"mean": _rounded(found.mean), "se": _rounded(found.standard_error), "equal": found.equal, "t": t}
 
 
 def _trial(
@@ -186,6 +219,7 @@ def _trial(
         "budget": results.plan.phases[last].spec.learning.env_steps,
         "individual": _rounded(row["individual"]),
         "learnt": None if pd.isna(row["learnt_first"]) else bool(row["learnt_first"]),
+        "undefined": False if pd.isna(row["score_undefined"]) else bool(row["score_undefined"]),
         "truncated": bool(row["curve_truncated"]) if not pd.isna(row["curve_truncated"]) else False,
         "training": _curve(reader.training(last)),
         "retained": _curve(reader.evaluation(last, str(row["first_task"]))),
@@ -225,12 +259,8 @@ def _curve(curve: SeedCurve) -> Json:
         "x": curve.env_steps[at].astype(int).tolist(),
         "y": [_rounded(value) for value in curve.heights[at]],
         "stopped": curve.end if curve.stopped_early else None,
+        "carried": _rounded(curve.carried) if curve.stopped_early else None,
     }
-
-
-def _rate(value: float) -> float | None:
-    """The end of an interval of a rate, cut at what it can be."""
-    return _rounded(min(1.0, max(0.0, value))) if not math.isnan(value) else None
 
 
 def _rounded(value: Any) -> float | None:

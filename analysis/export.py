@@ -22,10 +22,11 @@ from analysis.metrics import success_rate
 from analysis.pages import markdown
 from analysis.statistics import wilson_interval
 from analysis.tables.cells import NONE, number
-from analysis.words import NORMALISED
-from nbsp_ray.benchmarks import AnySpaces, Spaces, get_benchmark
+from analysis.words import normalised
+from nbsp_ray.benchmarks import Continuous, Frames, Score, Spaces, get_benchmark
 from nbsp_ray.config.schema import Sac
 from nbsp_ray.errors import StoreError
+from nbsp_ray.layout import layouts
 from nbsp_ray.store import Files, PhaseFolder, Store
 
 Array = npt.NDArray[np.float32]
@@ -37,24 +38,14 @@ from safetensors.numpy import load_file
 w = load_file("policy.safetensors")
 
 
-def act(observation, noise=None):  # noise: standard normal, or None for the mean action
-    x = observation
-    for layer in range({layers}):
+def act({observation}, noise=None):  # {takes}
+{before}    for layer in range({layers}):
         x = np.maximum(w[f"hidden{{layer}}.weight"] @ x + w[f"hidden{{layer}}.bias"], 0)
-    mean, log_std = np.split(w["output.weight"] @ x + w["output.bias"], 2)
-    if noise is None:
-        return np.tanh(mean)
-    return np.tanh(mean + np.exp(-5 + 3.5 * (np.tanh(log_std) + 1)) * noise)
-```"""
-USE_ON_FRAMES = """\
-```python
-import numpy as np
-from safetensors.numpy import load_file
-
-w = load_file("policy.safetensors")
-
-
-def act(frames, noise=None):  # frames: uint8, the newest last; noise: standard Gumbel, or None for the likeliest action
+{after}```"""
+OF_A_VECTOR = """\
+    x = observation
+"""
+OF_FRAMES = """\
     x = frames.astype(np.float32) / 255
     for number, stride in enumerate({strides}):
         size = w[f"conv{{number}}.weight"].shape[-1]
@@ -62,11 +53,17 @@ def act(frames, noise=None):  # frames: uint8, the newest last; noise: standard 
         x = np.einsum("cyxij,ocij->oyx", patches, w[f"conv{{number}}.weight"], optimize=True)
         x = np.maximum(x + w[f"conv{{number}}.bias"][:, None, None], 0)
     x = x.reshape(-1)
-    for layer in range({layers}):
-        x = np.maximum(w[f"hidden{{layer}}.weight"] @ x + w[f"hidden{{layer}}.bias"], 0)
+"""
+GAUSSIAN = """\
+    mean, log_std = np.split(w["output.weight"] @ x + w["output.bias"], 2)
+    if noise is None:
+        return np.tanh(mean)
+    return np.tanh(mean + np.exp(-5 + 3.5 * (np.tanh(log_std) + 1)) * noise)
+"""
+CATEGORICAL = """\
     logits = w["output.weight"] @ x + w["output.bias"]
     return int(np.argmax(logits if noise is None else logits + noise))
-```"""
+"""
 
 
 def find_key(store: Store, begun: str) -> str:
@@ -112,7 +109,7 @@ def export_agent(store_root: str | Path, key: str, folder: str | Path) -> list[P
     contents = {
         "policy.safetensors": save_safetensors(weights),
         "config.json": json.dumps(config, indent=1).encode() + b"\n",
-        "README.md": markdown.render(_card(phase, spec, result, policy)).encode(),
+        "README.md": markdown.render(_card(phase, spec, result, policy, spaces)).encode(),
     }
     files = Files(Path(folder))
     for name, content in contents.items():
@@ -120,34 +117,21 @@ def export_agent(store_root: str | Path, key: str, folder: str | Path) -> list[P
     return [files.path(name) for name in contents]
 
 
-def _policy(spaces: AnySpaces, hidden: Sequence[int]) -> dict[str, Any]:
+def _policy(spaces: Spaces, hidden: Sequence[int]) -> dict[str, Any]:
     """What the network takes and gives."""
-    common = {"hidden": list(hidden), "actions": spaces.actions, "activation": "relu"}
-    if isinstance(spaces, Spaces):
-        output = "mean and log_std of a Gaussian, squashed by tanh"
-        return {"observations": spaces.observations, **common, "output": output}
-    seen = {"frames": [spaces.stack, *spaces.frame], "convolutions": [list(one) for one in spaces.convolutions]}
-    return {**seen, **common, "output": "logits of a categorical distribution"}
-
-
-def _shapes(hidden: Sequence[int], spaces: AnySpaces) -> Iterator[tuple[str, tuple[int, ...]]]:
-    """Every layer's name and the shape of its weights, from the input."""
-    if isinstance(spaces, Spaces):
-        into, outputs = spaces.observations, 2 * spaces.actions
+    seen: dict[str, Any] = {}
+    if isinstance(spaces.observation, Frames):
+        frames = spaces.observation
+        seen["frames"] = [frames.stack, *frames.frame]
+        seen["convolutions"] = [list(one) for one in frames.convolutions]
     else:
-        channels, (height, width), outputs = spaces.stack, spaces.frame, spaces.actions
-        for number, (out, kernel, stride) in enumerate(spaces.convolutions):
-            yield f"conv{number}", (out, channels, kernel, kernel)
-            height, width = (height - kernel) // stride + 1, (width - kernel) // stride + 1
-            channels = out
-        into = channels * height * width
-    for number, out in enumerate(hidden):
-        yield f"hidden{number}", (out, into)
-        into = out
-    yield "output", (outputs, into)
+        seen["observations"] = spaces.observation.size
+    gaussian = "mean and log_std of a Gaussian, squashed by tanh"
+    output = gaussian if isinstance(spaces.action, Continuous) else "logits of a categorical distribution"
+    return {**seen, "hidden": list(hidden), "actions": spaces.action.size, "activation": "relu", "output": output}
 
 
-def policy_weights(actor: Array, hidden: Sequence[int], spaces: AnySpaces) -> dict[str, Array]:
+def policy_weights(actor: Array, hidden: Sequence[int], spaces: Spaces) -> dict[str, Array]:
     """The flat actor (P,) as `hidden0.weight` (out, in), `hidden0.bias` (out,), ..., `output.weight`, `output.bias`.
 
     Before these `conv0.weight` (out, in, k, k), `conv0.bias`, ... of an agent that sees frames.
@@ -155,25 +139,17 @@ def policy_weights(actor: Array, hidden: Sequence[int], spaces: AnySpaces) -> di
     Raises:
         StoreError: the number of parameters fits no such network.
     """
-    parts = [
-        (f"{name}.{kind}", of_it)
-        for name, shape in _shapes(hidden, spaces)
-        for kind, of_it in (("weight", shape), ("bias", shape[:1]))
-    ]
-    ends = np.cumsum([int(np.prod(shape)) for _, shape in parts])
-    if ends[-1] != len(actor):
+    layout = layouts(spaces, tuple(hidden))["actor"]
+    if layout.parameters != len(actor):
         raise StoreError(
             f"the stored actor has {len(actor):,} parameters, and a network for {spaces} with hidden layers "
-            f"{', '.join(map(str, hidden))} has {ends[-1]:,}"
+            f"{', '.join(map(str, hidden))} has {layout.parameters:,}"
         )
-    pieces = np.split(actor, ends[:-1])
-    return {
-        name: np.ascontiguousarray(piece.reshape(shape)) for (name, shape), piece in zip(parts, pieces, strict=True)
-    }
+    return {name: np.ascontiguousarray(one) for name, one in layout.named(actor).items()}
 
 
 def _card(
-    phase: PhaseFolder, spec: Mapping[str, Any], result: Mapping[str, Any], policy: Mapping[str, Any]
+    phase: PhaseFolder, spec: Mapping[str, Any], result: Mapping[str, Any], policy: Mapping[str, Any], spaces: Spaces
 ) -> list[Block]:
     tasks = [*spec["earlier_tasks"], spec["task"]]
     ingredients = ", ".join(str(one["kind"]) for one in spec["ingredients"]) or "none (plain SAC)"
@@ -189,13 +165,14 @@ def _card(
     ]
     rows = _evaluations(phase, spec["benchmark"])
     if len(rows):
-        scored = get_benchmark(spec["benchmark"]).measure == "score"
+        judged_by = get_benchmark(spec["benchmark"]).judged_by
         note = "Final evaluations; in brackets Wilson's 95 % interval over the episodes of this one agent."
-        note = f"Final evaluations. {NORMALISED}" if scored else note
+        if isinstance(judged_by, Score):
+            note = f"Final evaluations. {normalised([judged_by])}"
         blocks += [TextTable(rows), Bullets([note, "It says nothing about other seeds: one seed ranks nothing."])]
     else:
         blocks.append(Paragraph("No final evaluation is stored."))
-    blocks += [Heading("How to use it"), *_use(policy)]
+    blocks += [Heading("How to use it"), *_use(policy, spaces)]
     if manifest:
         versions = ", ".join(f"{name} {version}" for name, version in manifest.get("versions", {}).items())
         blocks += [
@@ -205,24 +182,31 @@ def _card(
     return blocks
 
 
-def _use(policy: Mapping[str, Any]) -> Iterator[Block]:
-    layers = " + ".join(map(str, policy["hidden"]))
-    if "frames" in policy:
-        stack, height, width = policy["frames"]
-        kernels = ", ".join(f"{out} of {size} x {size} every {stride}" for out, size, stride in policy["convolutions"])
-        yield Paragraph(
-            f"`policy.safetensors` has the policy: {stack} frames of {height} x {width}, convolutions {kernels}, "
-            f"hidden layers {layers}, all with ReLU; {policy['actions']} actions (the game's minimal set). "
-            "`config.json` has every setting."
-        )
-        strides = [stride for _, _, stride in policy["convolutions"]]
-        yield Paragraph(USE_ON_FRAMES.format(layers=len(policy["hidden"]), strides=strides))
-        return
-    yield Paragraph(
-        f"`policy.safetensors` has the policy: {policy['observations']} observations, hidden layers {layers} with "
-        f"ReLU, {policy['actions']} actions in [-1, 1]. `config.json` has every setting."
+def _use(policy: Mapping[str, Any], spaces: Spaces) -> Iterator[Block]:
+    layers, frames = " + ".join(map(str, policy["hidden"])), spaces.observation
+    if isinstance(frames, Frames):
+        kernels = ", ".join(f"{out} of {size} x {size} every {stride}" for out, size, stride in frames.convolutions)
+        seen, layers = str(frames), f"convolutions {kernels}, hidden layers {layers}, all"
+        before = OF_FRAMES.format(strides=[stride for _, _, stride in frames.convolutions])
+    else:
+        seen, layers, before = str(frames), f"hidden layers {layers}", OF_A_VECTOR
+    gaussian = isinstance(spaces.action, Continuous)
+    acts = f"{spaces.action} in [-1, 1]" if gaussian else str(spaces.action)
+    takes = "noise: standard " + (
+        "normal, or None for the mean action" if gaussian else "Gumbel, or None for the likeliest"
     )
-    yield Paragraph(USE.format(layers=len(policy["hidden"])))
+    yield Paragraph(
+        f"`policy.safetensors` has the policy: {seen}, {layers} with ReLU, {acts}. `config.json` has every setting."
+    )
+    yield Paragraph(
+        USE.format(
+            observation="frames" if isinstance(frames, Frames) else "observation",
+            takes=("uint8, the newest last; " if isinstance(frames, Frames) else "") + takes,
+            before=before,
+            layers=len(policy["hidden"]),
+            after=GAUSSIAN if gaussian else CATEGORICAL,
+        )
+    )
 
 
 def _evaluations(phase: PhaseFolder, benchmark: str) -> pd.DataFrame:
@@ -241,7 +225,7 @@ def _evaluations(phase: PhaseFolder, benchmark: str) -> pd.DataFrame:
         if data["success_rate"] is None:
             scored = {"mean score": number(data["mean_return"], digits=1)}
             best = get_benchmark(benchmark).normalised(data["task"], data["mean_return"])
-            scored |= {"normalised": NONE if best is None else number(best), "games": f"{len(data['env_return']):,}"}
+            scored |= {"normalised": NONE if best is None else number(best), "episodes": f"{len(data['env_return']):,}"}
             rows.append(row | scored)
         else:
             shown = f"{number(rate)} [{number(low)}, {number(high)}]"

@@ -48,14 +48,6 @@ TABLE_2: Mapping[str, tuple[str, str, str]] = {
 }
 """Table 2 (and the layers, of Appendix C.3): parameter -> the setting here, its value for Meta-World and for Atari."""
 
-TABLE_3: Mapping[str, tuple[float, float]] = {
-    "Bowling": (23.1, 154.8),
-    "Pong": (-20.7, 9.3),
-    "DemonAttack": (152.1, 3401.3),
-    "BankHeist": (14.2, 734.4),
-}
-"""Table 3: game -> scores of random play and of a human."""
-
 BENCHMARKS = ("metaworld", "atari")
 """The paper's; others (the toy) have pairs of their own, which are none of the paper's."""
 

@@ -5,14 +5,16 @@ frames: the explorer draws what is found here, `advise` chooses among it.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
 
 from analysis.frames.load import Results
-from analysis.metrics import Floats
+from analysis.metrics import Floats, limits
 from analysis.statistics import Summary, summary
+from analysis.tables.numbers import is_true
+from nbsp_ray.layout import NETWORKS
 
 SERIES = ["benchmark", "pair", "method", "variant"]
 
@@ -24,22 +26,27 @@ class Measures:
     stability: str
     plasticity: str
     words: str
+    """With `{task}` for what a task is called."""
 
 
 MEASURES: Mapping[str, Mapping[str, Measures]] = {
     "success": {
-        "final": Measures("sequential", "second", "final evaluations of both tasks"),
-        "learning": Measures("retention_last_5", "auc_second", "first task's last five evaluations, second task's AUC"),
+        "final": Measures("sequential", "second", "final evaluations of both {task}s"),
+        "learning": Measures(
+            "retention_last_5", "auc_second", "first {task}'s last five evaluations, second {task}'s AUC"
+        ),
     },
     "score": {
-        "final": Measures("sequential", "second", "normalised scores of both games' final evaluations"),
-        "learning": Measures("retention_last_5", "auc_second", "first game's last five, second game's AUC, normalised"),
-        "raw": Measures("sequential_return", "second_return", "raw scores of both games' final evaluations"),
+        "final": Measures("sequential", "second", "normalised scores of both {task}s' final evaluations"),
+        "learning": Measures(
+            "retention_last_5", "auc_second", "first {task}'s last five, second {task}'s AUC, normalised"
+        ),
+        "raw": Measures("sequential_return", "second_return", "raw scores of both {task}s' final evaluations"),
     },
 }
 """By what trials are judged by: what may be weighed or drawn, the first of each unless something else is asked for.
 
-Raw scores are for looking: those of two games cannot be weighed against each other.
+Raw scores are for looking: those of two tasks cannot be weighed against each other.
 """
 
 FRONT_RULE = (
@@ -49,6 +56,12 @@ FRONT_RULE = (
 KNEE_RULE = (
     "Knee: the count on the front that lies farthest beyond the straight line between the front's two ends, in the "
     "units of the axes; none with fewer than three counts on the front or if all lie on or within the line."
+)
+
+LIVE_RULE = (
+    "Live neurons: those whose activation is not constant on the first task's scoring steps; means over first phases. "
+    "Where they end (the mean over networks) only constant ones are left to freeze, in layer order: beyond it the "
+    "curve is about dead neurons."
 )
 
 
@@ -70,7 +83,9 @@ class Count:
     def summaries(self, measures: Measures) -> tuple[Summary, Summary]:
         """Stability and plasticity over the seeds that have both."""
         both = self.both(measures)
-        return summary(both[:, 0]), summary(both[:, 1])
+        judged_by = self.trials["measure"].iloc[0]
+        stability, plasticity = (limits(judged_by, name) for name in (measures.stability, measures.plasticity))
+        return summary(both[:, 0], stability), summary(both[:, 1], plasticity)
 
 
 @dataclass(frozen=True)
@@ -95,6 +110,25 @@ class Series:
         """For people."""
         return ", ".join(part for part in (self.pair, self.method, self.variant) if part)
 
+    @property
+    def undefined(self) -> bool:
+        """Whether the score of some trial was undefined, so that its neurons were drawn at random."""
+        return any(is_true(count.trials["score_undefined"]).any() for count in self.counts)
+
+    def defined(self) -> "Series":
+        """The same without such trials."""
+        kept = (count.trials[~is_true(count.trials["score_undefined"])] for count in self.counts)
+        pairs = zip(self.counts, kept, strict=True)
+        return replace(self, counts=tuple(replace(count, trials=trials) for count, trials in pairs if len(trials)))
+
+    def live(self) -> dict[str, float]:
+        """Mean number of live neurons over the first phases, by network; of networks that some trial reported on."""
+        return live_neurons(pd.concat([count.trials for count in self.counts]))
+
+    def live_place(self) -> float | None:
+        """Where among the counts that select neurons the live ones end (`live_place`)."""
+        return live_place([count.neurons for count in self.counts if count.neurons is not None], self.live())
+
     def means(self, measures: Measures) -> Floats:
         """Mean stability and plasticity of each count (C, 2); NaN where no seed has both."""
         found = [count.summaries(measures) for count in self.counts]
@@ -117,6 +151,28 @@ def all_series(results: Results) -> Iterator[Series]:
 def _neurons(trials: pd.DataFrame) -> int | None:
     count = trials["skill_neurons_count"].iloc[0]
     return None if pd.isna(count) else int(count)
+
+
+def live_neurons(trials: pd.DataFrame) -> dict[str, float]:
+    """Mean number of live neurons over the first phases of trials, by network; of networks that were reported on."""
+    found = {name: trials.dropna(subset=[f"{name}_live"]).drop_duplicates("key_first") for name in NETWORKS}
+    return {name: float(firsts[f"{name}_live"].mean()) for name, firsts in found.items() if len(firsts)}
+
+
+def live_place(counts: Sequence[int], live: Mapping[str, float]) -> float | None:
+    """Where among increasing `counts` the live neurons end, by their mean over networks.
+
+    1.5 is halfway between the second count and the third. None if they end before the first or beyond the last.
+    """
+    if not live or len(counts) < 2:
+        return None
+    end = float(np.mean(list(live.values())))
+    return float(np.interp(end, counts, np.arange(len(counts)))) if counts[0] <= end < counts[-1] else None
+
+
+def live_sentence(label: str, live: Mapping[str, float]) -> str:
+    """How many neurons of each network are live."""
+    return f"Live neurons of {label}: {', '.join(f'{name} {mean:.0f}' for name, mean in live.items())}."
 
 
 def pareto_front(points: Floats) -> list[int]:

@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from nbsp_ray.benchmarks import Action, Env, Observation, Picture, Step, get_benchmark
-from nbsp_ray.benchmarks._mujoco_gl import choose_renderer
 from nbsp_ray.errors import NbspError, PhaseError
 from nbsp_ray.specs import PhaseSpec, Plan, Trial
 from nbsp_ray.store import Store
@@ -60,7 +59,7 @@ class FilmOptions:
     episodes: int = 1
     deterministic: bool = False
     most_env_steps: int = 5_000
-    """Of an episode: a game may last half an hour."""
+    """Of an episode: some last half an hour."""
 
 
 def shots_of_phase(store: Store, key: str) -> list[Film]:
@@ -99,8 +98,7 @@ def film(
     """
     for shot in shots:
         spec = PhaseSpec.model_validate(store.phase(shot.key).spec())
-        if spec.benchmark == "metaworld":
-            choose_renderer()
+        get_benchmark(spec.benchmark).prepare_pictures()
         _check_ffmpeg()
         path = folder / shot.name
         say(f"{shot.words}: filming")

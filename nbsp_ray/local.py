@@ -15,8 +15,10 @@ Report = Callable[[str, Progress], None]
 
 def run_trial(plan: Plan, trial: Trial, store: Store, report: Report, *, seconds: float = 2.0) -> bool:
     """Run what is left of a trial's phases and of those they need; False if Ctrl-C (or SIGTERM) stopped it, saved."""
+    keys = _with_needs(plan, trial.phases)
+    plan.check_benchmarks([key for key in keys if not store.phase(key).done()])
     with _stop_at_signal() as stopped:
-        for key in _with_needs(plan, trial.phases):
+        for key in keys:
             phase = plan.phases[key]
             run = PhaseRun(
                 store, phase.spec, list(phase.evaluations.values()), phase.resources, keep_buffer=phase.keep_buffer

@@ -7,7 +7,7 @@ a fact and not a convention. This module knows neither torch nor Ray, and nothin
 import copy
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -87,6 +87,11 @@ class PhaseSpec(Settings):
     def index(self) -> int:
         """0 for a first phase, 1 for a second, ..."""
         return len(self.earlier_tasks)
+
+    @property
+    def tasks(self) -> tuple[str, ...]:
+        """All tasks that it plays: the earlier ones, and its own."""
+        return (*self.earlier_tasks, self.task)
 
     @property
     def needs(self) -> tuple[str, ...]:
@@ -203,6 +208,16 @@ class Plan:
             for need in phase.spec.needs:
                 found[need].append(key)
         return found
+
+    def check_benchmarks(self, keys: Collection[str]) -> None:
+        """Every task of some phases can be played here, and gives what it is judged by.
+
+        Raises:
+            ConfigError: it cannot, or does not.
+        """
+        specs = [self.phases[key].spec for key in keys]
+        for benchmark, task in dict.fromkeys((one.benchmark, task) for one in specs for task in one.tasks):
+            get_benchmark(benchmark).check(task)
 
     def env_steps(self, keys: Sequence[str] | None = None) -> int:
         """The most env steps that learning the given phases (default: all) can take."""

@@ -65,17 +65,17 @@ def write_first_phase(root: Path, rows: int) -> None:
 
     from nbsp_ray.benchmarks.atari import BENCHMARK
     from nbsp_ray.learning.agent import Agent
-    from nbsp_ray.learning.frames import NO_TRANSITION, frame_row_width
+    from nbsp_ray.learning.frames import NO_TRANSITION, row_width
     from nbsp_ray.store import Store
 
     first, second = plan_of(rows)
     folder, spaces = Store(root, create=True).phase(first.key), BENCHMARK.spaces()["Bowling"]
-    width = frame_row_width(spaces)
+    width = row_width(spaces)
     record = second.spec.rollouts.id
     for number, steps in enumerate(GAMES):
         game = np.concatenate([*chunks(steps, width), next(chunks(1, width))])
         game[-1, -1] = NO_TRANSITION
-        folder.write_game(record, number, game)
+        folder.write_episode(record, number, game)
     folder.write_spec(first.spec.model_dump(mode="json"))
     folder.write_evaluation(record, {"env_return": [20.0, 40.0, 30.0]}, None)
     agent = Agent(first.spec.sac, spaces, torch.device("cpu"), np.random.default_rng(0))

@@ -33,7 +33,7 @@ class QNetwork(nn.Module):
 
     def __init__(self, spaces: Spaces, hidden: tuple[int, ...]) -> None:
         super().__init__()
-        self.body = layers(spaces.observations + spaces.actions, hidden)
+        self.body = layers(spaces.observation.size + spaces.action.size, hidden)
         self.head = nn.Linear(hidden[-1], 1)
 
     def forward(self, observations: Tensor, actions: Tensor) -> Tensor:
@@ -45,9 +45,9 @@ class Actor(nn.Module):
 
     def __init__(self, spaces: Spaces, hidden: tuple[int, ...]) -> None:
         super().__init__()
-        self.body = layers(spaces.observations, hidden)
-        self.mean = nn.Linear(hidden[-1], spaces.actions)
-        self.log_std = nn.Linear(hidden[-1], spaces.actions)
+        self.body = layers(spaces.observation.size, hidden)
+        self.mean = nn.Linear(hidden[-1], spaces.action.size)
+        self.log_std = nn.Linear(hidden[-1], spaces.action.size)
 
     def forward(self, observations: Tensor) -> tuple[Tensor, Tensor]:
         x = self.body(observations)
@@ -67,9 +67,9 @@ class Buffer:
     """Five NumPy arrays; a batch is five gathers."""
 
     def __init__(self, spaces: Spaces, capacity: int) -> None:
-        self.observations = np.zeros((capacity, spaces.observations), np.float32)
-        self.following = np.zeros((capacity, spaces.observations), np.float32)
-        self.actions = np.zeros((capacity, spaces.actions), np.float32)
+        self.observations = np.zeros((capacity, spaces.observation.size), np.float32)
+        self.following = np.zeros((capacity, spaces.observation.size), np.float32)
+        self.actions = np.zeros((capacity, spaces.action.size), np.float32)
         self.rewards = np.zeros((capacity, 1), np.float32)
         self.terminated = np.zeros((capacity, 1), np.float32)
         self.capacity, self.added = capacity, 0
@@ -106,7 +106,7 @@ class Reference:
         self.target2.load_state_dict(self.q2.state_dict())
         self.log_alpha = torch.zeros(1, requires_grad=True)
         self.alpha = 1.0
-        self.target_entropy = -sac.target_entropy_scale * spaces.actions
+        self.target_entropy = -sac.target_entropy_scale * spaces.action.size
         eps = sac.adam_eps
         critics = [*self.q1.parameters(), *self.q2.parameters()]
         self.q_optimizer = torch.optim.Adam(critics, lr=sac.critic_lr, eps=eps)
@@ -167,7 +167,7 @@ def learn(agent: Reference, env: Env, buffer: Buffer, told: Callable[[], None] =
         over = False
         while not over:
             if env_steps < sac.learning_starts:
-                action = rng.uniform(-1, 1, agent.spaces.actions).astype(np.float32)
+                action = rng.uniform(-1, 1, agent.spaces.action.size).astype(np.float32)
             else:
                 action = agent.act(observation)
             step = env.step(action)

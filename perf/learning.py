@@ -117,11 +117,11 @@ def learn_reference(entry: Entry, task: str, seed: int, protocol: Protocol, fold
     from cleanrl_style import Buffer, Reference, learn
     from contenders import ACTIONS, BUFFER, OBSERVATIONS
 
-    from nbsp_ray.benchmarks import Spaces, get_benchmark
+    from nbsp_ray.benchmarks import Continuous, Spaces, Vector, get_benchmark
     from nbsp_ray.config.schema import Sac
 
     torch.set_num_threads(1)
-    spaces, benchmark = Spaces(OBSERVATIONS, ACTIONS), get_benchmark("metaworld")
+    spaces, benchmark = Spaces(Vector(OBSERVATIONS), Continuous(ACTIONS)), get_benchmark("metaworld")
     agent = Reference(spaces, Sac(learning_starts=protocol.learning_starts), seed)
     clock, env, trial = Clock(), benchmark.make_env(task, seed), benchmark.make_env(task, seed)
     clock.note(0, success_of(agent, trial, seed, 0, protocol))

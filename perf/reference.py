@@ -21,7 +21,7 @@ from contenders import (
     transitions,
 )
 
-from nbsp_ray.benchmarks import Spaces
+from nbsp_ray.benchmarks import Continuous, Spaces, Vector
 from nbsp_ray.config.schema import Sac
 
 
@@ -29,7 +29,7 @@ class Cleanrl:
     """The reference of cleanrl_style.py."""
 
     def __init__(self, entry: Entry, hidden: tuple[int, ...], learning_starts: int, filled: bool) -> None:
-        spaces = Spaces(OBSERVATIONS, ACTIONS)
+        spaces = Spaces(Vector(OBSERVATIONS), Continuous(ACTIONS))
         self.agent = cleanrl_style.Reference(spaces, Sac(hidden=hidden, learning_starts=learning_starts), seed=0)
         self.buffer = cleanrl_style.Buffer(spaces, BUFFER)
         if filled:

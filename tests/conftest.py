@@ -19,8 +19,22 @@ def pixel_toy() -> Iterator[None]:
     """Tiny games are a benchmark as long as a module's tests run."""
     from pixel_toy import BENCHMARK
 
-    from nbsp_ray.benchmarks import benchmarks
+    from nbsp_ray.benchmarks import benchmarks, register_benchmark
 
-    benchmarks()[BENCHMARK.name] = BENCHMARK
+    register_benchmark(BENCHMARK)
     yield
     del benchmarks()[BENCHMARK.name]
+
+
+@pytest.fixture(scope="module")
+def axes_toys() -> Iterator[None]:
+    """Other meetings of observation, action and judgement are benchmarks as long as a module's tests run."""
+    from axes_toys import BENCHMARKS
+
+    from nbsp_ray.benchmarks import benchmarks, register_benchmark
+
+    for one in BENCHMARKS:
+        register_benchmark(one)
+    yield
+    for one in BENCHMARKS:
+        del benchmarks()[one.name]

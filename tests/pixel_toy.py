@@ -9,13 +9,32 @@ from typing import Any
 
 import numpy as np
 
-from nbsp_ray.benchmarks import Action, Benchmark, Env, Observation, PixelSpaces, Step
+from nbsp_ray.benchmarks import (
+    NATURE_CONVOLUTIONS,
+    Action,
+    Benchmark,
+    Convolutions,
+    Discrete,
+    Env,
+    Frames,
+    Observation,
+    Score,
+    Spaces,
+    Step,
+)
 from nbsp_ray.config.schema import Sweep
 from nbsp_ray.plan.build import make_plan
 from nbsp_ray.specs import Plan
 
 SIZE, STACK, LIVES, FALL = 12, 3, 2, 3
 CONVOLUTIONS = ((4, 4, 2), (6, 3, 1))
+
+
+def pixel_spaces(
+    actions: int, frame: tuple[int, int] = (84, 84), stack: int = 4, convolutions: Convolutions = NATURE_CONVOLUTIONS
+) -> Spaces:
+    """Frames and discrete actions, learnt from clipped rewards: by default Atari's."""
+    return Spaces(Frames(frame, stack, convolutions), Discrete(actions), clipped_rewards=True)
 
 
 class BallEnv(Env):
@@ -78,13 +97,13 @@ class PixelToy(Benchmark):
     horizon = BallEnv.horizon
     variations = BallEnv.variations
     revision = "1"
-    measure = "score"
+    judged_by = Score()
+    noun = "game"
     heldout = False
-    convolutions = CONVOLUTIONS
 
-    def spaces(self) -> Mapping[str, PixelSpaces]:
+    def spaces(self) -> Mapping[str, Spaces]:
         """The same for both."""
-        return dict.fromkeys(("catch", "dodge"), PixelSpaces(3, (SIZE, SIZE), STACK, CONVOLUTIONS))
+        return dict.fromkeys(("catch", "dodge"), pixel_spaces(3, (SIZE, SIZE), STACK, CONVOLUTIONS))
 
     def make_env(self, task: str, seed: int, *, heldout: bool = False) -> Env:
         """The same for every seed."""

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor, nn
 
-from nbsp_ray.learning.networks import Layout
+from nbsp_ray.layout import Layout
 
 
 def plain_network(layout: Layout, flat: Tensor) -> nn.Sequential:

@@ -15,10 +15,13 @@ PUBLIC = {
     "nbsp_ray.plan.build": "make_plan",
     "nbsp_ray.specs": "Plan PlannedPhase Trial PhaseSpec EvaluationSpec ALGORITHM_VERSION",
     "nbsp_ray.store": "Store PhaseFolder Checkpoint FORMAT",
-    "nbsp_ray.benchmarks": "Benchmark Env Step Spaces PixelSpaces benchmarks get_benchmark",
+    "nbsp_ray.benchmarks": (
+        "Benchmark Env Step Spaces Vector Frames Continuous Discrete Success Score benchmarks get_benchmark "
+        "register_benchmark"
+    ),
     "nbsp_ray.methods": "Method methods get_method read_ingredient",
     "nbsp_ray.learning.hooks": "Ingredient Past Prepared ActiveMethod",
-    "nbsp_ray.layout": "NETWORKS PARTS",
+    "nbsp_ray.layout": "NETWORKS PARTS Layout layouts",
     "nbsp_ray.methods.replay": "PastReplay",
     "nbsp_ray.methods.neuron_mask": "NeuronMask",
     "nbsp_ray.learning.sac": "UpdateRule",

@@ -9,7 +9,10 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-HEAVY = ("torch", "ray", "pandas", "metaworld", "mujoco", "matplotlib", "gymnasium", "ale_py", "cv2", "imageio", "PIL")
+HEAVY = (
+    "torch", "ray", "pandas", "metaworld", "dm_control", "mujoco", "matplotlib", "gymnasium", "ale_py", "cv2",
+    "imageio", "PIL",
+)  # fmt: skip
 
 
 def sources(*folders: str) -> list[Path]:
@@ -108,6 +111,22 @@ def test_nothing_is_pickled_evaluated_or_drawn_from_a_global_generator() -> None
             "torch.save",
         )
     ]  # fmt: skip
+    assert seen == []
+
+
+def test_what_a_machine_has_is_asked_in_one_place() -> None:
+    """A second place would forget the quota, the limit, the home there is not, or the brackets in a title."""
+    homes = {"cpu_count": "limits", "sched_getaffinity": "limits", "virtual_memory": "limits", "home": "folders",
+             "expanduser": "folders", "gettempdir": "folders", "Console": "output"}  # fmt: skip
+    seen = [
+        f"{path.relative_to(ROOT)}:{node.lineno} calls {name}"
+        for path in sources("nbsp_ray", "analysis")
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.Call)
+        and (name := getattr(node.func, "attr", getattr(node.func, "id", ""))) in homes
+        and path.stem not in (homes[name], "doctor")
+        and not (name == "home" and isinstance(node.func, ast.Name))
+    ]
     assert seen == []
 
 

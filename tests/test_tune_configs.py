@@ -43,6 +43,7 @@ SIZES = {
     "metaworld_modules": (60, (20, 60), 80_000_000),
     "paper_metaworld": (160, (20, 160), 180_000_000),
     "atari_smoke": (2, (1, 2), 6_000),
+    "dm_control_smoke": (2, (1, 2), 9_000),
     "atari_irrelevant": (50, (10, 50), 90_000_000),
     "atari_relevant": (50, (10, 50), 180_000_000),
     "atari_main": (100, (20, 100), 270_000_000),

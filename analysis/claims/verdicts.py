@@ -106,7 +106,7 @@ def evaluate(claim: Claim, store: Store) -> list[Outcome]:
         return [_outcome(claim, "paper", [], scored=False)]
     data = read(claim, store)
     found = [(test, values(data, test)) for test in claim.tests]
-    scored = any(get_benchmark(sweep.benchmark).measure == "score" for sweep in claim.loaded)
+    scored = any(get_benchmark(sweep.benchmark).judged_by.kind == "score" for sweep in claim.loaded)
     outcomes = [_outcome(claim, "paper", _of(found, reduced=False), scored=scored)]
     reduced = _outcome(claim, "at reduced scale", _of(found, reduced=True), scored=scored)
     return [*outcomes, reduced] if reduced.values else outcomes

@@ -21,9 +21,11 @@ from analysis.figures.panels import count_of, curve_notes, make_panels, put_lege
 from analysis.figures.profiles import profiles
 from analysis.figures.style import STYLE, draw_band, render
 from analysis.frames.load import Results
+from analysis.tables.notes import undefined_notes
 from analysis.tables.numbers import BASE, groups
-from analysis.words import WORDS
 
+OF_PLAIN_SAC = ("first_tasks", "two_phases")
+"""Figures in which no neurons are selected."""
 FIRST_TASK = Look(INK, "s", "--")
 """Of no method: the first task while the second is learnt."""
 
@@ -41,12 +43,17 @@ def all_figures(results: Results) -> list[Picture]:
         profiles,
     )
     pictures: list[Picture] = []
-    for measure, part in results.parts().items():
-        reader, words = CurveReader(part), WORDS[measure]
+    for part in results.parts().values():
+        reader, words = CurveReader(part), part.words
         with matplotlib.rc_context(STYLE):
             found = [make(part, reader) for make in makers]
         pictures += [
-            replace(picture, name=picture.name + words.suffix, title=picture.title + words.title)
+            replace(
+                picture,
+                name=picture.name + words.suffix,
+                title=picture.title + words.title,
+                caption=[*picture.caption, *([] if picture.name in OF_PLAIN_SAC else undefined_notes(part))],
+            )
             for picture in found
             if picture is not None
         ]
@@ -58,7 +65,7 @@ def all_figures(results: Results) -> list[Picture]:
 
 def first_tasks(results: Results, reader: CurveReader) -> Picture | None:
     """Training curves of the first tasks, each over all its first phases."""
-    words = WORDS[results.measure]
+    words = results.words
     tasks = [(str(task), trials) for task, trials in results.finals.groupby("first_task", sort=False)]
     columns = min(3, len(tasks))
     rows = -(-len(tasks) // columns)
@@ -84,7 +91,7 @@ def two_phases(results: Results, reader: CurveReader) -> Picture | None:
     pairs = [one for one in groups(results.finals) if one[0]["method"] == BASE]
     if not pairs:
         return None
-    words = WORDS[results.measure]
+    words = results.words
     canvas, panels = make_panels(len(pairs), 2, height=1.75)
     bands: list[Band] = []
     shown: list[Axes] = []
@@ -113,10 +120,10 @@ def two_phases(results: Results, reader: CurveReader) -> Picture | None:
     return render("two_phases", f"Two {words.task}s, one after the other", caption, canvas)
 
 
-def _own_scale(axes: Axes, game: str) -> Axes:
-    """Axes over others for the scores of another game."""
+def _own_scale(axes: Axes, task: str) -> Axes:
+    """Axes over others for the scores of another task."""
     other = axes.twinx()
-    other.set_ylabel(game)
+    other.set_ylabel(task)
     other.margins(y=0.06)
     other.grid(visible=False)
     other.spines["right"].set_visible(True)

@@ -1,8 +1,8 @@
 """Training curves of several seeds as one line with a band: what a figure draws, without knowing how.
 
 A point of a curve is the success of the last ten training episodes (Table 2), or the mean raw score of the last ten
-games. Only phases that are done are averaged; one that stopped early carries its last value forward to the budget.
-Curves of unfinished phases are kept apart.
+episodes. Only phases that are done are averaged; one that stopped early is carried forward to the budget by its final
+evaluation, never by the value that triggered the stop. Curves of unfinished phases are kept apart.
 """
 
 import math
@@ -14,6 +14,7 @@ import numpy as np
 import pandas as pd
 
 from analysis.frames.load import Results
+from analysis.frames.phases import FINAL
 from analysis.metrics import Floats
 
 POINTS = 201
@@ -32,6 +33,8 @@ class SeedCurve:
     end: int
     """Env steps learnt, if done."""
     stopped_early: bool
+    carried: float = np.nan
+    """The final evaluation of the task, which is carried forward from the end; NaN while there is none."""
 
 
 @dataclass(frozen=True)
@@ -66,6 +69,7 @@ class CurveReader:
         self._heights = curves["env_return" if scored else "success"].to_numpy(dtype=np.float64)
         self._rolling = curves["return_last_10" if scored else "success_last_10"].to_numpy(dtype=np.float64)
         self._evaluated = curves["task"].where(curves["kind"] == "evaluation", "").to_numpy(dtype=object)
+        self._final = curves["task"].where(curves["kind"] == FINAL, "").to_numpy(dtype=object)
         self._phases: dict[Any, Any] = results.phases.set_index("key").to_dict("index")
         self._truncated = set(finals.loc[finals["curve_truncated"].fillna(False).astype(bool), "key_second"])
 
@@ -73,13 +77,13 @@ class CurveReader:
         """Success, or mean score, of the last ten training episodes; empty if there are fewer."""
         rows = self._rows.get(key, NO_ROWS)
         rows = rows[~np.isnan(self._rolling[rows])]
-        return self._curve(key, self._env_steps[rows], self._rolling[rows])
+        return self._curve(key, self._plan.phases[key].spec.task, self._env_steps[rows], self._rolling[rows])
 
     def evaluation(self, key: str, task: str) -> SeedCurve:
         """Success, or mean score, of the evaluations of `task` in that phase."""
         rows = self._rows.get(key, NO_ROWS)
         rows = rows[self._evaluated[rows] == task]
-        return self._curve(key, self._env_steps[rows], self._heights[rows])
+        return self._curve(key, task, self._env_steps[rows], self._heights[rows])
 
     def band(self, keys: Iterable[str], task: str | None = None) -> Band:
         """The band of the training curves of phases, or of their evaluations of `task`; each phase counts once."""
@@ -88,12 +92,14 @@ class CurveReader:
         budget = max((self._plan.phases[key].spec.learning.env_steps for key in distinct), default=1)
         return make_band(curves, budget)
 
-    def _curve(self, key: str, env_steps: Floats, heights: Floats) -> SeedCurve:
-        phase = self._phases[key]
+    def _curve(self, key: str, task: str, env_steps: Floats, heights: Floats) -> SeedCurve:
+        phase, rows = self._phases[key], self._rows.get(key, NO_ROWS)
+        final = self._heights[rows[self._final[rows] == task]]
         learnt = 0 if pd.isna(phase["env_steps"]) else int(phase["env_steps"])
         done = learnt > 0 and key not in self._truncated and len(env_steps) > 0
         stopped_early = done and phase["stop_reason"] == "stable"
-        return SeedCurve(int(phase["seed"]), env_steps, heights, done, learnt, stopped_early)
+        carried = float(final[0]) if len(final) else np.nan
+        return SeedCurve(int(phase["seed"]), env_steps, heights, done, learnt, stopped_early, carried)
 
 
 def make_band(curves: Sequence[SeedCurve], budget: int) -> Band:
@@ -115,5 +121,9 @@ def make_band(curves: Sequence[SeedCurve], budget: int) -> Band:
 
 
 def _on_grid(curve: SeedCurve, grid: Floats) -> Floats:
-    """Linear between points, missing before the first, the last value carried forward."""
-    return np.interp(grid, curve.env_steps, curve.heights, left=np.nan)
+    """Linear between points, missing before the first; the final evaluation beyond the end of an early stop.
+
+    A training curve of a whole phase ends with its last episode, a little before the budget: its last value stays.
+    """
+    values = np.interp(grid, curve.env_steps, curve.heights, left=np.nan)
+    return np.where(curve.stopped_early & (grid > curve.end), curve.carried, values)

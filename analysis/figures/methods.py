@@ -1,6 +1,7 @@
 """The second task's curves beside the first task's bars: by method (Figures 4-7, 11-14), by number of neurons (15)."""
 
-from collections.abc import Iterator, Sequence
+import math
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -9,16 +10,17 @@ from matplotlib.figure import Figure as Canvas
 
 from analysis.blocks import Picture
 from analysis.figures.bands import CurveReader
-from analysis.figures.palette import DASHES, Look, look, scale
+from analysis.figures.palette import DASHES, INK, Look, look, scale
 from analysis.figures.panels import both_notes, put_legend, settings_of, style_panel
 from analysis.figures.style import WIDTH, Line, draw_band, draw_bars, render
 from analysis.frames.load import Results
 from analysis.paper import TABLE_1
 from analysis.tables.numbers import BASE, groups
-from analysis.words import WORDS
+from analysis.tradeoff import LIVE_RULE, live_neurons, live_place, live_sentence
 
 PAPER_COUNT = 0.2
 """Share of skill neurons that a comparison of methods shows of a method that has several: the sweeps' default."""
+NOWHERE: Mapping[str, float] = {}
 Group = tuple[dict[str, Any], pd.DataFrame]
 
 
@@ -34,7 +36,7 @@ def methods_figure(results: Results, reader: CurveReader) -> Picture | None:
         by_pair[pair] = [_method_line(one, reader, rank) for one, rank in zip(kept, repeats(kept), strict=True)]
     caption = [
         "By method, in the manner of the paper's Figures 4 to 7 and 11 to 14.",
-        *both_notes(by_pair, WORDS[results.measure]),
+        *both_notes(by_pair, results.words),
     ]
     if chosen_counts:
         caption.append(
@@ -46,6 +48,8 @@ def methods_figure(results: Results, reader: CurveReader) -> Picture | None:
 def counts_figure(results: Results, reader: CurveReader) -> Picture | None:
     """The same, a line for each number of skill neurons, a row for each pair and method that has several."""
     by_row: dict[str, list[Line]] = {}
+    live: dict[str, dict[str, float]] = {}
+    places: dict[str, float] = {}
     for pair, found in _by_pair(results).items():
         for method in dict.fromkeys(identity["method"] for identity, _ in found):
             own = [one for one in found if one[0]["method"] == method and not pd.isna(one[0]["skill_neurons"])]
@@ -55,14 +59,21 @@ def counts_figure(results: Results, reader: CurveReader) -> Picture | None:
                 by_row[f"{pair}, {method}"] = [
                     _line(one, reader, Look(of_counts[_neurons(one)], "o"), str(one[0]["skill_neurons"])) for one in own
                 ]
+                alive = live_neurons(pd.concat([trials for _, trials in own]))
+                place = live_place([_neurons(one) for one in own], alive)
+                live |= {f"{pair}, {method}": alive} if alive else {}
+                places |= {} if place is None else {f"{pair}, {method}": place}
     if not by_row:
         return None
     caption = [
         "By number of skill neurons, in the manner of the paper's Figure 15: a fraction of each network's hidden "
         "neurons, or a count.",
-        *both_notes(by_row, WORDS[results.measure]),
+        *both_notes(by_row, results.words),
     ]
-    return render("counts", "Numbers of skill neurons", caption, _beside(results, by_row))
+    if live:
+        caption += [f"Dotted line between the bars: where live neurons end. {LIVE_RULE}"] if places else [LIVE_RULE]
+        caption += [live_sentence(row, alive) for row, alive in live.items()]
+    return render("counts", "Numbers of skill neurons", caption, _beside(results, by_row, places))
 
 
 def _by_pair(results: Results) -> dict[str, list[Group]]:
@@ -115,14 +126,17 @@ def _line(group: Group, reader: CurveReader, its_look: Look, label: str) -> Line
 
 
 def _bar_column(trials: pd.DataFrame) -> str:
-    """What the bars show: of a first game without reference scores the raw one."""
+    """What the bars show: of a first task without reference scores the raw one."""
     raw = trials["sequential"].isna().all() and trials["sequential_return"].notna().any()
     return "sequential_return" if raw else "sequential"
 
 
-def _beside(results: Results, rows: dict[str, list[Line]]) -> Canvas:
-    """A row for each entry: curves of the second task on the left, bars of the first on the right."""
-    words = WORDS[results.measure]
+def _beside(results: Results, rows: dict[str, list[Line]], live_places: Mapping[str, float] = NOWHERE) -> Canvas:
+    """A row for each entry: curves of the second task on the left, bars of the first on the right.
+
+    Between which bars the live neurons end is marked, where `live_places` says so.
+    """
+    words = results.words
     of_pair = {str(pair): trials for pair, trials in results.finals.groupby("pair", sort=False)}
     tasks = results.finals.drop_duplicates("pair").set_index("pair")
     heights = [max(1.7, 0.75 + 0.2 * len(lines)) for lines in rows.values()]
@@ -145,6 +159,8 @@ def _beside(results: Results, rows: dict[str, list[Line]]) -> Canvas:
             )
         style_panel(left, max((line.band for line in lines), key=lambda band: float(band.env_steps[-1])), words)
         draw_bars(right, lines, is_rate=words.is_rate)
+        if row in live_places:
+            right.axhline(math.floor(live_places[row]) + 0.5, color=INK, linestyle=":", linewidth=1)
         left.set_title(f"second {words.task}: {tasks['second_task'][pair]}{f', {method}' if method else ''}")
         right.set_title(f"first {words.task} after it: {tasks['first_task'][pair]}")
         right.set_xlabel("raw score" if _bar_column(of_pair[pair]) == "sequential_return" else words.performance)

@@ -46,7 +46,7 @@ def settings_of(identity: Mapping[str, Any]) -> str:
 
 def curve_notes(bands: Sequence[Band], words: Words) -> list[str]:
     """What a line and a band are, for these bands."""
-    what = "success of the last ten training episodes" if words.is_rate else "mean raw score of the last ten games"
+    what = "success of the last ten training episodes" if words.is_rate else "mean raw score of the last ten episodes"
     notes = [f"Lines: {what}, mean over the n seeds that are done."]
     if any(band.n > 1 for band in bands):
         notes.append("Bands: mean ± standard error over seeds, as in the paper; not a 95 % interval (63 % with n = 5).")
@@ -54,7 +54,7 @@ def curve_notes(bands: Sequence[Band], words: Words) -> list[str]:
         notes.append("A line of one seed has no band and ranks nothing.")
     if any(band.stops for band in bands):
         notes.append(
-            "Cross: here a seed stopped early, having mastered the task; from there on its last value is carried "
+            "Cross: here a seed stopped early, having mastered the task; from there on its final evaluation is carried "
             "forward. Dotted: all seeds are carried forward."
         )
     if any(band.unfinished for band in bands):

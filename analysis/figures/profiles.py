@@ -11,9 +11,8 @@ from analysis.figures.panels import make_panels, put_legend, settings_of
 from analysis.figures.style import render, style_rates
 from analysis.frames.load import Results
 from analysis.metrics import Floats
-from analysis.statistics import BOOTSTRAP_SEED, RESAMPLES, performance_profile, stratified_bootstrap
-from analysis.tables.across_pairs import MEASURES, configurations, strata
-from analysis.words import WORDS
+from analysis.statistics import BOOTSTRAP_SEED, RESAMPLES, bootstrap_band, performance_profile
+from analysis.tables.across_pairs import MEASURES, configurations, runs_of
 
 POINTS = 101
 
@@ -24,14 +23,14 @@ def profiles(results: Results, reader: CurveReader) -> Picture | None:
     if not found or not results.finals[list(MEASURES)].notna().any(axis=None):
         return None
     canvas, panels = make_panels(1, 2, height=2.4)
-    words = WORDS[results.measure]
+    words = results.words
     taus = _thresholds(results, is_rate=words.is_rate)
     statistic = performance_profile(taus)
     titles = (f"first {words.task}, after the second", f"second {words.task}")
     for measure, title, axes in zip(MEASURES, titles, panels, strict=True):
         for (identity, trials), rank in zip(found, repeats(found), strict=True):
-            runs = list(strata(trials, measure).values())
-            if not runs:
+            runs = runs_of(trials, measure)
+            if not len(runs):
                 continue
             own = look(str(identity["method"]))
             several = sum(other["method"] == identity["method"] for other, _ in found) > 1
@@ -39,10 +38,9 @@ def profiles(results: Results, reader: CurveReader) -> Picture | None:
             label = f"{identity['method']}{neurons}{settings_of(identity)}"
             dash = own.dash if rank == 0 else DASHES[rank % len(DASHES)]
             axes.plot(taus, statistic(runs), color=own.colour, linestyle=dash, label=label, drawstyle="steps-post")
-            if min(map(len, runs)) > 1:
-                drawn = stratified_bootstrap(runs, statistic, np.random.default_rng(BOOTSTRAP_SEED), RESAMPLES // 4)
-                low, high = np.quantile(drawn, [0.025, 0.975], axis=0)
-                axes.fill_between(taus, low, high, color=own.colour, alpha=0.15, linewidth=0, step="post")
+            band = bootstrap_band(runs, statistic, resamples=RESAMPLES // 4)
+            if band is not None:
+                axes.fill_between(taus, *band, color=own.colour, alpha=0.15, linewidth=0, step="post")
         axes.set_title(title)
         axes.set_xlabel(f"{words.performance} x")
         axes.set_xlim(taus[0], taus[-1])
@@ -52,13 +50,14 @@ def profiles(results: Results, reader: CurveReader) -> Picture | None:
     caption = [
         "Performance profiles over all pairs and seeds (Agarwal et al. 2021): the share of runs whose "
         f"{words.performance} is above x; higher is better.",
-        f"Bands: pointwise 95 % stratified percentile bootstrap ({RESAMPLES // 4} resamples, seed {BOOTSTRAP_SEED}).",
+        f"Bands: pointwise 95 % bootstrap, seeds drawn jointly over pairs ({RESAMPLES // 4} resamples, seed "
+        f"{BOOTSTRAP_SEED}); none if a pair has fewer than three seeds, and one without width is no certainty.",
     ]
     return render("profiles", "Performance profiles", caption, canvas)
 
 
 def _thresholds(results: Results, *, is_rate: bool) -> Floats:
-    """The x axis (T,): all rates, or all scores there are with 0 (random play) and 1 (a human) among them."""
+    """The x axis (T,): all rates, or all scores there are with 0 and 1 among them."""
     if is_rate:
         return np.linspace(0, 1, POINTS)
     scores = results.finals[list(MEASURES)].to_numpy(dtype=np.float64)

@@ -91,22 +91,25 @@ IDENTITY: Columns = {
 
 CURVE_ROW: Columns = {
     "kind": _text(
-        "`evaluation` of the frozen stochastic policy; `confirmation`, the further episodes that a stop takes; or "
-        "`training` for one training episode."
+        "`evaluation` of the frozen stochastic policy; `confirmation`, the further episodes that a stop takes; "
+        "`training` for one training episode; or `final`: the final evaluation of a finished phase, which after an "
+        "early stop is carried forward to the budget."
     ),
     "task": _text("Task that was played: the phase's own or, in evaluations, an earlier one."),
     "env_steps": _count("env steps", "Since the phase began."),
     "updates": _count("updates", "Updates of the critics since the phase began (not of training)."),
     "episode": _count("", "Number of the training episode in its phase, from 0 (training only)."),
-    "episodes": _count("episodes", "Episodes that the evaluation or confirmation played (not of training)."),
+    "episodes": _count("episodes", "Episodes that the evaluation, confirmation or final one played (not of training)."),
     "success": _rate(
-        "Success rate of the evaluation or confirmation (Eq. 7); 0 or 1 for a training episode; missing of games."
+        "Success rate of the evaluation or confirmation (Eq. 7); 0 or 1 for a training episode; missing where tasks "
+        "are judged by their score."
     ),
     "success_last_10": _rate("Mean success of this and the nine episodes before it; missing before the tenth."),
     "env_return": Column(
         "number",
         "reward",
-        "Sum of rewards of the training episode (of a game its score); mean over an evaluation's games.",
+        "Sum of rewards of the training episode (its score, where tasks are judged by that); mean over an evaluation's "
+        "episodes.",
     ),
     "return_last_10": Column(
         "number",
@@ -116,7 +119,8 @@ CURVE_ROW: Columns = {
     "normalised": Column(
         "number",
         "normalised score",
-        "env_return with random play at 0 and a human at 1 (Eq. 8); of games that have both.",
+        "env_return on the scale of the reference scores (Eq. 8), in Atari 0 for random play and 1 for a human; "
+        "missing of tasks without them.",
     ),
     "critic_loss": Column("number", "", "Loss of both Q networks at the last update (at evaluations of its own task)."),
     "actor_loss": Column("number", "", "Actor loss at the last update (at evaluations of its own task)."),
@@ -129,7 +133,7 @@ CURVES: Columns = {
     "key": _text("Content key of the phase, its folder in the store."),
     **CURVE_ROW,
 }
-"""One row per evaluation and per training episode.
+"""One row per evaluation, per training episode and per task finally evaluated.
 
 A first phase is shared by all methods and pairs that start from it: its curve stands once per key, with pair,
 second_task, method, skill_neurons and variant missing. `finals.key_first` joins it to the trials.
@@ -188,11 +192,11 @@ FINALS: Columns = {
     "retention_last_5_return": _return("The same as a raw score"),
     "retention_evaluations": _count("evaluations", "How many evaluations `retention_last_5` rests on, at most five."),
     "auc_second": _performance(
-        "Mean height of the evaluation curve of the second task over [0, budget]: trapezoids between evaluations, the "
-        "last value carried forward after an early stop."
+        "Mean height of the evaluation curve of the second task over [0, budget]: trapezoids between evaluations; "
+        "after an early stop the final evaluation is carried forward, never the one that triggered the stop."
     ),
     "auc_second_return": _return("The same of raw scores"),
-    "auc_carried_share": _rate("Share of [0, budget] over which `auc_second` carries the last value forward."),
+    "auc_carried_share": _rate("Share of [0, budget] over which `auc_second` carries the final evaluation forward."),
     "env_steps_to_threshold": _count(
         "env steps",
         "Of the second task's first evaluation of as many in a row as the stop rule asks for (3) that all reach its "
@@ -214,7 +218,7 @@ FINALS: Columns = {
     "replay_share_actor": _rate("Share of the actor's updates whose batch came from the first task's buffer."),
     "replay_share_critic": _rate("The same for the critics."),
     "positive_share": _rate("p, share of scoring steps with q(t) above its mean; the score is undefined at 0 and 1."),
-    "score_undefined": _flag("q was constant: the skill neurons were chosen at random instead."),
+    "score_undefined": _flag("q was constant: the skill neurons (of some phase) were chosen at random instead."),
 }
 """One row per trial, whatever is there of it. Neuron columns (`neuron_columns`) follow."""
 
@@ -231,6 +235,10 @@ PHASES: Columns = {
     "replicate": _count("", "Number of the retraining of an imported phase; missing of the phase itself."),
     "imported": _flag("Whether it came from an archive."),
     "updates": _count("updates", "Of the critics."),
+    "env_steps_to_threshold": _count(
+        "env steps", "As in `finals`, of this phase's own task: how hard it is. Missing if it was not reached."
+    ),
+    "curve_truncated": _flag("The phase is done but its curve is cut off: no metric rests on it."),
     "stop_reason": _text("`stable` or `budget`."),
     "seconds": Column("number", "s", "Wall time of learning, evaluations during learning included, final ones not."),
     "env_steps_per_second": Column("number", "env steps/s", "env_steps / seconds."),
@@ -252,6 +260,13 @@ def neuron_columns(layers: int) -> dict[str, Column]:
         columns[f"{network}_selected"] = _count("neurons", f"Frozen neurons of {network}.")
         columns |= {f"{network}_selected_layer_{n}": _count("neurons", f"Of these in layer {n}.") for n in numbers}
         columns[f"{network}_selected_constant"] = _count("neurons", "Of these constant on all scoring steps.")
+        columns[f"{network}_selected_near_constant"] = _count(
+            "neurons", "Of these on one side of their mean on at least 99 % of the scoring steps."
+        )
+        columns[f"{network}_selected_below_constant"] = _count(
+            "neurons", "Of these with a score (Eq. 4) below that of a constant prediction, max(p, 1 - p)."
+        )
+        columns[f"{network}_live"] = _count("neurons", f"Hidden neurons of {network} that are not constant.")
         columns |= {
             f"{network}_constant_layer_{n}": _count("neurons", f"Constant neurons of layer {n}, frozen or not.")
             for n in numbers

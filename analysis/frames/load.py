@@ -15,6 +15,7 @@ import pandas as pd
 from analysis.frames.columns import CURVE_ROW, CURVES, FINALS, IDENTITY, PHASES, frame, neuron_columns
 from analysis.frames.phases import PhaseData
 from analysis.frames.trials import Row, trial_row
+from analysis.words import Words, words_of
 from nbsp_ray.benchmarks import get_benchmark
 from nbsp_ray.plan.counts import resolve_counts
 from nbsp_ray.replicates import rests_on
@@ -32,7 +33,7 @@ class Results:
     root: Path
     """The results root it was read from."""
     curves: pd.DataFrame
-    """One row per evaluation and training episode; a shared first phase once (`CURVES`)."""
+    """One row per evaluation, training episode and task finally evaluated; a shared first phase once (`CURVES`)."""
     finals: pd.DataFrame
     """One row per trial (`FINALS`, `neuron_columns`), in the order of the plan."""
     phases: pd.DataFrame
@@ -44,6 +45,11 @@ class Results:
         (measure,) = self.parts()
         return measure
 
+    @property
+    def words(self) -> Words:
+        """How to speak of its trials, all of which are judged alike."""
+        return words_of(self.finals["benchmark"])
+
     def parts(self) -> "Mapping[str, Results]":
         """The trials judged by `success` and those judged by `score`, each as results of their own."""
         measures = list(dict.fromkeys(self.finals["measure"]))
@@ -53,10 +59,10 @@ class Results:
 
     def _part(self, measure: str) -> "Results":
         def of_it(data: pd.DataFrame) -> pd.DataFrame:
-            wanted = {name: get_benchmark(name).measure == measure for name in data["benchmark"].unique()}
+            wanted = {name: get_benchmark(name).judged_by.kind == measure for name in data["benchmark"].unique()}
             return data[data["benchmark"].map(wanted).astype(bool)].reset_index(drop=True)
 
-        trials = tuple(trial for trial in self.plan.trials if get_benchmark(trial.benchmark).measure == measure)
+        trials = tuple(trial for trial in self.plan.trials if get_benchmark(trial.benchmark).judged_by.kind == measure)
         plan = replace(self.plan, trials=trials)
         return replace(self, plan=plan, curves=of_it(self.curves), finals=of_it(self.finals), phases=of_it(self.phases))
 
@@ -197,6 +203,8 @@ def _phase_row(phase: PhaseData) -> Row:
         "error": phase.error,
         "notes": "; ".join(phase.result.get("notes") or ()) or None,
         **{name: phase.result.get(name) for name in names},
+        "env_steps_to_threshold": phase.env_steps_to_threshold,
+        "curve_truncated": phase.curve_truncated if phase.result else None,
         **{name: manifest.get(name) for name in ("host", "device", "git_commit")},
     }
 

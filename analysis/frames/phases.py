@@ -4,7 +4,7 @@ Nothing here fails for what is not there yet: it is missing, or NaN. Only a dama
 file and the mend.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Literal
@@ -20,6 +20,8 @@ from nbsp_ray.store import PhaseFolder
 
 DERIVED = ("success_last_10", "return_last_10", "normalised")
 """Columns of a curve that are computed here."""
+FINAL = "final"
+"""Kind of the row of a curve that a final evaluation makes."""
 Status = Literal["done", "failed", "partial", "missing"]
 STATUSES: tuple[Status, ...] = ("done", "failed", "partial", "missing")
 
@@ -37,7 +39,7 @@ class Final:
     """A final evaluation in numbers; of one that is not there, none."""
 
     performance: float = np.nan
-    """Success rate, or normalised score; NaN also of a game without reference scores."""
+    """Success rate, or normalised score; NaN also of a task without reference scores."""
     env_return: float = np.nan
     """Mean raw score; NaN of success rates, whose episodes end at success."""
     episodes: int | None = None
@@ -79,13 +81,14 @@ class PhaseData:
     @property
     def is_scored(self) -> bool:
         """Whether its tasks are judged by their scores."""
-        return self.benchmark.measure == "score"
+        return self.benchmark.judged_by.kind == "score"
 
     @cached_property
     def curve(self) -> pd.DataFrame:
         """Rows of the curve so far, with the columns `CURVE_ROW`."""
         stored = {name: column for name, column in CURVE_ROW.items() if name not in DERIVED}
-        curve = frame(self.folder.curve(), stored).assign(**dict.fromkeys(DERIVED, np.nan))[list(CURVE_ROW)]
+        known: list[Mapping[str, Any]] = [*self.folder.curve(), *self._final_rows()]
+        curve = frame(known, stored).assign(**dict.fromkeys(DERIVED, np.nan))[list(CURVE_ROW)]
         training = curve["kind"] == "training"
         for column, rolled in (("success", "success_last_10"), ("env_return", "return_last_10")):
             values = curve.loc[training, column].to_numpy(dtype=np.float64)
@@ -95,8 +98,23 @@ class PhaseData:
                 curve.loc[rows.index, "normalised"] = self.normalised(str(task), rows["env_return"].to_numpy())
         return curve
 
+    def _final_rows(self) -> Iterator[Mapping[str, Any]]:
+        """A row for each task that a finished phase was finally evaluated on, by its stochastic policy.
+
+        Of several evaluations of one task that on the goals of training, and of these the longest.
+        """
+        chosen: dict[str, EvaluationSpec] = {}
+        wanted = (one for one in self.planned.evaluations.values() if one.mode != "deterministic")
+        for record in sorted(wanted, key=lambda one: (one.goals == "train", one.env_steps or one.episodes)):
+            if self.result and self.finals[record.id].episodes:
+                chosen[record.task] = record
+        for task, record in chosen.items():
+            final = self.finals[record.id]
+            row = {"kind": FINAL, "task": task, "env_steps": self.result["env_steps"], "episodes": final.episodes}
+            yield row | ({"env_return": final.env_return} if self.is_scored else {"success": final.performance})
+
     def normalised(self, task: str, scores: metrics.Floats) -> metrics.Floats:
-        """Scores with random play at 0 and a human at 1 (Eq. 8); NaN of a game that lacks either."""
+        """Scores on the scale of the reference scores (Eq. 8); NaN of a task that has none."""
         found = [self.benchmark.normalised(task, float(score)) for score in scores]
         return np.array([np.nan if one is None else one for one in found], dtype=np.float64)
 
@@ -111,8 +129,16 @@ class PhaseData:
         if after_first_update:
             wanted &= (self.curve["updates"] > 0).fillna(False).astype(bool)
         rows = self.curve[wanted]
-        column = "env_return" if raw else "normalised" if self.is_scored else "success"
-        return rows["env_steps"].to_numpy(dtype=np.float64), rows[column].to_numpy(dtype=np.float64)
+        return rows["env_steps"].to_numpy(dtype=np.float64), rows[self._height(raw=raw)].to_numpy(dtype=np.float64)
+
+    def _carried(self, *, raw: bool = False) -> float:
+        """The final evaluation of the phase's own task: what is carried forward after an early stop; NaN before it."""
+        rows = self.curve[(self.curve["kind"] == FINAL) & (self.curve["task"] == self.planned.spec.task)]
+        values = rows[self._height(raw=raw)].to_numpy(dtype=np.float64)
+        return float(values[0]) if len(values) else np.nan
+
+    def _height(self, *, raw: bool) -> str:
+        return "env_return" if raw else "normalised" if self.is_scored else "success"
 
     @property
     def curve_truncated(self) -> bool:
@@ -127,7 +153,10 @@ class PhaseData:
 
     @cached_property
     def auc(self) -> float:
-        """Mean height of the evaluation curve of the phase's own task over [0, budget]; NaN until it is whole."""
+        """Mean height of the evaluation curve of the phase's own task over [0, budget]; NaN until it is whole.
+
+        After an early stop the final evaluation is carried forward; without it there is no area yet.
+        """
         return self._area(raw=False)
 
     @property
@@ -139,11 +168,33 @@ class PhaseData:
         spec = self.planned.spec
         if not self.has_whole_curve:
             return np.nan
-        return metrics.area_under_curve(*self.evaluations(spec.task, raw=raw), budget=spec.learning.env_steps)
+        env_steps, heights = self.evaluations(spec.task, raw=raw)
+        return metrics.area_under_curve(env_steps, heights, spec.learning.env_steps, self._carried(raw=raw))
+
+    @property
+    def env_steps_to_threshold(self) -> int | None:
+        """Of the first of as many evaluations in a row as the stop rule asks for that all reach its threshold.
+
+        None if there are none, while the curve is not whole, and of scores.
+        """
+        learning = self.planned.spec.learning
+        if self.is_scored or not self.has_whole_curve:
+            return None
+        env_steps, success = self.evaluations(self.planned.spec.task)
+        found = metrics.env_steps_to_threshold(env_steps, success, learning.stop_threshold, learning.stop_evaluations)
+        return None if np.isnan(found) else int(found)
 
     def final(self, record: EvaluationSpec) -> Final:
         """What a final evaluation of the plan came to."""
-        found = self.folder.evaluation(record.id) if record.id in self.planned.evaluations else None
+        return self.finals.get(record.id, Final())
+
+    @cached_property
+    def finals(self) -> Mapping[str, Final]:
+        """What each final evaluation of the plan came to, by its id."""
+        return {name: self._final(record) for name, record in self.planned.evaluations.items()}
+
+    def _final(self, record: EvaluationSpec) -> Final:
+        found = self.folder.evaluation(record.id)
         if found is None:
             return Final()
         if not self.is_scored:

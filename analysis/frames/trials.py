@@ -19,6 +19,11 @@ from nbsp_ray.plan.counts import resolve_counts
 from nbsp_ray.specs import EvaluationMode, EvaluationSpec, PhaseSpec, Trial, canonical
 
 Row = dict[str, Any]
+NEURON_REPORT = (
+    *("selected", "selected_constant", "selected_near_constant", "selected_below_constant"),
+    *("score_lowest", "score_highest"),
+)
+"""What a method reports of each network, beside what it reports of each layer."""
 
 
 def trial_row(trial: Trial, phases: list[PhaseData], data: Mapping[str, PhaseData]) -> Row:
@@ -28,7 +33,7 @@ def trial_row(trial: Trial, phases: list[PhaseData], data: Mapping[str, PhaseDat
     layers = get_benchmark(trial.benchmark).layers(specs[0].sac)
     count = None if trial.skill_neurons is None else resolve_counts(trial.skill_neurons, layers)["actor"]
     row: Row = {
-        "measure": get_benchmark(trial.benchmark).measure,
+        "measure": get_benchmark(trial.benchmark).judged_by.kind,
         "skill_neurons_share": None if count is None else count / sum(layers),
         "status": together(phase.status(_records(trial, phase)) for phase in phases),
         "paper_pair": is_paper_pair(trial.benchmark, trial.tasks),
@@ -46,7 +51,10 @@ def trial_row(trial: Trial, phases: list[PhaseData], data: Mapping[str, PhaseDat
         row[f"stop_reason_{name}"] = phase.result.get("stop_reason")
     auxiliary = [data[key].result.get("env_steps") for spec in specs for key in spec.auxiliary.values()]
     row["env_steps_auxiliary"] = None if None in auxiliary else sum(auxiliary)
-    return row | _method_row(last.result)
+    # Of a longer sequence each phase after the first selects neurons of its own.
+    undefined = [phase.result.get("score_undefined") for phase in phases[1:]]
+    row["score_undefined"] = None if undefined[-1] is None else any(undefined)
+    return row | _method_row(last.result, sum(layers))
 
 
 def _records(trial: Trial, phase: PhaseData) -> list[EvaluationSpec]:
@@ -103,12 +111,9 @@ def _last_curve(first_task: str, last: PhaseData, scratch: PhaseData | None) -> 
 
 def _success_curve(last: PhaseData, scratch: PhaseData | None) -> Row:
     """What a curve of success rates allows, and one of scores does not."""
-    learning = last.planned.spec.learning
-    env_steps, success = last.evaluations(last.planned.spec.task)
-    reached = metrics.env_steps_to_threshold(env_steps, success, learning.stop_threshold, learning.stop_evaluations)
     auc_scratch = scratch.auc if scratch else np.nan
     return {
-        "env_steps_to_threshold": None if np.isnan(reached) else int(reached),
+        "env_steps_to_threshold": last.env_steps_to_threshold,
         "auc_scratch": auc_scratch,
         "forward_transfer": metrics.forward_transfer(last.auc, auc_scratch),
     }
@@ -130,15 +135,20 @@ def scratch_phase(spec: PhaseSpec, data: Mapping[str, PhaseData]) -> PhaseData |
     return min(found, key=lambda phase: phase.planned.spec.learning != spec.learning, default=None)
 
 
-def _method_row(result: Mapping[str, Any]) -> Row:
-    """The reports of a method's ingredients as flat columns; what a method does not report is missing."""
+def _method_row(result: Mapping[str, Any], hidden: int) -> Row:
+    """The reports of a method's ingredients as flat columns; what a method does not report is missing.
+
+    A network has `hidden` hidden neurons.
+    """
     share = result.get("replay_share", {})
     row: Row = {f"replay_share_{part}": share.get(part) for part in ("actor", "critic")}
-    row |= {name: result.get(name) for name in ("positive_share", "score_undefined")}
+    row["positive_share"] = result.get("positive_share")
     for network in NETWORKS:
         neurons = result.get("neurons", {}).get(network, {})
-        for name in ("selected", "selected_constant", "score_lowest", "score_highest"):
+        for name in NEURON_REPORT:
             row[f"{network}_{name}"] = neurons.get(name)
+        constant = neurons.get("constant_per_layer")
+        row[f"{network}_live"] = None if constant is None else hidden - sum(constant)
         row[f"{network}_frozen_share"] = neurons.get("frozen_parameters")
         for name, values in (
             ("selected", neurons.get("selected_per_layer", ())),

@@ -9,9 +9,9 @@ from rich.text import Text
 from analysis.frames.load import Results
 from analysis.tables.notes import what_ran
 from analysis.tables.show import show_results
-from analysis.tables.table import Shown
+from analysis.tables.table import UNDEFINED, Shown
 
-IDENTIFYING = ("pair", "method", "neurons", "settings")
+IDENTIFYING = ("pair", "method", "neurons", "settings", UNDEFINED)
 LEFT_TO_THE_REPORT = ["seeds", "forgetting, learnt only", "remarks"]
 NUMBER_WIDTH = len("0.60 ± 0.30")
 

@@ -11,12 +11,11 @@ from analysis.frames.phases import STATUSES
 from analysis.tables.cells import number
 from analysis.tables.notes import score_notes, what_ran
 from analysis.tables.table import Shown
-from analysis.words import NORMALISED, WORDS
 from nbsp_ray.config.schema import Learning
 from nbsp_ray.specs import ALGORITHM_VERSION
 from nbsp_ray.store import Store
 
-FIGURES_FIRST = ("results", "returns", "individual_sequential")
+FIGURES_FIRST = ("results", "returns", "individual_sequential", "seeds")
 """The figures come after these tables: what they draw, in numbers. Names of tables of scores begin so too."""
 
 
@@ -87,10 +86,10 @@ def _other_versions(results: Results) -> int:
 def _definitions(results: Results) -> Iterator[Block]:
     yield Heading("What the numbers mean")
     parts = results.parts()
-    for measure, part in parts.items():
+    for part in parts.values():
         if len(parts) > 1:
-            yield Paragraph(f"{WORDS[measure].performance.capitalize()}s ({join(part.finals['benchmark'])}):")
-        yield Bullets(_of_rates(part) if WORDS[measure].is_rate else _of_scores(part))
+            yield Paragraph(f"{part.words.performance.capitalize()}s ({join(part.finals['benchmark'])}):")
+        yield Bullets(_of_rates(part) if part.words.is_rate else _of_scores(part))
 
 
 def _of_rates(results: Results) -> list[str]:
@@ -108,6 +107,8 @@ def _of_rates(results: Results) -> list[str]:
         "Forgetting: individual - sequential, of the final evaluations.",
         f"Retention (`first task, last 5`): mean of the last {metrics.RETENTION_EVALUATIONS} evaluations of the "
         "first task in the last phase; a single late evaluation is noisy.",
+        "AUC: mean height of the curve of the second task's evaluations over the budget. After an early stop the final "
+        "evaluation is carried forward, never the value that triggered the stop.",
         "Forward transfer: (AUC - AUC from scratch) / (1 - AUC from scratch), where the plan learns the second "
         "task first with the same seed, SAC and budget; else missing.",
         f"Not learnt: a first task whose individual success is below {metrics.LEARNT}.",
@@ -115,19 +116,19 @@ def _of_rates(results: Results) -> list[str]:
 
 
 def _of_scores(results: Results) -> list[str]:
-    learning = _learning(results)
+    learning, task = _learning(results), results.words.task
     return [
-        "Score: the sum of a whole game's rewards, before they are clipped for learning. " + NORMALISED,
-        *score_notes(results)[1:],
-        f"Final evaluations: {_sizes(results)} per game. The policy acts as in training (stochastic); its likeliest "
-        "action is in the columns `*_deterministic` of `data/finals.csv`, each beginning of a game once.",
-        f"Evaluations while learning: {join(one.eval_episodes for one in learning)} games of each every "
+        "Score: the sum of a whole episode's rewards, before they are clipped for learning if they are.",
+        *score_notes(results),
+        f"Final evaluations: {_sizes(results)} per {task}. The policy acts as in training (stochastic); its likeliest "
+        "action is in the columns `*_deterministic` of `data/finals.csv`, each beginning of an episode once.",
+        f"Evaluations while learning: {join(one.eval_episodes for one in learning)} episodes of each {task} every "
         f"{join(one.eval_every for one in learning)} env steps, stochastic policy.",
         f"Last phase: {join(one.env_steps for one in learning)} env steps, without a stop rule.",
         "Forgetting: individual - sequential, normalised.",
-        f"Retention (`first game, last 5`): mean of the last {metrics.RETENTION_EVALUATIONS} evaluations of the first "
-        "game in the last phase, normalised; a single late evaluation is noisy.",
-        "There is no threshold of success and no forward transfer: a score has no highest value.",
+        f"Retention (`first {task}, last 5`): mean of the last {metrics.RETENTION_EVALUATIONS} evaluations of the "
+        f"first {task} in the last phase, normalised; a single late evaluation is noisy.",
+        "There is no threshold of success and no forward transfer, which are defined for success rates.",
     ]
 
 
@@ -138,9 +139,9 @@ def _learning(results: Results) -> list[Learning]:
 
 def _sizes(results: Results) -> str:
     trials = results.plan.trials
-    games = join(f"whole games until {trial.env_steps:,} env steps" for trial in trials if trial.env_steps)
+    until = join(f"whole episodes until {trial.env_steps:,} env steps" for trial in trials if trial.env_steps)
     episodes = join(trial.episodes for trial in trials if not trial.env_steps)
-    return " or ".join(part for part in (games, f"{episodes} episodes" if episodes else "") if part)
+    return " or ".join(part for part in (until, f"{episodes} episodes" if episodes else "") if part)
 
 
 def _goals(results: Results) -> str:

@@ -62,7 +62,7 @@ function ringTrace(points, marker, what) {
 }
 
 function marks(series) {
-  const { front, knee } = series.fronts[state.measure];
+  const { front, knee, live } = series.fronts[state.measure];
   const several = series.counts.length > 1;
   const point = (i) => series.counts[i][state.measure];
   const chosen = series.counts.filter((c) => c.label === DATA.counts[state.count]?.label && c[state.measure].n > 0);
@@ -70,6 +70,8 @@ function marks(series) {
   return [
     ringTrace(several ? front.map(point) : [], { symbol: "circle-open", size: 18, color: colour("--ink"), line: { width: 1.5 } }, "front"),
     ringTrace(several && knee !== null ? [point(knee)] : [], star, "knee"),
+    { ...ringTrace([], { symbol: "diamond-open", size: 13, color: colour("--ink"), line: { width: 2 } }, "live"),
+      x: live ? [live[0]] : [], y: live ? [live[1]] : [] },
     ringTrace(chosen.map((c) => c[state.measure]), { symbol: "circle-open", size: 25, color: colour("--accent"), line: { width: 3 } }, "slider"),
   ];
 }
@@ -100,12 +102,13 @@ function drawSummary() {
       if (count.label && count.label !== chosen?.label) return;
       const { n, stability, plasticity } = count[state.measure];
       const { front, knee } = series.fronts[state.measure];
-      const mean = (s) => number(s.mean) + (s.se === null ? "" : ` ± ${number(s.se)}`);
-      const t = (s) => (s.se === null ? "-" : `[${number(s.t[0])}, ${number(s.t[1])}]`);
+      const mean = (s) => number(s.mean) + (s.equal ? ` (${n} of ${n} seeds equal)` : s.se === null ? "" : ` ± ${number(s.se)}`);
+      const t = (s) => (s.t === null ? "-" : `[${number(s.t[0])}, ${number(s.t[1])}]`);
+      const undefinedScores = count.undefined ? `, score undefined in ${count.undefined}` : "";
       const place = i === knee ? "knee" : front.includes(i) && series.counts.length > 1 ? "on it" : "";
       const row = body.insertRow();
       const name = series.method + (series.variant && `, ${series.variant}`);
-      for (const text of [series.pair, name, count.label || "none", `${n} of ${count.planned}`, mean(stability), t(stability),
+      for (const text of [series.pair, name, count.label || "none", `${n} of ${count.planned}${undefinedScores}`, mean(stability), t(stability),
         mean(plasticity), t(plasticity), place]) row.insertCell().textContent = text;
     });
 }
@@ -130,6 +133,7 @@ function drawTrial() {
   const list = element("dl");
   describe(list, "result", `stability ${number(stability)}, plasticity ${number(plasticity)}; ${t.status}`);
   if (t.learnt === false) describe(list, "caution", "the first task was not learnt: there is nothing to forget");
+  if (t.undefined) describe(list, "caution", "the score was undefined: the neurons were drawn at random");
   if (t.truncated) describe(list, "caution", "the stored curve is cut off");
   describe(list, "first task", t.folders.first, true);
   describe(list, "second task", t.folders.second, true);
@@ -148,16 +152,20 @@ function drawCurves(t) {
   const traces = rate
     ? [line(t.training, "second task, last ten episodes", method[t.method].colour, "solid"),
       line(t.retained, "first task, evaluated", colour("--ink"), "dash")]
-    : [line(t.training, `${t.second_task}, last ten games`, method[t.method].colour, "solid"),
+    : [line(t.training, `${t.second_task}, last ten episodes`, method[t.method].colour, "solid"),
       { ...line(t.retained, `${t.first_task}, evaluated`, colour("--ink"), "dash"), yaxis: "y2" }];
   const stop = t.training.stopped;
   if (stop !== null && t.training.y.length)
     traces.push({ type: "scatter", mode: "markers", name: "stopped early", x: [stop], y: [t.training.y.at(-1)],
       marker: { symbol: "x-thin", size: 9, line: { width: 2, color: method[t.method].colour } } });
+  const carried = (curve, own, extra) => ({ type: "scatter", mode: "lines", name: "carried: final evaluation", x: [stop, t.budget],
+    y: [curve.carried, curve.carried], line: { color: own, dash: "dot", width: 2 }, showlegend: curve === t.training, ...extra });
+  if (stop !== null && stop < t.budget)
+    traces.push(carried(t.training, method[t.method].colour, {}), carried(t.retained, colour("--ink"), rate ? {} : { yaxis: "y2" }));
   const axes = layout("env steps in the second phase", rate ? "success rate" : `raw score, ${t.second_task}`, { showlegend: true,
     legend: { orientation: "h", y: 1.02, yanchor: "bottom", x: 0, font: { size: 11 } }, margin: { l: 52, r: 12, t: 30, b: 40 } });
   axes.xaxis.range = [0, t.budget];
-  // Of games there is no range to fall back on where a curve has no point yet.
+  // Of scores there is no range to fall back on where a curve has no point yet.
   const range = (curve) => (curve.y.length ? undefined : [0, 1]);
   if (!rate) {
     axes.yaxis.range = range(t.training);
@@ -257,7 +265,7 @@ byId("count").addEventListener("input", (event) => {
   drawTradeoff();
   drawSummary();
 });
-for (const rule of [...DATA.rules, "Table: mean ± standard error over the seeds that have both numbers, and their 95 % Student t interval (of rates cut at 0 and 1); one seed has neither."])
+for (const rule of [...DATA.rules, "Table: mean ± standard error over the seeds that have both numbers, and their 95 % Student t interval (of rates cut at 0 and 1); one seed has neither, and two seeds, or seeds that are all equal, have no interval."])
   byId("notes").append(element("li", rule));
 firstTrial();
 matchMedia("(prefers-color-scheme: dark)").addEventListener("change", draw);

@@ -129,9 +129,10 @@ One row per trial of the plan, whether it has run or not.
 
 ## curves
 
-One row per evaluation and per training episode. A first phase is shared by trials of several methods and pairs: its
-curve stands once per `key`, with `pair`, `second_task`, `method`, `skill_neurons` and `variant` missing;
-`finals.key_first` joins it to its trials. Curves that stop early are not carried forward here.
+One row per evaluation, per training episode and per task finally evaluated. A first phase is shared by trials of
+several methods and pairs: its curve stands once per `key`, with `pair`, `second_task`, `method`, `skill_neurons` and
+`variant` missing; `finals.key_first` joins it to its trials. Curves that stop early are not carried forward here; the
+rows of kind `final` are what is carried.
 
 {curves}
 
@@ -144,8 +145,12 @@ One row per phase of the plan.
 ## The files in tables/
 
 Nothing is rounded. `x_n` is the number of seeds that statistic `x` rests on, `x_mean` their mean, `x_se` its standard
-error, `x_low` and `x_high` the 95 % Student t interval; `x_wilson_low` and `x_wilson_high` are Wilson's 95 % interval
-over the episodes of one agent. `seeds` counts the trials planned, `done` those that are done.
+error, `x_low` and `x_high` the 95 % Student t interval, cut at what `x` can be, and empty for fewer than three seeds or
+if all are equal. Over pairs (IQM, optimality gap, improvement) it is a bootstrap interval, seeds drawn
+jointly over pairs. `x_share_low` and `x_share_high` are Clopper and Pearson's 95 % interval for a share of seeds;
+`x_wilson_low` and `x_wilson_high` are Wilson's over the episodes of one agent. `seeds` counts the trials planned,
+`done` those that are done. Where `score_undefined` counts some trials of a row, the next row (`scope` is `defined`) is
+without them: their neurons were drawn at random.
 """
 
 

@@ -72,7 +72,7 @@ def _draw(axes: Axes, cells: pd.DataFrame, network: str, measure: str) -> None:
 def _caption(cells: pd.DataFrame, networks: list[str]) -> list[str]:
     notes = ["Best-scored, random and worst-scored neurons of one network silenced in trained first phases."]
     if "actor" in networks:
-        notes.append("Actor: by how much the success rate on the first task drops, or a game's mean raw score.")
+        notes.append("Actor: by how much the success rate on the first task drops, or the mean raw score.")
     if set(networks) - {"actor"}:
         notes.append("Critics: mean change of Q on the first task's transitions, in standard deviations of Q.")
     if int(cells.groupby([*ROW, "network"])["seed"].nunique().max()) > 1:

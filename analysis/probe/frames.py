@@ -196,7 +196,7 @@ def overlap(sets: Sequence[frozenset[int]], layers: Sequence[int]) -> dict[str, 
 def contrasts(cells: pd.DataFrame) -> pd.DataFrame:
     """One row per phase, way of scoring, network and share: the effect of each choice, of `random` the mean over draws.
 
-    `best_minus_random` of the actor is the drop of the first task's success (of a game: raw return) when the best
+    `best_minus_random` of the actor is the drop of the first task's success (or of its raw score) when the best
     neurons are silenced, minus the mean drop of as many random ones. NaN where the score is undefined.
     """
     silenced = cells[cells["choice"] != "none"]
@@ -211,7 +211,7 @@ def effects(cells: pd.DataFrame) -> pd.DataFrame:
     """One row per group, count and choice: each measure over seeds (`x_n`, `x_mean`, `x_se`, `x_low`, `x_high`).
 
     Draws are averaged within a seed first. `minus_random_*` is the effect against that of random neurons, paired by
-    seed, with Student's t interval; `minus_random_normalised_*` the same of games' normalised scores.
+    seed, with Student's t interval; `minus_random_normalised_*` the same of normalised scores.
     """
     rows: list[Row] = []
     for names, group in cells.groupby([*GROUP, "count"], sort=False):

@@ -9,7 +9,6 @@
             /figures/probe.svg .pdf .png
 """
 
-import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -21,9 +20,9 @@ from analysis.blocks import Block, Bullets, Heading, Paragraph, Picture, TextTab
 from analysis.metrics import LEARNT
 from analysis.pages import markdown
 from analysis.probe.frames import GROUP, Probe, Row, ambiguous, effects
-from analysis.tables.cells import NONE, Cells, number
+from analysis.tables.cells import NONE, Cells, from_row, number, of_summary
 from analysis.tables.table import Shown
-from analysis.words import NORMALISED
+from analysis.words import words_of
 from nbsp_ray.store import Files
 
 # Tables
@@ -48,7 +47,7 @@ class Effect:
     words: str
     """The effect, for people."""
     note: str
-    """What the cells are; `{played}` is how much the agent played."""
+    """What the cells are; `{played}` is how much the agent played, `{task}` and `{normalised}` as `Words` has them."""
     differences: Mapping[str, str]
     """Best and worst against random neurons: the statistic of `effects`, and what stands behind the heading."""
 
@@ -58,13 +57,13 @@ PLAYED = "stochastic policy; not the episodes on which the neurons were scored, 
 EFFECTS: Mapping[str, Effect] = {
     "actor": Effect(
         "Silencing neurons of the actor", "success", "drop", "drop",
-        f"Success rate on the first task ({{played}}, {PLAYED}), in brackets the drop against the whole network.",
+        f"Success rate on the first {{task}} ({{played}}, {PLAYED}), in brackets the drop against the whole network.",
         DIFFERENCE,
     ),
-    "actor_games": Effect(
-        "Silencing neurons of the actor (games)", "env_return", "drop", "drop of the raw score",
-        f"Mean raw score of the first game ({{played}}, {PLAYED}), in brackets the drop against the whole network. "
-        f"{NORMALISED}",
+    "actor_score": Effect(
+        "Silencing neurons of the actor (by score)", "env_return", "drop", "drop of the raw score",
+        f"Mean raw score on the first {{task}} ({{played}}, {PLAYED}), in brackets the drop against the whole network. "
+        "{normalised}",
         DIFFERENCE | {"minus_random_normalised": ", normalised"},
     ),
     "critics": Effect(
@@ -79,7 +78,7 @@ EFFECTS: Mapping[str, Effect] = {
 
 def _tables(data: pd.DataFrame) -> "pd.Series[str]":
     """Which of `EFFECTS` each row belongs to."""
-    actor = data["measure"].map({"success": "actor", "score": "actor_games"})
+    actor = data["measure"].map({"success": "actor", "score": "actor_score"})
     return actor.where(data["network"] == "actor", "critics")
 
 
@@ -115,9 +114,12 @@ def _frame(lines: Sequence[Row]) -> pd.DataFrame:
 def _effect_notes(probe: Probe, name: str) -> list[str]:
     effect, cells = EFFECTS[name], probe.cells[_tables(probe.cells) == name]
     episodes, env_steps = " or ".join(map(str, sorted(set(cells["episodes"])))), cells["env_steps"].mean()
-    played = f"{episodes} whole games, {env_steps:,.0f} env steps" if name == "actor_games" else f"{episodes} episodes"
+    played = (
+        f"{episodes} whole episodes, {env_steps:,.0f} env steps" if name == "actor_score" else f"{episodes} episodes"
+    )
+    words = words_of(cells["benchmark"])
     notes = [
-        effect.note.format(played=played),
+        effect.note.format(played=played, task=words.task, normalised=words.normalised).strip(),
         f"Silenced: activation set to 0. Best and worst: by score. Random: {probe.request.draws} draws, averaged "
         "within a seed. Random and worst neurons are taken from those that are not constant; where there are too few, "
         "constant ones follow.",
@@ -125,22 +127,21 @@ def _effect_notes(probe: Probe, name: str) -> list[str]:
         "random ones.",
     ]
     if int(probe.cells.groupby(GROUP)["seed"].nunique().max()) > 1:
-        notes.append("Mean ± standard error over seeds; in square brackets Student's 95 % interval.")
+        notes.append(
+            "Mean ± standard error over seeds; in square brackets Student's 95 % interval, of three seeds or more that "
+            "are not all equal."
+        )
     else:
         notes.append("One seed: no interval, and nothing is said about others.")
     return notes
 
 
 def _difference(row: Cells, name: str) -> str:
-    text = number(row.get(f"{name}_mean", math.nan))
-    if not row.get(f"{name}_n", 0) > 1:
-        return text
-    return f"{text} [{number(row[f'{name}_low'])}, {number(row[f'{name}_high'])}]"
+    return of_summary(from_row(row, name), error=False)
 
 
 def _mean(row: Cells, name: str) -> str:
-    text = number(row[f"{name}_mean"])
-    return f"{text} ± {number(row[f'{name}_se'])}" if row[f"{name}_n"] > 1 else text
+    return of_summary(from_row(row, name), interval=False)
 
 
 def _show_scores(probe: Probe) -> Shown:
@@ -159,10 +160,10 @@ def _show_scores(probe: Probe) -> Shown:
     kinds = ", ".join(f"`{kind}`" for kind in dict.fromkeys(probe.scores["score"]))
     caption = [
         f"How each first phase's neurons score ({kinds}). p: share of the scoring steps with q above its mean; q is "
-        "the success flag, of a game the raw score of the whole game. Layers from the input. Constant: the same "
+        "the success flag, or the score of the whole episode. Layers from the input. Constant: the same "
         "activation at all scoring steps; dead: 0 at all. Selected: what the sweep's methods take (`skill_neurons`), "
         "best scores first.",
-        "Split-half: Spearman's rank correlation of the score on odd and on even episodes (whole games), over the n "
+        "Split-half: Spearman's rank correlation of the score on odd and on even episodes, over the n "
         "neurons that are constant in neither half. Odd and even episodes have different goals, so it also asks for a "
         "score that does not depend on the goal.",
     ]

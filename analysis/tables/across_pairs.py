@@ -1,7 +1,7 @@
 """Over all pairs of a benchmark at once: the IQM and the chance to be better than base, with bootstrap intervals.
 
-A pair is a stratum: resampling draws seeds within it. A method that has runs on fewer pairs than another is not
-comparable with it, so the number of pairs stands in every row.
+Resampling draws seeds jointly over pairs, for a seed is one agent's initialisation in all of them. A method that has
+runs on fewer pairs than another is not comparable with it, so the number of pairs stands in every row.
 """
 
 from collections.abc import Iterator
@@ -18,8 +18,9 @@ from analysis.statistics import (
     optimality_gap,
     pooled_interquartile_mean,
     probability_of_improvement,
+    runs_by_seed,
 )
-from analysis.tables.numbers import BASE
+from analysis.tables.numbers import BASE, scopes
 
 MEASURES = ("sequential", "second")
 """Stability and plasticity."""
@@ -37,45 +38,44 @@ def configurations(finals: pd.DataFrame) -> Iterator[tuple[Row, pd.DataFrame]]:
             yield identity | {"pairs": benchmark["pair"].nunique()}, trials
 
 
-def strata(trials: pd.DataFrame, measure: str) -> dict[str, Floats]:
-    """The runs of each pair (n_p, 1), missing ones left out; pairs without a run left out."""
-    present = trials[trials[measure].notna()]
-    return {
-        str(pair): of_pair[[measure]].to_numpy(dtype=np.float64)
-        for pair, of_pair in present.groupby("pair", sort=False)
-    }
+def runs_of(trials: pd.DataFrame, *measures: str) -> Floats:
+    """The runs (S, P, K) of K columns of trials, those that have all of them; pairs without a run left out."""
+    present = trials.dropna(subset=list(measures))
+    pairs = [
+        dict(zip(of_pair["seed"].tolist(), of_pair[list(measures)].to_numpy(dtype=np.float64).tolist(), strict=True))
+        for _, of_pair in present.groupby("pair", sort=False)
+    ]
+    return runs_by_seed(pairs)
 
 
 def across_pairs_table(results: Results) -> pd.DataFrame:
     """One row per method, count and settings: IQM over pairs and seeds, and the probability to be better than base.
 
-    Of a measure `x`: `x_iqm`, `x_iqm_low`, `x_iqm_high` (95 % stratified bootstrap), `x_runs`, `x_pairs`;
-    `x_optimality_gap` with the same suffixes; and `x_improvement` over the seeds that both have and whose trials differ
-    in nothing else.
+    Of a measure `x`: `x_iqm`, `x_iqm_low`, `x_iqm_high` (95 % bootstrap), `x_runs`, `x_pairs`, `x_fewest_seeds` (of the
+    pair that has the fewest); `x_optimality_gap` with the same suffixes; and `x_improvement` over the seeds that both
+    have and whose trials differ in nothing else.
     """
     base = results.finals[results.finals["method"] == BASE]
     rows: list[Row] = []
-    for identity, trials in configurations(results.finals):
-        row = identity | {"seeds": len(trials)}
+    every = ((identity, *one) for identity, of_all in configurations(results.finals) for one in scopes(of_all))
+    for identity, scope, trials in every:
+        row = identity | scope | {"seeds": len(trials)}
         for measure in MEASURES:
-            found = bootstrap_interval(list(strata(trials, measure).values()), pooled_interquartile_mean)
-            row |= _columns(f"{measure}_iqm", found) | {f"{measure}_runs": found.runs, f"{measure}_pairs": found.strata}
-            gap = bootstrap_interval(list(strata(trials, measure).values()), optimality_gap)
+            runs = runs_of(trials, measure)
+            found = bootstrap_interval(runs, pooled_interquartile_mean)
+            row |= _columns(f"{measure}_iqm", found) | {f"{measure}_runs": found.runs, f"{measure}_pairs": found.pairs}
+            row[f"{measure}_fewest_seeds"] = found.seeds
+            gap = bootstrap_interval(runs, optimality_gap)
             row |= _columns(f"{measure}_optimality_gap", gap)
-            better = _improvement(trials, base, measure) if identity["method"] != BASE else None
-            row |= _columns(f"{measure}_improvement", better or bootstrap_interval([], probability_of_improvement))
+            better = _improvement(trials, base[:0] if identity["method"] == BASE else base, measure)
+            row |= _columns(f"{measure}_improvement", better)
         rows.append(row)
     return pd.DataFrame(rows)
 
 
 def _improvement(trials: pd.DataFrame, base: pd.DataFrame, measure: str) -> Interval:
-    both = trials[["pair", "comparable", measure]].merge(base[["comparable", measure]], on="comparable")
-    both = both.dropna(subset=[f"{measure}_x", f"{measure}_y"])
-    pairs = [
-        rows[[f"{measure}_x", f"{measure}_y"]].to_numpy(dtype=np.float64)
-        for _, rows in both.groupby("pair", sort=False)
-    ]
-    return bootstrap_interval(pairs, probability_of_improvement)
+    both = trials[["pair", "seed", "comparable", measure]].merge(base[["comparable", measure]], on="comparable")
+    return bootstrap_interval(runs_of(both, f"{measure}_x", f"{measure}_y"), probability_of_improvement)
 
 
 def _columns(name: str, found: Interval) -> Row:

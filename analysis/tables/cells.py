@@ -7,9 +7,9 @@ from typing import Any
 
 import pandas as pd
 
+from analysis.statistics import Summary
+
 NONE = "-"
-RATES = {"individual", "sequential", "second", "retention_last_5", "auc_second"}
-RATES |= {"individual_heldout", "sequential_heldout", "second_heldout"}
 Cells = Mapping[str, Any]
 """A row of a table by column."""
 
@@ -27,29 +27,40 @@ def count(value: float) -> str:
 
 
 def estimate(row: Cells, name: str, *, interval: bool = True) -> str:
-    """The statistic `name` of a row: `0.62 ± 0.20 [0.06, 1.00] (n=3 of 5)`, as much of it as n allows."""
-    n, seeds = row[f"{name}_n"], row["seeds"]
-    text = number(row[f"{name}_mean"])
-    if n > 1:
-        text += f" ± {number(row[f'{name}_se'])}"
-        is_rate = row.get("measure", "success") == "success"
-        low, high = row[f"{name}_low"], row[f"{name}_high"]
-        shown = _cut(name, low, high) if is_rate else f"[{number(low)}, {number(high)}]"
-        text += f" {shown}" if interval else ""
-    return f"{text} (n={n} of {seeds})" if 0 < n < seeds else text
+    """The statistic `name` of a row: `0.62 ± 0.20 [0.06, 1.00] (n=3 of 5)`, as much of it as the seeds allow.
+
+    Seeds that are all equal have no interval, which would have no width: `1.00 (5 of 5 seeds equal)`.
+    """
+    found = from_row(row, name)
+    text = of_summary(found, interval=interval)
+    return f"{text} (n={found.n} of {row['seeds']})" if 0 < found.n < row["seeds"] else text
+
+
+def from_row(row: Cells, name: str) -> Summary:
+    """The statistic `name` of a row, out of its five columns."""
+    numbers = (row[f"{name}_{column}"] for column in ("mean", "se", "low", "high"))
+    return Summary(int(row[f"{name}_n"]), *numbers)
+
+
+def of_summary(found: Summary, *, error: bool = True, interval: bool = True) -> str:
+    """A mean with its standard error and interval, those that are asked for and that its seeds allow."""
+    text = number(found.mean)
+    if found.equal:
+        return f"{text} ({found.n} of {found.n} seeds equal)"
+    text += f" ± {number(found.standard_error)}" if error and found.n > 1 else ""
+    return f"{text} {within(found.low, found.high)}" if interval and found.has_interval else text
+
+
+def within(low: float, high: float) -> str:
+    """An interval, `[0.06, 1.00]`; a dash if there is none."""
+    return NONE if pd.isna(low) else f"[{number(low)}, {number(high)}]"
 
 
 def bootstrapped(row: Cells, name: str) -> str:
     """A number with its bootstrap interval: `0.85 [0.71, 0.93]`; without one the number alone."""
     if pd.isna(row[f"{name}_low"]):
         return number(row[name])
-    return f"{number(row[name])} [{number(row[f'{name}_low'])}, {number(row[f'{name}_high'])}]"
-
-
-def _cut(name: str, low: float, high: float) -> str:
-    """An interval, cut at what the number can be: a rate is in [0, 1], a difference of rates in [-1, 1]."""
-    least = -math.inf if name == "forward_transfer" else 0.0 if name in RATES else -1.0
-    return f"[{number(max(low, least))}, {number(min(high, 1.0))}]"
+    return f"{number(row[name])} {within(row[f'{name}_low'], row[f'{name}_high'])}"
 
 
 def estimates(metrics: Mapping[str, str], *, interval: bool = True) -> dict[str, Callable[[Cells], str]]:
@@ -68,8 +79,6 @@ def remarks(row: Cells) -> str:
     found = []
     if row["not_learnt"]:
         found.append(f"first task not learnt: {row['not_learnt']} of {row['individual_n']}")
-    if row["score_undefined"]:
-        found.append(f"score undefined: {row['score_undefined']} of {row['ended']}")
     if row["stopped_early"]:
         found.append(f"stopped early: {row['stopped_early']} of {row['ended']}")
     return "; ".join(found)
@@ -83,11 +92,11 @@ def rate_of_agent(row: Cells, name: str) -> str:
 
 
 def score_of_agent(row: Cells, name: str) -> str:
-    """One agent's mean raw score over its games: `23.4 (12 games)`."""
+    """One agent's mean raw score over its episodes: `23.4 (12 episodes)`."""
     if pd.isna(row[f"{name}_return"]):
         return NONE
-    games = int(row[f"{name}_n"])
-    return f"{number(row[f'{name}_return'], digits=1)} ({games} game{'s' * (games != 1)})"
+    episodes = int(row[f"{name}_n"])
+    return f"{number(row[f'{name}_return'], digits=1)} ({episodes} episode{'s' * (episodes != 1)})"
 
 
 def published(row: Cells, name: str) -> str:

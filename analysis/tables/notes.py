@@ -5,8 +5,7 @@ import pandas as pd
 from analysis.frames.load import Results
 from analysis.frames.phases import STATUSES
 from analysis.metrics import LEARNT
-from analysis.words import NORMALISED
-from nbsp_ray.benchmarks import get_benchmark
+from nbsp_ray.benchmarks import Score, get_benchmark
 
 
 def what_ran(results: Results) -> str:
@@ -25,7 +24,8 @@ def interval_notes(data: pd.DataFrame, *names: str, interval: bool = True) -> li
     elif (counts > 1).any():
         notes.append(
             "Mean ± standard error over seeds, in brackets the 95 % Student t interval of the mean, cut at what the "
-            "number can be; one without width means that all seeds agree, not that the next would."
+            "number can be. Fewer than three seeds have none, nor have seeds that are all equal: they do not say that "
+            "the next would be."
         )
     if (counts == 1).any():
         notes.append("One seed ranks nothing: no interval is possible, and another seed may turn the order round.")
@@ -35,24 +35,35 @@ def interval_notes(data: pd.DataFrame, *names: str, interval: bool = True) -> li
 
 
 def unreferenced(results: Results) -> list[str]:
-    """Games of the plan without reference scores."""
+    """Tasks of the plan that are judged by their score and have no reference scores."""
     found = [(trial.benchmark, task) for trial in results.plan.trials for task in trial.tasks]
     return list(
         dict.fromkeys(
             task
             for benchmark, task in found
-            if get_benchmark(benchmark).measure == "score" and get_benchmark(benchmark).normalised(task, 0.0) is None
+            if isinstance(judged_by := get_benchmark(benchmark).judged_by, Score) and task not in judged_by.references
         )
     )
 
 
 def score_notes(results: Results) -> list[str]:
-    """What a normalised score is, and which games have none; nothing of success rates."""
+    """What a normalised score is, and which tasks have none; nothing of success rates."""
     if results.measure != "score":
         return []
-    games = unreferenced(results)
-    lacking = f"{', '.join(games)} {'has' if len(games) == 1 else 'have'} no reference scores: raw scores only."
-    return [NORMALISED, *([lacking] if games else [])]
+    tasks = unreferenced(results)
+    lacking = f"{', '.join(tasks)} {'has' if len(tasks) == 1 else 'have'} no reference scores: raw scores only."
+    return [note for note in (results.words.normalised, lacking if tasks else "") if note]
+
+
+def undefined_notes(results: Results) -> list[str]:
+    """Of how many trials the score was undefined, under what has no rows to mark; nothing if of none."""
+    known = results.finals["score_undefined"].dropna()
+    if not known.any():
+        return []
+    return [
+        f"Score undefined in {known.sum()} of {len(known)} trials, which are in this figure too: all scoring steps "
+        "were alike there, and the neurons were drawn at random."
+    ]
 
 
 def cautions(results: Results) -> list[str]:
@@ -65,12 +76,6 @@ def cautions(results: Results) -> list[str]:
             f"{(~learnt).sum()} of {len(learnt)} first phases did not learn their task (individual success below "
             f"{LEARNT}). They have nothing to forget; they are in every number here, except in forgetting where it "
             "says `learnt only`."
-        )
-    scored = finals["score_undefined"].dropna()
-    if scored.any():
-        notes.append(
-            f"Score undefined in {scored.sum()} of {len(scored)} trials: all scoring steps were alike, and the neurons "
-            "were chosen at random."
         )
     for flag, column, what in (("paper_pair", "pair", "pairs"), ("paper_method", "method", "methods")):
         others = list(dict.fromkeys(finals.loc[~finals[flag].astype(bool), column]))

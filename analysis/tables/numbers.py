@@ -1,19 +1,22 @@
 """The tables, as unrounded frames: groups of trials that differ in their seed alone, each summed up over its seeds.
 
 A statistic of a metric `x` is in five columns: `x_n` (seeds it rests on), `x_mean`, `x_se` (standard error), `x_low`
-and `x_high` (Student t interval). How many seeds were planned is in `seeds`, so that no mean hides a missing one. How
-a table is shown is `analysis.tables.show`'s business.
+and `x_high` (Student t interval). How many seeds were planned is in `seeds`, so that no mean hides a missing one. Where
+the score of some seeds was undefined, a group has two rows (`scopes`). How a table is shown is `analysis.tables.show`'s
+business.
 """
 
 from collections.abc import Iterator
+from itertools import groupby, product
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from analysis.frames.load import Results
+from analysis.metrics import censored_median, limits
 from analysis.paper import TABLE_1
-from analysis.statistics import Summary, paired_difference, summary, wilson_interval
+from analysis.statistics import Summary, difference_limits, paired_difference, summary, wilson_interval
 from nbsp_ray.layout import NETWORKS
 
 GROUP = ["benchmark", "pair", "method", "skill_neurons", "variant"]
@@ -35,16 +38,37 @@ def groups(finals: pd.DataFrame) -> Iterator[tuple[Row, pd.DataFrame]]:
             yield identity, trials
 
 
+def scopes(trials: pd.DataFrame) -> Iterator[tuple[Row, pd.DataFrame]]:
+    """The trials of a row; and again without those whose score was undefined, if it has such and others.
+
+    Where the score was undefined the method drew its neurons at random (Eq. 4 says nothing there), so a mean over its
+    seeds is in part that of another method. Every table whose rows are means goes through here: `score_undefined`
+    counts such trials, `scope` is `all` or `defined`.
+    """
+    undefined = is_true(trials["score_undefined"])
+    yield {"score_undefined": int(undefined.sum()), "scope": "all"}, trials
+    if undefined.any() and not undefined.all():
+        yield {"score_undefined": 0, "scope": "defined"}, trials[~undefined]
+
+
+def table_rows(finals: pd.DataFrame) -> Iterator[tuple[Row, pd.DataFrame]]:
+    """`groups`, each in its `scopes`: what identifies a row of a table, its counts, and its trials."""
+    for identity, of_group in groups(finals):
+        for scope, trials in scopes(of_group):
+            yield identity | scope | counts(trials), trials
+
+
 def results_table(results: Results) -> pd.DataFrame:
     """One row per pair, method and number of skill neurons: both tasks' success, forgetting, and what to beware of.
 
-    Of games it is their normalised score. `paper_sequential` is the paper's number of plain SAC (Table 1).
+    Where tasks are judged by their score it is the normalised one. `paper_sequential` is the paper's number of plain
+    SAC (Table 1).
 
     `forgetting_learnt` leaves out the seeds whose first task was not learnt (individual < 0.5); counts of trials:
-    `not_learnt`, `score_undefined`, `stopped_early` (the last phase was `stable` before its budget was spent).
+    `not_learnt`, `stopped_early` (the last phase was `stable` before its budget was spent).
     """
     return pd.DataFrame(
-        [identity | _outcome(trials) | _published(identity) for identity, trials in groups(results.finals)]
+        [identity | _outcome(trials) | _published(identity) for identity, trials in table_rows(results.finals)]
     )
 
 
@@ -58,14 +82,13 @@ def _published(identity: Row) -> Row:
 
 
 def _outcome(trials: pd.DataFrame) -> Row:
-    learnt = trials[_is(trials["learnt_first"])]
-    row = _counts(trials)
+    learnt = trials[is_true(trials["learnt_first"])]
+    row: Row = {}
     for name in (*SUCCESSES, *HELDOUT, "forgetting", "retention_last_5"):
         row |= _summary(trials, name).columns(name)
     row |= _summary(learnt, "forgetting").columns("forgetting_learnt")
     return row | {
-        "not_learnt": int(_is(~trials["learnt_first"]).sum()),
-        "score_undefined": int(_is(trials["score_undefined"]).sum()),
+        "not_learnt": int(is_true(~trials["learnt_first"]).sum()),
         "stopped_early": int((trials["stop_reason_second"] == "stable").sum()),
         "ended": int(trials["stop_reason_second"].notna().sum()),
     }
@@ -74,8 +97,7 @@ def _outcome(trials: pd.DataFrame) -> Row:
 def returns_table(results: Results) -> pd.DataFrame:
     """The same groups in raw scores: means of `individual_return`, `sequential_return` and `second_return`."""
     rows: list[Row] = []
-    for identity, trials in groups(results.finals):
-        row = identity | _counts(trials)
+    for row, trials in table_rows(results.finals):
         for name in (*SUCCESSES, "retention_last_5", "auc_second"):
             row |= _summary(trials, f"{name}_return").columns(f"{name}_return")
         rows.append(row)
@@ -88,23 +110,23 @@ def learning_table(results: Results) -> pd.DataFrame:
     Env steps to the threshold are censored where it is not reached, so a mean would be wrong: `reached` of `ended` did,
     `env_steps_to_threshold_median` is the median over all ended, missing unless more than half reached it.
     """
-    return pd.DataFrame([identity | _speed(trials) for identity, trials in groups(results.finals)])
+    return pd.DataFrame([identity | _speed(trials) for identity, trials in table_rows(results.finals)])
 
 
 def _speed(trials: pd.DataFrame) -> Row:
-    row = _counts(trials)
+    row: Row = {}
     for name in ("retention_last_5", "auc_second", "forward_transfer"):
         row |= _summary(trials, name).columns(name)
     whole = trials[trials["auc_second"].notna()]
     reached = whole["env_steps_to_threshold"].dropna()
-    censored = whole["env_steps_to_threshold"].astype("float64").fillna(np.inf)
-    median = float(censored.median()) if len(whole) else np.nan
     return row | {
         "reached": len(reached),
         "ended": len(whole),
-        "env_steps_to_threshold_median": median if np.isfinite(median) else np.nan,
+        "env_steps_to_threshold_median": censored_median(
+            whole["env_steps_to_threshold"].to_numpy(np.float64, na_value=np.nan)
+        ),
         "auc_carried_share_highest": whole["auc_carried_share"].max(),
-        "curve_truncated": int(_is(trials["curve_truncated"]).sum()),
+        "curve_truncated": int(is_true(trials["curve_truncated"]).sum()),
     }
 
 
@@ -129,13 +151,13 @@ def _first_phases(trials: pd.DataFrame) -> pd.DataFrame:
 
 def _table_1_row(benchmark: str, pair: str, trials: pd.DataFrame) -> Row:
     row: Row = {name: trials[name].iloc[0] for name in ("benchmark", "pair", "variant", "measure", "paper_pair")}
-    row |= _counts(trials)
+    row |= counts(trials)
     for name in ("individual", "sequential", "forgetting"):
         row |= _summary(trials, name).columns(name)
     for name, published in zip(("individual", "sequential"), TABLE_1.get((benchmark, pair), (None, None)), strict=True):
         row[f"paper_{name}"] = published.mean if published else np.nan
         row[f"paper_{name}_spread"] = published.spread if published else np.nan
-    return row | {"not_learnt": int(_is(~trials["learnt_first"]).sum())}
+    return row | {"not_learnt": int(is_true(~trials["learnt_first"]).sum())}
 
 
 def differences_table(results: Results) -> pd.DataFrame:
@@ -145,12 +167,13 @@ def differences_table(results: Results) -> pd.DataFrame:
     """
     base = results.finals[results.finals["method"] == BASE]
     rows: list[Row] = []
-    for identity, trials in groups(results.finals[results.finals["comparable"].isin(base["comparable"])]):
-        if identity["method"] == BASE:
+    for row, trials in table_rows(results.finals[results.finals["comparable"].isin(base["comparable"])]):
+        if row["method"] == BASE:
             continue
-        row = identity | _counts(trials)
         for name in COMPARED:
-            row |= paired_difference(_by_pair(trials, name), _by_pair(base, name)).columns(f"{name}_difference")
+            widest = difference_limits(limits(row["measure"], name))
+            found = paired_difference(_by_pair(trials, name), _by_pair(base, name), widest)
+            row |= found.columns(f"{name}_difference")
         rows.append(row)
     return pd.DataFrame(rows)
 
@@ -160,18 +183,21 @@ def _by_pair(trials: pd.DataFrame, name: str) -> dict[str, float]:
 
 
 def neurons_table(results: Results) -> pd.DataFrame:
-    """One row per group and network with frozen neurons: how many in which layer, and how far they moved.
+    """One row per network and group with frozen neurons: how many in which layer, and how far they moved.
+
+    Network by network within a pair, so that what different methods freeze of a network stands beside each other.
 
     Each column of `frames.columns.neuron_columns` as `_mean`, `_lowest` and `_highest` over seeds: the selection per
     layer swings between seeds, and a mean alone would hide it.
     """
     rows: list[Row] = []
-    for identity, trials in groups(results.finals):
-        for network in NETWORKS:
+    for _, of_pair in groupby(table_rows(results.finals), key=lambda found: (found[0]["benchmark"], found[0]["pair"])):
+        found = list(of_pair)
+        for network, (identity, trials) in product(NETWORKS, found):
             reported = trials[trials[f"{network}_selected"].notna()]
             if not len(reported):
                 continue
-            row = identity | {"network": network} | _counts(trials) | {"n": len(reported)}
+            row = identity | {"network": network, "n": len(reported)}
             for column in (name for name in trials.columns if name.startswith(f"{network}_")):
                 values = reported[column].astype("float64")
                 name = column.removeprefix(f"{network}_")
@@ -204,14 +230,16 @@ def trials_table(results: Results) -> pd.DataFrame:
     return table
 
 
-def _is(flags: pd.Series) -> pd.Series:
+def is_true(flags: pd.Series) -> pd.Series:
     """Where a flag is known and true."""
     return flags.fillna(False).astype(bool)
 
 
-def _counts(trials: pd.DataFrame) -> Row:
+def counts(trials: pd.DataFrame) -> Row:
+    """How many trials were planned, and how many of them are done."""
     return {"seeds": len(trials), "done": int((trials["status"] == "done").sum())}
 
 
 def _summary(trials: pd.DataFrame, name: str) -> Summary:
-    return summary(trials[name].to_numpy(dtype=np.float64))
+    values = trials[name].to_numpy(dtype=np.float64)
+    return summary(values, limits(trials["measure"].iloc[0], name)) if len(values) else summary(values)

@@ -1,4 +1,4 @@
-"""Tables that stand beside the paper's own: its settings (Table 2) and its reference scores (Table 3)."""
+"""Tables of what stands fixed: the settings beside the paper's (Table 2), and the reference scores."""
 
 import json
 from typing import Any
@@ -6,10 +6,11 @@ from typing import Any
 import pandas as pd
 
 from analysis.frames.load import Results
-from analysis.paper import TABLE_2, TABLE_3
+from analysis.paper import TABLE_2
 from analysis.tables import cells
+from analysis.tables.notes import score_notes
 from analysis.tables.table import Shown
-from nbsp_ray.benchmarks import get_benchmark
+from nbsp_ray.benchmarks import Score, get_benchmark
 from nbsp_ray.specs import PhaseSpec, Trial
 
 NOT_THERE = "-"
@@ -63,20 +64,14 @@ def _text(value: Any) -> str:
 
 
 def references_table(results: Results) -> pd.DataFrame:
-    """One row per game: `random` and `human` as used here, and the paper's; no rows where nothing is normalised."""
+    """One row per task: the raw scores at `normalised 0` and at `normalised 1`; no rows where nothing is normalised."""
     rows: list[dict[str, Any]] = []
     tasks = dict.fromkeys((trial.benchmark, task) for trial in results.plan.trials for task in trial.tasks)
     for benchmark, task in tasks:
-        known = get_benchmark(benchmark)
-        if known.measure != "score":
-            continue
-        at_0, at_1 = known.normalised(task, 0.0), known.normalised(task, 1.0)
-        width = None if at_0 is None or at_1 is None else 1 / (at_1 - at_0)  # the scale is a straight line
-        random = None if width is None or at_0 is None else round(-at_0 * width, 6)
-        human = None if width is None or random is None else round(random + width, 6)
-        paper = TABLE_3.get(task, (None, None))
-        row = {"game": task, "random": random, "human": human}
-        rows.append(row | {"paper: random": paper[0], "paper: human": paper[1]})
+        judged_by = get_benchmark(benchmark).judged_by
+        if isinstance(judged_by, Score):
+            zero, one = judged_by.references.get(task, (None, None))
+            rows.append({results.words.task: task, "normalised 0": zero, "normalised 1": one})
     return pd.DataFrame(rows)
 
 
@@ -94,11 +89,7 @@ def show_settings(results: Results) -> Shown:
 
 
 def show_references(results: Results) -> Shown:
-    """`references_table`: the paper's Table 3; no rows of success rates."""
+    """`references_table`: in Atari the paper's Table 3; no rows of success rates."""
     data = references_table(results)
     text = data.map(lambda value: value if isinstance(value, str) else cells.number(value, digits=1))
-    caption = [
-        "Scores of random play and of a human by which scores are normalised, beside the paper's Table 3. Games that "
-        "it does not list have those of Mnih et al. (2015), if they are there."
-    ]
-    return Shown("references", "Reference scores", data, text, caption)
+    return Shown("references", "Reference scores", data, text, score_notes(results))

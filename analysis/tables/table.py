@@ -7,7 +7,12 @@ import pandas as pd
 
 from analysis.tables.cells import Cells
 
-OPTIONAL = ("neurons", "settings", "remarks")
+UNDEFINED = "score undefined"
+UNDEFINED_NOTE = (
+    "Score undefined: all scoring steps were alike there, and the neurons were drawn at random. A row says of how many "
+    "of its seeds that is so; if of some only, the next row leaves them out."
+)
+OPTIONAL = ("neurons", "settings", UNDEFINED, "remarks")
 """Columns that are left out of a table in which all their cells are empty."""
 
 
@@ -26,6 +31,14 @@ class Shown:
     """Sentences under it: what its numbers are, and what to beware of."""
 
 
+def present(
+    name: str, title: str, data: pd.DataFrame, columns: Mapping[str, Callable[[Cells], str]], caption: list[str]
+) -> Shown:
+    """A table with the cells `columns`, and with what must be said under any table that holds undefined scores."""
+    text = as_text(data, columns)
+    return Shown(name, title, data, text, [*caption, UNDEFINED_NOTE] if UNDEFINED in text else caption)
+
+
 def as_text(data: pd.DataFrame, columns: Mapping[str, Callable[[Cells], str]]) -> pd.DataFrame:
     """Cells as text, those that say which group it is first."""
     rows = [{str(name): value for name, value in row.items()} for row in data.to_dict("records")]
@@ -35,9 +48,17 @@ def as_text(data: pd.DataFrame, columns: Mapping[str, Callable[[Cells], str]]) -
 
 
 def identity(row: Cells) -> dict[str, str]:
-    """Which group it is, as text; `neurons` and `settings` are empty where they mean nothing."""
+    """Which group it is, as text; what is in `OPTIONAL` is empty where it means nothing."""
     found = {"pair": str(row["pair"])} if "pair" in row else {}
     if "method" in row:
         found["method"] = str(row["method"])
         found["neurons"] = "" if pd.isna(row["skill_neurons"]) else str(row["skill_neurons"])
-    return found | {"settings": str(row["variant"])}
+    return found | {"settings": str(row.get("variant", "")), UNDEFINED: _undefined(row)}
+
+
+def _undefined(row: Cells) -> str:
+    """Of how many seeds of the row, or whether of its trial, the score was undefined."""
+    found = row.get("score_undefined")
+    if pd.isna(found) or not found:
+        return "left out" if row.get("scope") == "defined" else ""
+    return f"{found} of {row['seeds']}" if "seeds" in row else "yes"

@@ -1,71 +1,65 @@
 """Benchmarks: which tasks there are, and how to make an environment of one.
 
-A benchmark is one file in this folder with a `BENCHMARK`. It is read by `plan` and `status`, so its
-module must import neither torch nor the simulator; `make_env` does that.
+A benchmark is one file with a `BENCHMARK`: in this folder, or in any package that names it in the entry point group
+`nbsp_ray.benchmarks`. It is read by `plan` and `status`, so its module must import neither torch nor the simulator;
+`make_env` does that.
 """
 
 import importlib
 import pkgutil
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from dataclasses import dataclass
 from functools import cache
-from typing import Any, Literal, NamedTuple
+from importlib import metadata
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
+from nbsp_ray.benchmarks.spaces import (
+    NATURE_CONVOLUTIONS,
+    Continuous,
+    Convolutions,
+    Discrete,
+    Frames,
+    Score,
+    Spaces,
+    Success,
+    Vector,
+)
 from nbsp_ray.config.schema import Sac
 from nbsp_ray.errors import ConfigError, NbspError, did_you_mean
 
+__all__ = [
+    "ENTRY_POINTS",
+    "NATURE_CONVOLUTIONS",
+    "Action",
+    "Benchmark",
+    "Continuous",
+    "Convolutions",
+    "Discrete",
+    "Env",
+    "Frames",
+    "Observation",
+    "Picture",
+    "Score",
+    "Spaces",
+    "Step",
+    "Success",
+    "Vector",
+    "benchmarks",
+    "get_benchmark",
+    "register_benchmark",
+    "version_of",
+]
 Observation = npt.NDArray[Any]
 """A float32 vector (O,), or stacked uint8 frames (stack, height, width), the newest last."""
 Action = npt.NDArray[Any] | np.integer[Any]
 """A float32 vector in [-1, 1]^A, or the number of a discrete action."""
 Picture = npt.NDArray[np.uint8]
 """Red, green and blue, (height, width, 3)."""
-Convolutions = tuple[tuple[int, int, int], ...]
-"""Channels, kernel and stride of each convolution, input side first."""
-NATURE_CONVOLUTIONS: Convolutions = ((32, 8, 4), (64, 4, 2), (64, 3, 1))
-"""Table 2's network for Atari (Mnih et al. 2015)."""
-
-
-@dataclass(frozen=True)
-class Spaces:
-    """What a network must fit: an observation vector and a continuous action in [-1, 1]^actions."""
-
-    observations: int
-    actions: int
-
-    @property
-    def seen(self) -> str:
-        """An observation, for people."""
-        return str(self.observations)
-
-    def __str__(self) -> str:
-        return f"{self.observations} observations and {self.actions} actions"
-
-
-@dataclass(frozen=True)
-class PixelSpaces:
-    """What a convolutional network must fit: stacked grey frames and a choice of `actions` actions."""
-
-    actions: int
-    frame: tuple[int, int] = (84, 84)
-    """Height and width."""
-    stack: int = 4
-    convolutions: Convolutions = NATURE_CONVOLUTIONS
-
-    @property
-    def seen(self) -> str:
-        """An observation, for people."""
-        return f"{self.stack} frames of {self.frame[0]} x {self.frame[1]}"
-
-    def __str__(self) -> str:
-        return f"{self.seen} and {self.actions} discrete actions"
-
-
-AnySpaces = Spaces | PixelSpaces
+ENTRY_POINTS = "nbsp_ray.benchmarks"
+"""The group of entry points in which other packages name their benchmarks."""
 
 
 class Step(NamedTuple):
@@ -79,15 +73,15 @@ class Step(NamedTuple):
     truncated: bool
     """The time limit: the return goes on beyond it, unseen."""
     success: bool | None
-    """The task's own success flag at this step; None where a task is measured by its score."""
+    """The task's own success flag at this step; None where a task is judged by its score."""
     score: float | None = None
-    """The reward before clipping, which a game's return is the sum of; None: `reward` itself."""
+    """What an episode's return is the sum of, where that is not what is learnt from; None: `reward` itself."""
     resumes: Observation | None = None
-    """After a lost life, what the agent sees of the same game next: the return ended, the episode did not."""
+    """After a lost life, what the agent sees next of the same episode: the return ended, the episode did not."""
 
     @property
     def ends(self) -> bool:
-        """Whether the episode (a whole game) is over."""
+        """Whether the episode is over (in Atari the whole game)."""
         return self.truncated or (self.terminated and self.resumes is None)
 
     @property
@@ -125,7 +119,7 @@ class Env(ABC):
 
 
 class Benchmark(ABC):
-    """A family of tasks with a common measure."""
+    """A family of tasks that are judged alike."""
 
     name: str
     pairs: tuple[tuple[str, str], ...]
@@ -138,32 +132,76 @@ class Benchmark(ABC):
     """Task variations that each of its environments can choose from."""
     revision: str
     """Whatever of the simulator and its rewards changes numbers; part of every key."""
-    measure: Literal["success", "score"] = "success"
+    judged_by: Success | Score = Success()
     """What an episode is judged by: its success flag, or the sum of its scores."""
+    noun: str = "task"
+    """What a task is called in tables and figures."""
+    packages: tuple[str, ...] = ()
+    """Distributions that its environments need; their versions stand beside every result."""
+    extra: str = ""
+    """The optional extra of this package that installs them, if they are not among its dependencies."""
     pace: float = 10.0
     """Env steps in a second of a film in real time."""
     heldout: bool = True
     """Whether there are other variations than those of training."""
-    convolutions: Convolutions = ()
-    """Of the networks, before their fully connected layers."""
 
     @abstractmethod
-    def spaces(self) -> Mapping[str, AnySpaces]:
-        """The spaces of every task, by its name."""
+    def spaces(self) -> Mapping[str, Spaces]:
+        """The spaces of every task, by its name; one encoder for all of them."""
 
     @abstractmethod
     def make_env(self, task: str, seed: int, *, heldout: bool = False) -> Env:
         """An environment whose variations are a function of `seed`; `heldout` gives others than training's."""
 
+    def prepare_pictures(self) -> None:  # noqa: B027 - most have nothing to prepare
+        """Make this process able to draw, before an environment is made.
+
+        Raises:
+            NbspError: this machine cannot draw.
+        """
+
     def layers(self, sac: Sac) -> tuple[int, ...]:
-        """Neurons of each hidden layer, input side first: the same for the actor and each Q."""
-        return (*(channels for channels, _, _ in self.convolutions), *sac.hidden)
+        """Neurons of each hidden layer, input side first: the same for the actor and each Q, and for all tasks."""
+        from nbsp_ray.layout import layouts
+
+        return layouts(next(iter(self.spaces().values())), sac.hidden)["critic"].layers
 
     def normalised(self, task: str, score: float) -> float | None:
-        """A score on the scale where random play is 0 and a human 1; None where there is no such reference."""
-        return None
+        """A score on the scale of the reference scores (Eq. 8); None where there are none."""
+        return self.judged_by.normalised(task, score)
 
-    def task_spaces(self, task: str) -> AnySpaces:
+    @property
+    def how_to_install(self) -> str:
+        """For people without its packages."""
+        extra = f"[{self.extra}]" if self.extra else ""
+        return f"install nbsp-ray{extra} with its dependencies" + ("" if extra else ": make setup")
+
+    def check(self, task: str) -> None:
+        """An environment of `task` can be made here, and its steps have what episodes are judged by.
+
+        Raises:
+            ConfigError: not so, and then neither a table nor a neuron's score could come of learning it.
+        """
+        action = self.task_spaces(task).action
+        try:
+            env = self.make_env(task, 0)
+        except ModuleNotFoundError as error:
+            raise ConfigError(f"{self.name} needs {error.name}, which is not here: {self.how_to_install}") from error
+        env.reset(0, np.random.default_rng(0))
+        step = env.step(np.zeros(action.size, np.float32) if isinstance(action, Continuous) else np.int64(0))
+        env.close()
+        if isinstance(self.judged_by, Success) and step.success is None:
+            raise ConfigError(
+                f"{self.name} is judged by success, and a step of {task} gives no success flag, so that no episode "
+                "could succeed and no neuron be scored: give `Step.success` at every step, or set `judged_by = Score()`"
+            )
+        if isinstance(self.judged_by, Score) and step.success is not None:
+            raise ConfigError(
+                f"{self.name} is judged by its score, and a step of {task} gives a success flag, at which evaluations "
+                "would stop: give None as `Step.success`, or set `judged_by = Success()`"
+            )
+
+    def task_spaces(self, task: str) -> Spaces:
         """Spaces of one task.
 
         Raises:
@@ -196,15 +234,52 @@ class Benchmark(ABC):
                 )
 
 
+def version_of(distribution: str) -> str | None:
+    """The installed version; None if it is not installed, or without metadata."""
+    try:
+        return metadata.version(distribution)
+    except metadata.PackageNotFoundError:
+        return None
+
+
 @cache
 def benchmarks() -> dict[str, Benchmark]:
-    """All benchmarks by name: every module of this folder that has a `BENCHMARK`."""
+    """All benchmarks by name: those of this folder, those that other packages name as entry points, those registered.
+
+    Raises:
+        ConfigError: an entry point cannot be loaded, or two benchmarks have one name.
+    """
     found: dict[str, Benchmark] = {}
     for module in pkgutil.iter_modules(__path__):
         benchmark = getattr(importlib.import_module(f"{__name__}.{module.name}"), "BENCHMARK", None)
         if benchmark is not None:
-            found[benchmark.name] = benchmark
+            _add(found, benchmark)
+    for entry in metadata.entry_points(group=ENTRY_POINTS):
+        try:
+            benchmark = entry.load()
+        except Exception as error:  # whatever the other package raises
+            raise ConfigError(
+                f"the benchmark {entry.name} ({entry.value}) of an installed package cannot be loaded "
+                f"({type(error).__name__}: {error}); mend that package or uninstall it"
+            ) from error
+        _add(found, benchmark)
     return found
+
+
+def register_benchmark(benchmark: Benchmark) -> None:
+    """Make a benchmark known in this process, as in a notebook or a test; entry points make it known in all.
+
+    Raises:
+        ConfigError: another one has its name.
+    """
+    _add(benchmarks(), benchmark)
+
+
+def _add(found: dict[str, Benchmark], benchmark: Benchmark) -> None:
+    if not isinstance(benchmark, Benchmark):
+        raise ConfigError(f"{benchmark!r} is no benchmark: it must be an instance of a subclass of Benchmark")
+    if found.setdefault(benchmark.name, benchmark) is not benchmark:
+        raise ConfigError(f"there are two benchmarks {benchmark.name!r}; give one of them another name")
 
 
 def get_benchmark(name: str) -> Benchmark:

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from nbsp_ray.benchmarks import NATURE_CONVOLUTIONS, Action, Benchmark, Env, Observation, Picture, PixelSpaces, Step
+from nbsp_ray.benchmarks import Action, Benchmark, Discrete, Env, Frames, Observation, Picture, Score, Spaces, Step
 
 SKIP = 4
 """Emulator frames of one agent step; what is seen is the maximum of the last two."""
@@ -202,27 +202,22 @@ class Atari(Benchmark):
     horizon = AtariEnv.horizon
     variations = AtariEnv.variations
     revision = "ale-py 0.12.1, no sticky actions, minimal actions, 4 frames, area 84 x 84"
-    measure = "score"
+    judged_by = Score(RANDOM_AND_HUMAN)
+    noun = "game"
+    packages = ("ale-py", "opencv-python-headless")
     pace = 60 / SKIP
     heldout = False
-    convolutions = NATURE_CONVOLUTIONS
 
     @cache  # noqa: B019 - one instance lives as long as the process
-    def spaces(self) -> Mapping[str, PixelSpaces]:
+    def spaces(self) -> Mapping[str, Spaces]:
         """Games with equally many actions can be paired."""
         by_game = {game: actions for actions, names in GAMES.items() for game in names.split()}
-        return {game: PixelSpaces(by_game[game], FRAME, STACK) for game in sorted(by_game)}
+        seen = Frames(FRAME, STACK)
+        return {game: Spaces(seen, Discrete(by_game[game]), clipped_rewards=True) for game in sorted(by_game)}
 
     def make_env(self, task: str, seed: int, *, heldout: bool = False) -> Env:
         """The same game for every seed: its beginnings are the no-ops, all of which training sees."""
         return AtariEnv(task)
-
-    def normalised(self, task: str, score: float) -> float | None:
-        """(score - random) / (human - random), Eq. 8."""
-        if task not in RANDOM_AND_HUMAN:
-            return None
-        random, human = RANDOM_AND_HUMAN[task]
-        return (score - random) / (human - random)
 
 
 BENCHMARK = Atari()

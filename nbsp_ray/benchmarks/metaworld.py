@@ -18,8 +18,8 @@ from typing import Any
 
 import numpy as np
 
-from nbsp_ray.benchmarks import Action, Benchmark, Env, Observation, Picture, Spaces, Step
-from nbsp_ray.benchmarks._mujoco_gl import INSTALL
+from nbsp_ray.benchmarks import Action, Benchmark, Continuous, Env, Observation, Picture, Spaces, Step, Vector
+from nbsp_ray.benchmarks._mujoco_gl import INSTALL, choose_renderer
 from nbsp_ray.errors import NbspError
 
 CAMERA, SIDE = "corner4", 480
@@ -122,16 +122,25 @@ class MetaWorld(Benchmark):
     pace = 80.0  # 5 simulator steps of 2.5 ms
     horizon = MetaWorldEnv.horizon
     variations = 50
+    packages = ("metaworld", "mujoco")
     revision = "metaworld 3.1.1, mujoco 3.3.0, -v3 tasks, reward v2"
 
     @cache  # noqa: B019 - one instance lives as long as the process
     def spaces(self) -> Mapping[str, Spaces]:
         """All tasks share one robot, and so their spaces."""
-        return dict.fromkeys(TASKS, Spaces(observations=39, actions=4))
+        return dict.fromkeys(TASKS, Spaces(Vector(39), Continuous(4)))
 
     def make_env(self, task: str, seed: int, *, heldout: bool = False) -> Env:
         """MT1 with `seed` as its constructor seed: the same 50 goals for all methods and both phases."""
         return MetaWorldEnv(task, seed + HELDOUT_SEED_OFFSET * heldout)
+
+    def prepare_pictures(self) -> None:
+        """Choose what MuJoCo draws with, which must be before it is imported.
+
+        Raises:
+            NbspError: there is nothing to draw with.
+        """
+        choose_renderer()
 
 
 BENCHMARK = MetaWorld()

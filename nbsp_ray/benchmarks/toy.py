@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from nbsp_ray.benchmarks import Action, Benchmark, Env, Observation, Picture, Spaces, Step
+from nbsp_ray.benchmarks import Action, Benchmark, Continuous, Env, Observation, Picture, Spaces, Step, Vector
 
 SPEED = 0.15
 RADIUS = 0.15
@@ -80,7 +80,7 @@ class Toy(Benchmark):
     @cache  # noqa: B019 - one instance lives as long as the process
     def spaces(self) -> Mapping[str, Spaces]:
         """Position, target and cue; one action per dimension."""
-        return {task: Spaces(observations=2 * size + 1, actions=size) for task, size in DIMENSIONS.items()}
+        return {task: Spaces(Vector(2 * size + 1), Continuous(size)) for task, size in DIMENSIONS.items()}
 
     def make_env(self, task: str, seed: int, *, heldout: bool = False) -> Env:
         """Twenty targets drawn from `seed`."""

@@ -7,7 +7,8 @@ import numpy.typing as npt
 import torch
 
 from nbsp_ray.benchmarks import Action, Observation
-from nbsp_ray.learning.networks import Layout, NumpyMlp, forward
+from nbsp_ray.layout import Layout
+from nbsp_ray.learning.networks import NumpyMlp, forward
 
 Noise = npt.NDArray[np.float32]
 

@@ -9,13 +9,14 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from nbsp_ray.benchmarks import Action, AnySpaces, Observation, PixelSpaces
+from nbsp_ray.benchmarks import Action, Continuous, Observation, Spaces
 from nbsp_ray.config.schema import Sac
+from nbsp_ray.layout import Layout
 from nbsp_ray.learning.acting import CategoricalPolicy, GaussianPolicy, Policy
 from nbsp_ray.learning.categorical import Categorical
 from nbsp_ray.learning.execution import Execution, PendingUpdate
 from nbsp_ray.learning.gaussian import Gaussian
-from nbsp_ray.learning.networks import Layout, activations
+from nbsp_ray.learning.networks import activations
 from nbsp_ray.learning.replay import AnyReplay, Mixture, blank_batch
 from nbsp_ray.learning.sac import ADAM_BETAS, PARTS, Losses, SacLosses, SacState, UpdateRule, build_update
 
@@ -49,14 +50,14 @@ class UpdateCounts:
         }
 
 
-def new_losses(sac: Sac, spaces: AnySpaces) -> SacLosses[Any]:
-    """The losses and networks for such observations and actions."""
-    return Categorical(sac, spaces) if isinstance(spaces, PixelSpaces) else Gaussian(sac, spaces)
+def new_losses(sac: Sac, spaces: Spaces) -> SacLosses[Any]:
+    """The losses for such actions, of networks for such observations."""
+    return Gaussian(sac, spaces) if isinstance(spaces.action, Continuous) else Categorical(sac, spaces)
 
 
-def target_interval(sac: Sac, spaces: AnySpaces) -> Fraction:
+def target_interval(sac: Sac, spaces: Spaces) -> Fraction:
     """Updates between two target updates, not always whole; `target_period` counts env steps for discrete actions."""
-    if not isinstance(spaces, PixelSpaces):
+    if isinstance(spaces.action, Continuous):
         return Fraction(sac.target_period)
     # By its decimals, as 0.1 is a little more than a tenth.
     return sac.target_period * Fraction(str(sac.updates_per_env_step))
@@ -65,7 +66,7 @@ def target_interval(sac: Sac, spaces: AnySpaces) -> Fraction:
 class Agent:
     """One lane of SAC on one device."""
 
-    def __init__(self, sac: Sac, spaces: AnySpaces, device: torch.device, generator: np.random.Generator) -> None:
+    def __init__(self, sac: Sac, spaces: Spaces, device: torch.device, generator: np.random.Generator) -> None:
         self.sac, self.spaces, self.device = sac, spaces, device
         self.problem = new_losses(sac, spaces)
         self._target_interval = target_interval(sac, spaces)
@@ -107,8 +108,9 @@ class Agent:
 
     def policy(self) -> Policy:
         """The policy as it is now and as it will be: it shares the actor's memory where it can."""
-        kind = CategoricalPolicy if isinstance(self.problem, Categorical) else GaussianPolicy
-        return kind(self.problem.actor, self.state.actor, self.spaces.actions)
+        action = self.spaces.action
+        kind = GaussianPolicy if isinstance(action, Continuous) else CategoricalPolicy
+        return kind(self.problem.actor, self.state.actor, action.size)
 
     def learn(self, replay: AnyReplay, generator: torch.Generator, *, past: Mixture | None = None) -> Losses:
         """The next update, on a batch of `past` if given, else of `replay` (Algorithm 1, lines 8 to 15)."""
@@ -153,10 +155,10 @@ class Agent:
     def neuron_activations(self, network: str, observations: Observation, actions: Action) -> npt.NDArray[np.float32]:
         """Activations (B, N) of a network's hidden neurons on B observations and actions."""
         part, member = NETWORKS[network]
-        inputs = self.problem.inputs(part, observations, actions)
+        parts = map(np.ascontiguousarray, self.problem.inputs(part, observations, actions))
+        inputs = [torch.from_numpy(one).to(self.device)[None, None] for one in parts]
         stack = getattr(self.state, part)[:, member : member + 1]
-        batch = torch.from_numpy(np.ascontiguousarray(inputs)).to(self.device)[None, None]
-        return activations(self.layout(network), stack, batch)[0, 0].cpu().numpy()
+        return activations(self.layout(network), stack, inputs)[0, 0].cpu().numpy()
 
     def arrays(self) -> dict[str, npt.NDArray[np.generic]]:
         """Copies of all tensors by name, on the host."""

@@ -12,43 +12,42 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from nbsp_ray.benchmarks import Action, Observation, PixelSpaces
+from nbsp_ray.benchmarks import Action, Observation, Spaces
 from nbsp_ray.config.schema import Sac
-from nbsp_ray.learning.frames import FrameBatch
-from nbsp_ray.learning.networks import Image, Layout, Trace
+from nbsp_ray.layout import layouts
+from nbsp_ray.learning.networks import Trace
+from nbsp_ray.learning.replay import AnyBatch
 from nbsp_ray.learning.sac import PRECISIONS, SacLosses, SacState
 
 
-class Categorical(SacLosses[FrameBatch]):
-    """Actor: frames -> logits (A); critic: frames -> Q of each action (A)."""
+class Categorical(SacLosses[AnyBatch]):
+    """Actor: observation -> logits (A); critic: observation -> Q of each action (A). Vectors or frames are observed."""
 
     noise = 0
 
-    def __init__(self, sac: Sac, spaces: PixelSpaces) -> None:
+    def __init__(self, sac: Sac, spaces: Spaces) -> None:
         self.spaces = spaces
-        self.actor = self.critic = Layout(
-            spaces.stack, sac.hidden, spaces.actions, Image(spaces.frame, spaces.convolutions)
-        )
+        self.actor, self.critic = layouts(spaces, sac.hidden).values()
         self.gamma = sac.gamma
         self.precision = PRECISIONS[sac.precision]
-        self.target_entropy = sac.target_entropy_scale * math.log(spaces.actions)
+        self.target_entropy = sac.target_entropy_scale * math.log(spaces.action.size)
 
     def log_policy(self, actor: Tensor, observations: Tensor, trace: Trace | None = None) -> Tensor:
-        """log pi(a|s) of every action, (L, B, A), on stacked frames (L, B, stack, height, width)."""
+        """log pi(a|s) of every action, (L, B, A), on observations (L, B, ...)."""
         return torch.log_softmax(self.forward("actor", actor, trace, observations).squeeze(1), dim=-1)
 
     def q_of(self, critic: Tensor, observations: Tensor, trace: Trace | None = None) -> Tensor:
         """Q_1 and Q_2 of every action, (L, 2, B, A)."""
         return self.forward("critic", critic, trace, observations)
 
-    def q_values(self, critic: Tensor, batch: FrameBatch, trace: Trace | None = None) -> Tensor:
+    def q_values(self, critic: Tensor, batch: AnyBatch, trace: Trace | None = None) -> Tensor:
         """Q_1 and Q_2 (L, 2, B) of the batch's own states and actions."""
         q = self.q_of(critic, batch.observations, trace)
         taken = batch.actions[:, None, :, None].expand(*q.shape[:-1], 1)
         return q.gather(-1, taken).squeeze(-1)
 
     def critic_losses(
-        self, state: SacState, critic: Tensor, batch: FrameBatch, noise: Tensor, trace: Trace | None = None
+        self, state: SacState, critic: Tensor, batch: AnyBatch, noise: Tensor, trace: Trace | None = None
     ) -> Tensor:
         """(Q(s, a) - y)^2 of both Q and every sample, (L, 2, B): lines 11 and 12 of Algorithm 1.
 
@@ -62,7 +61,7 @@ class Categorical(SacLosses[FrameBatch]):
         return (self.q_values(critic, batch, trace) - y.unsqueeze(1)).square()
 
     def actor_losses(
-        self, state: SacState, actor: Tensor, batch: FrameBatch, noise: Tensor, trace: Trace | None = None
+        self, state: SacState, actor: Tensor, batch: AnyBatch, noise: Tensor, trace: Trace | None = None
     ) -> tuple[Tensor, Tensor]:
         """mean_a pi(a|s) (alpha log pi(a|s) - min_j Q_j(s, a)) of every sample (L, B): line 13 of Algorithm 1.
 
@@ -75,11 +74,11 @@ class Categorical(SacLosses[FrameBatch]):
         losses = (pi * (state.log_alpha.exp()[:, None, None] * log_pi - q)).mean(-1)
         return losses, (pi * (log_pi + self.target_entropy)).mean((-2, -1))
 
-    def fisher_outputs(self, actor: Tensor, batch: FrameBatch, trace: Trace) -> list[Tensor]:
+    def fisher_outputs(self, actor: Tensor, batch: AnyBatch, trace: Trace) -> list[Tensor]:
         """sqrt(pi(a|s)) log pi(a|s) for each a, with the root held still: F = sum_a pi (d log pi / dw)^2, exact."""
         log_pi = self.log_policy(actor, batch.observations, trace)
         return list(((log_pi / 2).detach().exp() * log_pi).unbind(-1))
 
-    def inputs(self, part: str, observations: Observation, actions: Action) -> npt.NDArray[Any]:
+    def inputs(self, part: str, observations: Observation, actions: Action) -> tuple[npt.NDArray[Any], ...]:
         """Every network reads s alone."""
-        return observations
+        return (observations,)

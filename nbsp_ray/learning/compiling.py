@@ -10,7 +10,7 @@ from pathlib import Path
 
 from filelock import FileLock
 
-from nbsp_ray.benchmarks import AnySpaces
+from nbsp_ray.benchmarks import Spaces
 from nbsp_ray.config.schema import Resources, Sac
 from nbsp_ray.errors import ConfigError
 from nbsp_ray.folders import code_folder, remember_failure, remembered_failure
@@ -33,7 +33,7 @@ def wanted(resources: Resources, spec: PhaseSpec) -> bool:
     return resources.compile
 
 
-def graph_name(sac: Sac, spaces: AnySpaces, restraints: Mapping[str, UpdateRule]) -> str:
+def graph_name(sac: Sac, spaces: Spaces, restraints: Mapping[str, UpdateRule]) -> str:
     """The same for updates that compile to the same code."""
     shape = {part: [one.update_scale is None, len(one.penalties)] for part, one in sorted(restraints.items())}
     return digest_of([sac.model_dump(mode="json"), str(spaces), shape])[:12]

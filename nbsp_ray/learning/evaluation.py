@@ -27,7 +27,7 @@ class Episode:
     """How one episode went."""
 
     success: bool | None
-    """The success flag was set at any step (the benchmark's own rule); None where there is no such flag."""
+    """The success flag was set at any step (the benchmark's own rule); None where tasks are judged by their score."""
     env_return: float | None
     """Sum of rewards, of scores before clipping; None if the episode was cut at success."""
     env_steps: int
@@ -56,6 +56,8 @@ def play(
         env_steps += 1
         observation = step.observation if step.resumes is None else step.resumes
         if step.ends:
+            if recorder is not None:
+                recorder.end_episode(total)
             return Episode(success, total, env_steps)
         if success and stop_at_success:
             return Episode(True, None, env_steps)

@@ -5,15 +5,14 @@ An episode is a function of its number, so that one that is cut off goes on wher
 
 from collections.abc import Iterator
 from dataclasses import asdict
-from functools import partial
 
 import numpy as np
 import numpy.typing as npt
 
-from nbsp_ray.benchmarks import AnySpaces, Benchmark, PixelSpaces
+from nbsp_ray.benchmarks import Benchmark, Frames, Spaces, Success
 from nbsp_ray.learning.agent import Agent
 from nbsp_ray.learning.evaluation import Episode, EpisodePlan, mean_return, play
-from nbsp_ray.learning.rollouts import GameRollouts, Rollouts, VectorRollouts, new_recorder
+from nbsp_ray.learning.rollouts import Arrays, FrameRollouts, Rollouts, VectorRollouts, new_recorder
 from nbsp_ray.learning.seeding import Stream, generator
 from nbsp_ray.specs import EvaluationSpec, PhaseSpec
 from nbsp_ray.store import PhaseFolder
@@ -34,7 +33,7 @@ class FinalEvaluation:
         self, folder: PhaseFolder, benchmark: Benchmark, spec: PhaseSpec, record: EvaluationSpec, agent: Agent
     ) -> None:
         self._folder, self._benchmark, self._spec, self._record, self._agent = folder, benchmark, spec, record, agent
-        self._recorder = new_recorder(agent.spaces) if record.mode == "rollouts" else None
+        self._recorder = new_recorder(benchmark, agent.spaces) if record.mode == "rollouts" else None
         self._episodes: list[Episode] = []
 
     def play(self) -> Iterator[None]:
@@ -42,7 +41,7 @@ class FinalEvaluation:
         spec, record, recorder = self._spec, self._record, self._recorder
         env = self._benchmark.make_env(record.task, spec.seed, heldout=record.goals == "heldout")
         policy = self._agent.policy()
-        self._episodes = [Episode(**episode) for episode in self._folder.unfinished(record.id)]
+        self._resume()
         while not self._enough():
             number = len(self._episodes)
             plan = EpisodePlan(number % env.variations, generator(spec.seed, spec.index, Stream.FINAL, number))
@@ -50,20 +49,35 @@ class FinalEvaluation:
             episode = play(
                 policy, env, plan, deterministic=deterministic, stop_at_success=recorder is None, recorder=recorder
             )
-            rows = recorder.take_game() if recorder else None
+            rows = recorder.take_rows() if recorder else None
             if rows is not None:
-                self._folder.write_game(record.id, number, rows)
+                self._folder.write_episode(record.id, number, rows)
             self._episodes.append(episode)
             yield
         self._folder.write_evaluation(record.id, self._data(), recorder.arrays() if recorder else None)
 
     def save(self) -> None:
         """Keep the episodes played so far, unless their steps are in this process alone."""
-        if self._recorder is None or self._recorder.streams:
-            self._folder.write_unfinished(self._record.id, [asdict(episode) for episode in self._episodes])
+        recorder = self._recorder
+        if recorder is not None and not recorder.streams:
+            return
+        criterion = [] if recorder is None else [{"criterion": one.tolist()} for one in recorder.criterion]
+        played = [asdict(episode) for episode in self._episodes]
+        unfinished = played if recorder is None else [one | q for one, q in zip(played, criterion, strict=True)]
+        self._folder.write_unfinished(self._record.id, unfinished)
+
+    def _resume(self) -> None:
+        """Go on after the episodes that `save` kept."""
+        for kept in self._folder.unfinished(self._record.id):
+            criterion = kept.pop("criterion", None)
+            if self._recorder is not None:
+                if criterion is None:  # as an earlier version kept it: all is played again
+                    return
+                self._recorder.criterion.append(np.asarray(criterion, np.float64))
+            self._episodes.append(Episode(**kept))
 
     def _enough(self) -> bool:
-        """So many episodes, or so many env steps with the last game finished."""
+        """So many episodes, or so many env steps with the last episode finished."""
         wanted = self._record.env_steps
         return len(self._episodes) >= self._record.episodes if wanted is None else self._env_steps() >= wanted
 
@@ -72,31 +86,44 @@ class FinalEvaluation:
 
     def _data(self) -> dict[str, object]:
         data = self._record.model_dump() | {"env_return": [episode.env_return for episode in self._episodes]}
-        if self._benchmark.measure == "success":
+        if isinstance(self._benchmark.judged_by, Success):
             flags = [int(bool(episode.success)) for episode in self._episodes]
             return data | {"success": flags, "success_rate": float(np.mean(flags))}
         data |= {"success": [], "success_rate": None, "mean_return": mean_return(self._episodes)}
         return data | {"episodes": len(self._episodes), "env_steps": self._env_steps()}
 
 
-def read_rollouts(folder: PhaseFolder, record: str, spaces: AnySpaces) -> Rollouts | None:
+def read_rollouts(folder: PhaseFolder, record: str, spaces: Spaces) -> Rollouts | None:
     """The steps of a final evaluation that kept them; None if they are not there."""
-    data = folder.evaluation(record)
-    returns = data["env_return"] if data else []
-    if not isinstance(spaces, PixelSpaces):
-        arrays = folder.rollouts(record)
-        if arrays is None:
-            return None
-        criterion = arrays["success"].astype(np.float64)
-        return VectorRollouts(criterion, arrays["observations"], arrays["actions"], max(1, len(returns)))
-    # Opened for its length, and let go.
-    lengths = [0 if rows is None else len(rows) - 1 for rows in map(partial(folder.game, record), range(len(returns)))]
-    if not all(lengths) or not lengths:
+    arrays = folder.rollouts(record)
+    if arrays is None or "criterion" not in arrays:
+        arrays = _without_criterion(folder, record, arrays)
+    if arrays is None or not len(arrays["ends"]):
         return None
+    criterion, ends = arrays["criterion"], arrays["ends"]
+    if not isinstance(spaces.observation, Frames):
+        return VectorRollouts(criterion, ends, arrays["observations"], arrays["actions"])
 
-    def open_game(number: int) -> npt.NDArray[np.uint8]:
-        rows = folder.game(record, number)
+    def open_episode(number: int) -> npt.NDArray[np.uint8]:
+        rows = folder.episode(record, number)
         assert rows is not None
         return rows
 
-    return GameRollouts(np.repeat(returns, lengths), spaces, np.cumsum(lengths), open_game)
+    if any(folder.episode(record, number) is None for number in range(len(ends))):
+        return None
+    return FrameRollouts(criterion, ends, spaces, open_episode)
+
+
+def _without_criterion(folder: PhaseFolder, record: str, arrays: Arrays | None) -> Arrays | None:
+    """The arrays of an evaluation that was stored when q was not: the results of this algorithm version that exist."""
+    data = folder.evaluation(record)
+    returns = data["env_return"] if data else []
+    if arrays is not None:
+        steps, episodes = len(arrays["success"]), max(1, len(returns))
+        ends = steps * np.arange(1, episodes + 1) // episodes
+        return arrays | {"criterion": arrays["success"].astype(np.float64), "ends": ends}
+    rows = [folder.episode(record, number) for number in range(len(returns))]
+    lengths = [len(one) - 1 for one in rows if one is not None]
+    if len(lengths) < len(rows):
+        return None
+    return {"criterion": np.repeat(np.asarray(returns, np.float64), lengths), "ends": np.cumsum(lengths)}

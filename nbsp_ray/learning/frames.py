@@ -1,35 +1,53 @@
-"""The replay buffer of games: single frames in packed byte rows, stacked when a batch is drawn.
+"""The replay buffer of frames: single ones in packed byte rows, stacked when a batch is drawn.
 
-A row is one frame | action | reward | terminated | flags, of a moment that the agent acted in: 7,060 bytes at 84 x 84,
-so that 2 x 10^5 transitions take 1.41 GB, where stacked pairs of states would take 11.3. The next row has the next
-frame. A stack never crosses a border: it is filled up with the first frame after a reset or a lost life.
+A row is one frame | action | reward | terminated | flags, of a moment that the agent acted in: 7,060 bytes in Atari, so
+that 2 x 10^5 transitions take 1.41 GB, where stacked pairs of states would take 11.3. The next row has the next frame.
+A stack never crosses a border: it is filled up with the first frame after a reset or a lost life.
 """
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from nbsp_ray.benchmarks import Action, Observation, PixelSpaces, Step
+from nbsp_ray.benchmarks import Action, Discrete, Frames, Observation, Spaces, Step
+from nbsp_ray.layout import frame_fields, row_width
 
-FIELDS = 4
-"""Bytes behind the frame: action, reward (its sign), terminated, flags."""
 FIRST, NO_TRANSITION = 1, 2
-"""Flags of a row: a stack begins here; this frame is only the end of a transition, as of a game cut by its limit."""
+"""Flags of a row: a stack begins here; this frame is only the end of a transition, as of an episode that was cut."""
 
 
-def frame_row_width(spaces: PixelSpaces) -> int:
-    """Bytes of one row."""
-    return spaces.frame[0] * spaces.frame[1] + FIELDS
-
-
-def frame_row(frame: npt.NDArray[np.uint8], *fields: int) -> npt.NDArray[np.uint8]:
-    """The row (width,) of a frame (height, width) and the four bytes behind it."""
-    row = np.empty(frame.size + FIELDS, dtype=np.uint8)
-    row[:-FIELDS], row[-FIELDS:] = frame.reshape(-1), fields
+def frame_row(
+    spaces: Spaces,
+    frame: npt.NDArray[np.uint8],
+    flags: int,
+    action: Action | None = None,
+    reward: float = 0.0,
+    terminated: bool = False,
+) -> npt.NDArray[np.uint8]:
+    """The row (width,) of a frame (height, width) and the bytes behind it."""
+    row = np.zeros(row_width(spaces), dtype=np.uint8)
+    row[: frame.size] = frame.reshape(-1)
+    if action is not None:
+        size, reward_size, _, _ = frame_fields(spaces)
+        number = np.asarray(np.sign(reward), np.int8) if spaces.clipped_rewards else np.asarray(reward, np.float32)
+        row[frame.size : frame.size + size] = _bytes(spaces.action.kept(action))
+        row[frame.size + size : frame.size + size + reward_size] = _bytes(number)
+    row[-2:] = terminated, flags
     return row
+
+
+def _bytes(numbers: npt.NDArray[Any]) -> npt.NDArray[np.uint8]:
+    return np.ascontiguousarray(numbers).reshape(-1).view(np.uint8)
+
+
+def frames_of(spaces: Spaces) -> Frames:
+    """The observations of spaces that have frames."""
+    assert isinstance(spaces.observation, Frames)
+    return spaces.observation
 
 
 @dataclass(frozen=True)
@@ -37,14 +55,21 @@ class FrameBatch:
     """B transitions for each of L lanes: rows (L, B, stack + 1, width), the frames of s and then the last of s'."""
 
     rows: Tensor
-    spaces: PixelSpaces
+    spaces: Spaces
 
     def _frames(self) -> Tensor:
-        frames: Tensor = self.rows[..., :-FIELDS].unflatten(-1, self.spaces.frame)
+        frames: Tensor = self.rows[..., : -sum(frame_fields(self.spaces))].unflatten(-1, frames_of(self.spaces).frame)
         return frames
 
-    def _field(self, number: int) -> Tensor:
-        return self.rows[..., -2, number - FIELDS]
+    def _field(self, number: int, dtype: torch.dtype) -> Tensor:
+        """Numbers of one of the `frame_fields` (L, B, ...), at the frame that was acted on."""
+        sizes = frame_fields(self.spaces)
+        start = -sum(sizes[number:])
+        if dtype.itemsize == 1:
+            return self.rows[..., -2, start].view(dtype)
+        # A copy, because numbers of several bytes must lie where their size divides the place.
+        found = self.rows[..., -2, start : start + sizes[number]].clone(memory_format=torch.contiguous_format)
+        return found.view(dtype)
 
     @property
     def observations(self) -> Tensor:
@@ -58,18 +83,29 @@ class FrameBatch:
 
     @property
     def actions(self) -> Tensor:
-        """Numbers of the actions, int64 (L, B)."""
-        return self._field(0).long()
+        """a, (L, B, A); numbers of discrete actions, int64 (L, B)."""
+        if not isinstance(self.spaces.action, Discrete):
+            return self._field(0, torch.float32)
+        if self.spaces.action.nbytes == 1:
+            return self._field(0, torch.uint8).long()
+        return self._field(0, torch.int32).squeeze(-1).long()
+
+    @property
+    def critic_inputs(self) -> tuple[Tensor, ...]:
+        """(s, a) of a critic that reads both."""
+        return self.observations, self.actions
 
     @property
     def rewards(self) -> Tensor:
-        """r, -1, 0 or 1, float32 (L, B)."""
-        return self._field(1).view(torch.int8).float()
+        """r, float32 (L, B)."""
+        if self.spaces.clipped_rewards:
+            return self._field(1, torch.int8).float()
+        return self._field(1, torch.float32).squeeze(-1)
 
     @property
     def terminated(self) -> Tensor:
-        """1 where the return ended (game over, or a life lost), float32 (L, B)."""
-        return self._field(2).float()
+        """1 where the return ended (the task's own end, or a life lost), float32 (L, B)."""
+        return self._field(2, torch.uint8).float()
 
 
 class FrameReplay:
@@ -79,18 +115,18 @@ class FrameReplay:
     end of a transition (a *tail*: where a time limit or the budget cut an episode off) takes a row of the capacity.
     """
 
-    def __init__(self, spaces: PixelSpaces, capacity: int, device: torch.device | None = None) -> None:
+    def __init__(self, spaces: Spaces, capacity: int, device: torch.device | None = None) -> None:
         # In a ring of one row, a tail would drive out the only transition.
         self.spaces, self.capacity = spaces, max(2, capacity)
         self.device = device or torch.device("cpu")
         self.added = 0
-        shape = self.slots + 1, frame_row_width(spaces)
+        shape = self.slots + 1, row_width(spaces)
         self._rows = torch.empty(shape, dtype=torch.uint8, device=self.device)
         self._tails = np.empty(0, dtype=np.int64)
         self._begins = True
 
     @classmethod
-    def of(cls, spaces: PixelSpaces, rows: npt.NDArray[np.uint8], device: torch.device | None = None) -> "FrameReplay":
+    def of(cls, spaces: Spaces, rows: npt.NDArray[np.uint8], device: torch.device | None = None) -> "FrameReplay":
         """A full buffer that holds `rows` (n, width), without a copy where the device is the CPU.
 
         What came before the oldest row is not there, so that a stack is made to begin with it.
@@ -98,7 +134,7 @@ class FrameReplay:
         Raises:
             ValueError: these are no such rows.
         """
-        width = frame_row_width(spaces)
+        width = row_width(spaces)
         if rows.ndim != 2 or rows.shape[1] != width or not len(rows) or rows.dtype != np.uint8:
             raise ValueError(f"{rows.dtype} rows of shape {rows.shape}, where uint8 (n > 0, {width}) is needed")
         self = cls.__new__(cls)
@@ -113,7 +149,7 @@ class FrameReplay:
     @property
     def slots(self) -> int:
         """Rows that are kept, and that a checkpoint must hold: the history of the oldest stack among them."""
-        return self.capacity + self.spaces.stack - 1
+        return self.capacity + frames_of(self.spaces).stack - 1
 
     @property
     def oldest(self) -> int:
@@ -133,11 +169,10 @@ class FrameReplay:
 
         `last` says that the episode ends here; the frame that a time limit or the budget cut off is kept then.
         """
-        reward = int(np.sign(step.reward)) % 256
-        now = frame_row(observation[-1], int(action), reward, int(step.terminated), FIRST * self._begins)
-        self._put(self.added, now)
+        begins = FIRST * self._begins
+        self._put(self.added, frame_row(self.spaces, observation[-1], begins, action, step.reward, step.terminated))
         self.added += 1
-        self._put(self.added, frame_row(step.observation[-1], 0, 0, 0, NO_TRANSITION))
+        self._put(self.added, frame_row(self.spaces, step.observation[-1], NO_TRANSITION))
         if last and not step.terminated:
             self._tails = np.append(self._tails[np.searchsorted(self._tails, self.oldest) :], self.added)
             self.added += 1
@@ -167,7 +202,7 @@ class FrameReplay:
             chosen = chosen + torch.searchsorted(before, chosen, right=True)
         now = (chosen + self.oldest).to(self.device)
         stack = [now, now + 1]
-        for _ in range(self.spaces.stack - 1):
+        for _ in range(frames_of(self.spaces).stack - 1):
             begins = self._rows[stack[0] % len(self._rows), -1] & FIRST
             stack.insert(0, stack[0] - 1 + begins)
         # One row after another: indexing by a matrix takes six times as long on a CPU.

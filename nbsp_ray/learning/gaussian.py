@@ -8,27 +8,27 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from nbsp_ray.benchmarks import Action, Observation, Spaces
+from nbsp_ray.benchmarks import Action, Observation, Spaces, Vector
 from nbsp_ray.config.schema import Sac
-from nbsp_ray.learning.networks import Layout, Trace
-from nbsp_ray.learning.replay import Batch
+from nbsp_ray.layout import layouts
+from nbsp_ray.learning.networks import Trace
+from nbsp_ray.learning.replay import AnyBatch
 from nbsp_ray.learning.sac import PRECISIONS, SacLosses, SacState
 
 
-class Gaussian(SacLosses[Batch]):
-    """Actor: observation -> mean, log_std; critic: (observation, action) -> Q."""
+class Gaussian(SacLosses[AnyBatch]):
+    """Actor: observation -> mean, log_std; critic: (observation, action) -> Q. Vectors or frames are observed."""
 
     def __init__(self, sac: Sac, spaces: Spaces) -> None:
         self.spaces = spaces
-        self.actor = Layout(spaces.observations, sac.hidden, 2 * spaces.actions)
-        self.critic = Layout(spaces.observations + spaces.actions, sac.hidden, 1)
+        self.actor, self.critic = layouts(spaces, sac.hidden).values()
         self.gamma = sac.gamma
         self.precision = PRECISIONS[sac.precision]
-        self.target_entropy = -sac.target_entropy_scale * spaces.actions
-        self.noise = spaces.actions
+        self.target_entropy = -sac.target_entropy_scale * spaces.action.size
+        self.noise = spaces.action.size
 
     def distribution(self, actor: Tensor, observations: Tensor, trace: Trace | None = None) -> tuple[Tensor, Tensor]:
-        """Mean and log_std (L, B, A) of the Gaussian before tanh, on observations (L, B, O).
+        """Mean and log_std (L, B, A) of the Gaussian before tanh, on observations (L, B, ...).
 
         log_std = -5 + 3.5 (tanh(raw) + 1) lies in [-5, 2] (CleanRL).
         """
@@ -45,15 +45,21 @@ class Gaussian(SacLosses[Batch]):
         return action, (gaussian - torch.log(1 - action.square() + 1e-6)).sum(-1)
 
     def q_of(self, critic: Tensor, *observations_actions: Tensor, trace: Trace | None = None) -> Tensor:
-        """Q_1 and Q_2, (L, 2, B), on (s, a) of shape (L, B, O + A), or on s and a apart."""
+        """Q_1 and Q_2, (L, 2, B), on s (L, B, ...) and a (L, B, A), or on vectors (s, a) of shape (L, B, O + A)."""
         return self.forward("critic", critic, trace, *observations_actions).squeeze(-1)
 
-    def q_values(self, critic: Tensor, batch: Batch, trace: Trace | None = None) -> Tensor:
+    def q_values(self, critic: Tensor, batch: AnyBatch, trace: Trace | None = None) -> Tensor:
         """Q_1 and Q_2 (L, 2, B) of the batch's own states and actions."""
-        return self.q_of(critic, batch.observations_actions, trace=trace)
+        return self.q_of(critic, *batch.critic_inputs, trace=trace)
+
+    def _together(self, observations: Tensor, actions: Tensor) -> tuple[Tensor, ...]:
+        """One vector where no gradient needs them apart, as one product is faster than two; frames stay apart."""
+        if isinstance(self.spaces.observation, Vector):
+            return (torch.cat([observations, actions], -1),)
+        return observations, actions
 
     def critic_losses(
-        self, state: SacState, critic: Tensor, batch: Batch, noise: Tensor, trace: Trace | None = None
+        self, state: SacState, critic: Tensor, batch: AnyBatch, noise: Tensor, trace: Trace | None = None
     ) -> Tensor:
         """(Q(s, a) - y)^2 of both Q and every sample, (L, 2, B): lines 11 and 12 of Algorithm 1.
 
@@ -61,13 +67,13 @@ class Gaussian(SacLosses[Batch]):
         """
         with torch.no_grad():
             following, log_pi = self.sample_action(state.actor, batch.next_observations, noise)
-            q_next = self.q_of(state.target, torch.cat([batch.next_observations, following], -1)).amin(1)
+            q_next = self.q_of(state.target, *self._together(batch.next_observations, following)).amin(1)
             value = q_next - state.log_alpha.exp().unsqueeze(-1) * log_pi
             y = batch.rewards + self.gamma * (1 - batch.terminated) * value
         return (self.q_values(critic, batch, trace) - y.unsqueeze(1)).square()
 
     def actor_losses(
-        self, state: SacState, actor: Tensor, batch: Batch, noise: Tensor, trace: Trace | None = None
+        self, state: SacState, actor: Tensor, batch: AnyBatch, noise: Tensor, trace: Trace | None = None
     ) -> tuple[Tensor, Tensor]:
         """alpha log pi(a|s) - min_j Q_j(s, a) of every sample (L, B): line 13 of Algorithm 1.
 
@@ -78,7 +84,7 @@ class Gaussian(SacLosses[Batch]):
         losses = state.log_alpha.exp().unsqueeze(-1) * log_pi - q
         return losses, log_pi.mean(-1) + self.target_entropy
 
-    def fisher_outputs(self, actor: Tensor, batch: Batch, trace: Trace) -> list[Tensor]:
+    def fisher_outputs(self, actor: Tensor, batch: AnyBatch, trace: Trace) -> list[Tensor]:
         """mu_d / sigma_d and sqrt(2) log sigma_d for each d, with the sigma of the quotient held still.
 
         F = sum_d [ (d mu_d / dw)^2 / sigma_d^2 + 2 (d log sigma_d / dw)^2 ] is the exact diagonal Fisher information of
@@ -88,6 +94,6 @@ class Gaussian(SacLosses[Batch]):
         scaled = mean / log_std.detach().exp()
         return [*scaled.unbind(-1), *(2**0.5 * log_std).unbind(-1)]
 
-    def inputs(self, part: str, observations: Observation, actions: Action) -> npt.NDArray[Any]:
+    def inputs(self, part: str, observations: Observation, actions: Action) -> tuple[npt.NDArray[Any], ...]:
         """The actor reads s, a critic (s, a)."""
-        return observations if part == "actor" else np.concatenate([observations, actions], axis=1)
+        return (observations,) if part == "actor" else (observations, np.asarray(actions))

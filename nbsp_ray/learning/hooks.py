@@ -83,6 +83,11 @@ class Ingredient(Settings):
     needs_method: ClassVar[str | None] = None
     """It reads the phase that this method trains on the same task after the same past."""
 
+    @property
+    def scores_neurons(self) -> bool:
+        """Whether it does something else than it says where no neuron can be scored, as q is constant."""
+        return False
+
     def prepare(self, past: Past) -> Prepared:
         """Once, before the first update: compute what is needed of the past."""
         return Prepared()

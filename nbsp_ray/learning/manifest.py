@@ -7,7 +7,6 @@ import subprocess
 import sys
 from collections.abc import Mapping
 from functools import cache
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +14,11 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from nbsp_ray.benchmarks import benchmarks, version_of
+
 CHECKOUT = Path(__file__).parents[2]
-PACKAGES = ("nbsp-ray", "torch", "numpy", "ray", "metaworld", "mujoco", "ale-py")
+PACKAGES = ("nbsp-ray", "torch", "numpy", "ray", "gymnasium")
+"""What may change numbers whatever the benchmark; each benchmark adds its own."""
 
 
 def evidence(device: torch.device, *, compiled: bool = False) -> dict[str, Any]:
@@ -30,8 +32,14 @@ def evidence(device: torch.device, *, compiled: bool = False) -> dict[str, Any]:
         "compiled": compiled,
         "command": sys.argv,
         "git_commit": git_commit(),
-        "versions": {"python": platform.python_version()} | {name: metadata.version(name) for name in PACKAGES},
+        "versions": {"python": platform.python_version()} | versions(),
     }
+
+
+def versions() -> dict[str, str]:
+    """Of the packages that results rest on, those of all benchmarks among them; what is not installed is left out."""
+    names = dict.fromkeys([*PACKAGES, *(name for one in benchmarks().values() for name in one.packages)])
+    return {name: version for name in names if (version := version_of(name)) is not None}
 
 
 @cache

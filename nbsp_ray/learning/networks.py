@@ -6,11 +6,8 @@ target update and a checkpoint are each a line on one tensor, and one batched pr
 knows layers and neurons, not losses.
 """
 
-import itertools
-import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
@@ -18,130 +15,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from nbsp_ray.benchmarks import Convolutions
-
-
-@dataclass(frozen=True)
-class Image:
-    """What comes before the fully connected layers of a network that sees frames."""
-
-    frame: tuple[int, int]
-    """Height and width."""
-    convolutions: Convolutions
-
-    def maps(self) -> Iterator[tuple[int, int]]:
-        """Height and width of each convolution's output."""
-        height, width = self.frame
-        for _, kernel, stride in self.convolutions:
-            height, width = (height - kernel) // stride + 1, (width - kernel) // stride + 1
-            yield height, width
-
-
-@dataclass(frozen=True)
-class Layout:
-    """Where each weight of a network lies in its P parameters: convolutions if it sees frames, then linear layers.
-
-    A neuron is an output unit of a hidden layer, or an output channel of a convolution (method: Section 3.2; output
-    layers have none). Neurons are numbered from 0, layer by layer from the input.
-    """
-
-    inputs: int
-    """Length of the input vector, or frames in the stack."""
-    hidden: tuple[int, ...]
-    """Units of each hidden fully connected layer."""
-    outputs: int
-    image: Image | None = None
-
-    def __post_init__(self) -> None:
-        # Each is computed once, and now: torch.compile cannot follow the lock inside of a cached property.
-        _ = self.layers, self.shapes, self.sizes
-
-    @property
-    def convolutions(self) -> Convolutions:
-        """Of the network; none where it reads a vector."""
-        return self.image.convolutions if self.image else ()
-
-    @cached_property
-    def layers(self) -> tuple[int, ...]:
-        """Neurons of each hidden layer, input side first."""
-        return (*(channels for channels, _, _ in self.convolutions), *self.hidden)
-
-    @cached_property
-    def shapes(self) -> tuple[tuple[int, ...], ...]:
-        """Shapes of weight and bias of each layer, in their order in P: (out, in, k, k) or (out, in), (out,), ..."""
-        shapes: list[tuple[int, ...]] = []
-        into = self.inputs
-        for out, kernel, _ in self.convolutions:
-            shapes += [(out, into, kernel, kernel), (out,)]
-            into = out
-        if self.image:
-            into *= math.prod(list(self.image.maps())[-1])
-        for out in (*self.hidden, self.outputs):
-            shapes += [(out, into), (out,)]
-            into = out
-        return tuple(shapes)
-
-    @cached_property
-    def sizes(self) -> list[int]:
-        """Number of parameters of each of `shapes`."""
-        return [math.prod(shape) for shape in self.shapes]
-
-    @property
-    def parameters(self) -> int:
-        """P."""
-        return sum(self.sizes)
-
-    @property
-    def neurons(self) -> int:
-        """N, the hidden neurons of one network."""
-        return sum(self.layers)
-
-    @property
-    def names(self) -> tuple[str, ...]:
-        """`conv0.weight`, `conv0.bias`, ..., `hidden0.weight`, `hidden0.bias`, ..., `output.weight`, `output.bias`."""
-        convolutions = [f"conv{number}" for number in range(len(self.convolutions))]
-        layers = [*convolutions, *(f"hidden{number}" for number in range(len(self.hidden))), "output"]
-        return tuple(f"{layer}.{kind}" for layer in layers for kind in ("weight", "bias"))
-
-    def unpack(self, stack: Tensor) -> list[Tensor]:
-        """Views (L, M, *shape) of every weight and bias of a stack (L, M, P)."""
-        return [
-            part.unflatten(-1, shape) for part, shape in zip(stack.split(self.sizes, dim=-1), self.shapes, strict=True)
-        ]
-
-    def initial(self, members: int, generator: np.random.Generator) -> npt.NDArray[np.float32]:
-        """Fresh parameters (members, P), as CleanRL's for either benchmark.
-
-        Networks on vectors: weights and biases uniform in +-1/sqrt(inputs of the layer), as `torch.nn.Linear`'s
-        default. Networks on frames: weights Kaiming normal, of variance 2 / inputs; biases 0.
-        """
-        if self.image is None:
-            uniform = generator.uniform(-1, 1, (members, self.parameters))
-            return np.asarray(uniform * np.repeat([1 / math.sqrt(n) for n in self._fan_in], self.sizes), np.float32)
-        normal = generator.standard_normal((members, self.parameters))
-        kaiming = [kind * math.sqrt(2 / n) for n, kind in zip(self._fan_in, itertools.cycle((1, 0)), strict=False)]
-        return np.asarray(normal * np.repeat(kaiming, self.sizes), np.float32)
-
-    @property
-    def _fan_in(self) -> list[int]:
-        """Inputs of the layer that each of `shapes` belongs to."""
-        return [math.prod(shape[1:]) for shape in self.shapes[::2] for _ in ("weight", "bias")]
-
-    def spread(self, per_neuron: npt.NDArray[np.float32], *, output: float) -> npt.NDArray[np.float32]:
-        """Values (..., N) of neurons on their incoming weights and bias, (..., P); `output` in the last layer."""
-        lead = per_neuron.shape[:-1]
-        parts: list[npt.NDArray[np.float32]] = []
-        start = 0
-        for width, weights, _ in zip(self.layers, self.sizes[::2], self.sizes[1::2], strict=False):
-            layer = per_neuron[..., start : start + width]
-            parts += [np.repeat(layer, weights // width, axis=-1), layer]
-            start += width
-        rest = sum(self.sizes[-2:])
-        return np.concatenate([*parts, np.full((*lead, rest), output, np.float32)], axis=-1, dtype=np.float32)
-
-    def layer_of_neurons(self) -> npt.NDArray[np.int64]:
-        """The hidden layer (N,) that each neuron is in."""
-        return np.repeat(np.arange(len(self.layers)), self.layers)
+from nbsp_ray.layout import Layout
 
 
 @dataclass
@@ -176,7 +50,7 @@ def forward(
         stack: Parameters (L, M, P).
         inputs: One batch for all members (L, 1, B, I), or one for each (L, M, B, I); I is the length of the vector,
             or (frames, height, width) in bytes, which are divided by 255. A vector may come in parts, and then a
-            gradient in one of them does not cost that in the others.
+            gradient in one of them does not cost that in the others; what joins frames comes behind them.
         trace: If given, every layer is noted in it, and the result hangs on what was noted.
         precision: Of products and activations; what is traced is computed in that of the stack, and so are outputs.
     """
@@ -184,10 +58,9 @@ def forward(
     number_type = stack.dtype if trace is not None or precision == torch.float32 else precision
     weights = [part.flatten(0, 1).to(number_type) for part in layout.unpack(stack)]
     parts = [inputs] if isinstance(inputs, Tensor) else inputs
-    if layout.image:
-        x = [_convolve(layout, weights, parts[0], lanes, trace)]
-    else:
-        x = [part.to(number_type).expand(lanes, members, *part.shape[2:]).flatten(0, 1) for part in parts]
+    convolved = [_convolve(layout, weights, parts[0], lanes, trace)] if layout.image else []
+    vectors = [part.to(number_type).expand(lanes, members, *part.shape[2:]) for part in parts[len(convolved) :]]
+    x = [*convolved, *(part.flatten(0, 1) for part in vectors)]
     # From here on a batch is the last dimension, (n, width, B): so the gradient of a weight comes out as the weight
     # lies in memory, and no optimizer has to read it across.
     x = [part.mT for part in x]
@@ -248,7 +121,7 @@ def _record(x: Tensor, trace: Trace | None, what: str, lanes: int) -> Tensor:
     return notes[-1].flatten(0, 1)
 
 
-def activations(layout: Layout, stack: Tensor, inputs: Tensor) -> Tensor:
+def activations(layout: Layout, stack: Tensor, inputs: Tensor | Sequence[Tensor]) -> Tensor:
     """Activations (L, M, B, N) of all hidden neurons, after the ReLU, numbered as in `Layout`.
 
     That of a convolution's channel is its mean over height and width.
@@ -266,11 +139,7 @@ class NumpyMlp:
     """
 
     def __init__(self, layout: Layout, parameters: npt.NDArray[np.float32]) -> None:
-        offsets = np.cumsum([0, *layout.sizes])
-        views: Sequence[npt.NDArray[np.float32]] = [
-            parameters[start:end].reshape(shape)
-            for start, end, shape in zip(offsets[:-1], offsets[1:], layout.shapes, strict=True)
-        ]
+        views = list(layout.named(parameters).values())
         self._layers = list(zip(views[::2], views[1::2], strict=True))
 
     def __call__(self, x: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:

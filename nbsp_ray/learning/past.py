@@ -5,7 +5,7 @@ from weakref import WeakValueDictionary
 
 import torch
 
-from nbsp_ray.benchmarks import AnySpaces
+from nbsp_ray.benchmarks import Spaces
 from nbsp_ray.errors import PhaseError
 from nbsp_ray.learning.agent import Agent
 from nbsp_ray.learning.final import read_rollouts
@@ -25,7 +25,7 @@ class PastReader:
         PhaseError: what is needed is not in the store (by every method).
     """
 
-    def __init__(self, store: Store, spec: PhaseSpec, spaces: AnySpaces, device: torch.device) -> None:
+    def __init__(self, store: Store, spec: PhaseSpec, spaces: Spaces, device: torch.device) -> None:
         self._store, self._spec, self._spaces, self._device = store, spec, spaces, device
         # A buffer of frames is 1.4 GB: whoever asks for one that another still holds gets that very one.
         self._whole: WeakValueDictionary[str, AnyReplay] = WeakValueDictionary()

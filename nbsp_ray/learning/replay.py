@@ -15,8 +15,9 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from nbsp_ray.benchmarks import Action, AnySpaces, Observation, PixelSpaces, Spaces, Step
-from nbsp_ray.learning.frames import FrameBatch, FrameReplay, frame_row_width
+from nbsp_ray.benchmarks import Action, Discrete, Frames, Observation, Spaces, Step, Vector
+from nbsp_ray.layout import row_width
+from nbsp_ray.learning.frames import FrameBatch, FrameReplay
 
 
 @dataclass(frozen=True)
@@ -27,20 +28,33 @@ class Batch:
     spaces: Spaces
 
     @property
-    def observations(self) -> Tensor:
-        """s, (L, B, O)."""
-        return self.rows[..., : self.spaces.observations]
+    def _size(self) -> int:
+        """O."""
+        assert isinstance(self.spaces.observation, Vector)
+        return self.spaces.observation.size
 
     @property
-    def observations_actions(self) -> Tensor:
-        """(s, a), (L, B, O + A)."""
-        return self.rows[..., : self.spaces.observations + self.spaces.actions]
+    def observations(self) -> Tensor:
+        """s, (L, B, O)."""
+        return self.rows[..., : self._size]
+
+    @property
+    def actions(self) -> Tensor:
+        """a, (L, B, A); numbers of discrete actions, int64 (L, B)."""
+        if isinstance(self.spaces.action, Discrete):
+            return self.rows[..., self._size].long()
+        return self.rows[..., self._size : self._size + self.spaces.action.width]
+
+    @property
+    def critic_inputs(self) -> tuple[Tensor, ...]:
+        """(s, a) of a critic that reads both, as the one slice (L, B, O + A) that they are."""
+        return (self.rows[..., : self._size + self.spaces.action.width],)
 
     @property
     def next_observations(self) -> Tensor:
         """s', (L, B, O)."""
-        start = self.spaces.observations + self.spaces.actions
-        return self.rows[..., start : start + self.spaces.observations]
+        start = self._size + self.spaces.action.width
+        return self.rows[..., start : start + self._size]
 
     @property
     def rewards(self) -> Tensor:
@@ -51,11 +65,6 @@ class Batch:
     def terminated(self) -> Tensor:
         """1 where the episode ended in the task's own sense (not by the time limit), (L, B)."""
         return self.rows[..., -1]
-
-
-def row_width(spaces: Spaces) -> int:
-    """Floats of one packed row."""
-    return 2 * spaces.observations + spaces.actions + 2
 
 
 class Replay:
@@ -89,7 +98,7 @@ class Replay:
     def add(self, observation: Observation, action: Action, step: Step, *, last: bool) -> None:
         """Store one transition; the oldest gives way when the buffer is full. `last` of an episode makes no odds."""
         ending = (step.reward, step.terminated)
-        row = np.concatenate([observation, action, step.observation, ending], dtype=np.float32)
+        row = np.concatenate([observation, np.atleast_1d(action), step.observation, ending], dtype=np.float32)
         if self.device.type == "cpu":
             self._host_rows[self.added % self.capacity] = row
         else:
@@ -139,24 +148,24 @@ AnyBatch = Batch | FrameBatch
 AnyReplay = Replay | FrameReplay
 
 
-def new_replay(spaces: AnySpaces, capacity: int, device: torch.device | None = None) -> AnyReplay:
-    """An empty buffer for such observations and actions."""
-    if isinstance(spaces, PixelSpaces):
+def new_replay(spaces: Spaces, capacity: int, device: torch.device | None = None) -> AnyReplay:
+    """An empty buffer for such observations."""
+    if isinstance(spaces.observation, Frames):
         return FrameReplay(spaces, capacity, device)
     return Replay(spaces, capacity, device)
 
 
-def replay_of(spaces: AnySpaces, rows: npt.NDArray[Any], device: torch.device | None = None) -> AnyReplay:
+def replay_of(spaces: Spaces, rows: npt.NDArray[Any], device: torch.device | None = None) -> AnyReplay:
     """A full buffer of rows that such a buffer once gave."""
-    if isinstance(spaces, PixelSpaces):
+    if isinstance(spaces.observation, Frames):
         return FrameReplay.of(spaces, rows, device)
     return Replay.of(spaces, rows, device)
 
 
-def blank_batch(spaces: AnySpaces, size: int, device: torch.device) -> AnyBatch:
+def blank_batch(spaces: Spaces, size: int, device: torch.device) -> AnyBatch:
     """A batch of nothing, as one lane: of the shape of any other."""
-    if isinstance(spaces, PixelSpaces):
-        rows = torch.zeros((1, size, spaces.stack + 1, frame_row_width(spaces)), dtype=torch.uint8, device=device)
+    if isinstance(spaces.observation, Frames):
+        rows = torch.zeros((1, size, spaces.observation.stack + 1, row_width(spaces)), dtype=torch.uint8, device=device)
         return FrameBatch(rows, spaces)
     return Batch(torch.zeros((1, size, row_width(spaces)), device=device), spaces)
 

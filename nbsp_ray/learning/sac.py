@@ -16,7 +16,8 @@ from torch import Tensor
 
 from nbsp_ray.benchmarks import Action, Observation
 from nbsp_ray.config.schema import Sac
-from nbsp_ray.learning.networks import Layout, Trace, forward
+from nbsp_ray.layout import Layout
+from nbsp_ray.learning.networks import Trace, forward
 from nbsp_ray.learning.replay import AnyBatch
 
 ADAM_BETAS = (0.9, 0.999)
@@ -126,7 +127,7 @@ class SacLosses(ABC, Generic[BatchT]):
     def forward(self, part: Literal["actor", "critic"], stack: Tensor, trace: Trace | None, *inputs: Tensor) -> Tensor:
         """Outputs (L, M, B, outputs) of `stack`, the parameters of a part, on one batch for all members.
 
-        Its inputs are (L, B, ...), one, or several that lie side by side in a vector.
+        Its inputs are (L, B, ...), one, or several that lie side by side in a vector or behind frames.
         """
         layout = self.actor if part == "actor" else self.critic
         parts = [one.unsqueeze(1) for one in inputs]
@@ -156,8 +157,8 @@ class SacLosses(ABC, Generic[BatchT]):
         """Numbers (L, 1, B), the sum of whose squared gradients is the policy's Fisher information at each state."""
 
     @abstractmethod
-    def inputs(self, part: str, observations: Observation, actions: Action) -> npt.NDArray[Any]:
-        """What the networks of `actor` or `critic` read, (B, I), of B observations and actions."""
+    def inputs(self, part: str, observations: Observation, actions: Action) -> tuple[npt.NDArray[Any], ...]:
+        """What the networks of `actor` or `critic` read of B observations and actions, in parts (B, ...)."""
 
 
 def critic_loss(problem: SacLosses[BatchT], state: SacState, critic: Tensor, batch: BatchT, noise: Tensor) -> Tensor:

@@ -53,6 +53,11 @@ class NeuronMask(Ingredient):
 
     needs_rollouts = True
 
+    @property
+    def scores_neurons(self) -> bool:
+        """Whether neurons are compared with q: not where they are chosen by importance or by how little they do."""
+        return (self.select == "skill" or self.match == "layer") and self.score != "dormant"
+
     def prepare(self, past: Past) -> Prepared:
         """Score the neurons of each network on the rollouts, and choose."""
         if past.rollouts is None:
@@ -79,8 +84,7 @@ class NeuronMask(Ingredient):
 
     def _undefined(self, agreement: NeuronStatistics) -> bool:
         """Whether the score is asked for and means nothing, so that neurons are drawn at random instead."""
-        scores = self.select == "skill" or self.match == "layer"
-        return scores and self.score != "dormant" and not agreement.defined
+        return self.scores_neurons and not agreement.defined
 
     def _choose(
         self,

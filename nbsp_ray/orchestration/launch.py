@@ -93,6 +93,7 @@ def run_plan(
         return Outcome(len(plan.phases), 0, 0, 0, interrupted=False)
     live = LiveStatus(plan, store, on_status=on_status)
     preflight.check_settings(plan, todo)
+    plan.check_benchmarks(todo)
     preflight.check_disk(plan, todo, store, live.say)
     if address is None:
         forget_failures()

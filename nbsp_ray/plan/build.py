@@ -45,7 +45,7 @@ class _Builder:
         self.benchmark: Benchmark = get_benchmark(sweep.benchmark)
         for pair in sweep.pairs:
             self.benchmark.check_sequence(pair)
-        if self.benchmark.measure == "score" and {sweep.first.stop, sweep.second.stop} != {"fixed"}:
+        if self.benchmark.judged_by.kind == "score" and {sweep.first.stop, sweep.second.stop} != {"fixed"}:
             raise ConfigError(
                 f"{sweep.benchmark} has no success to stop at: set first.stop and second.stop to fixed, "
                 "or leave them out"
@@ -85,6 +85,7 @@ class _Builder:
     ) -> tuple[str, ...]:
         """Plan the phases of one trial; the keys, first task first."""
         ingredients = ingredients_of(method, self.sweep.method, counts)
+        self._check_scores(method, ingredients)
         several = skill_neurons is not None and len(self.counts) > 1
         name = f"{method.name} {skill_neurons}" if several else method.name
         # One first phase serves all methods: it is built once.
@@ -94,6 +95,20 @@ class _Builder:
         for index in range(1, len(tasks)):
             keys.append(self._phase(tasks, index, seed, ingredients, tuple(keys), name))
         return tuple(keys)
+
+    def _check_scores(self, method: Method, ingredients: tuple[Ingredient, ...]) -> None:
+        """q can vary: where it is the score of an episode, there must be two of them.
+
+        Raises:
+            ConfigError: there is one.
+        """
+        wanted, scored = self.sweep.evaluation, self.benchmark.judged_by.kind == "score"
+        single = wanted.env_steps is None and wanted.episodes == 1
+        if scored and single and any(ingredient.scores_neurons for ingredient in ingredients):
+            raise ConfigError(
+                f"{method.name} scores neurons by the scores of whole episodes of {self.benchmark.name}, which one "
+                "episode cannot tell apart: set evaluation.episodes to 2 or more"
+            )
 
     def _phase(
         self,

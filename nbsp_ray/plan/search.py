@@ -108,7 +108,7 @@ class CountSearch:
         if found is None:
             return None
         benchmark = get_benchmark(trial.benchmark)
-        if benchmark.measure == "score":
+        if benchmark.judged_by.kind == "score":
             return benchmark.normalised(task, float(found["mean_return"]))
         return float(found["success_rate"])
 

@@ -4,80 +4,58 @@ Plain arithmetic over the plan, so that a price is known before anything starts.
 test holds it against what learning really allocates.
 """
 
-import math
-from collections.abc import Iterator
-
-from nbsp_ray.benchmarks import AnySpaces, PixelSpaces, get_benchmark
+from nbsp_ray.benchmarks import Frames, Score, Spaces, get_benchmark
 from nbsp_ray.config.schema import Sac
-from nbsp_ray.layout import NETWORKS
+from nbsp_ray.layout import NETWORKS, layouts, row_width
 from nbsp_ray.specs import EvaluationSpec, Plan, PlannedPhase
 
 FLOAT_BYTES = 4
-FRAME_FIELDS = 4
-"""Bytes beside a frame: action, sign of the reward, terminated, flags."""
 COPIES = 3
 """An agent is stored with Adam's two moments."""
 SAMPLE_TRANSITIONS = 2_560
 """Kept of the buffer of each later phase."""
-GAME_ENV_STEPS = 2_000
-"""Env steps of a game, where an evaluation counts games: few last as long as they may."""
+USUAL_ENV_STEPS = 2_000
+"""Env steps at most of an episode that is judged by its score, where an evaluation counts them: few games last as long
+as they may."""
 PROCESS_BYTES = {"vectors": 450_000_000, "pixels": 660_000_000}
 """Of a process with torch, an environment and an agent at work, without its buffers; measured on Linux, CPU."""
 
 
-def kind(spaces: AnySpaces) -> str:
+def kind(spaces: Spaces) -> str:
     """`vectors` or `pixels`."""
-    return "pixels" if isinstance(spaces, PixelSpaces) else "vectors"
+    return "pixels" if isinstance(spaces.observation, Frames) else "vectors"
 
 
-def row_bytes(spaces: AnySpaces) -> int:
+def row_bytes(spaces: Spaces) -> int:
     """Of one transition in a replay buffer: two vectors and an action, or a single frame."""
-    if isinstance(spaces, PixelSpaces):
-        return math.prod(spaces.frame) + FRAME_FIELDS
-    return (2 * spaces.observations + spaces.actions + 2) * FLOAT_BYTES
+    return row_width(spaces) * (1 if isinstance(spaces.observation, Frames) else FLOAT_BYTES)
 
 
-def _step_bytes(spaces: AnySpaces) -> int:
-    """Of one step of kept rollouts."""
-    if isinstance(spaces, PixelSpaces):
+def _step_bytes(spaces: Spaces) -> int:
+    """Of one step of kept rollouts, but for its criterion."""
+    if isinstance(spaces.observation, Frames):
         return row_bytes(spaces)
-    return (spaces.observations + spaces.actions) * FLOAT_BYTES
+    return (spaces.observation.size + spaces.action.width) * FLOAT_BYTES
 
 
-def _sample_bytes(spaces: AnySpaces) -> int:
+def _sample_bytes(spaces: Spaces) -> int:
     """Of one transition of a sample: of frames a whole stack and the next."""
-    return row_bytes(spaces) * (spaces.stack + 1 if isinstance(spaces, PixelSpaces) else 1)
+    rows = spaces.observation.stack + 1 if isinstance(spaces.observation, Frames) else 1
+    return row_bytes(spaces) * rows
 
 
-def _layers(spaces: AnySpaces, hidden: tuple[int, ...]) -> Iterator[tuple[int, int, int]]:
-    """Inputs and outputs of each layer of a Q network, and at how many places it is applied."""
-    if isinstance(spaces, PixelSpaces):
-        (height, width), into, places = spaces.frame, spaces.stack, 1
-        for channels, kernel, stride in spaces.convolutions:
-            height, width = (height - kernel) // stride + 1, (width - kernel) // stride + 1
-            places = height * width
-            yield into * kernel**2, channels, places
-            into = channels
-        into, outputs = into * places, spaces.actions
-    else:
-        into, outputs = spaces.observations + spaces.actions, 1
-    for out in (*hidden, outputs):
-        yield into, out, 1
-        into = out
-
-
-def parameters(spaces: AnySpaces, sac: Sac) -> int:
+def parameters(spaces: Spaces, sac: Sac) -> int:
     """Of one Q network; an actor has about as many."""
-    return sum((into + 1) * out for into, out, _ in _layers(spaces, sac.hidden))
+    return layouts(spaces, sac.hidden)["critic"].parameters
 
 
-def multiplications(spaces: AnySpaces, sac: Sac) -> float:
+def multiplications(spaces: Spaces, sac: Sac) -> float:
     """Of one forward pass of a batch through a Q network, per env step."""
-    products = sum(into * out * places for into, out, places in _layers(spaces, sac.hidden))
+    products = layouts(spaces, sac.hidden)["critic"].multiplications
     return products * sac.batch_size * sac.updates_per_env_step
 
 
-def spaces_of(phase: PlannedPhase) -> AnySpaces:
+def spaces_of(phase: PlannedPhase) -> Spaces:
     """Of the task that the phase learns."""
     return get_benchmark(phase.spec.benchmark).task_spaces(phase.spec.task)
 
@@ -94,12 +72,12 @@ def buffer_bytes(phase: PlannedPhase) -> int:
 
 
 def evaluation_steps(phase: PlannedPhase, record: EvaluationSpec) -> int:
-    """Env steps of a final evaluation; where it counts games, about so many."""
+    """Env steps of a final evaluation; about so many where it counts episodes that are judged by their score."""
     if record.env_steps is not None:
         return record.env_steps
     benchmark = get_benchmark(phase.spec.benchmark)
-    longest = benchmark.horizon if benchmark.measure == "success" else GAME_ENV_STEPS
-    return record.episodes * min(longest, benchmark.horizon)
+    longest = min(benchmark.horizon, USUAL_ENV_STEPS) if isinstance(benchmark.judged_by, Score) else benchmark.horizon
+    return record.episodes * longest
 
 
 def disk_bytes(phase: PlannedPhase) -> int:

@@ -1,9 +1,9 @@
 """Silencing neurons of a trained first phase, and measuring what that breaks (`nbsp-ray probe`).
 
-The actor is measured by its success on the first task, or by its raw return where that is a game. Silencing neurons of
-a critic cannot change how the agent acts, so a critic is measured by what it knew: its values and its TD error on
-D_pre. Everything runs on the CPU with one thread, so that the same store gives the same numbers anywhere; every answer
-is kept, and none is measured twice.
+The actor is measured on the first task by what that is judged by: success, or the score of whole episodes. Silencing
+neurons of a critic cannot change how the agent acts, so a critic is measured by what it knew: its values and its TD
+error on D_pre. Everything runs on the CPU with one thread, so that the same store gives the same numbers anywhere;
+every answer is kept, and none is measured twice.
 """
 
 from collections.abc import Callable, Mapping, Sequence

@@ -14,10 +14,10 @@ from typing import Literal, get_args
 import numpy as np
 import numpy.typing as npt
 
-from nbsp_ray.benchmarks import PixelSpaces, get_benchmark
+from nbsp_ray.benchmarks import Frames, get_benchmark
 from nbsp_ray.config.schema import Settings, SkillNeurons, Sweep
 from nbsp_ray.errors import ConfigError, did_you_mean
-from nbsp_ray.layout import NETWORKS, PARTS
+from nbsp_ray.layout import NETWORKS, PARTS, layer_of_neurons
 from nbsp_ray.learning.scores import Kind, rank_at_random
 from nbsp_ray.learning.seeding import Stream, generator
 from nbsp_ray.plan.build import make_plan
@@ -28,7 +28,8 @@ from nbsp_ray.store import Store
 PROBE_VERSION = 2
 """Raise it by hand when the same probe gives other numbers than before; older records are then left unread."""
 EPISODES = {"success": 50, "score": 5}
-"""Of the first task, for each choice of neurons, by what it is judged by: a whole game takes thousands of env steps."""
+"""Of the first task, for each choice of neurons, by what it is judged by: one that is judged by its score may take
+thousands of env steps."""
 TRANSITIONS = {"vectors": 10_000, "frames": 1_000}
 """Of D_pre, on which a critic's values are compared (all, if it has fewer)."""
 Choice = Literal["none", "best", "random", "worst"]
@@ -132,13 +133,13 @@ class Target:
     @property
     def measure(self) -> Literal["success", "score"]:
         """What an episode of its task is judged by."""
-        return get_benchmark(self.phase.spec.benchmark).measure
+        return get_benchmark(self.phase.spec.benchmark).judged_by.kind
 
     @property
     def transitions(self) -> int:
         """Of D_pre, on which its critics are compared."""
         spaces = get_benchmark(self.phase.spec.benchmark).task_spaces(self.phase.spec.task)
-        return TRANSITIONS["frames" if isinstance(spaces, PixelSpaces) else "vectors"]
+        return TRANSITIONS["frames" if isinstance(spaces.observation, Frames) else "vectors"]
 
     @property
     def neurons(self) -> int:
@@ -148,7 +149,7 @@ class Target:
     @property
     def layer_of_neurons(self) -> Ints:
         """The hidden layer (N,) that each neuron is in."""
-        return np.repeat(np.arange(len(self.layers)), self.layers)
+        return layer_of_neurons(self.layers)
 
 
 def find_targets(name: str, sweeps: Iterable[Sweep], request: Request) -> list[Target]:
@@ -264,7 +265,7 @@ class Answer(Settings):
     success: tuple[int, ...] = ()
     """Actor, on a task judged by success: 1 for each episode that succeeded."""
     env_return: tuple[float, ...] = ()
-    """Actor, on a game: the raw return of each whole game."""
+    """Actor, on a task judged by its score: that of each whole episode."""
     env_steps: int = 0
     """Actor: played in all of them."""
     value_change: float | None = None

@@ -190,12 +190,12 @@ class PhaseFolder:
         """The steps of a final evaluation that kept them."""
         return self._read_arrays(f"evaluations/{record}.safetensors")
 
-    def write_game(self, record: str, number: int, rows: Array) -> None:
-        """Keep the steps of one game of a final evaluation, whose record is written when all are played."""
+    def write_episode(self, record: str, number: int, rows: Array) -> None:
+        """Keep the steps of one episode of a final evaluation, whose record is written when all are played."""
         self._files.write(f"{self._at}/evaluations/{record}/{number:05d}.npy", *to_npy(rows))
 
-    def game(self, record: str, number: int) -> Array | None:
-        """The steps of one game, mapped copy-on-write."""
+    def episode(self, record: str, number: int) -> Array | None:
+        """The steps of one episode, mapped copy-on-write."""
         return self._rows(f"evaluations/{record}/{number:05d}.npy")
 
     def write_unfinished(self, record: str, episodes: Sequence[Mapping[str, Any]]) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
-from nbsp_ray.benchmarks import Benchmark, benchmarks, get_benchmark
+from nbsp_ray.benchmarks import Benchmark, Score, benchmarks, get_benchmark
 from nbsp_ray.config.describe import AXES, PAPER, settings
 from nbsp_ray.config.schema import Sweep
 from nbsp_ray.errors import ConfigError
@@ -121,10 +121,11 @@ def _check_search(layer: Layer, sweep: Sweep, benchmark: Benchmark, problem: Pro
             f"search.trials is {search.trials}; widen the range, or lower search.trials",
         )
     for task in dict.fromkeys(task for pair in sweep.pairs for task in pair):
-        if benchmark.measure == "score" and benchmark.normalised(task, 0.0) is None:
+        if isinstance(benchmark.judged_by, Score) and task not in benchmark.judged_by.references:
             problem(
                 layer.at("search"),
-                f"search weighs scores of two games, and {task} has no reference scores; leave its pairs out",
+                f"search weighs scores of two {benchmark.noun}s, and {task} has no reference scores; "
+                "leave its pairs out",
             )
 
 

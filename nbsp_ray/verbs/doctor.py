@@ -13,11 +13,10 @@ from importlib import metadata
 from pathlib import Path
 from typing import Literal
 
+from nbsp_ray.benchmarks import benchmarks, version_of
 from nbsp_ray.errors import NbspError
 from nbsp_ray.folders import code_folder, existing, remembered_failures, temporary_parent
 from nbsp_ray.limits import memory, usable_cpus
-
-SIMULATORS = {"metaworld": "Meta-World", "ale_py": "Atari", "cv2": "Atari"}
 
 
 @dataclass(frozen=True)
@@ -54,10 +53,10 @@ def examine(root: Path) -> list[Check]:
 
 
 def _versions() -> Iterator[Check]:
-    names = ("nbsp-ray", "torch", "numpy", "ray", "gymnasium", "metaworld", "mujoco", "ale-py")
-    versions = {name: metadata.version(name) for name in names}
+    from nbsp_ray.learning.manifest import versions
+
     python = f"Python {platform.python_version()}"
-    yield Check("versions", "ok", ", ".join([python, *(f"{name} {version}" for name, version in versions.items())]))
+    yield Check("versions", "ok", ", ".join([python, *(f"{name} {version}" for name, version in versions().items())]))
 
 
 def _cpu() -> Iterator[Check]:
@@ -137,12 +136,15 @@ def _gpu() -> Iterator[Check]:
 
 
 def _simulators() -> Iterator[Check]:
-    missing = [name for name in ("metaworld", "ale_py", "cv2") if importlib.util.find_spec(name) is None]
-    for name in missing:
-        yield Check(
-            SIMULATORS[name], "bad", f"{name} is not installed", "install nbsp-ray with its dependencies: make setup"
-        )
-    if {"ale_py", "cv2"} & set(missing):
+    lacking_packages = set[str]()
+    for benchmark in benchmarks().values():
+        missing = [name for name in benchmark.packages if version_of(name) is None]
+        if missing:
+            lacking_packages.add(benchmark.name)
+            state: Literal["note", "bad"] = "note" if benchmark.extra else "bad"
+            found = f"{', '.join(missing)} {'is' if len(missing) == 1 else 'are'} not installed"
+            yield Check(benchmark.name, state, found, benchmark.how_to_install)
+    if "atari" in lacking_packages:
         return
     import cv2  # a library that it needs from the system may be missing
     from ale_py import roms

@@ -12,7 +12,7 @@ from functools import partial
 from textwrap import fill, wrap
 from typing import Any
 
-from nbsp_ray.benchmarks import AnySpaces, Benchmark, benchmarks
+from nbsp_ray.benchmarks import Benchmark, Score, Spaces, Vector, benchmarks
 from nbsp_ray.config.describe import FILE_KEYS, MISSING, Section, Setting, sections, settings
 from nbsp_ray.config.json_schema import json_schema
 from nbsp_ray.config.schema import MethodOptions, Sac, Sweep
@@ -221,7 +221,7 @@ def _benchmark(benchmark: Benchmark) -> Explanation:
         "revision": benchmark.revision,
         **{f"default {path}": value for path in settings() if (value := _at(benchmark.defaults, path)) is not MISSING},
     }
-    by_space: dict[AnySpaces, list[str]] = {}
+    by_space: dict[Spaces, list[str]] = {}
     for task, space in spaces.items():
         by_space.setdefault(space, []).append(task)
     return Explanation(
@@ -230,19 +230,26 @@ def _benchmark(benchmark: Benchmark) -> Explanation:
         " ".join((type(benchmark).__doc__ or "").split()),
         {name: _plain(value) for name, value in facts.items()},
         ("observations", "actions", "tasks (those of one row can be paired)"),
-        tuple((space.seen, space.actions, ", ".join(tasks)) for space, tasks in by_space.items()),
+        tuple((_seen(space), space.action.size, ", ".join(tasks)) for space, tasks in by_space.items()),
     )
+
+
+def _seen(spaces: Spaces) -> str:
+    """An observation, for people."""
+    return str(spaces.observation.size if isinstance(spaces.observation, Vector) else spaces.observation)
 
 
 def _task(benchmark: Benchmark, task: str) -> Explanation:
     space = benchmark.task_spaces(task)
     others = [name for name, other in benchmark.spaces().items() if other == space and name != task]
-    measures = {"success": "success", "score": "its score"}
-    normalised = benchmark.measure == "score" and benchmark.normalised(task, 0.0) is not None
+    judged_by, measured_by = benchmark.judged_by, "success"
+    if isinstance(judged_by, Score):
+        one = judged_by.meaning[1]
+        measured_by = "its score" + (f", also normalised by {one}'s (Eq. 8)" if task in judged_by.references else "")
     facts: dict[str, Any] = {
-        "observations": space.seen,
-        "actions": space.actions,
-        "measured by": measures[benchmark.measure] + (", also normalised by a human's (Eq. 8)" if normalised else ""),
+        "observations": _seen(space),
+        "actions": space.action.size,
+        "judged by": measured_by,
         "in the pairs": ", ".join(":".join(pair) for pair in benchmark.pairs if task in pair) or "none",
         "can be paired with": ", ".join(others) or "none",
     }

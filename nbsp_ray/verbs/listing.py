@@ -180,7 +180,7 @@ def advice_json(advice: Sequence[Advice], weight_stability: float) -> dict[str, 
 def print_advice(advice: Sequence[Advice], results: Results, weight_stability: float) -> None:
     """A table of each pair's counts, and what it comes to."""
     from analysis.advise import advice_notes
-    from analysis.tables.cells import number
+    from analysis.tables.cells import of_summary
 
     console = plain_console(width=None if sys.stdout.isatty() else 120)
     for one in advice:
@@ -188,10 +188,7 @@ def print_advice(advice: Sequence[Advice], results: Results, weight_stability: f
         for title in ("skill neurons", "per network", f"value (n={one.seeds})", "behind the best", "best in"):
             table.add_column(title, justify="right")
         for count in one.counts:
-            value, behind = (
-                f"{number(found.mean)} [{number(found.low)}, {number(found.high)}]" if found.n > 1 else text
-                for found, text in ((count.value, number(count.value.mean)), (count.behind_best, "-"))
-            )
+            value, behind = (of_summary(found, error=False) for found in (count.value, count.behind_best))
             best_in = "-" if math.isnan(count.best_share) else f"{count.best_share:.0%}"
             mark = "* " if count is one.best else ""
             table.add_row(mark + count.label, str(count.neurons), value, behind, best_in)

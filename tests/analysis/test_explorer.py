@@ -4,7 +4,7 @@ import shlex
 
 import pytest
 from pages import Page
-from synthetic_store import FIRST, SECOND, find, learn_first, learn_second, plan_of
+from synthetic_store import FIRST, NBSP_REPORT, SECOND, find, learn_first, learn_second, plan_of
 
 import analysis
 from analysis.explorer import SYMBOLS, explorer_data, rerun_command
@@ -33,10 +33,29 @@ def test_the_page_knows_means_front_and_knee(results):
     assert [count["label"] for count in nbsp["counts"]] == ["0.1", "0.2", "0.8"]
     low = nbsp["counts"][0]
     assert (low["neurons"], low["planned"], low["success-final"]["n"]) == (2, 2, 2)
-    assert low["success-final"]["stability"] == {"mean": 0.4, "se": 0.0, "t": [0.4, 0.4]}
-    assert nbsp["fronts"]["success-final"] == {"front": [0, 1, 2], "knee": 1}
+    assert low["success-final"]["stability"] == {"mean": 0.4, "se": 0.0, "equal": True, "t": None}
+    assert nbsp["fronts"]["success-final"] == {"front": [0, 1, 2], "knee": 1, "live": None}
     assert [one["label"] for one in data["counts"]] == ["0.1", "0.2", "0.8"]
     assert [one["name"] for one in data["methods"]] == ["base", "nbsp"]
+
+
+def test_the_page_knows_where_live_neurons_end(store):
+    plan = plan_of(skill_neurons=COUNTS, methods=("nbsp",))
+    after = {0.1: (4, 9), 0.2: (8, 7), 0.8: (10, 1)}
+    for trial in plan.trials:
+        learn_first(store, plan, trial, 9)
+        learn_second(store, plan, trial, *after[trial.skill_neurons], **NBSP_REPORT)
+    data = explorer_data(analysis.load(store.root, plan), "x", ())
+    (nbsp,) = data["series"]
+    # 12 of 16 are live: nine tenths of the way from 3 neurons (0.8, 0.7) to 13 (1.0, 0.1).
+    assert nbsp["fronts"]["success-final"]["live"] == [0.98, 0.16]
+    assert "Live neurons of reach > avoid, nbsp: actor 12, q1 12, q2 12." in data["rules"]
+
+
+def test_a_curve_that_stopped_early_has_what_is_carried_forward(full, plan):
+    data = explorer_data(analysis.load(full.root, plan), "x", ())
+    (stopped,) = [trial["retained"] for trial in data["trials"] if trial["retained"]["stopped"] is not None]
+    assert (stopped["stopped"], stopped["y"][-1], stopped["carried"]) == (300, 0.4, 0.3)
 
 
 def test_each_trial_has_what_a_click_shows(results):
@@ -89,7 +108,8 @@ def test_a_sweep_hardly_begun_has_a_page(store, plan):
     store.phase(find(plan, "base", 0).phases[0]).write_progress({"env_steps": 3})
     data = explorer_data(analysis.load(store.root, plan), "x", ())
     assert {trial["status"] for trial in data["trials"]} == {"partial", "missing"}
-    assert data["series"][0]["counts"][0]["success-final"]["stability"] == {"mean": None, "se": None, "t": [None, None]}
+    nothing = {"mean": None, "se": None, "equal": False, "t": None}
+    assert data["series"][0]["counts"][0]["success-final"]["stability"] == nothing
     json.dumps(data, allow_nan=False)
 
 

@@ -2,14 +2,19 @@ import json
 
 import numpy as np
 import pytest
+from pixel_toy import pixel_spaces
 from safetensors.numpy import load_file
 from synthetic_store import find, games_of, learn_first, plan_of, play_first
 
 import analysis
+from analysis import export
 from analysis.export import policy_weights
-from nbsp_ray.benchmarks import PixelSpaces, Spaces
+from nbsp_ray.benchmarks import Continuous, Discrete, Frames, Spaces, Vector
+from nbsp_ray.config.schema import Sac
 from nbsp_ray.errors import StoreError
-from nbsp_ray.learning.networks import Image, Layout, NumpyMlp, forward
+from nbsp_ray.layout import Image, Layout
+from nbsp_ray.learning.agent import Agent
+from nbsp_ray.learning.networks import NumpyMlp, forward
 
 OBSERVATIONS, HIDDEN, ACTIONS = 5, (8, 8), 2
 """Of the synthetic store's toy agents."""
@@ -33,7 +38,7 @@ def key(store, actor, monkeypatch):
 
 
 def test_the_weights_are_those_that_the_policy_uses(actor):
-    weights = policy_weights(actor, HIDDEN, Spaces(OBSERVATIONS, ACTIONS))
+    weights = policy_weights(actor, HIDDEN, Spaces(Vector(OBSERVATIONS), Continuous(ACTIONS)))
     x = y = np.random.default_rng(1).normal(size=OBSERVATIONS).astype(np.float32)
     for layer in ("hidden0", "hidden1"):
         x = np.maximum(weights[f"{layer}.weight"] @ x + weights[f"{layer}.bias"], 0)
@@ -43,7 +48,7 @@ def test_the_weights_are_those_that_the_policy_uses(actor):
 
 def test_weights_of_another_network_are_refused(actor):
     with pytest.raises(StoreError, match=r"has .* parameters, and a network for 5 observations"):
-        policy_weights(actor[:-1], HIDDEN, Spaces(OBSERVATIONS, ACTIONS))
+        policy_weights(actor[:-1], HIDDEN, Spaces(Vector(OBSERVATIONS), Continuous(ACTIONS)))
 
 
 def test_an_agent_is_weights_configuration_and_a_card(store, key, actor, tmp_path):
@@ -96,9 +101,14 @@ def test_an_agent_without_evaluations_has_a_card(store, key, tmp_path):
 def test_an_agent_that_sees_frames_acts_as_here(store, tmp_path, monkeypatch):
     import torch
 
-    plan, spaces = games_of(), PixelSpaces(6)
+    plan, spaces = games_of(), pixel_spaces(6)
     trial = plan.trials[0]
-    layout = Layout(spaces.stack, HIDDEN, spaces.actions, Image(spaces.frame, spaces.convolutions))
+    layout = Layout(
+        spaces.observation.stack,
+        HIDDEN,
+        spaces.action.size,
+        Image(spaces.observation.frame, spaces.observation.convolutions),
+    )
     actor = layout.initial(1, np.random.default_rng(3))
     monkeypatch.setattr("synthetic_store.AGENT", {"actor": actor[None]})
     play_first(store, plan, trial, [9.3, -5.7])
@@ -119,3 +129,35 @@ def test_an_agent_that_sees_frames_acts_as_here(store, tmp_path, monkeypatch):
         logits = forward(layout, stack, batch)[0, 0, 0].numpy()
         assert act(frames) == int(np.argmax(logits))
         assert act(frames, noise) == int(np.argmax(logits + noise))
+
+
+@pytest.mark.parametrize(
+    "spaces",
+    [
+        Spaces(Frames((12, 12), 2, ((3, 4, 2), (4, 3, 1))), Continuous(ACTIONS)),
+        Spaces(Vector(OBSERVATIONS), Discrete(ACTIONS)),
+        Spaces(Vector(OBSERVATIONS), Continuous(ACTIONS)),
+    ],
+    ids=str,
+)
+def test_the_text_of_the_card_acts_as_the_policy_does_whatever_it_sees_and_does(spaces, tmp_path, monkeypatch):
+    import torch
+    from safetensors.numpy import save_file
+
+    agent = Agent(Sac(hidden=HIDDEN), spaces, torch.device("cpu"), np.random.default_rng(3))
+    save_file(policy_weights(agent.state.actor[0, 0].numpy(), HIDDEN, spaces), tmp_path / "policy.safetensors")
+    told, use = export._use(export._policy(spaces, HIDDEN), spaces)
+    assert str(spaces.observation) in told.text
+    assert str(spaces.action) in told.text
+    monkeypatch.chdir(tmp_path)
+    names: dict[str, object] = {}
+    exec(use.text.split("```python\n")[1].split("```")[0], names)
+    act, policy, rng = names["act"], agent.policy(), np.random.default_rng(4)
+    assert callable(act)
+    for _ in range(3):
+        seen = rng.standard_normal(OBSERVATIONS).astype(np.float32)
+        if isinstance(spaces.observation, Frames):
+            seen = rng.integers(256, size=(2, 12, 12), dtype=np.uint8)
+        noise = policy.noise(rng)
+        np.testing.assert_allclose(act(seen), policy(seen, None), rtol=1e-4, atol=1e-5)
+        np.testing.assert_allclose(act(seen, noise), policy(seen, noise), rtol=1e-4, atol=1e-5)

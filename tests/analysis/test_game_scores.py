@@ -117,12 +117,13 @@ def test_tables_of_games_by_hand(store, games):
     assert trials["second_return"].tolist() == [23.1 + 10 * number for number in range(8)]
 
 
-def test_a_t_interval_of_scores_is_not_cut(store, games):
-    play_all(store, games)
-    shown = {table.name: table for table in all_tables(analysis.load(store.root, games))}["results_score"]
+def test_a_t_interval_of_scores_is_not_cut(store):
+    plan = games_of(seeds=(0, 1, 2))
+    play_all(store, plan)
+    shown = {table.name: table for table in all_tables(analysis.load(store.root, plan))}["results_score"]
     cell = shown.text["second game after"][0]
-    # 0 and 10 / 131.7: mean 0.04, +- 0.04, t(1) 12.7.
-    assert cell == "0.04 ± 0.04 [-0.44, 0.52]"
+    # 0, 10 and 20 / 131.7: mean 0.08, +- 0.04, t(2) 4.3.
+    assert cell == "0.08 ± 0.04 [-0.11, 0.26]"
     assert shown.text["second game after"][2] == "-"
 
 
@@ -146,7 +147,7 @@ def test_tasks_and_games_in_one_report_are_never_averaged(store, tmp_path):
     page = (tmp_path / "report.md").read_text()
     assert "Success rates (toy):" in page
     assert "Normalised scores (atari):" in page
-    assert "whole games until 1,000 env steps per game" in page
+    assert "whole episodes until 1,000 env steps per game" in page
     assert "12 trials: 12 done." in page
 
 
@@ -157,7 +158,7 @@ def test_figures_of_games_have_raw_curves_and_normalised_bars(store, games):
     text = pictures["methods_score"].svg.decode()
     assert all(word in text for word in ("raw score", "normalised score", "second game: Carnival"))
     caption = " ".join(pictures["methods_score"].caption)
-    assert "mean raw score of the last ten games" in caption
+    assert "mean raw score of the last ten episodes" in caption
     assert "success" not in caption
 
 
@@ -221,11 +222,14 @@ def test_a_curve_of_games_that_is_cut_off_has_no_metrics(store, games):
     assert pd.isna(row["auc_second_return"])
 
 
-def test_reference_scores_stand_beside_table_3(store, games):
+def test_reference_scores_are_those_of_table_3(store, games):
     play_first(store, games, find(games, "base", 0, PONG), [9.3])
     shown = {table.name: table for table in all_tables(analysis.load(store.root, games))}
     rows = shown["references_score"].data.set_index("game")
-    assert rows.loc["Pong"].tolist() == pytest.approx([-20.7, 9.3, -20.7, 9.3])
+    assert list(rows.columns) == ["normalised 0", "normalised 1"]
+    table_3 = {"Pong": [-20.7, 9.3], "Bowling": [23.1, 154.8], "DemonAttack": [152.1, 3401.3]}
+    assert {game: rows.loc[game].tolist() for game in table_3} == table_3
+    assert "random play is 0 and a human is 1" in shown["references_score"].caption[0]
     assert rows.loc["Carnival"].isna().all()
     settings = shown["settings_score"].data.set_index("setting")
     assert settings.loc["sac.gamma", ["here", "paper"]].tolist() == ["0.99", "0.99"]

@@ -5,6 +5,7 @@ from hypothesis import strategies as st
 
 from analysis import metrics
 
+NAN = float("nan")
 STEPS = np.array([0.0, 100.0, 200.0, 300.0, 400.0])
 
 
@@ -21,34 +22,41 @@ def test_rolling_mean_begins_with_the_first_full_window():
 
 def test_area_is_the_mean_height_by_trapezoids():
     # 0 to 1 over the first quarter, then 1: 0.125 + 0.75.
-    assert metrics.area_under_curve(STEPS, np.array([0, 1, 1, 1, 1.0]), 400) == pytest.approx(0.875)
-    assert metrics.area_under_curve(STEPS, np.array([0, 0, 0, 0, 0.8]), 400) == pytest.approx(0.1)
+    assert metrics.area_under_curve(STEPS, np.array([0, 1, 1, 1, 1.0]), 400, NAN) == pytest.approx(0.875)
+    assert metrics.area_under_curve(STEPS, np.array([0, 0, 0, 0, 0.8]), 400, NAN) == pytest.approx(0.1)
 
 
-def test_area_carries_the_last_value_forward_to_the_budget():
-    early, success = STEPS[:3], np.array([0, 1, 0.5])
-    # 0.5 x 100 + 0.75 x 100 + 0.5 x 200 = 225 of 400.
-    assert metrics.area_under_curve(early, success, 400) == pytest.approx(0.5625)
+def test_area_carries_the_final_evaluation_forward_to_the_budget():
+    early, success = STEPS[:3], np.array([0, 1, 1.0])
+    # 0.5 x 100 + 1 x 100, then the final evaluation, 0.7, over 200 of 400: never the 1 that it stopped at.
+    assert metrics.area_under_curve(early, success, 400, carried=0.7) == pytest.approx(290 / 400)
+    assert np.isnan(metrics.area_under_curve(early, success, 400, NAN))
     assert metrics.carried_share(early, 400) == 0.5
 
 
 def test_area_counts_an_evaluation_beyond_the_budget_up_to_the_budget():
     # Episodes end where they end: the last evaluation is at 500, the budget at 450, where the line is at 0.5.
-    area = metrics.area_under_curve(np.array([0.0, 400, 500]), np.array([0, 0, 1.0]), 450)
+    area = metrics.area_under_curve(np.array([0.0, 400, 500]), np.array([0, 0, 1.0]), 450, NAN)
     assert area == pytest.approx(0.5 * 50 * 0.5 / 450)
     assert metrics.carried_share(np.array([0.0, 400, 500]), 450) == 0
 
 
 def test_area_needs_an_evaluation_at_the_beginning():
-    assert np.isnan(metrics.area_under_curve(STEPS[1:], np.ones(4), 400))
-    assert np.isnan(metrics.area_under_curve(np.array([]), np.array([]), 400))
+    assert np.isnan(metrics.area_under_curve(STEPS[1:], np.ones(4), 400, 1.0))
+    assert np.isnan(metrics.area_under_curve(np.array([]), np.array([]), 400, 1.0))
     assert np.isnan(metrics.carried_share(np.array([]), 400))
 
 
-@given(st.lists(st.floats(0, 1), min_size=1, max_size=20), st.integers(1, 3000))
-def test_area_is_a_rate(success, budget):
+@given(st.lists(st.floats(0, 1), min_size=1, max_size=20), st.integers(1, 3000), st.floats(0, 1))
+def test_area_is_a_rate(success, budget, carried):
     env_steps = 100.0 * np.arange(len(success))
-    assert -1e-12 <= metrics.area_under_curve(env_steps, np.array(success), budget) <= 1 + 1e-12
+    assert -1e-12 <= metrics.area_under_curve(env_steps, np.array(success), budget, carried) <= 1 + 1e-12
+
+
+def test_a_median_counts_what_was_not_reached_as_later_than_any():
+    assert metrics.censored_median(np.array([300, NAN, 100])) == 300
+    assert np.isnan(metrics.censored_median(np.array([300, NAN])))
+    assert np.isnan(metrics.censored_median(np.array([])))
 
 
 def test_threshold_is_reached_by_three_in_a_row():

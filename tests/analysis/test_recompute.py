@@ -25,7 +25,10 @@ def numbers(rows, name):
     return [float(row[name]) for row in rows if row[name] != ""]
 
 
-def expect(row, name, values):
+NOTHING = float("nan")
+
+
+def expect(row, name, values, limits=(-math.inf, math.inf)):
     assert int(row[f"{name}_n"]) == len(values)
     if not values:
         assert row[f"{name}_mean"] == ""
@@ -34,9 +37,16 @@ def expect(row, name, values):
     assert float(row[f"{name}_mean"]) == pytest.approx(mean)
     if len(values) > 1:
         error = statistics.stdev(values) / math.sqrt(len(values))
-        low, high = mean - (half := error * stats.t.ppf(0.975, len(values) - 1)), mean + half
-        found = [float(row[f"{name}_{suffix}"]) for suffix in ("se", "low", "high")]
-        assert found == pytest.approx([error, low, high])
+        half = error * stats.t.ppf(0.975, len(values) - 1)
+        low, high = max(mean - half, limits[0]), min(mean + half, limits[1])
+        if len(values) < 3 or error < 1e-9:
+            low = high = NOTHING
+        found = [float(row[f"{name}_{suffix}"] or "nan") for suffix in ("se", "low", "high")]
+        assert found == pytest.approx([error, low, high], nan_ok=True, abs=1e-12)
+
+
+RATE, DIFFERENCE = (0, 1), (-1, 1)
+LIMITS = {"forgetting": DIFFERENCE, "forgetting_learnt": DIFFERENCE, "forward_transfer": (-math.inf, 1)}
 
 
 @pytest.fixture(scope="module")
@@ -68,9 +78,9 @@ def test_results(report, finals):
     for row in table:
         trials = finals[tuple(row[name] for name in GROUP)]
         for name in ("individual", "sequential", "second", "forgetting", "retention_last_5"):
-            expect(row, name, numbers(trials, name))
+            expect(row, name, numbers(trials, name), LIMITS.get(name, RATE))
         learnt = [trial for trial in trials if trial["individual"] and float(trial["individual"]) >= 0.5]
-        expect(row, "forgetting_learnt", numbers(learnt, "forgetting"))
+        expect(row, "forgetting_learnt", numbers(learnt, "forgetting"), DIFFERENCE)
         assert int(row["done"]) == sum(trial["status"] == "done" for trial in trials)
 
 
@@ -78,7 +88,7 @@ def test_learning(report, finals):
     for row in read(report / "tables/learning.csv"):
         trials = finals[tuple(row[name] for name in GROUP)]
         for name in ("retention_last_5", "auc_second", "forward_transfer"):
-            expect(row, name, numbers(trials, name))
+            expect(row, name, numbers(trials, name), LIMITS.get(name, RATE))
         assert int(row["reached"]) == len(numbers(trials, "env_steps_to_threshold"))
 
 
@@ -86,7 +96,7 @@ def test_table_1(report, finals):
     for row in read(report / "tables/individual_sequential.csv"):
         trials = finals[row["pair"], "base", "", ""]
         for name in ("individual", "sequential", "forgetting"):
-            expect(row, name, numbers(trials, name))
+            expect(row, name, numbers(trials, name), LIMITS.get(name, RATE))
 
 
 def test_differences(report, finals):
@@ -97,7 +107,7 @@ def test_differences(report, finals):
         trials = finals[tuple(row[name] for name in GROUP)]
         for name in ("sequential", "second", "retention_last_5", "auc_second"):
             both = [(trial[name], base[trial["seed"]][name]) for trial in trials]
-            expect(row, f"{name}_difference", [float(x) - float(y) for x, y in both if x and y])
+            expect(row, f"{name}_difference", [float(x) - float(y) for x, y in both if x and y], DIFFERENCE)
 
 
 def test_across_pairs(report, finals):

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from analysis.tradeoff import knee, pareto_front
+from analysis.tradeoff import knee, live_place, pareto_front
 
 
 def points(*values):
@@ -35,3 +35,16 @@ def test_the_knee_is_farthest_beyond_the_line_between_the_ends():
 )
 def test_without_a_bend_there_is_no_knee(found):
     assert knee(found, pareto_front(found)) is None
+
+
+def test_the_place_where_live_neurons_end_lies_between_two_counts():
+    # 220 on average: halfway between 205 and 235.
+    assert live_place([51, 102, 205, 235], {"actor": 260, "q1": 200, "q2": 200}) == pytest.approx(2.5)
+    assert live_place([51, 102], {"actor": 51}) == 0
+
+
+@pytest.mark.parametrize(
+    ("counts", "live"), [([51, 102], {"q1": 102}), ([51, 102], {"q1": 20}), ([51], {"q1": 51}), ([51, 102], {})]
+)
+def test_live_neurons_that_end_elsewhere_have_no_place(counts, live):
+    assert live_place(counts, live) is None

@@ -14,8 +14,9 @@ import torch
 from ale_py import roms
 from ale_py.registration import rom_id_to_name
 from gymnasium.wrappers import AtariPreprocessing, FrameStackObservation
+from pixel_toy import pixel_spaces
 
-from nbsp_ray.benchmarks import PixelSpaces, Step
+from nbsp_ray.benchmarks import Step
 from nbsp_ray.benchmarks.atari import BENCHMARK, GAMES, AtariEnv, _load
 from nbsp_ray.config.schema import Sweep
 from nbsp_ray.errors import ConfigError
@@ -262,7 +263,7 @@ def test_the_replay_buffer_gives_back_what_was_seen(breakout: AtariEnv) -> None:
     replay, generator = FrameReplay(space, 1_000), rng(3)
     seen, steps = [breakout.reset(2, generator)], list[Step]()
     for number in range(500):
-        action = generator.integers(space.actions)
+        action = generator.integers(space.action.size)
         step = breakout.step(action)
         cut = number in (199, 499)
         replay.add(seen[-1], action, step, last=step.ends or cut)
@@ -309,7 +310,7 @@ def test_the_picture_is_the_screen_in_colour(breakout: AtariEnv) -> None:
 
 
 def test_games_that_one_network_serves_have_equal_spaces() -> None:
-    assert BENCHMARK.spaces()["Pong"] == PixelSpaces(6)
+    assert BENCHMARK.spaces()["Pong"] == pixel_spaces(6)
 
 
 if __name__ == "__main__":

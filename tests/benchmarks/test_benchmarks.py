@@ -1,21 +1,32 @@
 """What every benchmark must keep; a new one is tested the day it is added."""
 
 import json
+import os
+import subprocess
+import sys
 from functools import cache
+from importlib import metadata
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from nbsp_ray.benchmarks import (
+    ENTRY_POINTS,
     Action,
     Benchmark,
+    Continuous,
+    Discrete,
     Env,
+    Frames,
     Observation,
-    PixelSpaces,
     Spaces,
     Step,
+    Vector,
     benchmarks,
     get_benchmark,
+    register_benchmark,
+    version_of,
 )
 from nbsp_ray.config.schema import Sweep
 from nbsp_ray.errors import ConfigError
@@ -23,7 +34,19 @@ from nbsp_ray.errors import ConfigError
 ALL = list(benchmarks().values())
 TASKS = [(one, task) for one in ALL for task in sorted({task for pair in one.pairs for task in pair})]
 each_benchmark = pytest.mark.parametrize("benchmark", ALL, ids=lambda one: one.name)
-each_task = pytest.mark.parametrize(("benchmark", "task"), TASKS, ids=lambda one: getattr(one, "name", one))
+
+
+def here(benchmark: Benchmark) -> pytest.MarkDecorator:
+    """Skips what is played on an optional benchmark whose packages are not installed."""
+    missing = [name for name in benchmark.packages if version_of(name) is None]
+    reason = f"{', '.join(missing)} not installed: {benchmark.how_to_install}"
+    return pytest.mark.skipif(bool(benchmark.extra and missing), reason=reason)
+
+
+each_task = pytest.mark.parametrize(
+    ("benchmark", "task"),
+    [pytest.param(one, task, id=f"{one.name}-{task}", marks=here(one)) for one, task in TASKS],
+)
 
 
 LONG = 500
@@ -32,9 +55,9 @@ LONG = 500
 
 def actions(benchmark: Benchmark, task: str, seed: int, steps: int) -> list[Action]:
     generator, space = np.random.default_rng(seed), benchmark.spaces()[task]
-    if isinstance(space, PixelSpaces):
-        return list(generator.integers(space.actions, size=steps))
-    return list(generator.uniform(-1, 1, (steps, space.actions)).astype(np.float32))
+    if isinstance(space.action, Discrete):
+        return list(generator.integers(space.action.size, size=steps))
+    return list(generator.uniform(-1, 1, (steps, space.action.size)).astype(np.float32))
 
 
 def episode(env: Env, variation: int, seed: int, moves: list[Action]) -> tuple[Observation, list[Step]]:
@@ -67,7 +90,7 @@ def test_names_and_numbers(benchmark: Benchmark) -> None:
     assert benchmark.revision
     assert benchmark.horizon > 0
     assert type(benchmark).__doc__
-    assert all(space.seen and space.actions > 0 for space in benchmark.spaces().values())
+    assert all(str(space) and space.action.size > 0 for space in benchmark.spaces().values())
     assert len(set(benchmark.pairs)) == len(benchmark.pairs) > 0
 
 
@@ -99,8 +122,8 @@ def test_unknown_tasks_and_impossible_pairs(benchmark: Benchmark) -> None:
 
 
 def test_tasks_of_other_spaces_cannot_be_paired(monkeypatch: pytest.MonkeyPatch) -> None:
-    toy = get_benchmark("toy")
-    monkeypatch.setattr(type(toy), "spaces", lambda self: {"a": Spaces(5, 2), "b": Spaces(5, 3)})
+    toy, five = get_benchmark("toy"), Spaces(Vector(5), Continuous(2))
+    monkeypatch.setattr(type(toy), "spaces", lambda self: {"a": five, "b": Spaces(Vector(5), Continuous(3))})
     with pytest.raises(
         ConfigError,
         match="one network cannot serve a > b: a has 5 observations and 2 actions, b 5 observations and 3 actions",
@@ -111,6 +134,46 @@ def test_tasks_of_other_spaces_cannot_be_paired(monkeypatch: pytest.MonkeyPatch)
 def test_an_unknown_benchmark() -> None:
     with pytest.raises(ConfigError, match=r"no benchmark 'metawold' .did you mean 'metaworld'.*; there are .*toy"):
         get_benchmark("metawold")
+
+
+def test_two_benchmarks_of_one_name_are_refused() -> None:
+    toy = get_benchmark("toy")
+    register_benchmark(toy)
+    with pytest.raises(ConfigError, match="two benchmarks 'toy'; give one of them another name"):
+        register_benchmark(type(toy)())
+    with pytest.raises(ConfigError, match="'toy' is no benchmark"):
+        register_benchmark("toy")  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("value", "problem"),
+    [
+        ("axes_toys:ScoredToy.missing", "scored .* of an installed package cannot be loaded .AttributeError"),
+        ("axes_toys:PAIR", r"\('reach', 'avoid'\) is no benchmark"),
+        ("axes_toys:BENCHMARKS", "is no benchmark"),
+    ],
+)
+def test_a_broken_entry_point_is_named(value: str, problem: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    entry = metadata.EntryPoint("scored", value, ENTRY_POINTS)
+    monkeypatch.setattr(metadata, "entry_points", lambda group: [entry] if group == ENTRY_POINTS else [])
+    with pytest.raises(ConfigError, match=problem):
+        benchmarks.__wrapped__()
+
+
+def test_an_entry_point_makes_a_benchmark_known(tmp_path: Path) -> None:
+    """In a fresh process, from a distribution that lies on the path."""
+    info = tmp_path / "somebody-1.0.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: somebody\nVersion: 1.0\n")
+    (info / "entry_points.txt").write_text(f"[{ENTRY_POINTS}]\nmine = somebody:BENCHMARK\n")
+    code = "from nbsp_ray.benchmarks.toy import Toy\n\n\nclass Mine(Toy):\n    name = 'mine'\n\n\nBENCHMARK = Mine()\n"
+    (tmp_path / "somebody.py").write_text(code)
+    ask = "from nbsp_ray.benchmarks import get_benchmark; print(get_benchmark('mine').pairs)"
+    path = os.pathsep.join([str(tmp_path), *sys.path])
+    run = subprocess.run(
+        [sys.executable, "-c", ask], capture_output=True, text=True, check=True, env=os.environ | {"PYTHONPATH": path}
+    )
+    assert run.stdout.strip() == "(('reach', 'avoid'),)"
 
 
 # As environments
@@ -149,17 +212,17 @@ def test_shapes_types_and_the_horizon(benchmark: Benchmark, task: str) -> None:
     if env.horizon <= LONG:
         assert [step.truncated for step in steps] == [False] * (env.horizon - 1) + [True]
         assert not any(step.terminated for step in steps)
-    kind = (
-        (np.uint8, (space.stack, *space.frame))
-        if isinstance(space, PixelSpaces)
-        else (np.float32, (space.observations,))
-    )
+    match space.observation:
+        case Frames(frame=frame, stack=stack):
+            kind = (np.uint8, (stack, *frame))
+        case Vector(size=size):
+            kind = (np.float32, (size,))
     for observation in (first, *(step.observation for step in steps)):
         assert (observation.dtype, observation.shape) == kind
         assert np.isfinite(observation).all()
     for step in steps:
         assert (type(step.reward), type(step.terminated), type(step.truncated)) == (float, bool, bool)
-        assert type(step.success) is (bool if benchmark.measure == "success" else type(None))
+        assert type(step.success) is (bool if benchmark.judged_by.kind == "success" else type(None))
         assert np.isfinite((step.reward, step.points)).all()
 
 
@@ -172,7 +235,7 @@ def test_variations_differ(benchmark: Benchmark, task: str) -> None:
     chosen = np.linspace(0, env.variations - 1, count).astype(int)
     different = len({env.reset(int(variation), np.random.default_rng(0)).tobytes() for variation in chosen})
     # What differs between two beginnings of a game is not always on the screen.
-    assert different == count or (benchmark.measure == "score" and different > 1)
+    assert different == count or (benchmark.judged_by.kind == "score" and different > 1)
 
 
 @each_task

@@ -7,16 +7,18 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from pixel_toy import pixel_spaces
 from plain_networks import flat, plain_network
 from scipy import stats
 from torch import Tensor, nn
 
-from nbsp_ray.benchmarks import PixelSpaces
+from nbsp_ray.benchmarks import Spaces
 from nbsp_ray.config.schema import Sac
+from nbsp_ray.layout import row_width
 from nbsp_ray.learning.acting import CategoricalPolicy
 from nbsp_ray.learning.agent import Agent
 from nbsp_ray.learning.categorical import Categorical
-from nbsp_ray.learning.frames import FIELDS, FrameBatch, FrameReplay, frame_row_width
+from nbsp_ray.learning.frames import FrameBatch, FrameReplay
 from nbsp_ray.learning.sac import (
     Losses,
     SacState,
@@ -28,7 +30,9 @@ from nbsp_ray.learning.sac import (
     track_targets,
 )
 
-SPACES = PixelSpaces(actions=3, frame=(7, 6), stack=2, convolutions=((3, 3, 2), (4, 2, 1)))
+FIELDS = 4
+"""Bytes behind a frame: action, reward, terminated, flags."""
+SPACES = pixel_spaces(actions=3, frame=(7, 6), stack=2, convolutions=((3, 3, 2), (4, 2, 1)))
 SETTINGS = Sac(
     hidden=(5,), batch_size=6, gamma=0.875, actor_lr=3e-3, critic_lr=1e-2, alpha_lr=2e-2, adam_eps=1e-4,
     policy_frequency=1, tau=1.0, target_period=3, target_entropy_scale=0.89,
@@ -45,7 +49,7 @@ class PlainSac:
     """Losses and steps as in CleanRL, except that its networks divide by 255 themselves."""
 
     settings: Sac
-    spaces: PixelSpaces
+    spaces: Spaces
     actor: nn.Sequential
     q: list[nn.Sequential]
     q_slow: list[nn.Sequential]
@@ -53,7 +57,7 @@ class PlainSac:
     losses: dict[str, float] = field(default_factory=dict[str, float])
 
     @classmethod
-    def of(cls, settings: Sac, spaces: PixelSpaces, state: SacState, lane: int) -> "PlainSac":
+    def of(cls, settings: Sac, spaces: Spaces, state: SacState, lane: int) -> "PlainSac":
         layout = Categorical(settings, spaces).actor
         flats = (state.actor[lane, 0], *state.critic[lane], *state.target[lane])
         actor, *critics = (plain_network(layout, one) for one in flats)
@@ -95,7 +99,7 @@ class PlainSac:
         self.losses["actor"] = loss.item()
         self._step(self.actor_optimizer, loss + (extra["actor"](self) if extra else 0))
         if self.settings.autotune:
-            target = self.settings.target_entropy_scale * math.log(self.spaces.actions)
+            target = self.settings.target_entropy_scale * math.log(self.spaces.action.size)
             loss = (probs.detach() * (-self.log_alpha.exp() * (log_pi + target).detach())).mean()
             self._step(self.alpha_optimizer, loss)
         self.losses["alpha"] = self.log_alpha.exp().item()
@@ -115,7 +119,7 @@ class PlainSac:
 
 
 def random_state(
-    settings: Sac, spaces: PixelSpaces = SPACES, *, lanes: int = 1, dtype: torch.dtype = DOUBLE, seed: int = 0
+    settings: Sac, spaces: Spaces = SPACES, *, lanes: int = 1, dtype: torch.dtype = DOUBLE, seed: int = 0
 ) -> SacState:
     problem, generator = Categorical(settings, spaces), np.random.default_rng(seed)
 
@@ -132,11 +136,11 @@ def random_state(
     )
 
 
-def random_batch(settings: Sac, spaces: PixelSpaces = SPACES, *, lanes: int = 1, seed: int = 0) -> FrameBatch:
+def random_batch(settings: Sac, spaces: Spaces = SPACES, *, lanes: int = 1, seed: int = 0) -> FrameBatch:
     generator = np.random.default_rng(1000 + seed)
-    shape = (lanes, settings.batch_size, spaces.stack + 1, frame_row_width(spaces))
+    shape = (lanes, settings.batch_size, spaces.observation.stack + 1, row_width(spaces))
     rows = generator.integers(0, 256, shape, dtype=np.uint8)
-    rows[..., -FIELDS] = generator.integers(spaces.actions, size=shape[:-1])
+    rows[..., -FIELDS] = generator.integers(spaces.action.size, size=shape[:-1])
     rows[..., -FIELDS + 1] = generator.choice(np.array([255, 0, 1], np.uint8), shape[:-1])  # -1, 0, 1
     rows[..., -FIELDS + 2] = generator.random(shape[:-1]) < 0.3
     return FrameBatch(torch.from_numpy(rows), spaces)
@@ -145,7 +149,7 @@ def random_batch(settings: Sac, spaces: PixelSpaces = SPACES, *, lanes: int = 1,
 def columns(batch: FrameBatch, lane: int) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
     """s, a, r, s', terminated read from the bytes of a lane."""
     rows = batch.rows[lane]
-    frames = rows[..., :-FIELDS].reshape(len(rows), -1, *batch.spaces.frame)
+    frames = rows[..., :-FIELDS].reshape(len(rows), -1, *batch.spaces.observation.frame)
     fields = rows[:, -2, -FIELDS:].long()
     reward = torch.where(fields[:, 1] > 127, fields[:, 1] - 256, fields[:, 1])
     return frames[:, :-1], fields[:, 0], reward, frames[:, 1:], fields[:, 2]
@@ -335,7 +339,7 @@ def test_frozen_filters_keep_every_bit_whatever_the_moments_hold(carried: float)
 
 # Literal numbers: networks whose weights are 0, so that outputs are their last biases.
 
-TWO = PixelSpaces(actions=2, frame=(2, 2), stack=1, convolutions=((1, 2, 1),))
+TWO = pixel_spaces(actions=2, frame=(2, 2), stack=1, convolutions=((1, 2, 1),))
 CONSTANT = Sac(hidden=(1,), gamma=0.9, batch_size=2, policy_frequency=1, target_entropy_scale=0.5)
 PROBABLE = 0.8
 """The policy's first action: logits log 4 and 0."""
@@ -394,10 +398,10 @@ def test_actor_loss_by_hand() -> None:
 
 
 def test_target_entropy() -> None:
-    assert Categorical(Sac(target_entropy_scale=0.89), PixelSpaces(6)).target_entropy == pytest.approx(
+    assert Categorical(Sac(target_entropy_scale=0.89), pixel_spaces(6)).target_entropy == pytest.approx(
         0.89 * math.log(6)
     )
-    assert Categorical(Sac(), PixelSpaces(18)).noise == 0
+    assert Categorical(Sac(), pixel_spaces(18)).noise == 0
 
 
 # Acting
@@ -405,7 +409,7 @@ def test_target_entropy() -> None:
 
 def acting(logits: list[float]) -> CategoricalPolicy:
     """A policy of these logits, whatever it sees."""
-    spaces = PixelSpaces(actions=len(logits), frame=(7, 6), stack=2, convolutions=((3, 3, 2),))
+    spaces = pixel_spaces(actions=len(logits), frame=(7, 6), stack=2, convolutions=((3, 3, 2),))
     agent = Agent(SETTINGS, spaces, torch.device("cpu"), np.random.default_rng(0))
     agent.state.actor.zero_()
     agent.state.actor[..., -len(logits) :] = torch.tensor(logits)
@@ -454,7 +458,7 @@ def test_it_acts_with_the_actor_as_it_is_now() -> None:
 def test_the_agent_learns_from_frames_on_schedule() -> None:
     """One update of everything at a time, and a hard copy every third."""
     agent, rng = Agent(SETTINGS, SPACES, torch.device("cpu"), np.random.default_rng(0)), torch.Generator()
-    width = frame_row_width(SPACES)
+    width = row_width(SPACES)
     rows = np.random.default_rng(1).integers(0, 256, (50, width), dtype=np.uint8)
     rows[:, -FIELDS:] = np.stack([np.arange(50) % 3, np.arange(50) % 2, np.zeros(50), np.zeros(50)], 1)
     rows[-1, -2] = 1

@@ -62,12 +62,12 @@ def test_stopping_at_success_keeps_the_success_and_owns_up_to_the_missing_return
 
 
 def test_rollouts_pair_each_step_with_the_observation_before_it() -> None:
-    kept, env = VectorRecorder(), CountingEnv({2, 3})
+    kept, env = VectorRecorder(by_success=True), CountingEnv({2, 3})
     episodes = [play(act, env, one, recorder=kept) for one in (plan(0), plan(1, variation=2))]
     arrays = kept.arrays()
     assert arrays["observations"].tolist() == [[0, 1], [1, 9], [2, 9], [3, 9], [0, 2], [1, 9], [2, 9], [3, 9]]
-    assert arrays["success"].tolist() == [False, True, True, False] * 2
-    assert arrays["success"].dtype == np.bool_
+    assert arrays["criterion"].tolist() == [0, 1, 1, 0] * 2
+    assert arrays["ends"].tolist() == [4, 8]
     assert {arrays[name].dtype for name in ("observations", "actions")} == {np.dtype(np.float32)}
     rng = np.random.default_rng(1)
     rng.random()
@@ -77,7 +77,7 @@ def test_rollouts_pair_each_step_with_the_observation_before_it() -> None:
 
 
 def test_an_episode_is_a_function_of_its_plan() -> None:
-    kept, env = [VectorRecorder(), VectorRecorder()], CountingEnv({1})
+    kept, env = [VectorRecorder(by_success=True), VectorRecorder(by_success=True)], CountingEnv({1})
     for one in (plan(5), plan(7)):
         play(act, env, one, recorder=kept[0])
     play(act, CountingEnv({1}), plan(7), recorder=kept[1])
@@ -85,7 +85,7 @@ def test_an_episode_is_a_function_of_its_plan() -> None:
 
 
 def test_a_deterministic_policy_gets_no_noise() -> None:
-    kept = VectorRecorder()
+    kept = VectorRecorder(by_success=True)
     play(act, CountingEnv(set()), plan(), deterministic=True, recorder=kept)
     assert np.isnan(kept.arrays()["actions"]).all()
 

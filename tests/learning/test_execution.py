@@ -6,15 +6,16 @@ import numpy as np
 import pytest
 import torch
 
-from nbsp_ray.benchmarks import Spaces
+from nbsp_ray.benchmarks import Continuous, Spaces, Vector
 from nbsp_ray.config.schema import Sac
+from nbsp_ray.layout import Layout
 from nbsp_ray.learning.agent import Agent
 from nbsp_ray.learning.execution import Execution
-from nbsp_ray.learning.networks import Layout, Trace, forward
+from nbsp_ray.learning.networks import Trace, forward
 from nbsp_ray.learning.replay import Mixture, Replay, row_width
 from nbsp_ray.learning.sac import PARTS, UpdateRule, build_update
 
-SPACES = Spaces(observations=5, actions=2)
+SPACES = Spaces(Vector(5), Continuous(2))
 SETTINGS = Sac(hidden=(8,), batch_size=16, policy_frequency=1, actor_lr=3e-3, gamma=0.9)
 """Sizes of the toy phase that `test_compiling` compiles: they share most of the code."""
 CPU = torch.device("cpu")

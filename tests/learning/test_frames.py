@@ -7,18 +7,20 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from pixel_toy import pixel_spaces
 from scipy import stats
 
-from nbsp_ray.benchmarks import PixelSpaces, Step
-from nbsp_ray.learning.frames import FrameBatch, FrameReplay, frame_row_width
+from nbsp_ray.benchmarks import Spaces, Step
+from nbsp_ray.layout import row_width
+from nbsp_ray.learning.frames import FrameBatch, FrameReplay
 from nbsp_ray.learning.replay import Mixture, new_replay, replay_of
 from nbsp_ray.store import Attempt, Files, PhaseFolder, Store
 
 FRAME = (2, 3)
 
 
-def spaces_of(stack: int) -> PixelSpaces:
-    return PixelSpaces(actions=250, frame=FRAME, stack=stack, convolutions=((2, 2, 1),))
+def spaces_of(stack: int) -> Spaces:
+    return pixel_spaces(actions=250, frame=FRAME, stack=stack, convolutions=((2, 2, 1),))
 
 
 def frame(number: int) -> np.ndarray:
@@ -295,8 +297,8 @@ def test_several_earlier_buffers_give_whole_transitions() -> None:
 
 def test_the_promise_of_memory() -> None:
     """Single frames and 4 bytes: 2 x 10^5 transitions take 1.41 GB, nothing of which is touched before it is used."""
-    atari = PixelSpaces(actions=6)
-    assert frame_row_width(atari) == 84 * 84 + 4
+    atari = pixel_spaces(actions=6)
+    assert row_width(atari) == 84 * 84 + 4
     ring = new_replay(atari, 200_000)
     assert isinstance(ring, FrameReplay)
     held = [value for value in vars(ring).values() if isinstance(value, torch.Tensor | np.ndarray)]

@@ -6,13 +6,13 @@ import numpy as np
 import pytest
 import torch
 
-from nbsp_ray.benchmarks import Spaces, Step
+from nbsp_ray.benchmarks import Continuous, Spaces, Step, Vector
 from nbsp_ray.config.schema import Sac
 from nbsp_ray.learning.agent import NETWORKS, Agent
 from nbsp_ray.learning.importance import FISHER_FLOOR, actor_fisher, critic_fisher, taylor_importance
 from nbsp_ray.learning.replay import Batch, Replay
 
-SPACES = Spaces(observations=3, actions=2)
+SPACES = Spaces(Vector(3), Continuous(2))
 SAC = Sac(hidden=(5, 4), batch_size=6)
 
 
@@ -90,7 +90,7 @@ def test_critic_fisher_is_the_mean_squared_gradient_of_each_q(agent: Agent, repl
     found = critic_fisher(agent, batch)
     for member, name in enumerate(("q1", "q2")):
         network = plain_network(agent, name)
-        rows = batch.observations_actions[0].double()
+        rows = batch.critic_inputs[0][0].double()
         expected = torch.stack([squared_gradient(network(row)[0], network) for row in rows]).mean(0)
         torch.testing.assert_close(found[0, member].double(), expected, rtol=2e-4, atol=1e-9)
 

@@ -5,17 +5,20 @@ import math
 import numpy as np
 import pytest
 import torch
+from pixel_toy import pixel_spaces
 from plain_networks import plain_network
 from torch import Tensor, nn
 
-from nbsp_ray.benchmarks import PixelSpaces
 from nbsp_ray.config.schema import Sac
+from nbsp_ray.layout import row_width
 from nbsp_ray.learning import importance
 from nbsp_ray.learning.agent import NETWORKS, Agent
-from nbsp_ray.learning.frames import FIELDS, FrameBatch, FrameReplay, frame_row_width
+from nbsp_ray.learning.frames import FrameBatch, FrameReplay
 from nbsp_ray.learning.importance import FISHER_FLOOR, actor_fisher, critic_fisher, taylor_importance
 
-SPACES = PixelSpaces(actions=3, frame=(7, 6), stack=2, convolutions=((3, 3, 2), (4, 2, 1)))
+FIELDS = 4
+"""Bytes behind a frame: action, reward, terminated, flags."""
+SPACES = pixel_spaces(actions=3, frame=(7, 6), stack=2, convolutions=((3, 3, 2), (4, 2, 1)))
 SAC = Sac(hidden=(5,), batch_size=6, gamma=0.9, policy_frequency=1)
 LAYERS = (3, 4, 5)
 
@@ -32,7 +35,7 @@ def agent() -> Agent:
 @pytest.fixture
 def replay() -> FrameReplay:
     rng = np.random.default_rng(1)
-    rows = rng.integers(0, 256, (30, frame_row_width(SPACES)), dtype=np.uint8)
+    rows = rng.integers(0, 256, (30, row_width(SPACES)), dtype=np.uint8)
     fields = (
         rng.integers(3, size=30),
         rng.choice([255, 0, 1], 30),
@@ -102,7 +105,7 @@ def test_the_fisher_is_the_curvature_of_the_divergence(agent: Agent, replay: Fra
 
 def test_actor_fisher_by_hand() -> None:
     """One pixel, one channel, one hidden unit, two actions."""
-    spaces = PixelSpaces(actions=2, frame=(1, 1), stack=1, convolutions=((1, 1, 1),))
+    spaces = pixel_spaces(actions=2, frame=(1, 1), stack=1, convolutions=((1, 1, 1),))
     agent = Agent(Sac(hidden=(1,)), spaces, torch.device("cpu"), np.random.default_rng(0))
     agent.state.actor[:] = torch.tensor([2.0, 0.0, 1.5, 0.0, 0.5, 0.0, 0.0, 0.0])
     rows = torch.zeros(1, 1, 2, 5, dtype=torch.uint8)

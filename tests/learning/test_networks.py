@@ -12,7 +12,8 @@ from plain_networks import plain_network as plain_frame_network
 from torch import nn
 
 from nbsp_ray.benchmarks import NATURE_CONVOLUTIONS
-from nbsp_ray.learning.networks import Image, Layout, NumpyMlp, Trace, activations, forward
+from nbsp_ray.layout import Image, Layout
+from nbsp_ray.learning.networks import NumpyMlp, Trace, activations, forward
 
 SMALL = Layout(inputs=2, hidden=(3, 1), outputs=2)
 

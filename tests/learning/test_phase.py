@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from nbsp_ray.benchmarks import Env, Observation, Spaces, Step
+from nbsp_ray.benchmarks import Continuous, Env, Observation, Spaces, Step, Vector
 from nbsp_ray.config.schema import Learning, Sac
 from nbsp_ray.errors import PhaseError
 from nbsp_ray.learning.agent import Agent
@@ -21,7 +21,7 @@ from nbsp_ray.learning.seeding import Stream, generator
 from nbsp_ray.methods.replay import PastReplay
 from nbsp_ray.specs import PhaseSpec
 
-SPACES = Spaces(observations=2, actions=1)
+SPACES = Spaces(Vector(2), Continuous(1))
 HORIZON = 5
 SMALL = Sac(hidden=(4,), batch_size=4, learning_starts=6)
 ALWAYS, NEVER = repeat(True), repeat(False)

@@ -14,13 +14,13 @@ from interrupted import run_interrupted, what_it_left
 from pixel_toy import BENCHMARK, CONVOLUTIONS, SIZE, pixel_plan
 from toy_phases import phase_run, phases_of, run_whole
 
-from nbsp_ray.benchmarks import PixelSpaces, Spaces, get_benchmark
+from nbsp_ray.benchmarks import Continuous, Spaces, Vector, get_benchmark
 from nbsp_ray.config.schema import Sac
+from nbsp_ray.layout import Image, Layout
 from nbsp_ray.learning import execution, final
 from nbsp_ray.learning.agent import NETWORKS, Agent, target_interval
 from nbsp_ray.learning.evaluation import Episode
 from nbsp_ray.learning.frames import NO_TRANSITION, FrameReplay
-from nbsp_ray.learning.networks import Image, Layout
 from nbsp_ray.learning.phase import updates_due
 from nbsp_ray.learning.sac import SacState
 from nbsp_ray.methods import methods
@@ -28,8 +28,8 @@ from nbsp_ray.specs import PlannedPhase
 from nbsp_ray.store import Store
 
 pytestmark = pytest.mark.usefixtures("pixel_toy")
-SPACES: PixelSpaces = BENCHMARK.spaces()["catch"]
-LAYOUT = Layout(SPACES.stack, (8,), 3, Image(SPACES.frame, CONVOLUTIONS))
+SPACES: Spaces = BENCHMARK.spaces()["catch"]
+LAYOUT = Layout(SPACES.observation.stack, (8,), 3, Image(SPACES.observation.frame, CONVOLUTIONS))
 ROLLOUTS = "catch.rollouts.60steps.train"
 WIDTH = SIZE * SIZE + 4
 VARIANTS: dict[str, dict[str, Any]] = {
@@ -80,7 +80,8 @@ def test_what_a_first_phase_leaves(undisturbed: Undisturbed) -> None:
     games = [f"evaluations/{ROLLOUTS}/{number:05d}.npy" for number in range(data["episodes"])]
     assert {str(path.relative_to(folder.path)) for path in folder.path.rglob("*") if path.is_file()} == {
         "spec.json", "result.json", "manifest.json", "curve.jsonl", "agent.safetensors", "replay.npy", *games,
-        f"evaluations/{ROLLOUTS}.json", "evaluations/catch.deterministic.5.train.json",
+        f"evaluations/{ROLLOUTS}.safetensors", f"evaluations/{ROLLOUTS}.json",
+        "evaluations/catch.deterministic.5.train.json",
     }  # fmt: skip
     # One update every other env step from the 40th on.
     assert (result["env_steps"], result["updates"], result["stop_reason"]) == (160, 61, "budget")
@@ -105,7 +106,7 @@ def test_the_final_evaluation_plays_whole_games_for_so_many_env_steps(undisturbe
                 assert data["episodes"] == BENCHMARK.variations, "each start once"
             else:
                 assert 60 <= data["env_steps"] < 60 + BENCHMARK.horizon
-    games = [store.phase(first.key).game(ROLLOUTS, number) for number in range(2)]
+    games = [store.phase(first.key).episode(ROLLOUTS, number) for number in range(2)]
     lengths = [len(rows) - 1 for rows in games if rows is not None]
     assert all(8 <= length <= BENCHMARK.horizon for length in lengths), "a game has at least two rounds of four steps"
 
@@ -114,7 +115,7 @@ def test_the_evaluation_stops_with_the_first_game_that_reaches_the_steps(undistu
     store, (first, _) = undisturbed("plain")
     data = store.phase(first.key).evaluation(ROLLOUTS)
     assert data is not None
-    games = [store.phase(first.key).game(ROLLOUTS, number) for number in range(data["episodes"])]
+    games = [store.phase(first.key).episode(ROLLOUTS, number) for number in range(data["episodes"])]
     lengths = [len(rows) - 1 for rows in games if rows is not None]
     assert sum(lengths) == data["env_steps"]
     assert sum(lengths[:-1]) < 60
@@ -138,7 +139,7 @@ def test_a_second_phases_sample_is_of_whole_transitions(undisturbed: Undisturbed
     assert sample is not None
     assert result is not None
     transitions = result["buffer_transitions"]
-    assert sample.shape == (transitions * (SPACES.stack + 1), WIDTH)
+    assert sample.shape == (transitions * (SPACES.observation.stack + 1), WIDTH)
     batch = FrameReplay.of(SPACES, sample).all()
     assert batch.rows.shape[1] == transitions
     assert batch.observations[..., 1, -1].eq(60).all(), "frames of the second game"
@@ -234,7 +235,7 @@ def test_selected_neurons_are_those_whose_activity_goes_with_the_games_return(
     assert data is not None
     frames, q = [], []
     for number, value in enumerate(data["env_return"]):
-        rows = folder.game(ROLLOUTS, number)
+        rows = folder.episode(ROLLOUTS, number)
         assert rows is not None
         batch = FrameReplay.of(SPACES, rows).all()
         frames.append(batch.observations[0].numpy().astype(np.float64) / 255)
@@ -351,7 +352,7 @@ def test_d_pre_is_opened_once(undisturbed: Undisturbed, store: Store, monkeypatc
     opened: list[weakref.ref[FrameReplay]] = []
     of_once = FrameReplay.of
 
-    def watched(spaces: PixelSpaces, rows: np.ndarray, device: Any = None) -> FrameReplay:
+    def watched(spaces: Spaces, rows: np.ndarray, device: Any = None) -> FrameReplay:
         found = of_once(spaces, rows, device)
         if len(rows) == 160:
             assert all(one() is None for one in opened)
@@ -383,7 +384,7 @@ def test_copies_of_the_paper_are_8000_env_steps_apart(per_env_step: float, updat
 
 def test_periods_of_continuous_actions_are_in_updates() -> None:
     sac = Sac(target_period=30, updates_per_env_step=0.1)
-    assert target_interval(sac, Spaces(observations=2, actions=1)) == 30
+    assert target_interval(sac, Spaces(Vector(2), Continuous(1))) == 30
     assert target_interval(sac, SPACES) == 3, "exactly, though 0.1 is a little more than a tenth"
 
 

@@ -7,10 +7,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from nbsp_ray.benchmarks import Spaces, Step
+from nbsp_ray.benchmarks import Continuous, Spaces, Step, Vector
 from nbsp_ray.learning.replay import Batch, Mixture, Replay, row_width
 
-SPACES = Spaces(observations=2, actions=1)
+SPACES = Spaces(Vector(2), Continuous(1))
 
 
 def transition(number: int) -> np.ndarray:
@@ -114,12 +114,12 @@ def test_a_subset_is_drawn_from_everywhere() -> None:
 def test_batch_slices() -> None:
     batch = Batch(torch.from_numpy(expected(3, 5))[None], SPACES)
     assert batch.observations.tolist() == [[[3, 3.25], [4, 4.25]]]
-    assert batch.observations_actions.tolist() == [[[3, 3.25, -3], [4, 4.25, -4]]]
+    assert batch.critic_inputs[0].tolist() == [[[3, 3.25, -3], [4, 4.25, -4]]]
     assert batch.next_observations.tolist() == [[[4, 4.25], [5, 5.25]]]
     assert batch.rewards.tolist() == [[0.375, 0.5]]
     assert batch.terminated.tolist() == [[1, 0]]
     assert row_width(SPACES) == 7
-    assert row_width(Spaces(39, 4)) == 84
+    assert row_width(Spaces(Vector(39), Continuous(4))) == 84
 
 
 def test_a_buffer_of_stored_rows_shares_their_memory() -> None:

@@ -3,20 +3,30 @@
 import gc
 import weakref
 from collections.abc import Iterator
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pytest
 from pixel_toy import BENCHMARK, SIZE, STACK, BallEnv
 
-from nbsp_ray.benchmarks import Action, Env, Observation, Step
+from nbsp_ray.benchmarks import (
+    Action,
+    Continuous,
+    Discrete,
+    Env,
+    Observation,
+    Score,
+    Spaces,
+    Step,
+    Success,
+    Vector,
+)
+from nbsp_ray.layout import row_width
 from nbsp_ray.learning import rollouts as module
 from nbsp_ray.learning.acting import CategoricalPolicy
 from nbsp_ray.learning.evaluation import EpisodePlan, play
 from nbsp_ray.learning.final import read_rollouts
-from nbsp_ray.learning.frames import frame_row_width
-from nbsp_ray.learning.rollouts import GameRecorder, GameRollouts, VectorRollouts, new_recorder
+from nbsp_ray.learning.rollouts import FrameRecorder, FrameRollouts, VectorRollouts, new_recorder
 from nbsp_ray.store import PhaseFolder, Store
 
 SPACES = BENCHMARK.spaces()["catch"]
@@ -45,8 +55,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> PhaseFolder:
 
 def played(folder: PhaseFolder, games: int = 6) -> tuple[Witness, list[float], list[int], int]:
     """Games played and stored as a final evaluation does; who saw them, their returns, their lengths, lives lost."""
-    witness, recorder, env = Witness(), new_recorder(SPACES), BallEnv("catch")
-    assert isinstance(recorder, GameRecorder)
+    witness, recorder, env = Witness(), new_recorder(BENCHMARK, SPACES), BallEnv("catch")
+    assert isinstance(recorder, FrameRecorder)
     returns, lengths, lost, step_once = [], [], [], env.step
 
     def step(action: Action) -> Step:
@@ -58,19 +68,19 @@ def played(folder: PhaseFolder, games: int = 6) -> tuple[Witness, list[float], l
     for number in range(games):
         plan = EpisodePlan(number % env.variations, np.random.default_rng(number))
         episode = play(witness, env, plan, recorder=recorder)
-        rows = recorder.take_game()
-        assert rows.shape == (episode.env_steps + 1, frame_row_width(SPACES))
-        folder.write_game(RECORD, number, rows)
+        rows = recorder.take_rows()
+        assert rows.shape == (episode.env_steps + 1, row_width(SPACES))
+        folder.write_episode(RECORD, number, rows)
         assert episode.env_return is not None
         returns.append(episode.env_return)
         lengths.append(episode.env_steps)
-    folder.write_evaluation(RECORD, {"env_return": returns}, None)
+    folder.write_evaluation(RECORD, {"env_return": returns}, recorder.arrays())
     return witness, returns, lengths, sum(lost)
 
 
-def read(folder: PhaseFolder) -> GameRollouts:
+def read(folder: PhaseFolder) -> FrameRollouts:
     found = read_rollouts(folder, RECORD, SPACES)
-    assert isinstance(found, GameRollouts)
+    assert isinstance(found, FrameRollouts)
     return found
 
 
@@ -138,9 +148,9 @@ def test_of_a_game_no_more_rows_are_touched_than_a_block_needs(folder: PhaseFold
     rollouts, looked_at = read(folder), list[int]()
 
     def watched(number: int) -> Any:
-        return Watched(rollouts.open_game(number), looked_at)
+        return Watched(rollouts.open_episode(number), looked_at)
 
-    again = GameRollouts(rollouts.criterion, rollouts.spaces, rollouts.ends, watched)
+    again = FrameRollouts(rollouts.criterion, rollouts.ends, rollouts.spaces, watched)
     assert sum(len(actions) for _, actions in again.blocks(3)) == sum(lengths)
     # Three steps, the history of the first, and the frame after the last.
     assert max(looked_at) == 3 + (STACK - 1) + 1
@@ -169,14 +179,14 @@ def test_a_game_that_is_missing_is_no_rollouts(folder: PhaseFolder) -> None:
 
 def test_a_recorder_holds_single_frames(folder: PhaseFolder) -> None:
     """A game of 27,000 steps must not keep its stacks alive, which are four times as much."""
-    recorder, env = GameRecorder(), BallEnv("catch")
+    recorder, env = FrameRecorder(SPACES, by_success=False), BallEnv("catch")
     stacks = [weakref.ref(stack) for stack in _steps(recorder, env)]
     gc.collect()
     assert sum(stack() is not None for stack in stacks) <= 1, "the environment's own"
-    assert recorder.take_game().nbytes == (len(stacks) + 1) * (SIZE * SIZE + 4)
+    assert recorder.take_rows().nbytes == (len(stacks) + 1) * (SIZE * SIZE + 4)
 
 
-def _steps(recorder: GameRecorder, env: Env) -> Iterator[np.ndarray]:
+def _steps(recorder: FrameRecorder, env: Env) -> Iterator[np.ndarray]:
     observation = env.reset(0, np.random.default_rng(0))
     for _ in range(8):
         step = env.step(np.int64(0))
@@ -187,13 +197,12 @@ def _steps(recorder: GameRecorder, env: Env) -> Iterator[np.ndarray]:
 
 def test_vector_rollouts() -> None:
     observations, actions = np.arange(20.0).reshape(10, 2), np.arange(10.0)[:, None]
-    rollouts = VectorRollouts(np.arange(10.0), observations, actions)
+    rollouts = VectorRollouts(np.arange(10.0), np.array([4, 7, 10]), observations, actions)
     blocks = list(rollouts.blocks(4))
     assert [len(block) for block, _ in blocks] == [4, 4, 2]
     np.testing.assert_array_equal(np.concatenate([block for block, _ in blocks]), observations)
     assert [block.tolist() for block, _ in rollouts.blocks(2, np.array([1, 4, 9]))] == [[[2, 3], [8, 9]], [[18, 19]]]
-    assert rollouts.episode_of_steps().tolist() == [0] * 10
-    assert replace(rollouts, episodes=3).episode_of_steps().tolist() == [0, 0, 0, 0, 1, 1, 1, 2, 2, 2]
+    assert rollouts.episode_of_steps().tolist() == [0, 0, 0, 0, 1, 1, 1, 2, 2, 2]
     ((some, did),) = rollouts.take(np.array([7, 2]))
     assert some.tolist() == [[14, 15], [4, 5]]
     assert did.tolist() == [[7], [2]]
@@ -205,3 +214,51 @@ def test_the_shapes_of_stacks(folder: PhaseFolder) -> None:
     assert observations.shape == (3, STACK, SIZE, SIZE)
     assert observations.dtype == np.uint8
     assert actions.shape == (3,)
+
+
+class FlagEnv(Env):
+    """Episodes of three and of two steps, of which some succeed; every step scores 2, of which 1 is learnt from."""
+
+    horizon, variations = 3, 2
+
+    def reset(self, variation: int, rng: np.random.Generator) -> Observation:
+        self.left = 3 - variation
+        return np.zeros((STACK, SIZE, SIZE), np.uint8)
+
+    def step(self, action: Action) -> Step:
+        self.left -= 1
+        seen = np.full((STACK, SIZE, SIZE), self.left, np.uint8)
+        return Step(seen, 1.0, False, self.left == 0, success=self.left == 1, score=2.0)
+
+
+@pytest.mark.parametrize("observation", ["vector", "frames"])
+@pytest.mark.parametrize(
+    ("judged_by", "criterion"), [(Success(), [0, 1, 0, 1, 0]), (Score(), [6, 6, 6, 4, 4])], ids=["success", "score"]
+)
+def test_the_criterion_follows_what_is_judged_whatever_is_observed(
+    observation: str, judged_by: Success | Score, criterion: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(type(BENCHMARK), "judged_by", judged_by)
+    spaces = SPACES if observation == "frames" else Spaces(Vector(4), Discrete(3))
+    recorder, env = new_recorder(BENCHMARK, spaces), FlagEnv()
+    for number in range(2):
+        play(Witness(), env, EpisodePlan(number, np.random.default_rng(number)), recorder=recorder)
+    arrays = recorder.arrays()
+    assert arrays["criterion"].tolist() == criterion
+    assert arrays["criterion"].dtype == np.float64
+    assert arrays["ends"].tolist() == [3, 5]
+
+
+def test_rollouts_that_were_stored_without_their_criterion_are_read_as_before(folder: PhaseFolder) -> None:
+    _, _, lengths, _ = played(folder)
+    now = read(folder)
+    (folder.path / "evaluations" / f"{RECORD}.safetensors").unlink()
+    before = read(folder)
+    np.testing.assert_array_equal(before.criterion, now.criterion)
+    np.testing.assert_array_equal(before.ends, np.cumsum(lengths))
+    steps = {"observations": np.zeros((6, 2), np.float32), "actions": np.zeros((6, 1), np.float32)}
+    flags = np.array([0, 1, 1, 0, 0, 0], np.bool_)
+    folder.write_evaluation("reach.rollouts.2.train", {"env_return": [0, 0]}, steps | {"success": flags})
+    found = read_rollouts(folder, "reach.rollouts.2.train", Spaces(Vector(2), Continuous(1)))
+    assert found is not None
+    assert (found.criterion.tolist(), found.ends.tolist()) == ([0, 1, 1, 0, 0, 0], [3, 6])

@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from nbsp_ray.benchmarks import Spaces
+from nbsp_ray.benchmarks import Continuous, Spaces, Vector
 from nbsp_ray.config.schema import Sac
 from nbsp_ray.learning.agent import Agent
 from nbsp_ray.learning.gaussian import Gaussian
@@ -28,7 +28,7 @@ from nbsp_ray.learning.sac import (
     track_targets,
 )
 
-SPACES = Spaces(observations=4, actions=2)
+SPACES = Spaces(Vector(4), Continuous(2))
 SETTINGS = Sac(hidden=(9, 7), batch_size=6, gamma=0.9, actor_lr=3e-3, critic_lr=1e-2, alpha_lr=2e-2, tau=0.05)
 DOUBLE = torch.float64
 
@@ -67,10 +67,10 @@ class PlainSac:
     @classmethod
     def of(cls, settings: Sac, state: SacState, lane: int) -> "PlainSac":
         hidden = list(settings.hidden)
-        critic = [SPACES.observations + SPACES.actions, *hidden, 1]
+        critic = [SPACES.observation.size + SPACES.action.size, *hidden, 1]
         return cls(
             settings,
-            mlp([SPACES.observations, *hidden, 2 * SPACES.actions], state.actor[lane, 0]),
+            mlp([SPACES.observation.size, *hidden, 2 * SPACES.action.size], state.actor[lane, 0]),
             [mlp(critic, state.critic[lane, member]) for member in (0, 1)],
             [mlp(critic, state.target[lane, member]) for member in (0, 1)],
             state.log_alpha[lane].clone().requires_grad_(),
@@ -85,7 +85,7 @@ class PlainSac:
 
     def act(self, states: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:
         output = self.actor(states)
-        mean, raw = output[:, : SPACES.actions], output[:, SPACES.actions :]
+        mean, raw = output[:, : SPACES.action.size], output[:, SPACES.action.size :]
         log_std = -5 + 0.5 * (2 - (-5)) * (torch.tanh(raw) + 1)
         normal = torch.distributions.Normal(mean, torch.exp(log_std))
         before_tanh = mean + torch.exp(log_std) * noise
@@ -94,7 +94,7 @@ class PlainSac:
         return action, log_prob.sum(1)
 
     def update(self, row: Tensor, noise: Tensor, with_actor: bool) -> None:
-        o, a = SPACES.observations, SPACES.actions
+        o, a = SPACES.observation.size, SPACES.action.size
         states, actions = row[:, :o], row[:, o : o + a]
         next_states, rewards, terminated = row[:, o + a : 2 * o + a], row[:, -2], row[:, -1]
         alpha = self.log_alpha.exp().item()
@@ -115,7 +115,7 @@ class PlainSac:
             self._step(self.actor_optimizer, loss)
             self.losses["actor"] = loss.item()
             if self.settings.autotune:
-                entropy_wanted = -float(SPACES.actions) * self.settings.target_entropy_scale
+                entropy_wanted = -float(SPACES.action.size) * self.settings.target_entropy_scale
                 loss = (-self.log_alpha.exp() * (log_prob.detach() + entropy_wanted)).mean()
                 self._step(self.alpha_optimizer, loss)
         self.losses["alpha"] = self.log_alpha.exp().item()
@@ -149,9 +149,9 @@ def random_state(settings: Sac, *, lanes: int = 1, dtype: torch.dtype = DOUBLE, 
 def random_batch(settings: Sac, *, lanes: int = 1, dtype: torch.dtype = DOUBLE, seed: int = 0) -> tuple[Batch, Tensor]:
     generator = np.random.default_rng(1000 + seed)
     rows = generator.standard_normal((lanes, settings.batch_size, row_width(SPACES)))
-    rows[..., SPACES.observations : SPACES.observations + SPACES.actions] = np.tanh(rows[..., 4:6])
+    rows[..., SPACES.observation.size : SPACES.observation.size + SPACES.action.size] = np.tanh(rows[..., 4:6])
     rows[..., -1] = generator.random(rows.shape[:2]) < 0.3
-    noise = generator.standard_normal((1 + settings.policy_frequency, lanes, settings.batch_size, SPACES.actions))
+    noise = generator.standard_normal((1 + settings.policy_frequency, lanes, settings.batch_size, SPACES.action.size))
     return Batch(torch.tensor(rows, dtype=dtype), SPACES), torch.tensor(noise, dtype=dtype)
 
 
@@ -285,7 +285,7 @@ def test_another_lane_changes_nothing() -> None:
 # Literal numbers: networks whose weights are 0, so that outputs are their last biases.
 
 CONSTANT = Sac(hidden=(2,), gamma=0.9)
-ONE_ACTION = Spaces(observations=1, actions=1)
+ONE_ACTION = Spaces(Vector(1), Continuous(1))
 ACTION, LOG_PI = 0.2194994492, 0.1304397625
 """tanh(exp(-1.5)), and -1/2 + 1.5 - log(2 pi)/2 - log(1 - a^2 + 1e-6)."""
 
@@ -393,8 +393,8 @@ def test_a_policy_with_too_little_entropy_raises_alpha() -> None:
 
 
 def test_target_entropy_is_minus_the_number_of_actions() -> None:
-    assert Gaussian(Sac(), Spaces(39, 4)).target_entropy == -4
-    assert Gaussian(Sac(target_entropy_scale=0.5), Spaces(39, 4)).target_entropy == -2
+    assert Gaussian(Sac(), Spaces(Vector(39), Continuous(4))).target_entropy == -4
+    assert Gaussian(Sac(target_entropy_scale=0.5), Spaces(Vector(39), Continuous(4))).target_entropy == -2
 
 
 def test_q_values_of_both_critics() -> None:

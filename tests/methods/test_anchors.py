@@ -9,7 +9,7 @@ import pytest
 import torch
 from toy_phases import ONE_THREAD, phases_of, run_whole, toy_plan
 
-from nbsp_ray.benchmarks import Spaces, get_benchmark
+from nbsp_ray.benchmarks import Continuous, Spaces, Vector, get_benchmark
 from nbsp_ray.config.schema import MethodOptions, Sac, Sweep
 from nbsp_ray.learning.agent import Agent
 from nbsp_ray.learning.hooks import ActiveMethod
@@ -28,7 +28,7 @@ def plan(methods: Sequence[str], **options: float) -> Plan:
 
 
 def test_the_penalty_and_its_gradient_by_hand() -> None:
-    agent = Agent(Sac(hidden=(1,)), Spaces(1, 1), torch.device("cpu"), np.random.default_rng(0))
+    agent = Agent(Sac(hidden=(1,)), Spaces(Vector(1), Continuous(1)), torch.device("cpu"), np.random.default_rng(0))
     assert agent.problem.actor.parameters == 2 + 4
     agent.state.actor[:] = torch.tensor([1.0, 2.0, 0.0, -1.0, 0.5, 0.0])
     arrays = {
@@ -72,7 +72,7 @@ def test_ancl_is_two_anchors(coef: float, aux: float | None, expected: list[floa
 
 def test_both_parts_can_be_anchored() -> None:
     (anchor,) = get_method("ewc").ingredients(MethodOptions(anchor_parts="actor_critic"), {})
-    agent = Agent(Sac(hidden=(2,)), Spaces(1, 1), torch.device("cpu"), np.random.default_rng(0))
+    agent = Agent(Sac(hidden=(2,)), Spaces(Vector(1), Continuous(1)), torch.device("cpu"), np.random.default_rng(0))
     arrays = {}
     for part in ("actor", "critic"):
         stack = getattr(agent.state, part).numpy()

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from nbsp_ray.benchmarks import Spaces
+from nbsp_ray.benchmarks import Continuous, Spaces, Vector
 from nbsp_ray.config.schema import MethodOptions, Sac
 from nbsp_ray.layout import NETWORKS
 from nbsp_ray.learning import scores
@@ -22,7 +22,7 @@ from nbsp_ray.learning.seeding import Stream, generator
 from nbsp_ray.methods import get_method
 from nbsp_ray.methods.neuron_mask import NeuronMask
 
-SPACES = Spaces(observations=4, actions=2)
+SPACES = Spaces(Vector(4), Continuous(2))
 HIDDEN = (8, 6)
 DEAD = (1, 9)
 """Neurons made constant in every network: in the first layer, and in the second."""
@@ -42,7 +42,8 @@ def rollouts_of(steps: int = 300, success: Any = None, seed: int = 1) -> VectorR
     observations = rng.standard_normal((steps, 4)).astype(np.float32)
     found = observations[:, 0] + 0.5 * rng.standard_normal(steps) > 0.4 if success is None else success
     actions = np.tanh(rng.standard_normal((steps, 2))).astype(np.float32)
-    return VectorRollouts(np.broadcast_to(found, steps).astype(np.float64), observations, actions)
+    criterion = np.broadcast_to(found, steps).astype(np.float64)
+    return VectorRollouts(criterion, np.array([steps]), observations, actions)
 
 
 def steps_of(past: Past) -> tuple[VectorRollouts, np.ndarray]:

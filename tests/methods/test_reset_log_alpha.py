@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from nbsp_ray.benchmarks import Spaces
+from nbsp_ray.benchmarks import Continuous, Spaces, Vector
 from nbsp_ray.config.schema import MethodOptions, Sac
 from nbsp_ray.layout import NETWORKS
 from nbsp_ray.learning.agent import Agent
@@ -18,7 +18,7 @@ from nbsp_ray.methods.reset_log_alpha import ResetLogAlpha
 def test_it_is_put_back_where_it_is_learnt_and_the_past_keeps_its_own(
     autotune: bool, before: float, after: float
 ) -> None:
-    spaces, sac = Spaces(2, 1), Sac(hidden=(4,), autotune=autotune)
+    spaces, sac = Spaces(Vector(2), Continuous(1)), Sac(hidden=(4,), autotune=autotune)
     mine, old = (Agent(sac, spaces, torch.device("cpu"), np.random.default_rng(0)) for _ in range(2))
     for one in (mine, old):
         one.state.log_alpha.fill_(before)

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from nbsp_ray.benchmarks import Spaces
+from nbsp_ray.benchmarks import Continuous, Spaces, Vector
 from nbsp_ray.config.schema import Sac
 from nbsp_ray.learning.agent import Agent
 from nbsp_ray.learning.replay import Batch
@@ -17,7 +17,7 @@ sys.path.insert(0, str(Path(__file__).parents[2] / "perf"))
 
 from cleanrl_style import Buffer, Reference
 
-SPACES, BATCH, SEED = Spaces(5, 3), 32, 7
+SPACES, BATCH, SEED = Spaces(Vector(5), Continuous(3)), 32, 7
 SAC = Sac(hidden=(16, 12), batch_size=BATCH, policy_frequency=1)
 
 
@@ -44,8 +44,8 @@ def reference() -> Reference:
 def buffer() -> Buffer:
     rng, found = np.random.default_rng(1), Buffer(SPACES, 100)
     for number in range(100):
-        observation, following = rng.standard_normal((2, SPACES.observations)).astype(np.float32)
-        action = rng.uniform(-1, 1, SPACES.actions).astype(np.float32)
+        observation, following = rng.standard_normal((2, SPACES.observation.size)).astype(np.float32)
+        action = rng.uniform(-1, 1, SPACES.action.size).astype(np.float32)
         found.add(observation, action, float(rng.standard_normal()), following, number % 5 == 0)
     return found
 
@@ -60,7 +60,7 @@ def test_one_update_has_our_gradients(reference: Reference, buffer: Buffer) -> N
     # The batch and the noise that the reference will draw.
     observations, actions, rewards, following, terminated = buffer.sample(BATCH, np.random.default_rng(SEED))
     rows = torch.cat([observations, actions, following, rewards, terminated], 1).unsqueeze(0)
-    ones = torch.ones(BATCH, SPACES.actions)
+    ones = torch.ones(BATCH, SPACES.action.size)
     torch.manual_seed(3)
     noise = torch.stack([torch.normal(0 * ones, ones) for _ in range(2)]).unsqueeze(1)
     build_update(SAC, agent.problem, {})(agent.state, Batch(rows, SPACES), noise, True)

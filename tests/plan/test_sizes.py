@@ -9,8 +9,9 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from pixel_toy import pixel_spaces
 
-from nbsp_ray.benchmarks import AnySpaces, PixelSpaces, Spaces, get_benchmark
+from nbsp_ray.benchmarks import Continuous, Discrete, Frames, Spaces, Vector, get_benchmark
 from nbsp_ray.config.schema import Sac, Sweep
 from nbsp_ray.learning import run
 from nbsp_ray.learning.agent import Agent, new_losses
@@ -21,7 +22,16 @@ from nbsp_ray.plan.price import REFERENCES, price, speed_kind
 from nbsp_ray.specs import Plan
 from nbsp_ray.store import Store
 
-SPACES: list[AnySpaces] = [Spaces(39, 4), Spaces(5, 2), PixelSpaces(6), PixelSpaces(18), PixelSpaces(3, (36, 44), 2)]
+SMALL_FRAMES = Frames((36, 44), 2)
+SPACES = [
+    Spaces(Vector(39), Continuous(4)),
+    Spaces(Vector(5), Discrete(3)),
+    Spaces(SMALL_FRAMES, Continuous(2)),
+    Spaces(SMALL_FRAMES, Discrete(300)),
+    Spaces(SMALL_FRAMES, Discrete(3), clipped_rewards=True),
+    pixel_spaces(6),
+    pixel_spaces(18),
+]
 each_space = pytest.mark.parametrize("spaces", SPACES, ids=str)
 
 
@@ -40,14 +50,14 @@ def keys_by_method(found: Plan) -> dict[str, str]:
 
 
 @each_space
-def test_a_row_is_as_long_as_the_replay_buffers(spaces: AnySpaces) -> None:
+def test_a_row_is_as_long_as_the_replay_buffers(spaces: Spaces) -> None:
     (row,) = new_replay(spaces, 4)._rows[:1]
     assert row.nbytes == sizes.row_bytes(spaces)
 
 
 @each_space
 @pytest.mark.parametrize("hidden", [(12,), (32, 16)])
-def test_parameters_are_those_of_the_networks(spaces: AnySpaces, hidden: tuple[int, ...]) -> None:
+def test_parameters_are_those_of_the_networks(spaces: Spaces, hidden: tuple[int, ...]) -> None:
     assert sizes.parameters(spaces, Sac(hidden=hidden)) == new_losses(Sac(hidden=hidden), spaces).critic.parameters
 
 
@@ -58,14 +68,14 @@ def test_the_multiplications_of_the_papers_networks_by_hand() -> None:
         "pixels": (conv + 7**2 * 64 * 512 + 512 * 6) * 64 / 4,
         "vectors": (43 * 256 + 256 * 256 + 256) * 256,
     }
-    assert sizes.multiplications(PixelSpaces(6), atari) == by_hand["pixels"]
-    assert sizes.multiplications(Spaces(39, 4), Sac()) == by_hand["vectors"]
+    assert sizes.multiplications(pixel_spaces(6), atari) == by_hand["pixels"]
+    assert sizes.multiplications(Spaces(Vector(39), Continuous(4)), Sac()) == by_hand["vectors"]
     assert {name: reference.multiplications for name, reference in REFERENCES.items()} == by_hand
 
 
 def test_the_sample_of_a_later_phase_is_as_learning_draws_it() -> None:
     assert sizes.SAMPLE_TRANSITIONS == run.SAMPLE_TRANSITIONS
-    spaces = PixelSpaces(3, (36, 44), 2)
+    spaces = pixel_spaces(3, (36, 44), 2)
     replay = new_replay(spaces, 10)
     replay._rows[:] = 0
     replay.added = 10
@@ -76,7 +86,7 @@ def test_the_sample_of_a_later_phase_is_as_learning_draws_it() -> None:
 @pytest.mark.parametrize("benchmark", ["atari", "metaworld"])
 def test_an_agent_on_disk(benchmark: str) -> None:
     """Networks, targets and Adam's moments; an actor differs from a Q network in its ends alone."""
-    phase = plan(benchmark, evaluation={"episodes": 1, "env_steps": None}).phases
+    phase = plan(benchmark, evaluation={"episodes": 2, "env_steps": None}).phases
     spec = next(iter(phase.values())).spec
     spaces = get_benchmark(benchmark).task_spaces(spec.task)
     agent = Agent(spec.sac, spaces, torch.device("cpu"), np.random.default_rng(0))
@@ -108,8 +118,8 @@ def test_only_what_is_replayed_counts_as_replayed() -> None:
 @pytest.mark.parametrize(
     ("benchmark", "wanted", "rollouts", "deterministic"),
     [
-        ("atari", {}, 100_000, 30 * sizes.GAME_ENV_STEPS),
-        ("atari", {"env_steps": None, "episodes": 10}, 10 * sizes.GAME_ENV_STEPS, 10 * sizes.GAME_ENV_STEPS),
+        ("atari", {}, 100_000, 30 * sizes.USUAL_ENV_STEPS),
+        ("atari", {"env_steps": None, "episodes": 10}, 10 * sizes.USUAL_ENV_STEPS, 10 * sizes.USUAL_ENV_STEPS),
         ("metaworld", {}, 200 * 500, 50 * 500),
         ("toy", {}, 40 * 25, 20 * 25),
     ],
@@ -137,7 +147,7 @@ def test_the_price_of_an_atari_phase_is_that_of_its_network(tmp_path: Path) -> N
     found, store = plan(methods=("base",)), Store(tmp_path)
     (first, _) = found.trials[0].phases
     cost = price(found, store, [first])
-    seconds = 1_500_000 / REFERENCES["pixels"].env_steps_per_second + (100_000 + 30 * sizes.GAME_ENV_STEPS) / 400
+    seconds = 1_500_000 / REFERENCES["pixels"].env_steps_per_second + (100_000 + 30 * sizes.USUAL_ENV_STEPS) / 400
     assert cost.cpu_hours == pytest.approx(seconds / 3600)
     assert cost.speed_source == "reference"
     assert cost.disk_gb == pytest.approx(sum(sizes.disk_bytes(phase) for phase in found.phases.values()) / 1e9)

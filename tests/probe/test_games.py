@@ -143,9 +143,9 @@ def test_the_frames_speak_of_returns(probed: list[Probed], monkeypatch: pytest.M
     contrast = found.contrasts.set_index(["score", "network", "count"]).loc["paper", "actor", 3]
     assert contrast["best_minus_random"] == pytest.approx(table["minus_random_mean"])
     games, critics, *_ = show_probe(found)
-    assert (games.name, critics.name) == ("probe_actor_games", "probe_critics")
+    assert (games.name, critics.name) == ("probe_actor_score", "probe_critics")
     assert "best minus random, normalised" in games.text
-    assert "5 whole games" in games.caption[0]
+    assert "5 whole episodes" in games.caption[0]
     assert not any("Not learnt" in note for note in cautions(found))
 
 

@@ -13,7 +13,7 @@ import torch
 from pixel_toy import SMALL as PIXELS
 from toy_phases import SMALL, phase_run, phases_of, run_whole, toy_plan
 
-from nbsp_ray.benchmarks import Spaces, get_benchmark
+from nbsp_ray.benchmarks import Continuous, Spaces, Vector, get_benchmark
 from nbsp_ray.config.schema import Sac, Sweep
 from nbsp_ray.errors import PhaseError
 from nbsp_ray.learning.agent import NETWORKS, Agent
@@ -58,7 +58,7 @@ def small_targets(request: Request = REQUEST, **changes: Any) -> list[Target]:
 
 def small_agent(seed: int = 0) -> Agent:
     sac = Sac(hidden=(4, 3))
-    return Agent(sac, Spaces(observations=3, actions=2), torch.device("cpu"), np.random.default_rng(seed))
+    return Agent(sac, Spaces(Vector(3), Continuous(2)), torch.device("cpu"), np.random.default_rng(seed))
 
 
 def pixel_plan_targets(request: Request) -> list[Target]:
@@ -107,9 +107,9 @@ def test_a_silenced_network_is_the_network_without_these_neurons(network: str) -
 
 def _halves(inputs: torch.Tensor, agent: Agent, network: str) -> tuple[Any, Any]:
     x = inputs.numpy()
-    split = agent.spaces.observations
+    split = agent.spaces.observation.size
     return (
-        (x, np.zeros((len(x), agent.spaces.actions), np.float32))
+        (x, np.zeros((len(x), agent.spaces.action.size), np.float32))
         if network == "actor"
         else (x[:, :split], x[:, split:])
     )
@@ -330,7 +330,7 @@ def test_split_half_compares_odd_and_even_episodes(trained: Store) -> None:
     agent = whole_agent(trained, target)
     activations = agent.neuron_activations("q1", rollouts["observations"], rollouts["actions"])
     episode = np.repeat(np.arange(20), 25)  # of 25 steps each
-    halves = [agreement(activations[episode % 2 == n], rollouts["success"][episode % 2 == n]) for n in (1, 0)]
+    halves = [agreement(activations[episode % 2 == n], rollouts["criterion"][episode % 2 == n]) for n in (1, 0)]
     active = ~halves[0].constant & ~halves[1].constant
     assert scores.split_half_neurons == active.sum() > 10
     layer = target.layer_of_neurons
@@ -397,7 +397,7 @@ def test_a_critic_is_compared_on_transitions_of_its_buffer(trained: Store, probe
     batch = Batch(torch.from_numpy(rows)[None], agent.spaces)
     for network in ("q1", "q2"):
         member = NETWORKS[network][1]
-        q = forward(agent.layout(network), agent.state.critic, batch.observations_actions.unsqueeze(1))[0, member, :, 0]
+        q = forward(agent.layout(network), agent.state.critic, batch.critic_inputs[0].unsqueeze(1))[0, member, :, 0]
         bias = float(agent.layout(network).unpack(agent.state.critic)[-1][0, member, 0])
         whole = q.detach().double().numpy()
         (answer,) = {

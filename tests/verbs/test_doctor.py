@@ -1,8 +1,8 @@
-import importlib.util
 from pathlib import Path
 
 import pytest
 
+from nbsp_ray.verbs import doctor
 from nbsp_ray.verbs.doctor import Check, examine
 
 
@@ -33,11 +33,14 @@ def test_missing_games_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 def test_missing_simulators_are_bad_and_a_missing_renderer_is_a_note(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name in ("ale_py", "metaworld") else object())
+    version_of = doctor.version_of
+    monkeypatch.setattr(
+        doctor, "version_of", lambda name: None if name in ("ale-py", "metaworld") else version_of(name)
+    )
     monkeypatch.setattr("ctypes.util.find_library", lambda name: None)
     monkeypatch.delenv("MUJOCO_GL", raising=False)
     found = checks(tmp_path)
-    for name in ("Atari", "Meta-World"):
+    for name in ("atari", "metaworld"):
         assert (found[name].state, found[name].advice) == ("bad", "install nbsp-ray with its dependencies: make setup")
     assert found["rendering"].state == "note"
     assert "only films of Meta-World need one" in found["rendering"].advice

@@ -112,10 +112,10 @@ def test_a_task_and_what_it_can_be_paired_with() -> None:
         "Bowling:Pong, Pong:Bowling",
     )
     assert {"Bowling", "Carnival"} < set(found.facts["can be paired with"].split(", "))
-    assert "normalised" in found.facts["measured by"]
-    assert explain("Carnival").facts["measured by"] == "its score"
+    assert "normalised" in found.facts["judged by"]
+    assert explain("Carnival").facts["judged by"] == "its score"
     assert explain("slide").facts["can be paired with"] == explain("slide").facts["in the pairs"] == "none"
-    assert explain("drawer-open").facts["measured by"] == "success"
+    assert explain("drawer-open").facts["judged by"] == "success"
 
 
 def test_a_word_with_two_meanings_names_the_other() -> None:

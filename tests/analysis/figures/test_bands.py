@@ -17,9 +17,9 @@ import analysis
 from analysis.figures.bands import POINTS, CurveReader, SeedCurve, make_band
 
 
-def curve(env_steps, success, *, done=True, end=0, stopped_early=False):
+def curve(env_steps, success, *, done=True, end=0, stopped_early=False, carried=np.nan):
     values = np.array(env_steps, dtype=float), np.array(success, dtype=float)
-    return SeedCurve(0, *values, done, end or env_steps[-1], stopped_early)
+    return SeedCurve(0, *values, done, end or env_steps[-1], stopped_early, carried)
 
 
 def at(band, env_steps):
@@ -35,10 +35,29 @@ def test_mean_and_standard_error_by_hand():
     assert band.standard_error[middle] == pytest.approx(0.25)
 
 
-def test_an_early_stop_is_carried_forward_and_remembered():
-    band = make_band([curve([0, 40], [0, 1], stopped_early=True), curve([0, 80], [0, 0.5], stopped_early=True)], 100)
-    assert band.mean[-1] == pytest.approx(0.75)
+def test_an_early_stop_is_carried_forward_by_its_final_evaluation_and_remembered():
+    early = curve([0, 40], [0, 1], stopped_early=True, carried=0.8)
+    late = curve([0, 80], [0, 0.5], stopped_early=True, carried=0.3)
+    band = make_band([early, late], 100)
+    assert band.mean[-1] == pytest.approx((0.8 + 0.3) / 2)
+    # At 60: 0.8 of the one that stopped, 0.375 of the other.
+    assert band.mean[at(band, 60)] == pytest.approx((0.8 + 0.375) / 2)
+    assert band.mean[at(band, 40)] == pytest.approx((1 + 0.25) / 2)
     assert (band.stops, band.carried_from) == ((40, 80), 80)
+
+
+def test_without_a_final_evaluation_nothing_is_carried_forward():
+    band = make_band([curve([0, 40], [0, 1], stopped_early=True)], 100)
+    assert np.isnan(band.mean[at(band, 60)])
+
+
+def test_the_final_evaluation_of_each_task_is_carried_forward(full, plan):
+    reader = CurveReader(analysis.load(full.root, plan))
+    key = find(plan, "nbsp", 1).phases[1]
+    # It stopped with its evaluations of the second task at 1; the final ones are 2 and, of the first task, 3 of 10.
+    assert (reader.evaluation(key, SECOND).heights[-1], reader.evaluation(key, SECOND).carried) == (1, 0.2)
+    assert reader.evaluation(key, FIRST).carried == 0.3
+    assert reader.training(key).carried == 0.2
 
 
 def test_nothing_is_drawn_before_all_seeds_have_a_value():

@@ -3,6 +3,7 @@ import xml.etree.ElementTree as ElementTree
 import pytest
 from synthetic_store import (
     FIRST,
+    NBSP_REPORT,
     SECOND,
     evaluate,
     evaluations,
@@ -15,6 +16,8 @@ from synthetic_store import (
 
 import analysis
 from analysis.figures.all import all_figures
+from analysis.figures.bands import CurveReader
+from analysis.figures.methods import counts_figure
 from analysis.figures.palette import LOOKS, RAMP, look, scale
 from nbsp_ray.methods import methods
 
@@ -24,6 +27,11 @@ PAIRS = ((FIRST, SECOND), (SECOND, FIRST))
 
 def figures(store, plan):
     return {picture.name: picture for picture in all_figures(analysis.load(store.root, plan))}
+
+
+def counts_of(store, plan):
+    results = analysis.load(store.root, plan)
+    return counts_figure(results, CurveReader(results))
 
 
 def words(picture):
@@ -72,6 +80,7 @@ def test_an_early_stop_is_said(store):
     learn(store, plan, trial.phases[1], rows, env_steps=200, stop_reason="stable")
     found = figures(store, plan)["methods"]
     assert "stopped early" in " ".join(found.caption)
+    assert "from there on its final evaluation is carried forward" in " ".join(found.caption)
     assert "one seed" in " ".join(found.caption)
     assert "nbsp (0 of 1)" in words(found)
 
@@ -84,6 +93,20 @@ def test_several_counts_have_a_figure_and_several_pairs_a_profile(store):
     assert "nearest to 20%" in " ".join(found["methods"].caption)
     assert all(label in words(found["counts"]) for label in ("0.1", "0.2", "1.0"))
     assert all(label in words(found["profiles"]) for label in ("base", "nbsp 0.1", "nbsp 0.2", "nbsp 1.0"))
+
+
+def test_where_live_neurons_end_is_marked_among_the_counts(store):
+    """12 of 16 are live: between 0.2 and 1.0, which are 3 and 16 neurons, and not among 0.1 and 0.2."""
+    plan = plan_of(skill_neurons=(0.1, 0.2, 1.0))
+    fill(store, plan, **NBSP_REPORT)
+    picture, few = (counts_of(store, one) for one in (plan, plan_of(skill_neurons=(0.1, 0.2))))
+    caption = " ".join(picture.caption)
+    assert "Dotted line between the bars: where live neurons end" in caption
+    assert "Live neurons of reach > avoid, nbsp: actor 12, q1 12, q2 12." in caption
+    assert "Dotted line between" not in " ".join(few.caption)
+    assert "Live neurons of" in " ".join(few.caption)
+    marked, unmarked = (one.svg.count(b"stroke-dasharray: 1,1.65") for one in (picture, few))
+    assert marked == unmarked + 1
 
 
 def test_the_same_results_give_the_same_bytes(full, plan):

@@ -45,8 +45,8 @@ def test_finals_of_a_trial_that_is_done(full, plan):
     # Evaluations of the first task after the first update: 0.8, 0.6, 0.4 (the phase stopped at 300).
     assert row["retention_last_5"] == pytest.approx(0.6)
     assert row["retention_evaluations"] == 3
-    # 0.5 x 100 + 1 x 300 of 400, the last 100 of it carried forward.
-    assert row["auc_second"] == pytest.approx(0.875)
+    # It stopped at 300 of 400 with evaluations 0, 1, 1, 1; the final one is 0.2: 0.5 x 100 + 1 x 200 + 0.2 x 100.
+    assert row["auc_second"] == pytest.approx(270 / 400)
     assert row["auc_carried_share"] == pytest.approx(0.25)
     assert row["env_steps_to_threshold"] == 100
     assert (row["env_steps_first"], row["env_steps_second"], row["stop_reason_second"]) == (BUDGET, 300, "stable")
@@ -73,10 +73,12 @@ def test_curves_have_a_shared_first_phase_once(full, plan):
     assert first["method"].isna().all()
     assert first["pair"].isna().all()
     assert set(first["first_task"]) == {FIRST}
-    assert first.groupby("key").size().tolist() == [5 + 16, 5 + 16]
+    assert first.groupby("key").size().tolist() == [5 + 16 + 1, 5 + 16 + 1]
     second = curves[(curves["phase"] == 1) & (curves["method"] == "nbsp") & (curves["seed"] == 1)]
-    assert second["task"].tolist() == [FIRST, SECOND] * 4
-    assert second["success"].tolist() == [1, 0, 0.8, 1, 0.6, 1, 0.4, 1]
+    assert second["task"].tolist() == [FIRST, SECOND] * 5
+    # Four evaluations of each, then the final ones.
+    assert second["kind"].tolist() == ["evaluation"] * 8 + ["final"] * 2
+    assert second["success"].tolist() == [1, 0, 0.8, 1, 0.6, 1, 0.4, 1, 0.3, 0.2]
 
 
 def test_training_success_is_the_mean_of_ten_episodes(full, plan):
@@ -175,6 +177,20 @@ def test_forward_transfer_compares_with_the_first_phase_on_the_second_task(store
     row = analysis.load(store.root, plan).finals.iloc[0]
     assert row["auc_scratch"] == pytest.approx(0.625)
     assert row["forward_transfer"] == pytest.approx((0.875 - 0.625) / 0.375)
+
+
+def test_a_scratch_curve_that_stopped_early_is_carried_forward_by_its_final_evaluation(store):
+    plan = plan_of(pairs=((FIRST, SECOND), (SECOND, FIRST)), methods=("base",), seeds=(0,))
+    there, back = find(plan, "base", 0), find(plan, "base", 0, (SECOND, FIRST))
+    learn(store, plan, back.phases[0], evaluations(SECOND, [1, 1, 1]), env_steps=200, stop_reason="stable")
+    learn_second(store, plan, there, 1, 9, curve=(0, 1, 1, 1, 1))
+    row = analysis.load(store.root, plan).finals.iloc[0]
+    assert np.isnan([row["auc_scratch"], row["forward_transfer"]]).all()  # Not evaluated yet.
+    evaluate(store, plan, back.phases[0], SECOND, 6)
+    row = analysis.load(store.root, plan).finals.iloc[0]
+    # 1 over half of the budget, then the 0.6 of the final evaluation.
+    assert row["auc_scratch"] == pytest.approx(0.8)
+    assert row["forward_transfer"] == pytest.approx((0.875 - 0.8) / 0.2)
 
 
 def test_no_forward_transfer_without_a_scratch_curve_of_the_same_budget(store):

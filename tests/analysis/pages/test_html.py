@@ -32,7 +32,7 @@ def test_a_report_is_one_well_formed_page_that_asks_for_nothing(full, plan, tmp_
     assert Page(page).problems == []
     assert "default-src 'none'" in page
     assert page.count("<svg") == 3
-    assert page.count("<table>") == 7
+    assert page.count("<table>") == 9
     for word in (
         "Toy, both &lt;tasks&gt;",
         "4 trials: 4 done.",
@@ -47,7 +47,7 @@ def test_both_pages_say_the_same(full, plan, tmp_path):
     analysis.write_report(analysis.load(full.root, plan), tmp_path, name="x", title="x")
     page, markdown = (tmp_path / "report.html").read_text(), (tmp_path / "report.md").read_text()
     headings = [line.removeprefix("## ") for line in markdown.splitlines() if line.startswith("## ")]
-    assert len(headings) == 13
+    assert len(headings) == 15
     assert all(f">{heading}</h2>" in page for heading in headings)
 
 

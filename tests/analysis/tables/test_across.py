@@ -29,14 +29,29 @@ def test_iqm_and_improvement_by_hand(results):
     assert nbsp["sequential_improvement"] == pytest.approx((3 / 4 + (1 + 2) / 4) / 2)
     assert nbsp["second_improvement"] == 0.5
     assert np.isnan(base["sequential_improvement"])
-    assert nbsp["sequential_iqm_low"] <= nbsp["sequential_iqm"] <= nbsp["sequential_iqm_high"]
+    # Two seeds have no interval.
+    assert nbsp["sequential_fewest_seeds"] == 2
+    assert np.isnan([nbsp["sequential_iqm_low"], nbsp["sequential_iqm_high"]]).all()
+
+
+def test_a_seed_that_is_good_in_both_pairs_is_drawn_for_both(store):
+    """Seeds 0.2, 0.5, 0.8 in each pair: drawn jointly, an interval goes from one seed to the other, 0.2 to 0.8."""
+    plan = plan_of(pairs=PAIRS, seeds=(0, 1, 2), methods=("base",))
+    for trial in plan.trials:
+        learn_first(store, plan, trial, 10)
+        learn_second(store, plan, trial, (2, 5, 8)[trial.seed], 10)
+    (row,) = across_pairs_table(analysis.load(store.root, plan)).to_dict("records")
+    found = [row[f"sequential_iqm{suffix}"] for suffix in ("", "_low", "_high")]
+    assert found == pytest.approx([0.5, 0.2, 0.8])
+    # The second task is 1.0 in all runs: no width, no interval.
+    assert np.isnan(row["second_iqm_low"])
 
 
 def test_the_caption_says_interval_seed_and_coverage(results):
     shown = show_across_pairs(results)
     caption = " ".join(shown.caption)
     assert "2,000 resamples, seed 20260" in caption
-    assert "about 90 % of cases" in caption
+    assert "about 93 % of cases" in caption
     assert "pair" not in shown.text
     assert shown.text["runs"].tolist() == ["4 of 4", "4 of 4"]
 

@@ -1,11 +1,15 @@
+import numpy as np
 import pandas as pd
 import pytest
 from synthetic_store import find, learn_first, learn_second, plan_of
 
 import analysis
+from analysis import metrics
 from analysis.pages import markdown
 from analysis.tables import cells, show
 from analysis.tables import notes as captions
+
+NAN = float("nan")
 
 
 def test_numbers_are_rounded_and_never_minus_zero():
@@ -13,7 +17,7 @@ def test_numbers_are_rounded_and_never_minus_zero():
     assert [cells.count(value) for value in (3.0, 3.5)] == ["3", "3.5"]
 
 
-def statistic(n, mean=0.62, se=0.2, low=0.06, high=1.18, seeds=5):
+def statistic(n, mean=0.62, se=0.2, low=0.06, high=1.0, seeds=5):
     return {"x_n": n, "x_mean": mean, "x_se": se, "x_low": low, "x_high": high, "seeds": seeds}
 
 
@@ -21,18 +25,35 @@ def test_an_estimate_shows_as_much_as_n_allows():
     assert cells.estimate(statistic(5), "x") == "0.62 ± 0.20 [0.06, 1.00]"
     assert cells.estimate(statistic(3), "x") == "0.62 ± 0.20 [0.06, 1.00] (n=3 of 5)"
     assert cells.estimate(statistic(3), "x", interval=False) == "0.62 ± 0.20 (n=3 of 5)"
-    assert cells.estimate(statistic(1, seeds=1), "x") == "0.62"
-    assert cells.estimate(statistic(1), "x") == "0.62 (n=1 of 5)"
-    assert cells.estimate(statistic(0, mean=float("nan")), "x") == "-"
+    assert cells.estimate(statistic(2, low=NAN, high=NAN, seeds=2), "x") == "0.62 ± 0.20"
+    assert cells.estimate(statistic(1, se=NAN, low=NAN, high=NAN, seeds=1), "x") == "0.62"
+    assert cells.estimate(statistic(1, se=NAN, low=NAN, high=NAN), "x") == "0.62 (n=1 of 5)"
+    assert cells.estimate(statistic(0, mean=NAN, low=NAN), "x") == "-"
+
+
+@pytest.mark.parametrize("interval", [True, False])
+def test_equal_seeds_are_never_read_as_certainty(interval):
+    equal = statistic(5, mean=1.0, se=0.0, low=NAN, high=NAN)
+    assert cells.estimate(equal, "x", interval=interval) == "1.00 (5 of 5 seeds equal)"
+    assert cells.estimate(equal | {"x_n": 3}, "x", interval=interval) == "1.00 (3 of 3 seeds equal) (n=3 of 5)"
 
 
 @pytest.mark.parametrize(
-    ("name", "shown"),
-    [("sequential", "[0.00, 1.00]"), ("forgetting", "[-1.00, 1.00]"), ("forward_transfer", "[-3.00, 1.00]")],
+    ("name", "low", "high"), [("sequential", 0, 1), ("forgetting", -1, 1), ("forward_transfer", -np.inf, 1)]
 )
-def test_an_interval_is_cut_at_what_the_number_can_be(name, shown):
-    row = {key.replace("x", name): value for key, value in statistic(2, low=-3, high=4, seeds=2).items()}
-    assert cells.estimate(row, name).endswith(shown)
+def test_an_interval_is_cut_at_what_the_number_can_be_of_rates_alone(name, low, high):
+    assert metrics.limits("success", name) == (low, high)
+    assert metrics.limits("score", name) == (-np.inf, np.inf)
+
+
+def test_the_bounds_of_a_table_are_those_of_its_file(store):
+    """Individual 1, 1, 0: the t interval would end at 2.10; text and data end at 1."""
+    plan = plan_of(seeds=(0, 1, 2), methods=("base",))
+    for trial, individual in zip(plan.trials, (10, 10, 0), strict=True):
+        learn_first(store, plan, trial, individual)
+    shown = show.show_results(analysis.load(store.root, plan))
+    assert shown.data[["individual_low", "individual_high"]].to_numpy().tolist() == [[0.0, 1.0]]
+    assert shown.text["first task before"].tolist() == ["0.67 ± 0.33 [0.00, 1.00]"]
 
 
 def test_the_lowest_and_highest_seed_stand_beside_the_mean():
@@ -54,7 +75,7 @@ def test_cautions_name_what_to_beware_of(full, plan):
     assert "1 of 2 first phases did not learn" in caption
     assert "Not one of the paper's pairs: reach > avoid." in caption
     assert "paper's methods" not in caption
-    assert "Student t interval" in caption
+    assert "Fewer than three seeds have none" in caption
     assert "Seeds are missing" not in caption
 
 
@@ -71,7 +92,7 @@ def test_one_seed_ranks_nothing(store):
 
 def test_a_table_without_rows_is_left_out(store, plan):
     names = [table.name for table in show.all_tables(analysis.load(store.root, plan))]
-    assert names == ["results", "individual_sequential", "learning", "differences", "trials", "settings"]
+    assert names == ["results", "individual_sequential", "seeds", "learning", "differences", "trials", "settings"]
 
 
 def test_what_ran_counts_trials(full, plan):

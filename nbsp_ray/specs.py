@@ -103,7 +103,10 @@ class PhaseSpec(Settings):
 
 def canonical(data: Any) -> bytes:
     """JSON with sorted keys, no spaces, and no number that JSON lacks."""
-    return json.dumps(data, sort_keys=True, separators=(",", ":"), allow_nan=False, ensure_ascii=True).encode()
+    return _CANONICAL.encode(data).encode()
+
+
+_CANONICAL = json.JSONEncoder(sort_keys=True, separators=(",", ":"), allow_nan=False, ensure_ascii=True)
 
 
 def _without_later_settings(data: dict[str, Any]) -> dict[str, Any]:

@@ -54,6 +54,8 @@ class PhaseStatus:
     """The folder with the tracebacks."""
     attempts: int = 0
     """Failed attempts."""
+    notes: tuple[str, ...] = ()
+    """What is to be known of how it was made: that its update is not compiled although it was to be, ..."""
 
 
 @dataclass(frozen=True)
@@ -96,6 +98,11 @@ class SweepStatus:
     def left(self) -> list[str]:
         """Keys of all phases that are not done: what `run` would try, failed and blocked ones too."""
         return [phase.key for phase in self.phases if phase.state != "done"]
+
+    @property
+    def notes(self) -> dict[str, int]:
+        """What is noted of phases, with their number."""
+        return dict(Counter(note for phase in self.phases for note in dict.fromkeys(phase.notes)))
 
     @property
     def running(self) -> tuple[PhaseStatus, ...]:
@@ -170,6 +177,7 @@ class StatusReader:
 
     def _begun(self, phase: PlannedPhase, folder: PhaseFolder, blank: PhaseStatus, now: float) -> PhaseStatus:
         result, progress = folder.result(), folder.progress() or {}
+        blank = _replace(blank, notes=tuple((result or progress).get("notes") or ()))
         if result is not None:
             steps, speed = int(result["env_steps"]), result.get("env_steps_per_second")
             learnt = _replace(blank, env_steps=steps, budget=steps, env_steps_per_second=speed)

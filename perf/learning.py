@@ -21,6 +21,8 @@ from contenders import Entry
 from learning_table import write
 from pool import ONE_THREAD, ROOT
 
+from nbsp_ray.limits import usable_cores
+
 if TYPE_CHECKING:
     from nbsp_ray.learning.acting import Policy
 
@@ -203,7 +205,7 @@ def run_all(jobs: Sequence[Job]) -> list[Job]:
     """Run `jobs` side by side, one on each core; those that failed."""
     waiting, failed = list(jobs), []
     busy: dict[int, tuple[Job, subprocess.Popen[bytes]]] = {}
-    cores = sorted(os.sched_getaffinity(0))
+    cores = usable_cores()
     try:
         while waiting or busy:
             for core in [core for core in cores if core not in busy and waiting]:

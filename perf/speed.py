@@ -21,6 +21,8 @@ from pool import ROOT, Pool, Row, compile_ahead, startup
 from share import TELLING
 from table import write
 
+from nbsp_ray.limits import memory, usable_cores
+
 WIDE, DEFAULT = (256, 256, 256), (256, 256)
 FLOORS = {"gemm-fp32": ".venv", "gemm-bf16": ".venv"}
 MEGABYTES_EACH = 900
@@ -49,8 +51,7 @@ QUICK = Effort(0.3, 3, 8, 0.8, 2, 5, 1, 1, 1, 1)
 
 def fits(cores: Sequence[int], contenders: int) -> list[int]:
     """As many cores as there is memory for, with a process of each contender on each."""
-    (line,) = (line for line in open("/proc/meminfo") if line.startswith("MemAvailable"))  # noqa: SIM115
-    room = int(line.split()[1]) / 1024 / (MEGABYTES_EACH * contenders)
+    room = memory().available / 2**20 / (MEGABYTES_EACH * contenders)
     return list(cores[: max(1, min(len(cores), int(room)))])
 
 
@@ -61,7 +62,7 @@ def venvs(entries: Sequence[str]) -> dict[str, str]:
 def measure(effort: Effort, names: Sequence[str], pixels: Sequence[str], *, quick: bool) -> dict[str, dict[str, Row]]:
     """Every part of the table, by its name."""
     end = time.perf_counter() + STEPS_BEGIN_BEFORE
-    cores = sorted(os.sched_getaffinity(0))
+    cores = usable_cores()
     found: dict[str, dict[str, Row]] = {}
     tell("compiling, where it is not done yet")
     compiled = [name for name in (*names, *pixels) if (ENTRIES | PIXEL_ENTRIES)[name].settings.get("resources.compile")]
@@ -121,7 +122,7 @@ def main() -> None:
         last = json.loads((folder / "speed.json").read_text())
         before = last.pop("minutes")
         found = {part: {name: Row(**row) for name, row in rows.items()} for part, rows in last.items()}
-        cores = sorted(os.sched_getaffinity(0))
+        cores = usable_cores()
         found["startup"] = startup(venvs(names), WIDE, cores[0], effort.starts, effort.startup_seconds * 2, warm=False)
     else:
         found = measure(effort, names, pixels, quick=given.quick)

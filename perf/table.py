@@ -1,6 +1,5 @@
 """The page that `make perf` writes: rates, ratios, floors, targets and where the time goes."""
 
-import os
 import platform
 from collections.abc import Callable, Mapping, Sequence
 from datetime import date
@@ -11,6 +10,8 @@ from contenders import ACTIONS, BATCH, ENTRIES, EPISODE, OBSERVATIONS, PIXEL_ACT
 from flops import Products, continuous, discrete
 from pool import Row
 from share import LOOPS, PRODUCTS
+
+from nbsp_ray.limits import usable_cores
 
 Rows = Mapping[str, Row]
 ALL = ENTRIES | PIXEL_ENTRIES
@@ -207,7 +208,7 @@ def machine() -> str:
     flags = next((line for line in _lines("/proc/cpuinfo") if line.startswith("flags")), "").split()
     wide = [flag for flag in ("avx2", "avx512f", "avx512_bf16", "amx_bf16") if flag in flags]
     total = next((line for line in _lines("/proc/meminfo") if line.startswith("MemTotal")), "MemTotal: 0").split()[1]
-    cores = len(os.sched_getaffinity(0))
+    cores = len(usable_cores())
     gibibytes = int(total) / 1024**2
     return f"{cpu_name()} ({', '.join(wide)}), {cores} cores, {gibibytes:.0f} GiB, no GPU used, {platform.system()}"
 

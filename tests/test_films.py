@@ -207,6 +207,19 @@ def test_a_missing_renderer_is_one_clear_sentence(bare: pytest.MonkeyPatch) -> N
         rendering.choose_renderer()
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere there is always a screen")
+def test_glfw_needs_a_screen(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MUJOCO_GL", "glfw")
+    monkeypatch.delenv("WAYLAND_DISPLAY", raising=False)
+    monkeypatch.setenv("DISPLAY", ":0")
+    assert rendering.check_renderer() == "glfw"
+    monkeypatch.delenv("DISPLAY")
+    with pytest.raises(
+        NbspError, match="MUJOCO_GL=glfw draws on a screen, and DISPLAY names none here: unset MUJOCO_GL"
+    ):
+        rendering.check_renderer()
+
+
 def metaworld_phase(store: Store) -> PlannedPhase:
     """An agent for drawer-close as it is before any update, in the store as if it had learnt."""
     plan: Plan = make_plan(

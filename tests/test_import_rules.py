@@ -22,7 +22,7 @@ def sources(*folders: str) -> list[Path]:
 
 
 FLOORS = (
-    "errors units stopping",
+    "errors units stopping limits folders",
     "layout config",
     "specs",
     "benchmarks store",
@@ -157,6 +157,22 @@ def test_nothing_is_pickled_evaluated_or_drawn_from_a_global_generator() -> None
             "torch.save",
         )
     ]  # fmt: skip
+    assert seen == []
+
+
+def test_what_a_machine_has_is_asked_in_one_place() -> None:
+    """A second place would forget the quota, the limit, the home there is not, or the brackets in a title."""
+    homes = {"cpu_count": "limits", "sched_getaffinity": "limits", "virtual_memory": "limits", "home": "folders",
+             "expanduser": "folders", "gettempdir": "folders", "Console": "output"}  # fmt: skip
+    seen = [
+        f"{path.relative_to(ROOT)}:{node.lineno} calls {name}"
+        for path in sources("nbsp_ray", "analysis")
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.Call)
+        and (name := getattr(node.func, "attr", getattr(node.func, "id", ""))) in homes
+        and path.stem not in (homes[name], "doctor")
+        and not (name == "home" and isinstance(node.func, ast.Name))
+    ]
     assert seen == []
 
 

@@ -77,6 +77,16 @@ def test_own_settings_are_what_the_file_says(write: Write) -> None:
     assert own_settings(find_sweep("x")) == {}
 
 
+def test_entries_apart_hold_anchors_and_are_no_settings(write: Write) -> None:
+    write("x", f"x-small: &small {{hidden: [8, 8], tau: 0.1}}\n{MINIMAL}\nsac:\n  <<: *small\n  tau: 0.2")
+    (sweep,) = load_sweep("x").sweeps
+    assert (sweep.sac.hidden, sweep.sac.tau) == ((8, 8), 0.2)
+    assert "x-small" not in own_settings(find_sweep("x"))
+    write("y", f"x-small: &small {{hiden: [8, 8]}}\n{MINIMAL}\nsac: {{<<: *small}}")
+    with pytest.raises(ConfigError, match=r"y\.yaml:1: 'sac\.hiden' is not a setting \(did you mean 'hidden'"):
+        load_sweep("y")
+
+
 # Layers
 
 

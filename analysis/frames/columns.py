@@ -247,6 +247,7 @@ PHASES: Columns = {
     "git_commit": _text("Commit of the code; `+changes` if it was altered."),
     "versions": _text("Packages that made the numbers."),
     "error": _text("First line of the last attempt that failed, if the phase is not done."),
+    "notes": _text("What is to be known of how it was made, such as that it was not compiled although it was to be."),
 }
 """One row per phase of the plan, each once however many trials share it: what the sweep cost."""
 

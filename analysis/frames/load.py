@@ -230,6 +230,7 @@ def _phase_row(phase: PhaseData) -> Row:
         "imported": phase.folder.imported(),
         "versions": ", ".join(_versions(manifest.get("versions", {}))) or None,
         "error": phase.error,
+        "notes": "; ".join(phase.result.get("notes") or ()) or None,
         **{name: phase.result.get(name) for name in names},
         "env_steps_to_threshold": phase.env_steps_to_threshold,
         "curve_truncated": phase.curve_truncated if phase.result else None,

@@ -30,7 +30,13 @@ def console_tables(results: Results, *, title: str = "") -> Iterator[tuple[Table
 def _table(shown: Shown, title: str) -> Table:
     text = shown.text.drop(columns=LEFT_TO_THE_REPORT, errors="ignore")
     pairs = shown.data["pair"].tolist()
-    table = Table(title=title or None, title_justify="left", box=SIMPLE_HEAD, collapse_padding=True, pad_edge=False)
+    table = Table(
+        title=Text(title) if title else None,
+        title_justify="left",
+        box=SIMPLE_HEAD,
+        collapse_padding=True,
+        pad_edge=False,
+    )
     for name in map(str, text.columns):
         if name in IDENTIFYING:
             table.add_column(name, no_wrap=name != "settings")

@@ -52,6 +52,10 @@ def _what_ran(results: Results, name: str) -> Iterator[Block]:
             f"This results root also has {others} phases made by another version of the algorithm than this one "
             f"({ALGORITHM_VERSION}). Their numbers cannot be mixed with these, and none of them is in this report."
         )
+    notes = results.phases["notes"].dropna().value_counts()
+    if len(notes):
+        yield Paragraph(f"Noted while phases were learnt, of {len(results.phases)} phases:")
+        yield TextTable(pd.DataFrame({"phases": notes.to_numpy(), "note": notes.index}))
     if set(results.finals["status"]) == {"done"}:
         return
     counts = results.finals.groupby(["pair", "method"], sort=False)["status"].value_counts().unstack(fill_value=0)

@@ -33,10 +33,16 @@ def check_renderer() -> str:
         raise NbspError(f"a film of Meta-World needs libEGL or libOSMesa, and neither is here: {INSTALL}")
     if found not in (*LIBRARIES, "glfw"):
         raise NbspError(f"MUJOCO_GL={found} is none of {', '.join(LIBRARIES)} (without a screen) and glfw (on one)")
+    if found == "glfw" and not _has_screen():
+        raise NbspError(f"MUJOCO_GL=glfw draws on a screen, and DISPLAY names none here: unset MUJOCO_GL, or {INSTALL}")
     library = LIBRARIES.get(found)
     if library and ctypes.util.find_library(library) is None:
         raise NbspError(f"MUJOCO_GL={found} needs lib{library}, which is not here: {INSTALL}")
     return found
+
+
+def _has_screen() -> bool:
+    return sys.platform != "linux" or any(os.environ.get(name) for name in ("DISPLAY", "WAYLAND_DISPLAY"))
 
 
 def choose_renderer() -> None:

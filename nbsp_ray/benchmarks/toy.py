@@ -6,6 +6,7 @@ network can hold both. `slide` has one action only: a task that cannot be paired
 """
 
 from collections.abc import Mapping
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -77,6 +78,7 @@ class Toy(Benchmark):
     variations = ToyEnv.variations
     revision = "1"
 
+    @cache  # noqa: B019 - one instance lives as long as the process
     def spaces(self) -> Mapping[str, Spaces]:
         """Position, target and cue; one action per dimension."""
         return {task: Spaces(Vector(2 * size + 1), Continuous(size)) for task, size in DIMENSIONS.items()}

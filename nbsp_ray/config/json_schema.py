@@ -30,6 +30,7 @@ def json_schema() -> dict[str, Any]:
         "description": schema["description"],
         "type": "object",
         "additionalProperties": False,
+        "patternProperties": {"^x-": {}},
         "properties": properties,
         "not": {"required": ["pairs", "tasks"]},
         "if": {"required": ["include"]},

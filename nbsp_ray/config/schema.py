@@ -143,7 +143,7 @@ class Resources(Settings):
     """`auto`: cuda if the trial has a GPU, else cpu."""
     compile: Literal["auto"] | bool = "auto"
     """Compile the update: `auto` does it for phases of at least 50,000 updates (it takes up to a minute, once for all
-    trials of a results root on one kind of machine, and seconds afterwards), if there is a compiler."""
+    trials on a machine, and seconds afterwards), if there is a compiler."""
     cuda_graphs: bool = True
     """On a GPU, launch all updates that are due as one captured graph."""
     checkpoint_minutes: float = Field(5.0, gt=0)

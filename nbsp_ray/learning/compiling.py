@@ -1,7 +1,7 @@
-"""Compiles the update of a phase, and keeps the compiled code: once for all trials of a results root.
+"""Whether a phase's update is compiled, and that it is compiled once for all trials on a machine.
 
 Compiling takes up to a minute and its result is a file of machine code, so the folder is named by the machine, the
-first trial that needs a graph compiles it while others wait, and all later ones read it.
+first trial that needs a graph compiles it while others wait, and all later ones read it; or read that it failed.
 """
 
 import os
@@ -13,11 +13,11 @@ from filelock import FileLock
 from nbsp_ray.benchmarks import Spaces
 from nbsp_ray.config.schema import Resources, Sac
 from nbsp_ray.errors import ConfigError
+from nbsp_ray.folders import code_folder, remember_failure, remembered_failure
 from nbsp_ray.learning.agent import Agent
 from nbsp_ray.learning.machine import check_compiler, machine_name
 from nbsp_ray.learning.sac import UpdateRule
 from nbsp_ray.specs import PhaseSpec
-from nbsp_ray.store import Store
 from nbsp_ray.store.files import digest_of
 
 AUTO_UPDATES = 50_000
@@ -41,9 +41,7 @@ def graph_name(sac: Sac, spaces: Spaces, restraints: Mapping[str, UpdateRule]) -
     return digest_of([sac.model_dump(mode="json"), str(spaces), code])[:12]
 
 
-def build(
-    agent: Agent, restraints: Mapping[str, UpdateRule], store: Store, resources: Resources, *, compile: bool
-) -> str | None:
+def build(agent: Agent, restraints: Mapping[str, UpdateRule], resources: Resources, *, compile: bool) -> str | None:
     """Build the agent's update with a method's restraints, compiled if asked for.
 
     Returns:
@@ -58,7 +56,7 @@ def build(
             check_compiler(agent.device)
             agent.build_update(restraints, compile=True, cuda_graphs=graphs)
             graph = graph_name(agent.sac, agent.spaces, restraints)
-            compile_once(store.compile_cache(machine_name()), graph, resources.cpus, agent.warm_up)
+            compile_once(code_folder() / machine_name(), graph, resources.cpus, agent.warm_up)
             return None
         except Exception as error:
             why = _reason(error)
@@ -69,9 +67,11 @@ def build(
 
 
 def _reason(error: Exception) -> str:
-    """The first line of the error beneath the one that the compiler wraps it in."""
+    """The first line of what went wrong, beneath what torch wraps it in, and the first complaint of the compiler."""
     inner = getattr(error, "inner_exception", error)
-    return str(inner).strip().split("\n")[0] or type(inner).__name__
+    first, *others = str(inner).strip().split("\n")
+    complaint = next((line.strip() for line in others if "error" in line), "")
+    return ": ".join(part for part in (first or type(inner).__name__, complaint) if part)
 
 
 def compile_once(folder: Path, graph: str, threads: int, compile: Callable[[], None]) -> None:
@@ -82,18 +82,31 @@ def compile_once(folder: Path, graph: str, threads: int, compile: Callable[[], N
         graph: A name of what is compiled.
         threads: Processes that compile at once.
         compile: Compiles; quick where the code is there already.
+
+    Raises:
+        ConfigError: it failed a while ago, in whatever process.
     """
     kept = _use(folder, threads)
     made = kept / f"{folder.name}-{graph}.made"
     if made.exists():
         _trust_instructions(kept / f"{folder.name}.instructions", ask=False)
-        compile()
+        _unless_it_failed(made.stem, compile)
         return
     kept.mkdir(parents=True, exist_ok=True)
     with FileLock(made.with_suffix(".lock")):
         _trust_instructions(kept / f"{folder.name}.instructions", ask=True)
-        compile()
+        _unless_it_failed(made.stem, compile)
         made.touch()
+
+
+def _unless_it_failed(name: str, compile: Callable[[], None]) -> None:
+    if why := remembered_failure(name):
+        raise ConfigError(why)
+    try:
+        compile()
+    except Exception as error:
+        remember_failure(name, _reason(error))
+        raise
 
 
 def _use(folder: Path, threads: int) -> Path:

@@ -69,7 +69,7 @@ def open_phase(
         method.prepare(known)
         method.begin(known, agent)
     compile = _wants_compiling(spec, resources, found, notes)
-    why_not = compiling.build(agent, method.restraints(agent), store, resources, compile=compile)
+    why_not = compiling.build(agent, method.restraints(agent), resources, compile=compile)
     if why_not:
         notes.append(why_not)
     benchmark, device = get_benchmark(spec.benchmark), agent.device

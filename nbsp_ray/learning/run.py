@@ -146,7 +146,7 @@ class PhaseRun:
         progress = self.progress()
         if progress.done:
             return
-        who = {"host": socket.gethostname(), "pid": os.getpid()}
+        who = {"host": socket.gethostname(), "pid": os.getpid(), "notes": self._open.notes if self._open else []}
         self.folder.write_progress(asdict(progress) | who)
         self._told_at = time.monotonic()
 

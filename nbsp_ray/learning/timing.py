@@ -14,17 +14,16 @@ from nbsp_ray.learning.phase import Phase, learn
 from nbsp_ray.learning.replay import new_replay
 from nbsp_ray.learning.seeding import Stream, generator
 from nbsp_ray.specs import PhaseSpec
-from nbsp_ray.store import Store
 
 EPISODE = 100
 """Env steps of an episode: a whole game of Atari would take minutes."""
 SECONDS = 10.0
 
 
-def measure_speed(spec: PhaseSpec, resources: Resources, store: Store, env_steps: int = 500) -> float:
+def measure_speed(spec: PhaseSpec, resources: Resources, env_steps: int = 500) -> float:
     """Measure env steps per second of learning, without evaluations, over `env_steps` of them or ten seconds.
 
-    The update is compiled if the phase's would be, which takes a minute where `store` has no code of it yet.
+    The update is compiled if the phase's would be, which takes a minute where this machine has no code of it yet.
     """
     torch.set_num_threads(resources.cpus)
     device, benchmark = find_device(resources), get_benchmark(spec.benchmark)
@@ -45,7 +44,7 @@ def measure_speed(spec: PhaseSpec, resources: Resources, store: Store, env_steps
         env=environments[0],
         evaluation_envs={spec.task: environments[1]},
     )
-    compiling.build(phase.agent, {}, store, resources, compile=compiling.wanted(resources, spec))
+    compiling.build(phase.agent, {}, resources, compile=compiling.wanted(resources, spec))
     began = before = 0.0
     for _ in learn(phase):
         if not before and phase.env_steps >= warm_up:

@@ -1,7 +1,10 @@
 """What we do within Tune's loop: stop when asked, and keep why a phase was given up. Nothing here raises."""
 
+import contextlib
 import logging
+import re
 import time
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,6 +13,7 @@ from ray import tune
 from ray.tune.experiment import Trial
 from ray.tune.stopper import Stopper as TuneStopper
 
+from nbsp_ray.limits import out_of_memory_kills
 from nbsp_ray.orchestration.gate import Gate, State
 from nbsp_ray.orchestration.gated_search import NotKept, phase_key
 from nbsp_ray.stopping import StopRequest
@@ -28,14 +32,24 @@ class ExperimentHooks(NotKept, tune.Callback):
         gate: Closed when asked to stop.
         stop: The wish to stop.
         fit_to_cluster: Called now and then, for machines come and go.
+        out_of_memory: Called with the key of a phase whose worker was killed for want of memory; may give it up.
         at_once: Do not wait for the step under way: trials in the queue would take the place of those that have ended.
     """
 
     def __init__(
-        self, store: Store, gate: Gate, stop: StopRequest, fit_to_cluster: Callable[[], object], *, at_once: bool
+        self,
+        store: Store,
+        gate: Gate,
+        stop: StopRequest,
+        fit_to_cluster: Callable[[], object],
+        out_of_memory: Callable[[str], object],
+        *,
+        at_once: bool,
     ) -> None:
         self._store, self._gate, self._stop, self._fit_to_cluster = store, gate, stop, fit_to_cluster
-        self._at_once = at_once
+        self._out_of_memory, self._at_once = out_of_memory, at_once
+        self._failures: Counter[str] = Counter()
+        self._killed_for_memory = out_of_memory_kills()
         self._fitted_at = time.monotonic()
         self._running: int | None = None
 
@@ -76,18 +90,33 @@ class ExperimentHooks(NotKept, tune.Callback):
         return self._stop.asked and (self._at_once or self._running == 0)
 
     def on_trial_error(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
-        """A worker that is killed leaves no traceback: if that was the last attempt, its end is noted here."""
+        """A worker that is killed leaves no traceback: its end is noted here, and that it was the last attempt."""
         try:
             key = phase_key(trial.trial_id)
-            if self._gate.states[key] is not State.FAILED:
-                return
             folder = self._store.phase(key)
             failures = folder.failures()
-            last = failures[-1]["error"] if failures else "the worker was killed (is there enough memory?)"
-            text = Path(trial.error_file).read_text(errors="replace") if trial.error_file else ""
-            folder.write_failure({"error": f"{last}; tried often enough", "traceback": text[-20_000:], "final": True})
+            text = ""
+            with contextlib.suppress(OSError):
+                text = Path(trial.error_file or "").read_text(errors="replace")
+            silent = len(failures) <= self._failures[key]
+            error, for_memory = self._end_of_worker(text) if silent else (failures[-1]["error"], False)
+            if for_memory:
+                self._out_of_memory(key)
+            final = self._gate.states[key] is State.FAILED
+            if silent or final:
+                error = f"{error}; tried often enough" if final else error
+                folder.write_failure({"error": error, "traceback": text[-20_000:], "final": final})
+            self._failures[key] = len(folder.failures())
         except Exception:
             log.exception("the failure of %s could not be stored", trial)
+
+    def _end_of_worker(self, text: str) -> tuple[str, bool]:
+        """How a worker that told nothing ended, by the kernel's count and by what Ray says of it; and if of memory."""
+        before, self._killed_for_memory = self._killed_for_memory, out_of_memory_kills()
+        if self._killed_for_memory > before or re.search("out_?of_?memory|low on memory", text, re.IGNORECASE):
+            return "the worker was killed for want of memory", True
+        lines = text.strip().splitlines()
+        return "the worker was killed" if not lines or re.search("died|dead", text) else lines[-1], False
 
 
 class Stopper(NotKept, TuneStopper):

@@ -11,6 +11,7 @@ import warnings
 from collections.abc import Callable, Collection, Mapping, Sequence
 
 from nbsp_ray.config.schema import Sweep
+from nbsp_ray.orchestration.cluster import home_for_ray
 from nbsp_ray.orchestration.launch import Outcome
 from nbsp_ray.plan.build import make_plan
 from nbsp_ray.plan.replicates import on_replicates
@@ -68,7 +69,9 @@ def choose(values: Mapping[int, float], untried: Collection[int], wanted: int) -
         wanted: How many.
     """
     import optuna
-    from ray.tune.search.optuna import OptunaSearch
+
+    with home_for_ray():
+        from ray.tune.search.optuna import OptunaSearch
 
     low, high = min((*untried, *values)), max((*untried, *values))
     told = sorted(values)

@@ -15,7 +15,11 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, TextIO
 
+from filelock import FileLock
+
 from nbsp_ray.errors import ClusterError
+from nbsp_ray.folders import LOCK, PREFIX, code_folder, home, remove_stale, temporary_parent
+from nbsp_ray.limits import memory
 from nbsp_ray.orchestration import preflight
 from nbsp_ray.stopping import StopRequest
 
@@ -40,13 +44,17 @@ def connected_ray(address: str | None, cpus: int | None, stop: StopRequest) -> I
     if ray.is_initialized():
         yield
         return
+    if address is None:
+        preflight.check_loopback()
     stop.say(f"connecting to Ray at {address}" if address else "starting Ray here")
-    with set_environment({"RAY_USAGE_STATS_ENABLED": "0"}), temporary_folder() as folder:
+    alone = _on_loopback() if address is None else contextlib.nullcontext()
+    with set_environment({"RAY_USAGE_STATS_ENABLED": "0"}), alone, temporary_folder() as folder:
         common: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.CRITICAL}
         if address is None:
             _keep_out_others()
             common |= {"address": "local", "num_cpus": cpus, "include_dashboard": False}
             common |= {"object_store_memory": OBJECT_STORE_BYTES, "_temp_dir": str(folder / "ray")}
+            common |= {"_memory": memory().available}  # Left to itself, Ray looks at the machine, not at the job's.
         else:
             common |= {"address": address}
         try:
@@ -54,6 +62,25 @@ def connected_ray(address: str | None, cpus: int | None, stop: StopRequest) -> I
             yield
         finally:
             _disconnect()
+
+
+@contextlib.contextmanager
+def _on_loopback() -> Iterator[None]:
+    """A Ray started here talks over 127.0.0.1, and the machine's network may come and go.
+
+    Left to itself it would take the address of the interface to the world: it hangs where a firewall is before that,
+    and dies when the address goes (Wi-Fi, DHCP, a VPN). That it does not where it "supports no clusters" is its only
+    switch for this (`_node_ip_address` names the node alone): no public one, so the contract test watches it.
+    """
+    from ray._private import ray_constants
+
+    before = ray_constants.ENABLE_RAY_CLUSTER
+    ray_constants.ENABLE_RAY_CLUSTER = False  # Of this process, which may have read the variable long ago.
+    try:
+        with set_environment({ray_constants.ENABLE_RAY_CLUSTERS_ENV_VAR: "0"}):  # Of the processes that it starts.
+            yield
+    finally:
+        ray_constants.ENABLE_RAY_CLUSTER = before
 
 
 def _connect(options: dict[str, Any], stop: StopRequest) -> None:
@@ -98,11 +125,12 @@ def _disconnect() -> None:
 
 
 def _keep_out_others() -> None:
-    """Ray listens on all interfaces even for one machine: give it a token that only this process and its children know.
+    """All users of this machine reach what listens here: give Ray a token that only this process and its children know.
 
     Left to itself, Ray would write one to the home directory, readable by all. It keeps to one token in a process.
     """
-    if not any(name in os.environ for name in AUTH) and not (Path.home() / ".ray" / "auth_token").exists():
+    at_home = home()
+    if not any(name in os.environ for name in AUTH) and not (at_home and (at_home / ".ray" / "auth_token").exists()):
         os.environ["RAY_AUTH_TOKEN"] = secrets.token_hex(32)  # With no mode set, a local Ray turns tokens on by itself.
 
 
@@ -122,6 +150,13 @@ def set_environment(wanted: Mapping[str, str]) -> Iterator[None]:
                 os.environ.pop(name, None)
             else:
                 os.environ[name] = value
+
+
+@contextlib.contextmanager
+def home_for_ray() -> Iterator[None]:
+    """Ray cannot be imported without a home directory; where there is none, it gets a folder of ours for one."""
+    with set_environment({} if home() else {"HOME": str(code_folder())}):
+        yield
 
 
 @contextlib.contextmanager
@@ -154,10 +189,15 @@ class _WithoutRay:
 
 @contextlib.contextmanager
 def temporary_folder() -> Iterator[Path]:
-    """A temporary folder that only we may enter (Ray opens its part of it to all); short, for it holds sockets."""
-    where = tempfile.gettempdir()
-    folder = Path(tempfile.mkdtemp(prefix="nbsp-", dir=where if len(where) < 30 else "/tmp"))
-    try:
-        yield folder
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
+    """A temporary folder that only we may enter (Ray opens its part of it to all); short, for it holds sockets.
+
+    It is locked as long as it is in use: what a killed process left is removed by the next one.
+    """
+    parent = temporary_parent()
+    remove_stale(parent)
+    folder = Path(tempfile.mkdtemp(prefix=PREFIX, dir=parent))
+    with FileLock(folder / LOCK):
+        try:
+            yield folder
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)

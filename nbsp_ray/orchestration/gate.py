@@ -91,6 +91,13 @@ class Gate:
             self._running -= 1
             self._make_ready(key)
 
+    def give_up(self, key: str) -> None:
+        """A key that was put back is not to be tried again after all."""
+        if self.states[key] is State.READY:
+            self._ready.remove((self._rank[key], key))
+            heapq.heapify(self._ready)
+            self._settle(key, State.FAILED)
+
     def close(self) -> None:
         """Hand out nothing any more."""
         self._closed = True

@@ -5,14 +5,22 @@ loggers and warnings; and nothing is written outside the results root but a temp
 """
 
 import logging
-import os
+from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from nbsp_ray.folders import forget_failures
+from nbsp_ray.limits import usable_cpus
 from nbsp_ray.orchestration import preflight
-from nbsp_ray.orchestration.cluster import connected_ray, quiet_ray, set_environment, temporary_folder
+from nbsp_ray.orchestration.cluster import (
+    connected_ray,
+    home_for_ray,
+    quiet_ray,
+    set_environment,
+    temporary_folder,
+)
 from nbsp_ray.orchestration.gate import Gate, State
 from nbsp_ray.plan.build import check_benchmarks
 from nbsp_ray.specs import Plan
@@ -23,6 +31,8 @@ from nbsp_ray.terminal.live import LiveStatus
 
 log = logging.getLogger(__name__)
 FAILURE_RETRIES = 10
+KILLED_ALONE = 3
+"""So many times killed for want of memory with nothing at work beside it, a phase will be again."""
 TUNE_ENVIRONMENT: Mapping[str, str] = {
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",  # CSV, JSON and TensorBoard files that nobody reads: 4 ms a result
     "TUNE_GLOBAL_CHECKPOINT_S": "300",  # Tune's own state, of which we restore nothing
@@ -93,14 +103,17 @@ def run_plan(
     check_benchmarks(plan, todo)
     preflight.check_disk(plan, todo, store, live.say)
     if address is None:
-        here = cpus or os.cpu_count() or 1
+        forget_failures()
+        here = cpus or usable_cpus()
         preflight.check_cpus(plan, todo, here)
         preflight.check_here(plan, todo, live.say)
         fits = preflight.check_memory(plan, todo, here, live.say)
         if fits is not None:
             max_concurrent = min(fits, max_concurrent or fits)
+        # Ray starts a process for each of its CPUs at once, whether it will be used or not.
+        cpus = preflight.cpus_in_use(plan, todo, here, max_concurrent)
     launch = _Launch(plan, store, todo, live, max_concurrent=max_concurrent, failure_retries=failure_retries)
-    with StopRequest(live.say) as stop, quiet_ray():
+    with StopRequest(live.say) as stop, quiet_ray(), home_for_ray():
         try:
             with connected_ray(address, cpus, stop):
                 launch.run(stop, local=address is None, autoscaling=autoscaling)
@@ -124,6 +137,8 @@ class _Launch:
     ) -> None:
         self.plan, self.store, self.todo, self.live = plan, store, todo, live
         self.max_concurrent, self.failure_retries = max_concurrent, failure_retries
+        self._local = True
+        self._killed_alone: Counter[str] = Counter()
         needs = {key: phase.spec.needs for key, phase in plan.phases.items()}
         self.gate = Gate(needs, self._done, max_concurrent=max_concurrent)
 
@@ -138,6 +153,7 @@ class _Launch:
             preflight.check_nodes(self.plan, self.todo, machines(), local=local)
         if not local:
             check_machines(self.store)
+        self._local = local
         slots = self.fit_to_cluster(autoscaling=autoscaling)
         for key in self.todo:
             self.store.phase(key).forget_failures()
@@ -163,6 +179,28 @@ class _Launch:
         self.gate.max_concurrent = self.max_concurrent if autoscaling else self.live.concurrent
         return slots
 
+    def give_room(self, key: str) -> None:
+        """A worker was killed for want of memory: on this machine, no more at a time than are left at work.
+
+        A phase to which that happens again and again while it works alone is given up.
+        """
+        end, at_work = (
+            "its worker was killed for want of memory",
+            sum(state is State.RUNNING for state in self.gate.states.values()),
+        )
+        if not self._local:
+            way_out = "; with resources.memory_gb set, no more phases share a machine than it has memory for"
+        elif at_work:
+            way_out = f"; from here on {at_work} at a time"
+            self.max_concurrent = at_work
+            self.fit_to_cluster(autoscaling=False)
+        else:
+            way_out = ", and none worked beside it: free memory, or ask for more"
+            self._killed_alone[key] += 1
+            if self._killed_alone[key] >= KILLED_ALONE:
+                self.gate.give_up(key)
+        self.live.say(f"{self.plan.phases[key].label}: {end}{way_out}")
+
     def _fit(self, stop: StopRequest, folder: Path, *, autoscaling: bool) -> None:
         from ray import tune
 
@@ -173,7 +211,12 @@ class _Launch:
         # A process starts in seconds, so one works on many phases; but only its end lets go of a GPU.
         reuse = not any(self.plan.phases[key].resources.gpus for key in self.todo)
         hooks = ExperimentHooks(
-            self.store, self.gate, stop, lambda: self.fit_to_cluster(autoscaling=autoscaling), at_once=autoscaling
+            self.store,
+            self.gate,
+            stop,
+            lambda: self.fit_to_cluster(autoscaling=autoscaling),
+            self.give_room,
+            at_once=autoscaling,
         )
         tune.Tuner(
             Trainable,

@@ -11,8 +11,10 @@ from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 
 from nbsp_ray.config.schema import Resources
-from nbsp_ray.errors import ClusterError, StoreError
-from nbsp_ray.plan.memory import available_bytes, fits_side_by_side
+from nbsp_ray.errors import ClusterError, NbspError, StoreError
+from nbsp_ray.folders import existing
+from nbsp_ray.limits import memory, usable_cpus
+from nbsp_ray.plan.memory import RAY_BYTES, fits_side_by_side, free, largest_need
 from nbsp_ray.plan.price import price
 from nbsp_ray.specs import Plan
 from nbsp_ray.store import Store
@@ -80,6 +82,22 @@ def check_here(plan: Plan, keys: Collection[str], say: Callable[[str], None]) ->
         say(sentence)
 
 
+def lacking(plan: Plan, keys: Collection[str], store: Store) -> list[str]:
+    """For `plan`: what `run` would refuse on this machine, or say of it; memory is another matter."""
+    said: list[str] = []
+    for check in (
+        lambda: check_settings(plan, keys),
+        lambda: check_cpus(plan, keys, usable_cpus()),
+        lambda: check_here(plan, keys, said.append),
+        lambda: check_disk(plan, keys, store, said.append),
+    ):
+        try:
+            check()
+        except NbspError as error:
+            said.append(f"It cannot run here: {error}")
+    return said
+
+
 def check_disk(plan: Plan, keys: Collection[str], store: Store, say: Callable[[str], None]) -> None:
     """The disk of the results root holds what is left to do: replay buffers, above all.
 
@@ -87,7 +105,8 @@ def check_disk(plan: Plan, keys: Collection[str], store: Store, say: Callable[[s
         StoreError: it certainly does not.
     """
     left = dataclasses.replace(plan, phases={key: plan.phases[key] for key in keys})
-    need, free = price(left, store, list(keys)).peak_disk_gb, shutil.disk_usage(store.root).free / 1e9
+    need = price(left, store, list(keys)).peak_disk_gb
+    free = shutil.disk_usage(existing(store.root)).free / 1e9
     if free >= need:
         return
     fixed = all(phase.spec.learning.stop == "fixed" for phase in left.phases.values())
@@ -103,12 +122,34 @@ def check_memory(plan: Plan, keys: Collection[str], cpus: int, say: Callable[[st
     Raises:
         ConfigError: not even one.
     """
-    available = available_bytes()
-    fits = fits_side_by_side(plan, keys, available)
-    if fits >= slots(plan, keys, [Node("", cpus, math.inf, math.inf)]):
+    found, most = memory(), largest_need(plan, keys)
+    fits = fits_side_by_side(most, found)
+    if found.available - RAY_BYTES < most.total:
+        say(
+            f"memory is scarce: a phase can come to hold {gb(most.total)} and Ray takes {gb(RAY_BYTES)}, and "
+            f"{free(found)}; if workers are killed, free memory, ask for more, or do without Ray: `nbsp-ray try`"
+        )
+    elif fits < slots(plan, keys, [Node("", cpus, math.inf, math.inf)]):
+        say(f"{fits} side by side: more, with all their buffers, do not fit in memory: {free(found)}")
+    else:
         return None
-    say(f"{fits} side by side: more, with all their buffers, do not fit in the {gb(available)} of memory that are free")
     return fits
+
+
+def check_loopback() -> None:
+    """This machine can talk to itself, which is all that a Ray started here does; without it, Ray waits for ever.
+
+    Raises:
+        ClusterError: it cannot.
+    """
+    try:
+        with socket.create_server(("127.0.0.1", 0)) as here:
+            socket.create_connection(here.getsockname(), CONNECT_SECONDS).close()
+    except OSError as error:
+        raise ClusterError(
+            f"this machine does not answer itself at 127.0.0.1 ({error}), over which Ray's processes talk: see that "
+            "the interface `lo` is up and no firewall holds it; `nbsp-ray try` does without Ray"
+        ) from error
 
 
 def check_address(address: str) -> None:
@@ -170,6 +211,12 @@ def check_cpus(plan: Plan, keys: Collection[str], cpus: int) -> None:
 def slots(plan: Plan, keys: Collection[str], nodes: Sequence[Node]) -> int:
     """How many phases can be at work at a time, by the most modest of their requests."""
     return max((sum(node.fits(resources) for node in nodes) for resources in _resources(plan, keys)), default=0)
+
+
+def cpus_in_use(plan: Plan, keys: Collection[str], cpus: int, max_concurrent: int | None) -> int:
+    """CPUs of so many that phases can be at work on, `max_concurrent` of them at a time."""
+    at_once = min(len(keys), max_concurrent or cpus)
+    return min(cpus, at_once * max((resources.cpus for resources in _resources(plan, keys)), default=1))
 
 
 def _resources(plan: Plan, keys: Collection[str]) -> list[Resources]:

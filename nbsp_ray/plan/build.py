@@ -67,6 +67,7 @@ class _Builder:
         self.methods = [get_method(name) for name in sweep.methods]
         layers = self.benchmark.layers(sweep.sac)
         self.counts = [(value, resolve_counts(value, layers)) for value in sweep.skill_neurons]
+        self._firsts: dict[tuple[str, int, str], str] = {}
         judged = sweep.evaluation
         self.finals = FinalEvaluations(judged.episodes, judged.env_steps, judged.goals, self.benchmark.variations)
 
@@ -94,8 +95,12 @@ class _Builder:
         self._check_scores(method, ingredients)
         several = skill_neurons is not None and len(self.counts) > 1
         name = f"{method.name} {skill_neurons}" if several else method.name
-        keys: list[str] = []
-        for index in range(len(tasks)):
+        # One first phase serves all methods, but for those that act in it too: it is built once.
+        own = name if any(one.from_first for one in ingredients) else ""
+        if (first := (tasks[0], seed, own)) not in self._firsts:
+            self._firsts[first] = self._phase(tasks, 0, seed, ingredients, (), name)
+        keys = [self._firsts[first]]
+        for index in range(1, len(tasks)):
             keys.append(self._phase(tasks, index, seed, ingredients, tuple(keys), name))
         return tuple(keys)
 

@@ -6,15 +6,15 @@ is what a phase can come to hold; on a machine with a GPU whose memory the buffe
 
 from collections.abc import Collection
 from dataclasses import dataclass
-from pathlib import Path
 
 from nbsp_ray.errors import ConfigError
+from nbsp_ray.limits import Memory
 from nbsp_ray.plan.sizes import PROCESS_BYTES, buffer_bytes, kind, on_gpu, replayed_bytes, row_bytes, spaces_of
 from nbsp_ray.specs import Plan
 from nbsp_ray.units import gb
 
-CGROUP_LIMIT = Path("/sys/fs/cgroup/memory.max")
-"""What a container, or a job of Slurm or Kubernetes, may use: psutil tells of the whole machine."""
+RAY_BYTES = 400_000_000
+"""Of the processes of a Ray started here and of `run` itself, without workers; measured on Linux."""
 
 
 @dataclass(frozen=True)
@@ -50,46 +50,50 @@ def largest_need(plan: Plan, keys: Collection[str]) -> MemoryNeed:
     return max((need(plan, key) for key in keys), key=lambda one: one.total)
 
 
-def available_bytes() -> int:
-    """Memory that processes can still get here."""
-    import psutil
-
-    free = int(psutil.virtual_memory().available)
-    try:
-        return min(free, int(CGROUP_LIMIT.read_text()))
-    except (OSError, ValueError):  # no such file, or no limit: "max"
-        return free
-
-
-def fits_side_by_side(plan: Plan, keys: Collection[str], available: int) -> int:
-    """How many phases of `keys` so many bytes hold, by the largest of them.
+def check_fits(most: MemoryNeed, found: Memory) -> None:
+    """The memory that there is holds the largest phase.
 
     Raises:
-        ConfigError: not even one.
+        ConfigError: it does not.
     """
-    most = largest_need(plan, keys)
-    if most.total > available:
-        raise ConfigError(f"{_refusal(most, available)}; {_way_out(most, available)}")
-    return available // most.total
+    if most.total > found.available:
+        raise ConfigError(f"{_refusal(most, found)}; {_way_out(most, found.available)}")
 
 
-def memory_note(plan: Plan, keys: Collection[str], available: int, side_by_side: int) -> str:
-    """For `plan`: what `run` would say of memory, or what it will need."""
-    most = largest_need(plan, keys)
+def fits_side_by_side(most: MemoryNeed, found: Memory) -> int:
+    """How many phases the memory that there is holds beside Ray, by the largest of them; at least one.
+
+    What a phase takes beside its buffers is an estimate: too little by as much as Ray takes is no certain failure.
+
+    Raises:
+        ConfigError: it would not hold one even without Ray.
+    """
+    check_fits(most, found)
+    return max(1, (found.available - RAY_BYTES) // most.total)
+
+
+def memory_note(most: MemoryNeed, found: Memory, cpu_slots: int) -> tuple[str, int | None]:
+    """For `plan`: what `run` would say of memory, or what it will need; and how many fit, None if not even one."""
     try:
-        fits = fits_side_by_side(plan, keys, available)
+        fits = fits_side_by_side(most, found)
     except ConfigError as error:
-        return f"It cannot run here: {error}"
-    held = f"memory {gb(most.total)} a phase at most, {gb(available)} free here"
-    return held if fits >= side_by_side else f"{held}: `run` works on {fits} side by side"
+        return f"It cannot run here: {error}", None
+    held = f"memory {gb(most.total)} a phase at most, and {free(found)}"
+    return held if fits >= cpu_slots else f"{held}: `run` works on {fits} side by side", fits
 
 
-def _refusal(most: MemoryNeed, available: int) -> str:
+def free(found: Memory) -> str:
+    """`3.1 GB are free here`, and of what if it is less than the machine's."""
+    of = "" if found.limit is None else f" of the {gb(found.limit)} that this job may use"
+    return f"{gb(found.available)} are free here{of}"
+
+
+def _refusal(most: MemoryNeed, found: Memory) -> str:
     """What does not fit, in numbers."""
     replayed = f", {gb(most.replayed)} of the buffers it replays" if most.replayed else ""
     return (
         f"{most.label} can come to hold {gb(most.total)} of memory ({gb(most.own)} of its replay buffer{replayed}, "
-        f"{gb(most.process)} of the process), and {gb(available)} are free here"
+        f"{gb(most.process)} of the process), and {free(found)}"
     )
 
 

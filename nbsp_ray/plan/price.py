@@ -4,11 +4,12 @@ The speed of a phase is, in this order: what finished phases of the same kind ra
 here, or a reference from another machine, which is then called one.
 """
 
-import os
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
+from nbsp_ray.limits import usable_cpus
 from nbsp_ray.plan.sizes import buffer_bytes, disk_bytes, evaluation_steps, kind, multiplications, on_gpu, spaces_of
 from nbsp_ray.specs import Plan, PlannedPhase
 from nbsp_ray.store import Store
@@ -43,7 +44,7 @@ class Price:
     cpu_hours: float
     """Hours times CPUs."""
     hours: float
-    """With as many phases side by side as this machine has CPUs for; a chain of phases cannot be split."""
+    """With as many phases side by side as there are CPUs and memory for here; a chain of phases cannot be split."""
     side_by_side: int
     speed_source: Source
     disk_gb: float
@@ -62,10 +63,10 @@ def speed_kind(phase: PlannedPhase) -> str:
     return f"{phase.spec.benchmark}/{size}/batch {sac.batch_size}/{rate}/{where}{precision}"
 
 
-def price(plan: Plan, store: Store, keys: list[str]) -> Price:
-    """Price the phases `keys` of `plan` (those that are left); evaluation included."""
+def price(plan: Plan, store: Store, keys: list[str], *, fits: int | None = None) -> Price:
+    """Price the phases `keys` of `plan` (those that are left), evaluation included; memory holds `fits` at a time."""
     speeds, source = _speeds(plan, store)
-    slots = _slots(plan)
+    slots = min(cpu_slots(plan), fits or sys.maxsize)
     seconds = {key: _seconds(plan.phases[key], speeds) for key in keys}
     chains: dict[str, float] = {}
     for key in plan.phases:  # each after those it needs
@@ -84,15 +85,17 @@ def price(plan: Plan, store: Store, keys: list[str]) -> Price:
     )
 
 
-def _slots(plan: Plan) -> int:
+def cpu_slots(plan: Plan) -> int:
+    """How many phases, by the largest of their requests, there are CPUs for here."""
     cpus = max((phase.resources.cpus for phase in plan.phases.values()), default=1)
-    return max(1, (os.cpu_count() or 1) // cpus)
+    return max(1, usable_cpus() // cpus)
 
 
 def _speeds(plan: Plan, store: Store) -> tuple[dict[str, float], Source]:
     found: dict[str, list[float]] = {}
+    begun = set(store.phases())
     for key, phase in plan.phases.items():
-        result = store.phase(key).result()
+        result = store.phase(key).result() if key in begun else None
         if result is not None:
             found.setdefault(speed_kind(phase), []).append(float(result["env_steps_per_second"]))
     if found:

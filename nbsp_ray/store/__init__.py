@@ -5,7 +5,6 @@
     <root>/searches/<id>.json                   numbers of skill neurons that a search has chosen so far
     <root>/speeds.json                          speeds measured here, for prices
     <root>/reports/<name>/...                   what `report` wrote
-    <root>/compiled/<machine>/...               machine code of updates; may be removed at any time
     <root>/phases/<key>/spec.json               what the phase is
                        /result.json             written last: the phase is done if and only if it is there
                        /manifest.json           where, when and with what it was made
@@ -35,6 +34,7 @@ from pathlib import Path
 from typing import Any
 
 from nbsp_ray.errors import StoreError
+from nbsp_ray.folders import local
 from nbsp_ray.store.checkpoints import Attempt, Checkpoint, StoredCheckpoint
 from nbsp_ray.store.files import SCRAP_SECONDS, Files, JsonObject, from_json, to_json
 from nbsp_ray.store.phases import PhaseFolder
@@ -67,7 +67,7 @@ class Store:
     """
 
     def __init__(self, root: str | Path, *, create: bool = False) -> None:
-        self.root = Path(root).expanduser().absolute()
+        self.root = local(root).absolute()
         self.files = Files(self.root)
         if create:
             self._check_writable()
@@ -162,10 +162,6 @@ class Store:
     def write_speed(self, kind: str, env_steps_per_second: float) -> None:
         """Remember a measured speed."""
         self.files.write("speeds.json", to_json({**self.speeds(), kind: env_steps_per_second}))
-
-    def compile_cache(self, machine: str) -> Path:
-        """The folder of code that was compiled for one kind of machine."""
-        return self.files.path(f"compiled/{machine}")
 
     def report_folder(self, name: str) -> Path:
         """The folder of a sweep's report."""

@@ -3,6 +3,9 @@
 Settings come in layers, the later above the earlier: the schema's defaults, the benchmark's own, the file, the files
 that include it, the command line. Each value remembers where it was given, so that each problem can say so.
 
+Entries that begin with `x-` are no settings, but a place for anchors: `x-small: &small {hidden: [64, 64]}` and, below
+it, `sac: {<<: *small, tau: 0.01}`.
+
 A file with `vary` is one sweep for every combination of the values there; on the command line commas vary a setting
 that is no list itself, `sac.gamma=0.95,0.99`. Variations are settings like others: what is
 set above them replaces them.
@@ -24,6 +27,7 @@ from typing import Any
 from nbsp_ray.config.describe import FILE_KEYS, PAPER, can_vary, example, near, sections, settings
 from nbsp_ray.config.schema import Sweep
 from nbsp_ray.errors import ConfigError, did_you_mean
+from nbsp_ray.folders import local
 from nbsp_ray.methods import methods
 from nbsp_ray.plan.build import make_plan
 from nbsp_ray.plan.replicates import on_replicates
@@ -32,7 +36,7 @@ from nbsp_ray.specs import Plan
 from nbsp_ray.store import DEFAULT_ROOT, Store
 from nbsp_ray.sweepfile import strictyaml
 from nbsp_ray.sweepfile.checks import axis_values, make_sweep
-from nbsp_ray.sweepfile.entries import checked
+from nbsp_ray.sweepfile.entries import APART, checked
 from nbsp_ray.sweepfile.layers import Data, Layer, leaves, merge, nested
 from nbsp_ray.sweepfile.strictyaml import Keys
 
@@ -102,7 +106,7 @@ def find_sweep(name_or_path: str, beside: Path | None = None) -> Path:
         ConfigError: there is none.
     """
     if "/" in name_or_path or name_or_path.endswith((".yaml", ".yml")):
-        path = Path(os.path.abspath((beside or Path()) / Path(name_or_path).expanduser()))
+        path = Path(os.path.abspath((beside or Path()) / local(name_or_path)))
         if path.is_file():
             return path
         raise ConfigError(f"there is no file {_shown(path)}; the sweeps known by name are {', '.join(sweep_names())}")
@@ -119,7 +123,7 @@ def find_sweep(name_or_path: str, beside: Path | None = None) -> Path:
 def own_settings(path: Path) -> Data:
     """The settings that a file itself gives, unchecked and without those of the files that it includes."""
     data = strictyaml.parse(path.read_text(encoding="utf-8-sig", errors="replace")).data
-    return data if isinstance(data, dict) else {}
+    return {name: value for name, value in data.items() if not name.startswith(APART)} if isinstance(data, dict) else {}
 
 
 def _shown(path: Path) -> str:

@@ -11,6 +11,9 @@ from nbsp_ray.sweepfile.layers import Data, Layer
 from nbsp_ray.sweepfile.shorthand import expand, expand_tasks
 from nbsp_ray.sweepfile.strictyaml import shown
 
+APART = "x-"
+"""What begins so is no setting: a place for anchors that others refer to, as in compose files."""
+
 
 def checked(raw: Layer, problem: Problem) -> Layer:
     """Return `raw` in the schema's own form; entries that cannot be right are told to `problem` and left out."""
@@ -31,6 +34,8 @@ class _Entries:
                     self._tasks(value, also_pairs="pairs" in raw.data)
                 case "vary":
                     self._vary(value, raw.data)
+                case _ if name.startswith(APART):
+                    pass
                 case _ if name in sections():
                     self._section(name, value)
                 case _:

@@ -1,7 +1,7 @@
 """YAML without surprises: plain data, the line of every value, and every problem at once.
 
 It mends what plain PyYAML gets wrong for settings: a key given twice is a problem, `1e-3` is a number, `on`, `no`,
-`1:30` and dates are text. It knows nothing of settings or files.
+`1:30` and dates are text. Anchors and merge keys (`<<: *name`) work. It knows nothing of settings or files.
 """
 
 import json
@@ -97,16 +97,36 @@ class _Reader:
 
     def _mapping(self, node: yaml.MappingNode, path: Keys) -> dict[str, Any]:
         data: dict[str, Any] = {}
+        self._fill(data, node, path)
+        return data
+
+    def _fill(self, data: dict[str, Any], node: yaml.MappingNode, path: Keys) -> None:
+        """Put into `data` what it lacks of a mapping, and then of those that the mapping merges (`<<`)."""
+        first: dict[str, int] = {}
+        merged: list[yaml.Node] = []
         for key, value in node.value:
             if not isinstance(key, yaml.ScalarNode):
                 self._problem(key, "a key must be a single word")
-            elif key.value in data:
-                at = (*path, key.value)
-                self._problem(key, f"{'.'.join(map(str, at))!r} is given twice, first on line {self.lines[at]}")
+            elif key.value in first:
+                name = ".".join(map(str, (*path, key.value)))
+                self._problem(key, f"{name!r} is given twice, first on line {first[key.value]}")
+            elif key.value == "<<" and key.style is None:
+                first["<<"] = _line(key)
+                merged += value.value if isinstance(value, yaml.SequenceNode) else [value]
             else:
-                self.lines[(*path, key.value)] = _line(key)
-                data[key.value] = self.read(value, (*path, key.value))
-        return data
+                first[key.value] = _line(key)
+                if key.value not in data:
+                    self.lines[(*path, key.value)] = _line(key)
+                    data[key.value] = self.read(value, (*path, key.value))
+        for one in merged:
+            if not isinstance(one, yaml.MappingNode):
+                self._problem(one, "<< takes settings that an anchor names, `<<: *name`, or a list of them")
+            elif id(one) in self._above:
+                self._problem(one, "an anchor that contains itself")
+            else:
+                self._above.append(id(one))
+                self._fill(data, one, path)
+                self._above.pop()
 
     def _scalar(self, node: yaml.Node) -> Any:
         text, kind = str(node.value), node.tag.removeprefix(_TAG)

@@ -17,6 +17,7 @@ from rich.text import Text
 from nbsp_ray.specs import Plan
 from nbsp_ray.status import PhaseStatus, StatusReader, SweepStatus
 from nbsp_ray.store import Store
+from nbsp_ray.terminal.output import plain_console
 from nbsp_ray.terminal.status import render, summary
 from nbsp_ray.units import clock
 
@@ -52,7 +53,7 @@ class LiveStatus:
         summary_seconds: float = SUMMARY_SECONDS,
     ) -> None:
         self._reader = StatusReader(plan, store, concurrent=concurrent)
-        self._console = console or Console(stderr=True, highlight=False)
+        self._console = console or plain_console(stderr=True)
         self._on_status = on_status
         self._seconds, self._summary_seconds = seconds, summary_seconds
         self._over = threading.Event()
@@ -144,9 +145,14 @@ class _Table:
     def __init__(self, console: Console) -> None:
         self._live = Live(console=console, auto_refresh=False, redirect_stdout=False, redirect_stderr=False)
         self._live.start()
+        self._attempts: dict[str, int] = {}
 
     def draw(self, status: SweepStatus) -> None:
-        """Show `status` in place of what was shown."""
+        """Show `status` in place of what was shown, and above it each attempt that has failed since."""
+        for phase in status.phases:
+            if phase.attempts > self._attempts.get(phase.key, phase.attempts) and phase.state != "failed":
+                self._live.console.print(_line(_tried_again(phase), phase), soft_wrap=True)
+        self._attempts = {phase.key: phase.attempts for phase in status.phases}
         self._live.update(render(status, most=max(2, self._live.console.height // 3)), refresh=True)
 
     def close(self) -> None:
@@ -162,6 +168,7 @@ class _Lines:
         self._seconds = summary_seconds
         self._told_at = time.monotonic()
         self._before: dict[str, PhaseStatus] = {}
+        self._noted: set[str] = set()
         self._last: SweepStatus | None = None
 
     def draw(self, status: SweepStatus) -> None:
@@ -170,7 +177,10 @@ class _Lines:
         for phase in status.phases:
             change = None if first else _change(self._before[phase.key], phase)
             if change:
-                self._print(f"{change}: {phase.label}{_detail(phase)}")
+                self._console.print(_line(change, phase), soft_wrap=True)
+            for note in (note for note in phase.notes if note not in self._noted):
+                self._noted.add(note)
+                self._print(f"noted: {phase.label}: {note}")
         self._before = {phase.key: phase for phase in status.phases}
         self._last = status
         if first or time.monotonic() - self._told_at >= self._seconds:
@@ -187,9 +197,17 @@ class _Lines:
         self._console.print(Text(f"{_now()} {text}"), soft_wrap=True)
 
 
+def _line(change: str, phase: PhaseStatus) -> Text:
+    return Text(f"{_now()} {change}: {phase.label}{_detail(phase)}")
+
+
+def _tried_again(phase: PhaseStatus) -> str:
+    return f"attempt {phase.attempts} failed, it is tried again"
+
+
 def _change(before: PhaseStatus, now: PhaseStatus) -> str | None:
     if now.attempts > before.attempts and now.state != "failed":
-        return f"attempt {now.attempts} failed, it is tried again"
+        return _tried_again(now)
     if now.state == before.state:
         return None
     if now.state == "learning" and before.state in ("waiting", "stopped"):
@@ -214,13 +232,13 @@ def _now() -> str:
 
 def print_status(status: SweepStatus) -> None:
     """Print how far a sweep is."""
-    console = Console(highlight=False)
+    console = plain_console()
     console.print(render(status), soft_wrap=not console.is_terminal)
 
 
 def watch_status(plan: Plan, store: Store) -> None:
     """Draw how far a sweep is until nothing of it is left to do, or Ctrl-C."""
-    console = Console(highlight=False)
+    console = plain_console()
     live = LiveStatus(plan, store, console=console, seconds=2.0, summary_seconds=60.0)
     with live, contextlib.suppress(KeyboardInterrupt):
         while live.status is None or live.status.keys("learning", "evaluating", "waiting", "stopped"):

@@ -25,6 +25,8 @@ def render(status: SweepStatus, *, most: int = 20) -> RenderableType:
         parts.append(Text(f"        {phase.failures}", style="dim"))
     if len(failed) > most:
         parts.append(Text(f"... and {len(failed) - most} more failed", style="dim"))
+    for note, phases in list(status.notes.items())[:most]:
+        parts.append(Text(f"noted in {phases} of {len(status.phases)} phases: {note}"))
     parts.append(Text(summary(status)))
     return Group(*parts)
 
@@ -38,7 +40,7 @@ def _running_table(status: SweepStatus, most: int) -> Table:
         evaluating = phase.state == "evaluating"
         ends = None if evaluating else phase.eta_seconds
         table.add_row(
-            phase.label,
+            Text(phase.label),
             ProgressBar(total=max(1, phase.budget), completed=phase.env_steps, width=16),
             "evaluating" if evaluating else f"{count(phase.env_steps)}/{count(phase.budget)}",
             "" if phase.success is None else f"success {phase.success:.2f}",

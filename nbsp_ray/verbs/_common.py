@@ -1,15 +1,25 @@
 """What several verbs share: their options, exit codes, and words. Imports nothing that is slow to load."""
 
+import contextlib
+import errno
+import importlib.util
 import json
+import os
 import sys
+import traceback
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
+import nbsp_ray
+from nbsp_ray.errors import NbspError
+from nbsp_ray.folders import local
 from nbsp_ray.specs import Plan
 from nbsp_ray.store import Store
 from nbsp_ray.sweepfile import LoadedSweep, load_sweep, sweep_names
+from nbsp_ray.terminal.output import drop_output
 
 DONE, FAILED, USAGE, UNFINISHED = 0, 1, 2, 3
 """Exit codes: all done; some phases failed; bad usage; not finished, the same command goes on."""
@@ -25,8 +35,22 @@ Sweep = Annotated[
 Overrides = Annotated[
     list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="Settings to change: seeds=0-1 sac.gamma=0.98")
 ]
+
+
+def path_option(help: str) -> Any:
+    """An option that takes a path of this machine's file system."""
+    return typer.Option(parser=local, metavar="PATH", help=help)
+
+
 Root = Annotated[
-    Path, typer.Option("--root", envvar="NBSP_RAY_ROOT", help="The results root: all that is written goes there.")
+    Path,
+    typer.Option(
+        "--root",
+        envvar="NBSP_RAY_ROOT",
+        parser=local,
+        metavar="FOLDER",
+        help="The results root: all that is written goes there.",
+    ),
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="JSON for scripts.")]
 
@@ -50,6 +74,44 @@ def hint_at_last_overrides(store: Store, loaded: LoadedSweep, *, nothing_done: b
 
 def short(path: Path) -> Path:
     return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
+
+
+def check_analysis() -> None:
+    """Importing `analysis`, a name that others use too, gives the package that belongs to this one.
+
+    Raises:
+        NbspError: another is found in its place, by the folders of the path.
+    """
+    ours = Path(nbsp_ray.__file__).resolve().parents[1] / "analysis" / "__init__.py"
+    found = importlib.util.find_spec("analysis")
+    origin = found and (found.origin or next(iter(found.submodule_search_locations or ()), None))
+    if not origin or Path(origin).resolve() != ours:
+        raise NbspError(
+            f"{origin or 'nothing'} is found where nbsp_ray's own package `analysis` should be ({ours.parent}): rename "
+            "it, or take its folder off PYTHONPATH, or work in another folder"
+        )
+
+
+@contextlib.contextmanager
+def work_is_done(command: str) -> Iterator[None]:
+    """Whatever goes wrong in here is said, and no reason to call the work before it failed."""
+    try:
+        yield
+        sys.stdout.flush()
+    except BrokenPipeError:
+        drop_output()
+    except Exception as error:
+        if not isinstance(error, NbspError | OSError):
+            traceback.print_exc()
+        why = of_the_machine(error) if isinstance(error, OSError) else error
+        say(f"The report is not whole: {why}. What was learnt is stored; `{command}` writes it")
+
+
+def of_the_machine(error: OSError) -> str:
+    """What is wrong with a file, and the way out."""
+    full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+    way_out = "make room" if full else "use what you may read, and write elsewhere with --to or --root"
+    return f"{error.filename or 'a file'}: {os.strerror(error.errno or 0)}; {way_out} (all that is stored is kept)"
 
 
 def say(text: str) -> None:

@@ -6,12 +6,12 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 from nbsp_ray.store import DEFAULT_ROOT, Store
-from nbsp_ray.verbs._common import AsJson, Overrides, Root, Sweep, load_plan, print_json
+from nbsp_ray.terminal.output import plain_console
+from nbsp_ray.verbs._common import AsJson, Overrides, Root, Sweep, check_analysis, load_plan, print_json
 
 if TYPE_CHECKING:
     from analysis import Advice, Results
@@ -27,6 +27,7 @@ def command(
     as_json: AsJson = False,
 ) -> None:
     """Name the number of skill neurons that serves a weighting best, and say whether the data can tell."""
+    check_analysis()
     import analysis
 
     _, planned = load_plan(sweep, overrides, root)
@@ -76,7 +77,7 @@ def print_advice(advice: "Sequence[Advice]", results: "Results", weight_stabilit
     from analysis.advise import advice_notes
     from analysis.tables.cells import of_summary
 
-    console = Console(highlight=False, width=None if sys.stdout.isatty() else 120)
+    console = plain_console(width=None if sys.stdout.isatty() else 120)
     for one in advice:
         table = Table(box=None, padding=(0, 2), header_style="bold", title=one.label, title_justify="left")
         for title in ("skill neurons", "per network", f"value (n={one.seeds})", "behind the best", "best in"):

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from nbsp_ray.store import DEFAULT_ROOT, Store
-from nbsp_ray.verbs._common import Root, say, short
+from nbsp_ray.verbs._common import Root, check_analysis, path_option, say, short
 
 
 def command(
@@ -16,11 +16,12 @@ def command(
     ),
     root: Root = DEFAULT_ROOT,
     archives: Annotated[
-        Path | None, typer.Option(help="Results from all archives of this folder, in place of the results root.")
+        Path | None, path_option("Results from all archives of this folder, in place of the results root.")
     ] = None,
-    to: Annotated[Path, typer.Option(help="Folder for reproduction.md, its figures and data.")] = Path("docs"),
+    to: Annotated[Path, path_option("Folder for reproduction.md, its figures and data.")] = Path("docs"),
 ) -> None:
     """Decide the paper's claims from the results there are, and write the page that says so."""
+    check_analysis()
     import analysis.claims
     from nbsp_ray.archives import import_all
 

@@ -14,17 +14,20 @@ from pathlib import Path
 from typing import Literal
 
 import typer
-from rich.console import Console
 from rich.text import Text
 
 from nbsp_ray.benchmarks import benchmarks, version_of
+from nbsp_ray.errors import NbspError
+from nbsp_ray.folders import code_folder, existing, remembered_failures, temporary_parent
+from nbsp_ray.limits import memory, usable_cpus
 from nbsp_ray.store import DEFAULT_ROOT
+from nbsp_ray.terminal.output import plain_console
 from nbsp_ray.verbs._common import FAILED, AsJson, Root, print_json
 
 
 def command(root: Root = DEFAULT_ROOT, as_json: AsJson = False) -> None:
     """Look at what of this machine matters, and say what to do about it."""
-    checks = examine(root.expanduser().absolute())
+    checks = examine(root.absolute())
     if as_json:
         print_json([asdict(check) for check in checks])
     else:
@@ -49,6 +52,7 @@ def examine(root: Path) -> list[Check]:
         _versions,
         _cpu,
         _precision,
+        _compiler,
         _gpu,
         _simulators,
         _films,
@@ -75,15 +79,15 @@ def _versions() -> Iterator[Check]:
 def _cpu() -> Iterator[Check]:
     import psutil
 
-    cores = os.cpu_count() or 1
-    usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else cores
-    memory = psutil.virtual_memory()
-    text = f"{usable} of {cores} usable, {memory.total / 2**30:.0f} GiB memory, {memory.available / 2**30:.0f} free"
+    usable, found = usable_cpus(), memory()
+    total, free = (found.limit or psutil.virtual_memory().total) / 2**30, found.available / 2**30
+    of = "" if found.limit is None else " for this job"
+    text = f"{usable} of {os.cpu_count()} usable, {total:.3g} GiB memory{of}, {free:.3g} free"
     yield Check("CPU", "ok", text + f"; {platform.processor() or platform.machine()}")
     need = 1.2 * usable
-    if memory.available / 2**30 < need:
+    if free < need:
         yield Check(
-            "memory", "note", f"{memory.available / 2**30:.1f} GiB free for {usable} trials side by side",
+            "memory", "note", f"{free:.1f} GiB free for {usable} trials side by side",
             "a Meta-World trial can hold 1.2 GiB, one of Atari 3.2, and `run` works on as many at a time as fit: free "
             f"{need:.0f} GiB, or lower sac.buffer_size",
         )  # fmt: skip
@@ -114,6 +118,24 @@ def _precision() -> Iterator[Check]:
     advice = precision_advice(asked, cpu) or ""
     found = f"products at {bf16_gain():.1f} times the rate of those in float32"
     yield Check("bfloat16", "note" if advice else "ok", found, advice)
+
+
+def _compiler() -> Iterator[Check]:
+    import torch
+
+    from nbsp_ray.errors import ConfigError
+    from nbsp_ray.learning.machine import check_compiler
+
+    try:
+        check_compiler(torch.device("cpu"))
+        yield Check("compiled code", "ok", f"{os.environ.get('CXX') or 'g++'}; kept in {code_folder()}")
+    except ConfigError as error:
+        yield Check("compiled code", "note", "updates are not compiled here", str(error))
+    for name, why in remembered_failures().items():
+        yield Check(
+            "compiled code", "note", f"an update could not be compiled of late: {why}",
+            f"phases that need it are learnt without, more slowly; a new `run` tries again ({name})",
+        )  # fmt: skip
 
 
 def _gpu() -> Iterator[Check]:
@@ -159,7 +181,6 @@ def _films() -> Iterator[Check]:
     import imageio_ffmpeg
 
     from nbsp_ray.benchmarks._mujoco_gl import check_renderer
-    from nbsp_ray.errors import NbspError
 
     try:
         renderer, advice = check_renderer(), ""
@@ -173,12 +194,8 @@ def _films() -> Iterator[Check]:
         yield Check("ffmpeg", "note", "none", "only films need it: install the wheel of imageio-ffmpeg again")
 
 
-def _existing(path: Path) -> Path:
-    return next(folder for folder in (path, *path.parents) if folder.exists())
-
-
 def _disk(root: Path) -> Iterator[Check]:
-    usage = shutil.disk_usage(_existing(root))
+    usage = shutil.disk_usage(existing(root))
     free = usage.free / 1e9
     state: Literal["ok", "note"] = "ok" if free > 20 else "note"
     advice = "" if free > 20 else "`nbsp-ray plan` says what a sweep needs; --root names another disk"
@@ -188,7 +205,7 @@ def _disk(root: Path) -> Iterator[Check]:
 def _atomic_files(root: Path) -> Iterator[Check]:
     """The store rests on one promise of the file system: a renamed file is seen whole, at once."""
     try:
-        with tempfile.TemporaryDirectory(dir=_existing(root), prefix=".nbsp-doctor-") as folder:
+        with tempfile.TemporaryDirectory(dir=existing(root), prefix=".nbsp-doctor-") as folder:
             one, other = Path(folder, uuid.uuid4().hex), Path(folder, "named")
             with one.open("wb") as file:
                 file.write(b"whole")
@@ -204,7 +221,7 @@ def _atomic_files(root: Path) -> Iterator[Check]:
         "ok" if whole else "bad",
         f"{root}: writable, renames are {'' if whole else 'not '}atomic; the store needs no locks",
     )
-    stale = [path for path in _existing(root).glob(".nbsp-doctor-*") if path.is_dir()]
+    stale = [path for path in existing(root).glob(".nbsp-doctor-*") if path.is_dir()]
     if stale:
         yield Check("results root", "note", f"{len(stale)} folders of an interrupted doctor", "they can be removed")
 
@@ -215,7 +232,11 @@ def _ray() -> Iterator[Check]:
     yield Check(
         "Ray", "ok" if here else "bad", found, "" if here else "install nbsp-ray with its dependencies: make setup"
     )
-    current = Path(tempfile.gettempdir(), "ray", "ray_current_cluster")
+    try:
+        yield Check("temporary files", "ok", f"Ray's sockets go to {temporary_parent()}")
+    except NbspError as error:
+        yield Check("temporary files", "bad", "no folder for Ray's sockets", str(error))
+    current = Path(os.environ.get("TMPDIR") or "/tmp", "ray", "ray_current_cluster")
     if current.exists():
         yield Check(
             "Ray", "note", f"a cluster runs here, or left its mark: {current.read_text().strip()}",
@@ -223,8 +244,8 @@ def _ray() -> Iterator[Check]:
         )  # fmt: skip
     auth = os.environ.get("RAY_AUTH_MODE", "not set")
     yield Check(
-        "Ray network", "note", f"RAY_AUTH_MODE {auth}; Ray listens on all interfaces, even of a local cluster",
-        "use trusted networks only; on a cluster set RAY_AUTH_MODE=token on every node",
+        "Ray network", "ok", f"RAY_AUTH_MODE {auth}; a Ray started here listens on 127.0.0.1 alone, with a token",
+        "a cluster's listens on all interfaces: use trusted networks only, and set RAY_AUTH_MODE=token on every node",
     )  # fmt: skip
     if sys.platform != "linux":
         yield Check("system", "note", sys.platform, "tested on Linux only")
@@ -232,7 +253,7 @@ def _ray() -> Iterator[Check]:
 
 def print_checks(checks: Sequence[Check]) -> None:
     """What `doctor` found, one line a check, its advice under it."""
-    console = Console(highlight=False)
+    console = plain_console()
     colours = {"ok": "green", "note": "yellow", "bad": "red"}
     for check in checks:
         mark = Text(f"{check.state:>4}  ", style=colours[check.state])

@@ -3,19 +3,18 @@
 from pathlib import Path
 from typing import Annotated
 
-import typer
-
 from nbsp_ray.store import DEFAULT_ROOT, Store
-from nbsp_ray.verbs._common import Overrides, Root, Sweep, load_plan, say, short
+from nbsp_ray.verbs._common import Overrides, Root, Sweep, check_analysis, load_plan, path_option, say, short
 
 
 def command(
     sweep: Sweep,
     overrides: Overrides = None,
     root: Root = DEFAULT_ROOT,
-    to: Annotated[Path | None, typer.Option(help="The page's file; default: beside the report.")] = None,
+    to: Annotated[Path | None, path_option("The page's file; default: beside the report.")] = None,
 ) -> None:
     """Write the page on which one plays with the number of skill neurons: one file, no network."""
+    check_analysis()
     import analysis
 
     loaded, planned = load_plan(sweep, overrides, root)

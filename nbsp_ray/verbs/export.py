@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from nbsp_ray.store import DEFAULT_ROOT, Store
-from nbsp_ray.verbs._common import Overrides, Root, Sweep, load_plan, say, short
+from nbsp_ray.verbs._common import Overrides, Root, Sweep, check_analysis, load_plan, path_option, say, short
 
 command = typer.Typer(
     help="Write results for others: archives, tables, agents.", no_args_is_help=True, rich_markup_mode=None
@@ -18,7 +18,7 @@ def results(
     sweep: Sweep,
     overrides: Overrides = None,
     root: Root = DEFAULT_ROOT,
-    to: Annotated[Path | None, typer.Option(help="The archive's file; default: <sweep>.results.tar.xz here.")] = None,
+    to: Annotated[Path | None, path_option("The archive's file; default: <sweep>.results.tar.xz here.")] = None,
     agents: Annotated[bool, typer.Option(help="The trained agents too: some megabytes a phase.")] = False,
 ) -> None:
     """Pack all that is finished of a sweep into one file, which `import` puts into another results root."""
@@ -38,9 +38,10 @@ def tables(
     sweep: Sweep,
     overrides: Overrides = None,
     root: Root = DEFAULT_ROOT,
-    to: Annotated[Path | None, typer.Option(help="Folder; default: the report's.")] = None,
+    to: Annotated[Path | None, path_option("Folder; default: the report's.")] = None,
 ) -> None:
     """Write a sweep's tables alone: CSV, Markdown, LaTeX."""
+    check_analysis()
     import analysis
 
     loaded, planned = load_plan(sweep, overrides, root)
@@ -53,10 +54,11 @@ def tables(
 @command.command()
 def agent(
     key: Annotated[str, typer.Argument(help="Key of a phase, or its first digits, as the report gives them.")],
-    to: Annotated[Path, typer.Option(help="Folder for the agent's files.")],
+    to: Annotated[Path, path_option("Folder for the agent's files.")],
     root: Root = DEFAULT_ROOT,
 ) -> None:
     """Write the agent that a phase ended with: weights (safetensors), configuration, a card with its numbers."""
+    check_analysis()
     import analysis
 
     paths = analysis.export_agent(root, key, to)

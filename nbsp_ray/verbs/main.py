@@ -5,6 +5,7 @@ its file is (`try_` is `try`). Its text and its JSON are in that file too. What 
 imported within the functions that use it.
 """
 
+import errno
 import importlib
 import pkgutil
 import sys
@@ -13,7 +14,11 @@ import typer
 
 from nbsp_ray import verbs
 from nbsp_ray.errors import NbspError
-from nbsp_ray.verbs._common import UNFINISHED, USAGE
+from nbsp_ray.terminal.output import spare_outputs
+from nbsp_ray.verbs._common import UNFINISHED, USAGE, of_the_machine
+
+OF_THE_MACHINE = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.ESTALE)
+"""Errors of files that are the machine's and not ours."""
 
 ORDER = tuple("plan run status try report claims explore advise probe watch import export explain doctor".split())
 """Of the verbs in the help; any others come after them."""
@@ -40,7 +45,8 @@ def _add_verbs() -> None:
 
 
 def main() -> None:
-    """Entry point: an `NbspError` is one clear message and exit code 2."""
+    """Entry point: an `NbspError` is one clear message and exit code 2, and so is a file that cannot be used."""
+    spare_outputs()
     try:
         app()
     except NbspError as error:
@@ -51,6 +57,11 @@ def main() -> None:
         sys.exit(UNFINISHED)
     except BrokenPipeError:
         sys.stderr.close()
+        sys.exit(USAGE)
+    except OSError as error:
+        if error.errno not in OF_THE_MACHINE:
+            raise
+        sys.stderr.write(f"{of_the_machine(error)}\n")
         sys.exit(USAGE)
 
 

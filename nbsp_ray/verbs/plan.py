@@ -4,18 +4,20 @@ from collections.abc import Mapping, Sequence
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
 from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from nbsp_ray.plan.memory import available_bytes, memory_note
-from nbsp_ray.plan.price import Price, price, speed_kind
+from nbsp_ray.limits import memory
+from nbsp_ray.orchestration.preflight import lacking
+from nbsp_ray.plan.memory import largest_need, memory_note
+from nbsp_ray.plan.price import Price, cpu_slots, price, speed_kind
 from nbsp_ray.plan.search import CountSearch, searches
 from nbsp_ray.specs import Plan, Trial
 from nbsp_ray.status import SweepStatus, sweep_status
 from nbsp_ray.store import DEFAULT_ROOT, Store
 from nbsp_ray.sweepfile import load_sweep
+from nbsp_ray.terminal.output import plain_console, print_command
 from nbsp_ray.units import count, duration
 from nbsp_ray.verbs._common import AsJson, Overrides, Root, Sweep, print_json
 
@@ -44,9 +46,12 @@ def command(
         from nbsp_ray.learning.timing import measure_speed
 
         for kind, phase in {speed_kind(phase): phase for phase in planned.phases.values()}.items():
-            store.write_speed(kind, measure_speed(phase.spec, phase.resources, store))
+            store.write_speed(kind, measure_speed(phase.spec, phase.resources))
     status = sweep_status(planned, store)
-    cost = price(planned, store, status.left)
+    of_memory, fits = "", None
+    if status.left:
+        of_memory, fits = memory_note(largest_need(planned, status.left), memory(), cpu_slots(planned))
+    cost = price(planned, store, status.left, fits=fits)
     if as_json:
         print_json(plan_json(planned, status, cost, found))
     else:
@@ -54,7 +59,7 @@ def command(
         if again := sum(planned.phases[key].spec.replicate is not None for key in status.left):
             notes.append(f"{again} of these train an imported phase once more, as its agent and buffer are not here")
         if status.left:
-            notes.append(memory_note(planned, status.left, available_bytes(), cost.side_by_side))
+            notes += [of_memory, *lacking(planned, status.left, store)]
         run_it = loaded.command("run", root)
         print_plan(planned, status, cost, command=run_it, title=loaded.title, notes=notes)
 
@@ -104,10 +109,10 @@ def print_plan(
     plan: Plan, status: SweepStatus, cost: Price, *, command: str, title: str, notes: Sequence[str] = ()
 ) -> None:
     """The front door: what there is to do, what it costs, and how to start it."""
-    console = Console(highlight=False)
+    console = plain_console()
     counts = plan_json(plan, status, cost)
     phases = counts["phases"]
-    console.print(f"[bold]{plan.name}[/]  {title}")
+    console.print(Text.assemble((plan.name, "bold"), "  ", title), soft_wrap=True)
     console.print(
         f"  {len(plan.trials)} trials: {phases['first']} first and {phases['second']} later phases, "
         f"at most {count(plan.env_steps())} env steps"
@@ -126,7 +131,10 @@ def print_plan(
         trials = [trial for trial in plan.trials if trial.benchmark == benchmark]
         console.print(Padding(_cells(trials, set(status.done)), (1, 0, 0, 2)))
     console.print()
-    console.print(f"Nothing was started. Run it:  {command}" if status.left else "All of it is done.")
+    if status.left:
+        print_command(console, "Nothing was started. Run it:  ", command)
+    else:
+        console.print("All of it is done.")
 
 
 def _cells(trials: Sequence[Trial], done: set[str]) -> Table:

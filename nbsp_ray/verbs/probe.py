@@ -5,7 +5,6 @@ import time
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 from rich.text import Text
@@ -14,12 +13,14 @@ from nbsp_ray.errors import NbspError
 from nbsp_ray.plan.search import resolve_searches
 from nbsp_ray.probe import request
 from nbsp_ray.store import DEFAULT_ROOT, Store
+from nbsp_ray.terminal.output import plain_console
 from nbsp_ray.verbs._common import (
     UNFINISHED,
     AsJson,
     Overrides,
     Root,
     Sweep,
+    check_analysis,
     hint_at_last_overrides,
     load_plan,
     print_json,
@@ -28,6 +29,7 @@ from nbsp_ray.verbs._common import (
 )
 
 if TYPE_CHECKING:
+    check_analysis()
     from analysis.probe.frames import Probe
 
 
@@ -96,9 +98,14 @@ class ProbeProgress:
     """Measurements."""
 
     def __init__(self, seconds: float = 10.0) -> None:
-        console = Console(stderr=True, highlight=False)
+        console = plain_console(stderr=True)
         self._console, self._seconds, self._told_at = console, seconds, time.monotonic()
-        columns = (BarColumn(20), MofNCompleteColumn(), TimeRemainingColumn(), TextColumn("{task.description}"))
+        columns = (
+            BarColumn(20),
+            MofNCompleteColumn(),
+            TimeRemainingColumn(),
+            TextColumn("{task.description}", markup=False),
+        )
         self._bar = Progress(*columns, console=console, transient=True) if console.is_terminal else None
         self._task = self._bar.add_task("", total=None) if self._bar else None
 
@@ -125,7 +132,7 @@ def print_probe(probe: "Probe") -> None:
     """The tables of a probe, and what must be said under each."""
     from analysis.probe.report import cautions, show_probe
 
-    console = Console(highlight=False, width=None if sys.stdout.isatty() else 140)
+    console = plain_console(width=None if sys.stdout.isatty() else 140)
     for shown in show_probe(probe):
         table = Table(box=None, padding=(0, 2, 0, 0), header_style="bold", title=shown.title, title_justify="left")
         for name in shown.text.columns:

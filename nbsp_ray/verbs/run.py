@@ -6,7 +6,7 @@ import typer
 
 from nbsp_ray.specs import Plan
 from nbsp_ray.store import DEFAULT_ROOT, Store
-from nbsp_ray.verbs._common import Overrides, Root, Sweep, load_plan, say
+from nbsp_ray.verbs._common import Overrides, Root, Sweep, load_plan, say, work_is_done
 from nbsp_ray.verbs.report import show_report
 
 
@@ -34,7 +34,8 @@ def command(
         return run_plan(wanted, store, address=address, cpus=cpus, autoscaling=autoscaling)
 
     outcome = run_search(loaded.name, loaded.sweeps, store, run_all, say)
-    show_report(loaded.plan(store), store, loaded)
+    with work_is_done(loaded.command("report", root)):
+        show_report(loaded.plan(store), store, loaded, store.report_folder(loaded.name))
     again = loaded.command("run", root)
     if outcome.failed or outcome.blocked:
         say(f"{outcome.failed} phases failed and {outcome.blocked} wait for them; `{again}` tries them again")

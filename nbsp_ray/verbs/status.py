@@ -20,6 +20,7 @@ from nbsp_ray.verbs._common import (
     load_plan,
     print_json,
     say,
+    short,
 )
 from nbsp_ray.verbs.plan import search_lines
 
@@ -44,6 +45,8 @@ def command(
         print_status(now)
         for line in search_lines(found):
             say(line)
+        if not store.root.exists():
+            say(f"There is no folder {short(store.root)}: nothing was run there yet (--root names another)")
         hint_at_last_overrides(store, loaded, nothing_done=not now.done)
     unfinished = now.left or any(search.left for search in found)
     raise typer.Exit(FAILED if now.failed else UNFINISHED if unfinished else DONE)

@@ -4,10 +4,11 @@ from typing import Any
 
 import typer
 
-from nbsp_ray.plan.memory import available_bytes, fits_side_by_side
+from nbsp_ray.limits import memory
+from nbsp_ray.plan.memory import check_fits, largest_need
 from nbsp_ray.status import is_complete
 from nbsp_ray.store import DEFAULT_ROOT, Store
-from nbsp_ray.verbs._common import UNFINISHED, Overrides, Root, Sweep, load_plan, say
+from nbsp_ray.verbs._common import UNFINISHED, Overrides, Root, Sweep, load_plan, say, work_is_done
 from nbsp_ray.verbs.report import show_report
 
 
@@ -24,7 +25,7 @@ def command(
 
     store = Store(root)
     if left := [key for key in trial.phases if not is_complete(planned.phases[key], store)]:
-        fits_side_by_side(planned, left, available_bytes())
+        check_fits(largest_need(planned, left), memory())
     from nbsp_ray.local import run_trial
 
     store = Store(root, create=True)
@@ -32,7 +33,8 @@ def command(
     if not finished:
         say("Saved; the same command goes on from here")
         raise typer.Exit(UNFINISHED)
-    show_report(planned, store, loaded, write=False)
+    with work_is_done(loaded.command("report", root)):
+        show_report(planned, store, loaded)
 
 
 def _progress_line(label: str, progress: Any) -> str:

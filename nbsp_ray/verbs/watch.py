@@ -14,6 +14,7 @@ from nbsp_ray.verbs._common import (
     Root,
     hint_at_last_overrides,
     load_plan,
+    path_option,
     say,
     short,
 )
@@ -25,7 +26,7 @@ def command(
     ],
     overrides: Overrides = None,
     root: Root = DEFAULT_ROOT,
-    to: Annotated[Path | None, typer.Option(help="Folder for the films; default: beside the report.")] = None,
+    to: Annotated[Path | None, path_option("Folder for the films; default: beside the report.")] = None,
     episodes: Annotated[int, typer.Option(min=1, help="In each film: the first ones of the final evaluation.")] = 1,
     deterministic: Annotated[bool, typer.Option(help="The most likely actions, in place of drawn ones.")] = False,
     most_env_steps: Annotated[int, typer.Option(min=1, help="Of an episode: a game may last half an hour.")] = 5_000,

@@ -19,15 +19,23 @@ def one_thread() -> Iterator[None]:
 
 
 @pytest.fixture(scope="session")
-def code_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Where compiled code is kept; empty at first, so that it is compiled in each session of tests, but once."""
-    return tmp_path_factory.mktemp("code")
+def session_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A user's cache; empty at first, so that code is compiled in each session of tests, but once."""
+    return tmp_path_factory.mktemp("cache")
+
+
+@pytest.fixture(autouse=True)
+def code_folder(session_cache: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Where compiled code is kept, and what could not be compiled: not where the user's is."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(session_cache))
+    monkeypatch.delenv("TORCHINDUCTOR_CACHE_DIR", raising=False)
+    monkeypatch.delenv("TRITON_CACHE_DIR", raising=False)
+    return session_cache / "nbsp_ray"
 
 
 @pytest.fixture
-def compiled_code(code_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Compile into the session's folder, whatever the results root; nothing to see where there is no compiler."""
+def compiled_code() -> None:
+    """Nothing to see where there is no compiler."""
     compiler = os.environ.get("CXX") or "g++"
     if shutil.which(compiler) is None:
         pytest.skip(f"no C++ compiler {compiler} here")
-    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(code_folder))

@@ -1,4 +1,4 @@
-"""Code is compiled once, kept with the results, and never stands between a phase and its end."""
+"""Code is compiled once, kept on the machine, and never stands between a phase and its end."""
 
 import logging
 import os
@@ -12,11 +12,14 @@ from torch._inductor import cpu_vec_isa
 from torch._inductor.runtime.cache_dir_utils import cache_dir
 from toy_phases import phase_run, phases_of, run_whole, toy_plan
 
+from nbsp_ray import folders
 from nbsp_ray.config.schema import Resources
 from nbsp_ray.errors import ConfigError
 from nbsp_ray.learning import compiling
+from nbsp_ray.learning.agent import Agent
 from nbsp_ray.learning.machine import machine_name
 from nbsp_ray.specs import PlannedPhase
+from nbsp_ray.status import sweep_status
 from nbsp_ray.store import Store
 
 ONE_GRAPH = {"sac": {"policy_frequency": 1, "hidden": (8,)}}
@@ -98,9 +101,10 @@ def test_vector_instructions_are_tried_once_for_a_folder_and_trusted_if_all_are_
 
 def test_a_phase_is_compiled_and_resumed_bit_for_bit(compiled_code: None, code_folder: Path, tmp_path: Path) -> None:
     phase, compiled = first_phase(), Resources(compile=True)
-    whole, broken = Store(tmp_path / "whole", create=True), Store(tmp_path / "broken", create=True)
+    # The results root may have a name that no compiler takes.
+    whole, broken = Store(tmp_path / "it's whole", create=True), Store(tmp_path / "broken", create=True)
     assert phase_run(whole, phase, compiled).advance(600).done
-    assert any(code_folder.glob(f"{machine_name()}-*.made"))
+    assert any(code_folder.glob(f"*/{machine_name()}-*.made"))
     run = phase_run(broken, phase, compiled)
     while run.progress().env_steps < 150:
         run.advance(0)
@@ -133,6 +137,78 @@ def test_auto_goes_on_without_a_compiler_and_says_so_once(
     monkeypatch.setattr(compiling, "AUTO_UPDATES", 10**9)
     eager = Store(tmp_path / "eager", create=True)
     assert run_whole(eager, phase)["digest"] == result["digest"]
+
+
+def test_a_failure_is_remembered_for_an_hour_or_until_somebody_starts_anew(tmp_path: Path, code_folder: Path) -> None:
+    tried: list[int] = []
+
+    def compile() -> None:
+        tried.append(1)
+        raise RuntimeError("C++ compile error\n\nCommand:\ng++ x\nOutput:\nx.cpp:1: error: no such thing\nmore errors")
+
+    def fails(what: type[Exception]) -> str:
+        with pytest.raises(what) as caught:
+            compiling.compile_once(tmp_path, "graph", 1, compile)
+        return str(caught.value)
+
+    fails(RuntimeError)
+    assert fails(ConfigError) == fails(ConfigError) == "C++ compile error: x.cpp:1: error: no such thing"
+    assert len(tried) == 1
+    (mark,) = code_folder.glob("*.failed")
+    os.utime(mark, (time.time() - 3_601,) * 2)
+    fails(RuntimeError)
+    folders.forget_failures()
+    assert folders.remembered_failures() == {}
+    fails(RuntimeError)
+    assert len(tried) == 3
+    folders.forget_failures()
+    compiling.compile_once(tmp_path, "graph", 1, lambda: tried.append(1))
+    assert len(tried) == 4
+
+
+def test_what_one_phase_could_not_compile_the_next_does_not_try(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, compiled_code: None
+) -> None:
+    tried: list[int] = []
+
+    def fail(agent: Agent) -> None:
+        tried.append(1)
+        raise RuntimeError("no")
+
+    monkeypatch.setattr(Agent, "warm_up", fail)
+    monkeypatch.setattr(compiling, "AUTO_UPDATES", 100)
+    store = Store(tmp_path / "results", create=True)
+    notes = [run_whole(store, phase)["notes"] for phase in phases_of(toy_plan(**ONE_GRAPH), "base")]
+    folders.forget_failures()
+    assert notes == [["the update is not compiled, which costs time only: no"]] * 2
+    assert len(tried) == 1
+    assert sweep_status(toy_plan(**ONE_GRAPH), store).notes == {notes[0][0]: 2}
+
+
+@pytest.mark.parametrize(
+    ("cache", "home", "kept"),
+    [
+        ("cache", "home", "cache/nbsp_ray"),
+        ("my cache", "home", "home/.cache/nbsp_ray"),
+        ("", "home", "home/.cache/nbsp_ray"),
+        ("a'b", 'x"y', "tmp/nbsp_ray-{user}"),
+        ("file", "", "tmp/nbsp_ray-{user}"),
+        ("open", "file", "tmp/nbsp_ray-{user}"),
+    ],
+)
+def test_code_is_kept_where_a_compiler_can_read_it_and_nobody_else_write(
+    cache: str, home: str, kept: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / "file").write_text("")
+    (tmp_path / "open" / "nbsp_ray").mkdir(parents=True)
+    (tmp_path / "open" / "nbsp_ray").chmod(0o777)
+    (tmp_path / "tmp").mkdir()
+    monkeypatch.setenv("TMPDIR", str(tmp_path / "tmp"))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / cache) if cache else "")
+    monkeypatch.setattr(folders, "home", lambda: tmp_path / home if home else None)
+    found = folders.code_folder()
+    assert found == tmp_path / kept.format(user=os.geteuid())
+    assert found.stat().st_mode & 0o777 == 0o700
 
 
 def test_true_does_not_go_on_without(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -1,15 +1,19 @@
 """What we rely on of Ray that is no public API, or is not promised: one test to look at when Ray is raised."""
 
 import inspect
+import os
 
+import psutil
 import pytest
 import ray
 from ray import tune
+from ray._private import ray_constants
 from ray.tune.execution import tune_controller
 from ray.tune.experiment import Experiment, Trial
 from ray.tune.experiment.config_parser import _create_trial_from_spec, _make_parser
 from ray.tune.search import SearchAlgorithm
 
+from nbsp_ray.orchestration import cluster as cluster_module
 from nbsp_ray.orchestration.gate import Gate
 from nbsp_ray.orchestration.gated_search import GatedSearch
 
@@ -81,3 +85,28 @@ def test_rays_own_processes_are_ours_to_end(cluster: None) -> None:
     assert {"raylet", "gcs_server"} <= set(processes)
     for found in processes.values():
         assert all(callable(process.process.kill) for process in found)
+
+
+@pytest.mark.ray
+def test_a_ray_started_here_is_on_this_machine_alone(cluster: None) -> None:
+    """By a switch of Ray's that is no public one: without it, the machine's network takes the run down with it."""
+    assert [node["NodeManagerAddress"] for node in ray.nodes()] == ["127.0.0.1"]
+    listening = [
+        connection.laddr.ip
+        for process in psutil.Process().children(recursive=True)
+        for connection in process.net_connections()
+        if connection.status == psutil.CONN_LISTEN
+    ]
+    assert len(listening) > 2
+    assert {ip.removeprefix("::ffff:") for ip in listening} == {"127.0.0.1"}
+
+
+def test_the_switch_to_the_machine_alone_is_given_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who joins a cluster from this process later needs the machine's own address."""
+    monkeypatch.setattr(ray_constants, "ENABLE_RAY_CLUSTER", True)
+    monkeypatch.delenv("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", raising=False)
+    with cluster_module._on_loopback():
+        assert os.environ["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] == "0"
+        assert ray_constants.ENABLE_RAY_CLUSTER is False
+    assert "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER" not in os.environ
+    assert ray_constants.ENABLE_RAY_CLUSTER is True

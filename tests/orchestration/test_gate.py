@@ -124,6 +124,18 @@ def test_a_failed_first_phase_blocks_its_dependants_only() -> None:
     assert gate.is_finished
 
 
+def test_what_was_put_back_can_be_given_up() -> None:
+    gate = Gate({"a": (), "b": (), "a1": ("a",)}, lambda key: False)
+    assert (gate.next(), gate.next()) == ("a", "b")
+    gate.give_up("a")  # it runs: nobody knows yet how it ends
+    assert gate.states["a"] is State.RUNNING
+    gate.put_back("b")
+    gate.put_back("a")
+    gate.give_up("a")
+    assert (gate.keys(State.FAILED), gate.keys(State.BLOCKED)) == (["a"], ["a1"])
+    assert (gate.next(), gate.next()) == ("b", None)
+
+
 def test_a_finished_plan_issues_nothing() -> None:
     gate = Gate({"a": (), "b": ("a",)}, lambda key: True)
     assert gate.is_finished

@@ -134,6 +134,15 @@ def test_a_disk_that_is_too_small_is_refused(tmp_path: Path, monkeypatch: pytest
         free(monkeypatch, 0.5, fixed, tmp_path / "fixed")
 
 
+def test_a_machine_that_does_not_answer_itself_is_told_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    preflight.check_loopback()
+    with socket.create_server(("127.0.0.1", 0)) as gone:
+        nobody = gone.getsockname()
+    monkeypatch.setattr(preflight.socket.socket, "getsockname", lambda self: nobody)
+    with pytest.raises(ClusterError, match=r"does not answer itself at 127\.0\.0\.1 .*refused.*`lo` is up"):
+        preflight.check_loopback()
+
+
 def test_an_address_at_which_nobody_listens_is_refused_at_once() -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
@@ -164,3 +173,13 @@ def test_a_refused_connection_speaks_of_the_token() -> None:
 
 def test_no_resources_are_no_slots() -> None:
     assert SMALL.fits(Resources(gpus=0.5)) == 0
+
+
+def test_ray_gets_no_more_cpus_than_phases_can_use() -> None:
+    """It starts a process for each of them at once."""
+    plan = plan_with(cpus=2)
+    assert len(plan.phases) == 6
+    assert preflight.cpus_in_use(plan, plan.phases, 64, None) == 12
+    assert preflight.cpus_in_use(plan, plan.phases, 64, 3) == 6
+    assert preflight.cpus_in_use(plan, plan.phases, 4, None) == 4
+    assert preflight.cpus_in_use(plan, [], 64, None) == 0

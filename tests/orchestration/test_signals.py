@@ -78,10 +78,17 @@ class FilmOptions:
 
 
 def make(
-    tmp_path: Path, *, at_once: bool = False, fit: Any = None
+    tmp_path: Path, *, at_once: bool = False, fit: Any = None, out_of_memory: Any = None
 ) -> tuple[ExperimentHooks, Stopper, FilmOptions, Gate]:
     gate, wish = Gate({"0" * 20: (), "1" * 20: ()}, lambda key: False), FilmOptions()
-    hooks = ExperimentHooks(new_store(tmp_path), gate, wish, fit or (lambda: None), at_once=at_once)  # type: ignore[arg-type]
+    hooks = ExperimentHooks(
+        new_store(tmp_path),
+        gate,
+        wish,  # type: ignore[arg-type]
+        fit or (lambda: None),
+        out_of_memory or (lambda key: None),
+        at_once=at_once,
+    )
     return hooks, Stopper(hooks), wish, gate
 
 
@@ -143,8 +150,6 @@ def test_only_the_last_failure_of_a_phase_is_final(tmp_path: Path) -> None:
     assert key == "0" * 20
     folder = hooks._store.phase(key)
     failed: Any = SimpleNamespace(trial_id=f"{key}-0", error_file=str(tmp_path / "not there"))
-    hooks.on_trial_error(1, [], failed)
-    assert folder.failures() == []
     folder.write_failure({"error": "OSError: disk", "traceback": "", "final": False})
     gate.finished(key, ok=False)
     assert gate.states[key] is State.FAILED
@@ -155,3 +160,42 @@ def test_only_the_last_failure_of_a_phase_is_final(tmp_path: Path) -> None:
     assert (last["error"], last["traceback"]) == ("OSError: disk; tried often enough", "The actor died")
     assert last["final"]
     hooks.on_trial_error(3, [], SimpleNamespace(trial_id="unheard of"))  # type: ignore[arg-type]
+
+
+DIED = "The actor is dead because its worker process has died."
+
+
+@pytest.mark.parametrize(
+    ("text", "kills", "error", "memory"),
+    [
+        (DIED, 0, "the worker was killed", False),
+        (DIED, 1, "the worker was killed for want of memory", True),
+        (f"{DIED} Worker exit type: NODE_OUT_OF_MEMORY", 0, "the worker was killed for want of memory", True),
+        ("Traceback ...\nModuleNotFoundError: No module named 'torch'", 0, "ModuleNotFoundError: No module", False),
+    ],
+)
+def test_a_worker_that_told_nothing_has_its_end_noted_each_time(
+    text: str, kills: int, error: str, memory: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    count, freed = 5, list[str]()
+    monkeypatch.setattr(hooks_module, "out_of_memory_kills", lambda: count)
+    hooks, _, _, gate = make(tmp_path, out_of_memory=freed.append)
+    (tmp_path / "error.txt").write_text(text)
+    key = gate.next()
+    assert key is not None
+    folder = hooks._store.phase(key)
+    failed: Any = SimpleNamespace(trial_id="", error_file=str(tmp_path / "error.txt"))
+    for attempt in range(2):
+        count += kills
+        gate.put_back(key)
+        hooks.on_trial_error(
+            1, [], SimpleNamespace(trial_id=f"{key}-{attempt}", error_file=str(tmp_path / "error.txt"))
+        )  # type: ignore[arg-type]
+        assert gate.next() == key
+    assert [failure["error"].startswith(error) for failure in folder.failures()] == [True, True]
+    assert not any(failure["final"] for failure in folder.failures())
+    assert freed == [key, key] * memory
+    # What the worker told itself is not told again.
+    folder.write_failure({"error": "OSError: disk", "traceback": "", "final": False})
+    hooks.on_trial_error(1, [], failed)
+    assert len(folder.failures()) == 3

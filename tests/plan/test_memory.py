@@ -9,16 +9,20 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from stored import new_store, small_plan
 
 from nbsp_ray.benchmarks import get_benchmark
 from nbsp_ray.config.schema import Sweep
 from nbsp_ray.errors import ConfigError
+from nbsp_ray.limits import Memory
 from nbsp_ray.orchestration import preflight
-from nbsp_ray.plan import memory
+from nbsp_ray.orchestration.gate import State
+from nbsp_ray.orchestration.launch import KILLED_ALONE, _Launch
 from nbsp_ray.plan.build import make_plan
-from nbsp_ray.plan.memory import available_bytes, fits_side_by_side, largest_need, memory_note, need
+from nbsp_ray.plan.memory import RAY_BYTES, check_fits, fits_side_by_side, largest_need, memory_note, need
 from nbsp_ray.plan.sizes import PROCESS_BYTES
 from nbsp_ray.specs import Plan
+from nbsp_ray.terminal.live import LiveStatus
 from nbsp_ray.verbs import main as cli
 from nbsp_ray.verbs._common import USAGE
 
@@ -52,12 +56,13 @@ def test_on_a_gpu_the_buffers_are_the_gpus() -> None:
 
 
 def test_how_many_fit() -> None:
+    """Beside Ray, but for the one that a machine almost holds."""
     found = plan()
     total = largest_need(found, found.phases).total
-    assert fits_side_by_side(found, found.phases, total) == 1
-    assert fits_side_by_side(found, found.phases, 3 * total + 1) == 3
+    for bytes_, fits in ((total, 1), (total + RAY_BYTES, 1), (3 * total, 2), (3 * total + RAY_BYTES, 3)):
+        assert fits_side_by_side(largest_need(found, found.phases), Memory(bytes_)) == fits
     first = found.trials[0].phases[0]
-    assert fits_side_by_side(found, [first], total) == 1
+    assert fits_side_by_side(largest_need(found, [first]), Memory(total)) == 1
 
 
 @settings(deadline=None, max_examples=50)
@@ -65,7 +70,7 @@ def test_how_many_fit() -> None:
 def test_either_it_fits_or_the_buffer_size_that_is_named_does(buffer_size: int, available: int) -> None:
     found, message = plan(buffer_size), ""
     try:
-        assert fits_side_by_side(found, found.phases, available) >= 1
+        check_fits(largest_need(found, found.phases), Memory(available))
     except ConfigError as error:
         message = str(error)
     most, named = largest_need(found, found.phases), re.search(r"sac\.buffer_size=(\d+) would fit", message)
@@ -73,7 +78,7 @@ def test_either_it_fits_or_the_buffer_size_that_is_named_does(buffer_size: int, 
     if named:
         assert int(named[1]) < buffer_size
         smaller = plan(int(named[1]))
-        assert fits_side_by_side(smaller, smaller.phases, available) >= 1
+        check_fits(largest_need(smaller, smaller.phases), Memory(available))
     elif message:
         assert "use a machine with more" in message
         assert available < most.process + 0.01 * (most.own + most.replayed)
@@ -82,43 +87,71 @@ def test_either_it_fits_or_the_buffer_size_that_is_named_does(buffer_size: int, 
 def test_the_refusal_is_one_sentence_with_numbers_and_a_way_out() -> None:
     found = plan()
     with pytest.raises(ConfigError) as caught:
-        fits_side_by_side(found, found.phases, 2 * GB)
+        fits_side_by_side(largest_need(found, found.phases), Memory(2 * GB))
     assert str(caught.value) == (
         "Pong > Bowling, nbsp, seed 0 can come to hold 3.5 GB of memory (1.4 GB of its replay buffer, 1.4 GB of the "
         "buffers it replays, 0.7 GB of the process), and 2.0 GB are free here; sac.buffer_size=94000 would fit, or "
         "free memory"
     )
     with pytest.raises(ConfigError, match="free memory, or use a machine with more"):
-        fits_side_by_side(found, found.phases, GB // 2)
+        fits_side_by_side(largest_need(found, found.phases), Memory(GB // 2))
 
 
 def test_the_note_of_a_plan() -> None:
-    found = plan()
-    assert memory_note(found, found.phases, 100 * GB, 2) == "memory 3.5 GB a phase at most, 100.0 GB free here"
-    assert memory_note(found, found.phases, 8 * GB, 4).endswith("free here: `run` works on 2 side by side")
-    assert memory_note(found, found.phases, 2 * GB, 2).startswith("It cannot run here: Pong > Bowling, nbsp")
-
-
-def test_a_containers_limit_counts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    free = available_bytes()
-    assert free > 0
-    limit = tmp_path / "memory.max"
-    monkeypatch.setattr(memory, "CGROUP_LIMIT", limit)
-    for text, expected in (("max\n", None), ("123456789\n", 123_456_789)):
-        limit.write_text(text)
-        found = available_bytes()
-        assert found == expected if expected else found > 200_000_000
+    most = largest_need(plan(), plan().phases)
+    held = "memory 3.5 GB a phase at most, and"
+    assert memory_note(most, Memory(100 * GB), 2) == (f"{held} 100.0 GB are free here", 28)
+    assert memory_note(most, Memory(8 * GB, 9 * GB), 4) == (
+        f"{held} 8.0 GB are free here of the 9.0 GB that this job may use: `run` works on 2 side by side",
+        2,
+    )
+    note, fits = memory_note(most, Memory(2 * GB), 2)
+    assert note.startswith("It cannot run here: Pong > Bowling, nbsp")
+    assert fits is None
 
 
 def test_a_run_works_on_fewer_where_memory_asks_for_it(monkeypatch: pytest.MonkeyPatch) -> None:
     said: list[str] = []
     found = plan()
-    monkeypatch.setattr(preflight, "available_bytes", lambda: 8 * GB)
+    monkeypatch.setattr(preflight, "memory", lambda: Memory(8 * GB))
     assert preflight.check_memory(found, found.phases, 8, said.append) == 2
     (text,) = said
-    assert text == "2 side by side: more, with all their buffers, do not fit in the 8.0 GB of memory that are free"
+    assert text == "2 side by side: more, with all their buffers, do not fit in memory: 8.0 GB are free here"
     assert preflight.check_memory(found, found.phases, 2, said.append) is None
     assert len(said) == 1
+    most = largest_need(found, found.phases).total
+    monkeypatch.setattr(preflight, "memory", lambda: Memory(most + RAY_BYTES - 1))
+    assert preflight.check_memory(found, found.phases, 8, said.append) == 1
+    assert said[-1].startswith(
+        "memory is scarce: a phase can come to hold 3.5 GB and Ray takes 0.4 GB, and 3.9 GB are free"
+    )
+
+
+def test_after_a_kill_no_more_at_a_time_than_are_left(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """And a phase that is killed again and again while it works alone is given up."""
+    found, store = small_plan(seeds=(0, 1, 2), methods=("base",)), new_store(tmp_path)
+    said, live = list[str](), LiveStatus(plan(), store, on_status=lambda status: None)
+    monkeypatch.setattr(live, "say", said.append)
+    launch = _Launch(found, store, list(found.phases), live, max_concurrent=None, failure_retries=10)
+    monkeypatch.setattr(_Launch, "fit_to_cluster", lambda self, autoscaling: setattr(
+        launch.gate, "max_concurrent", launch.max_concurrent
+    ))  # fmt: skip
+    one, two, three = (launch.gate.next() or "" for _ in range(3))
+    launch.gate.put_back(one)
+    launch.give_room(one)
+    assert launch.gate.next() is None  # two are at work, and two may be
+    assert said[-1].endswith("seed 0: its worker was killed for want of memory; from here on 2 at a time")
+    launch.gate.put_back(two)
+    launch.give_room(two)
+    launch.gate.put_back(three)
+    for _ in range(KILLED_ALONE):
+        assert launch.gate.next() == one
+        assert launch.gate.next() is None
+        launch.gate.put_back(one)
+        launch.give_room(one)
+    assert said[-1].endswith("none worked beside it: free memory, or ask for more")
+    assert launch.gate.keys(State.FAILED) == [one]
+    assert launch.gate.next() == two
 
 
 # The verbs
@@ -145,7 +178,7 @@ def test_too_little_memory_is_refused_before_anything_starts(nbsp_ray: Run, verb
     code, said = nbsp_ray(verb, "atari_smoke", *HUGE)
     assert code == USAGE
     assert "Traceback" not in said
-    assert re.search(r"can come to hold 70\d\.\d GB of memory .*, and .* GB are free here; |may write .* GB", said)
+    assert re.search(r"can come to hold 70\d\.\d GB of memory .*, and .* GB are free here|may write .* GB", said)
 
 
 def test_plan_says_so_and_prices_it_all_the_same(nbsp_ray: Run) -> None:

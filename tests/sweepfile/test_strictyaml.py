@@ -108,6 +108,41 @@ def test_what_cannot_be_read_is_a_problem_with_its_line(text: str, line: int, wo
     assert words in problem
 
 
+def test_what_an_anchor_names_can_be_merged_and_what_stands_beside_it_wins() -> None:
+    text = """x-a: &a {tau: 1, gamma: 2}
+x-b: &b
+  <<: *a
+  gamma: 3
+  alpha: 4
+one: {<<: *b, tau: 5}
+two:
+  alpha: 6
+  <<: [*a, *b]
+"""
+    found = parse(text)
+    assert found.problems == []
+    assert found.data["one"] == {"tau": 5, "gamma": 3, "alpha": 4}
+    assert found.data["two"] == {"alpha": 6, "tau": 1, "gamma": 2}
+    assert found.data == yaml.safe_load(text)
+    lines = {keys[1]: line for keys, line in found.lines.items() if keys[:1] == ("one",) and len(keys) == 2}
+    assert lines == {"tau": 6, "gamma": 4, "alpha": 5}
+
+
+@pytest.mark.parametrize(
+    ("text", "line", "problem"),
+    [
+        ("a: 1\n<<: 2", 2, "<< takes settings that an anchor names"),
+        ("b: {<<: [3]}", 1, "<< takes settings that an anchor names"),
+        ("a: &x\n  <<: *x", 1, "an anchor that contains itself"),
+        ("a: &x {b: 1}\n<<: *x\n<<: *x", 3, "'<<' is given twice, first on line 2"),
+    ],
+)
+def test_what_cannot_be_merged_is_a_problem(text: str, line: int, problem: str) -> None:
+    ((found, words),) = parse(text).problems
+    assert found == line
+    assert words.startswith(problem)
+
+
 def test_anchors_stand_for_what_they_name() -> None:
     document = parse("first: &one {env_steps: 5}\nsecond: *one")
     assert document.data == {"first": {"env_steps": 5}, "second": {"env_steps": 5}}

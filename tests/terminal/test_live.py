@@ -85,6 +85,33 @@ def test_on_a_terminal_it_draws_a_table_and_leaves_it_standing(plan: Plan, store
     assert "saving and stopping" in out.getvalue()
 
 
+def test_on_a_terminal_too_each_attempt_that_fails_is_said(plan: Plan, store: Store) -> None:
+    console = Console(file=io.StringIO(), force_terminal=True, width=100, height=20, legacy_windows=False)
+    out = console.file
+    assert isinstance(out, io.StringIO)
+    first = firsts(plan)[0]
+    store.phase(first.key).write_progress({"stage": "learning", "env_steps": 50})
+    with LiveStatus(plan, store, console=console, seconds=QUICK):
+        wait_for(lambda: "at work" in out.getvalue())
+        for attempt in (1, 2):
+            store.phase(first.key).write_failure({"error": "the worker was killed", "traceback": ""})
+            said = f"attempt {attempt} failed, it is tried again: {first.label}"
+            wait_for(lambda said=said: said in out.getvalue())
+
+
+def test_what_is_noted_is_said_once(plan: Plan, store: Store) -> None:
+    console = plain()
+    out = console.file
+    assert isinstance(out, io.StringIO)
+    with LiveStatus(plan, store, console=console, seconds=QUICK) as live:
+        for phase in firsts(plan):
+            store.phase(phase.key).write_progress({"stage": "learning", "env_steps": 50, "notes": ["not compiled: no"]})
+        wait_for(lambda: live.status is not None and live.status.notes == {"not compiled: no": 2})
+        time.sleep(3 * QUICK)
+    assert out.getvalue().count("not compiled: no") == 1
+    assert f"noted: {firsts(plan)[0].label}: not compiled: no" in out.getvalue()
+
+
 def test_whatever_goes_wrong_in_drawing_stays_there(plan: Plan, store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     def broken(self: StatusReader) -> SweepStatus:
         raise OSError("the disk is gone")

@@ -1,6 +1,9 @@
 """The verbs as a user meets them: what they print, and how they exit."""
 
+import errno
 import json
+import os
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -8,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from nbsp_ray.errors import NbspError
+from nbsp_ray.store import Files
 from nbsp_ray.verbs import main as cli
 from nbsp_ray.verbs._common import DONE, UNFINISHED
 
@@ -150,3 +155,110 @@ def test_help_and_plan_load_nothing_slow() -> None:
     ):
         done = subprocess.run([sys.executable, "-c", code, *words], capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stderr
+
+
+# What goes wrong after the work, and beside it
+
+
+def test_a_title_is_no_markup_and_a_command_is_not_wrapped(
+    nbsp_ray: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "40")
+    sweep = tmp_path / "x.yaml"
+    sweep.write_text("title: 'a [/x] :smile:'\nbenchmark: toy\nmethods: [base]\nseeds: 0\n")
+    words = ["methods=[base,nbsp]", "first.env_steps=500", "second.env_steps=500", "evaluation.episodes=2"]
+    code, out, _ = nbsp_ray("plan", str(sweep), *words)
+    assert code == 0
+    assert "a [/x] :smile:" in out
+    assert f"Run it:  nbsp-ray run {sweep} 'methods=[base,nbsp]' {' '.join(words[1:])}" in out
+    code, out, err = nbsp_ray("try", str(sweep), *words)
+    assert code == 0, err
+    assert "a [/x] :smile:" in out
+
+
+def test_the_work_keeps_its_exit_code_whatever_becomes_of_the_report(
+    nbsp_ray: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import analysis
+
+    errors: list[Exception] = [OSError(errno.ENOSPC, "full", "x.csv"), NbspError("no table"), ValueError("a bug")]
+    for number, error in enumerate(errors):
+
+        def fail(*given: object, error: Exception = error) -> None:
+            raise error
+
+        monkeypatch.setattr(analysis, "load", fail)
+        code, _, err = nbsp_ray("try", "toy", *SMALL)
+        assert code == 0
+        assert "The report is not whole: " in err
+        assert f"stored; `nbsp-ray report toy {SMALL[0]}" in err
+        assert ("x.csv: No space left on device; make room", "no table", "a bug")[number] in err
+        assert ("Traceback" in err) is isinstance(error, ValueError)
+
+
+def test_a_foreign_package_of_the_name_analysis_is_named(tmp_path: Path) -> None:
+    (tmp_path / "analysis").mkdir()
+    (tmp_path / "analysis" / "__init__.py").write_text("")
+    code = "import sys; from nbsp_ray.verbs import main; sys.argv[1:] = ['advise', 'toy']; main.main()"
+    path = os.pathsep.join([str(tmp_path), str(Path(cli.__file__).parents[2])])
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=tmp_path,
+        env=os.environ | {"PYTHONPATH": path},
+    )
+    assert done.returncode == cli.USAGE
+    assert f"{tmp_path}/analysis/__init__.py is found where nbsp_ray's own package" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("error", "says"),
+    [
+        (PermissionError(errno.EACCES, "", "/r/store.json"), "/r/store.json: Permission denied; use what you may read"),
+        (OSError(errno.EROFS, "", "/r/x"), "/r/x: Read-only file system; .* write elsewhere with --to or --root"),
+        (OSError(errno.ENOSPC, ""), "a file: No space left on device; make room"),
+    ],
+)
+@pytest.mark.parametrize("verb", ["status", "plan", "report", "explore", "probe", "watch", "advise"])
+def test_a_root_that_one_may_not_use_is_said(
+    verb: str, error: OSError, says: str, nbsp_ray: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(self: Files, name: str) -> bytes:
+        raise error
+
+    monkeypatch.setattr(Files, "read", fail)
+    code, _, err = nbsp_ray(verb, "toy")
+    assert code == cli.USAGE
+    assert re.match(says, err)
+
+
+def test_a_report_goes_elsewhere_if_asked_to(nbsp_ray: Run, tmp_path: Path) -> None:
+    assert nbsp_ray("try", "toy", *SMALL)[0] == 0
+    code, _, err = nbsp_ray("report", "toy", *SMALL, "--to", str(tmp_path / "mine"))
+    assert code == 0
+    assert (tmp_path / "mine" / "report.html").exists()
+    assert str(tmp_path / "mine" / "report.html") in err
+    assert not (tmp_path / "results" / "reports").exists()
+
+
+@pytest.mark.parametrize("verb", ["run", "try", "plan", "doctor", "status", "report"])
+def test_a_root_that_is_an_address_is_refused(nbsp_ray: Run, verb: str) -> None:
+    words = [] if verb == "doctor" else ["toy"]
+    code, _, err = nbsp_ray(verb, *words, "--root", "s3://bucket/x")
+    assert code == cli.USAGE
+    assert err.startswith("s3://bucket/x is no folder")
+
+
+def test_the_status_of_a_root_that_is_not_there_says_so(nbsp_ray: Run, tmp_path: Path) -> None:
+    code, _, err = nbsp_ray("status", "toy", "--root", str(tmp_path / "resluts"))
+    assert code == cli.UNFINISHED
+    assert f"There is no folder {tmp_path}/resluts" in err
+
+
+def test_plan_says_what_the_machine_lacks(nbsp_ray: Run) -> None:
+    code, out, _ = nbsp_ray("plan", "toy", "resources.cpus=5000")
+    assert code == 0
+    assert "It cannot run here: a trial asks for resources.cpus=5000, and this machine offers" in out

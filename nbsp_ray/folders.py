@@ -1,0 +1,179 @@
+"""Folders of this machine outside of the results root: a home there may be none of, and where compiled code is kept."""
+
+import contextlib
+import os
+import re
+import shutil
+import stat
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+from nbsp_ray.errors import ClusterError, ConfigError
+
+COMPILES = re.compile(r"[A-Za-z0-9_./+-]+")
+"""Paths that get through a C++ compiler's command line and sources as they are."""
+FAILED_SECONDS = 3_600.0
+"""A failure to compile is remembered so long: to fail takes up to a minute."""
+
+
+def home() -> Path | None:
+    """The home directory; None where a user id has none, as in many a container."""
+    try:
+        return Path.home()
+    except RuntimeError:
+        return None
+
+
+def local(path: str | Path) -> Path:
+    """A path with `~` at its front written out.
+
+    Raises:
+        ConfigError: there is no such home, or it is an address of other storage than a file system's.
+    """
+    if "://" in str(path):
+        raise ConfigError(
+            f"{path} is no folder: results are kept in a file system that all machines see (a disk, NFS, Lustre, a "
+            "mounted bucket); give its path"
+        )
+    try:
+        return Path(path).expanduser()
+    except RuntimeError as error:
+        raise ConfigError(f"{path}: there is no home directory that ~ could mean here; write the whole path") from error
+
+
+def existing(path: Path) -> Path:
+    """The path, or what there is above it."""
+    return next(folder for folder in (path, *path.parents) if folder.exists())
+
+
+def user_name() -> str:
+    """A name of the user for a folder that others see: the number of the user id, which needs no entry anywhere."""
+    return str(os.geteuid()) if hasattr(os, "geteuid") else "user"
+
+
+# Temporary folders
+
+SHORT = 25
+"""Most bytes in the path of a folder for Ray: the name of a socket may have 107, and our part and Ray's take 82."""
+PREFIX, LOCK = "nbsp-", "lock"
+STALE_SECONDS = 60.0
+"""A folder is made a moment before it is locked."""
+
+
+def temporary_parent() -> Path:
+    """A folder for temporary folders of Ray: TMPDIR if its path is short enough, or else the next best.
+
+    Raises:
+        ClusterError: there is none.
+    """
+    tried = dict.fromkeys(_temporary_folders())
+    for name in tried:
+        if len(os.fsencode(name)) <= SHORT and Path(name).is_dir() and os.access(name, os.W_OK | os.X_OK):
+            return Path(name)
+    raise ClusterError(
+        f"Ray needs a folder for its sockets, with a path of at most {SHORT} characters, that you may write in, and "
+        f"none of {', '.join(tried)} is one: name one in the environment's TMPDIR"
+    )
+
+
+def _temporary_folders() -> Iterator[str]:
+    yield os.environ.get("TMPDIR") or "/tmp"
+    yield from ("/tmp", "/var/tmp", "/dev/shm")
+    if runtime := os.environ.get("XDG_RUNTIME_DIR"):
+        yield runtime
+
+
+def remove_stale(parent: Path) -> None:
+    """Remove the temporary folders of runs that were killed: those of ours that nobody has locked."""
+    for folder in parent.glob(f"{PREFIX}????????"):
+        with contextlib.suppress(OSError, Timeout):
+            found = folder.lstat()
+            if not _owned(found) or not stat.S_ISDIR(found.st_mode) or time.time() - found.st_mtime < STALE_SECONDS:
+                continue
+            if (folder / LOCK).exists():
+                with FileLock(folder / LOCK, timeout=0):
+                    shutil.rmtree(folder, ignore_errors=True)
+
+
+# Compiled code
+
+
+def code_folder() -> Path:
+    """Where compiled code is kept on this machine: in the user's cache, or else in a temporary folder.
+
+    Not with the results, which may lie on a slow disk, and whose path may be one that compilers cannot take: this one
+    has neither blanks nor quotes. None but the user can write there, as what is found there is run.
+
+    Raises:
+        ConfigError: no folder is like that.
+    """
+    for folder in _code_folders():
+        if COMPILES.fullmatch(str(folder)) and _is_ours(folder):
+            return folder
+    raise ConfigError(
+        "there is no folder for compiled code: one that you alone may write in, without blanks or quotes in its path; "
+        "name one in the environment's XDG_CACHE_HOME"
+    )
+
+
+def _code_folders() -> Iterator[Path]:
+    cache = os.environ.get("XDG_CACHE_HOME", "")
+    if cache.startswith("/"):
+        yield Path(cache, "nbsp_ray")
+    if found := home():
+        yield found / ".cache" / "nbsp_ray"
+    for parent in _temporary_folders():
+        yield Path(parent, f"nbsp_ray-{user_name()}")
+
+
+def _is_ours(folder: Path) -> bool:
+    """Whether the folder is there, if need be made just now, and nobody else can write in it."""
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        found = folder.lstat()
+    except OSError:
+        return False
+    others = stat.S_IWGRP | stat.S_IWOTH
+    ours = stat.S_ISDIR(found.st_mode) and _owned(found) and not found.st_mode & others
+    return ours and os.access(folder, os.W_OK | os.X_OK)
+
+
+def _owned(found: os.stat_result) -> bool:
+    return not hasattr(os, "geteuid") or found.st_uid == os.geteuid()
+
+
+def remember_failure(name: str, why: str) -> None:
+    """What is called `name` could not be compiled on this machine: for an hour nobody tries again."""
+    (code_folder() / f"{name}.failed").write_text(why)
+
+
+def remembered_failure(name: str) -> str | None:
+    """Why `name` could not be compiled, if that is known and not long ago."""
+    return remembered_failures().get(name)
+
+
+def remembered_failures() -> dict[str, str]:
+    """All that could not be compiled of late, and why; what is older is forgotten."""
+    found: dict[str, str] = {}
+    try:
+        paths = sorted(code_folder().glob("*.failed"))
+    except ConfigError:
+        return {}
+    for path in paths:
+        try:
+            if time.time() - path.stat().st_mtime < FAILED_SECONDS:
+                found[path.stem] = path.read_text()
+            else:
+                path.unlink()
+        except FileNotFoundError:  # another process was quicker
+            continue
+    return found
+
+
+def forget_failures() -> None:
+    """Whoever starts anew may have mended what was wrong."""
+    for name in remembered_failures():
+        (code_folder() / f"{name}.failed").unlink(missing_ok=True)

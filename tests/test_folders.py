@@ -1,0 +1,85 @@
+"""Folders of the machine: short ones for sockets, what killed runs left, and no home at all."""
+
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from filelock import FileLock
+
+from nbsp_ray import folders
+from nbsp_ray.errors import ClusterError, ConfigError
+from nbsp_ray.orchestration import cluster
+
+
+@pytest.mark.parametrize("address", ["s3://bucket/x", "gs://b", "file:///x"])
+def test_an_address_is_no_folder(address: str) -> None:
+    with pytest.raises(ConfigError, match=f"{address} is no folder: .* give its path"):
+        folders.local(address)
+
+
+def test_where_there_is_no_home_only_paths_that_need_one_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    def nobody(self: Path) -> Path:
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.setattr(Path, "expanduser", nobody)
+    monkeypatch.setenv("HOME", "")
+    assert folders.home() is None
+    with pytest.raises(ConfigError, match="there is no home directory that ~ could mean"):
+        folders.local("~/results")
+    with cluster.home_for_ray():
+        made = Path(os.environ["HOME"])
+        assert made.is_dir()
+        assert made.stat().st_mode & 0o077 == 0
+    assert os.environ["HOME"] == ""
+
+
+def test_sockets_go_to_the_first_folder_that_is_short_and_writable(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    long = tmp_path / ("x" * 40)
+    long.mkdir()
+    monkeypatch.delenv("XDG_RUNTIME_DIR", raising=False)
+    monkeypatch.setenv("TMPDIR", str(long))
+    assert folders.temporary_parent() == Path("/tmp")
+    monkeypatch.setattr(folders, "SHORT", len(str(long)))
+    assert folders.temporary_parent() == long
+    monkeypatch.setattr(folders, "SHORT", 3)
+    with pytest.raises(ClusterError, match=rf"at most 3 characters.* none of {long}, /tmp, /var/tmp, /dev/shm is one"):
+        folders.temporary_parent()
+
+
+def test_the_longest_name_of_a_socket_fits() -> None:
+    ours = f"/{folders.PREFIX}12345678/ray"
+    rays = "/session_2026-11-26_09-47-46_599219_4194304/sockets/plasma_store"
+    assert folders.SHORT + len(ours) + len(rays) == 107
+
+
+def test_what_a_killed_run_left_is_removed_and_nothing_else(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    monkeypatch.setattr(folders, "SHORT", 1_000)
+    code = (
+        "import os\nfrom nbsp_ray import folders\nfrom nbsp_ray.orchestration.cluster import _folder\n"
+        "folders.SHORT = 1_000\nwith _folder() as folder: print(folder, flush=True); os._exit(9)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    left = Path(done.stdout.strip())
+    assert done.returncode == 9
+    assert left.parent == tmp_path
+    (left / "ray" / "session").mkdir(parents=True)
+    mine = [tmp_path / name for name in ("nbsp-in_use__", "nbsp-unlocked", "nbsp-other-name", "other")]
+    for folder in mine:
+        folder.mkdir()
+        (folder / folders.LOCK).touch()
+    (mine[1] / folders.LOCK).unlink()
+    with FileLock(mine[0] / folders.LOCK):
+        with cluster._folder() as new:
+            assert left.exists()  # it may have been made just now
+        assert not new.exists()
+        for folder in (left, *mine):
+            os.utime(folder, (time.time() - 61,) * 2)
+        with cluster._folder():
+            pass
+    assert sorted(tmp_path.iterdir()) == sorted(mine)

@@ -128,6 +128,7 @@ def test_learning_knows_neither_who_launched_it_nor_how_it_is_shown() -> None:
 def test_methods_know_the_hooks_and_sac_knows_no_method() -> None:
     core = [ROOT / f"nbsp_ray/learning/{name}.py" for name in ("sac", "networks", "replay", "agent", "seeding")]
     assert offenders(core, "nbsp_ray.methods", "nbsp_ray.store", "nbsp_ray.plan") == []
+    assert offenders(sources("nbsp_ray/learning"), "nbsp_ray.methods") == []
     methods = sources("nbsp_ray/methods")
     assert offenders(methods, "nbsp_ray.store", "nbsp_ray.plan", "nbsp_ray.learning.run") == []
 

@@ -7,7 +7,7 @@ from typing import Any, Literal
 import numpy as np
 import pytest
 import torch
-from small import new_agent, past_of, replay
+from small_agent import new_agent, past_of, replay
 from toy_phases import phase_run, phases_of, run_whole, toy_plan
 
 from nbsp_ray.errors import PhaseError

@@ -10,7 +10,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from pixel_toy import CONVOLUTIONS, SIZE, STACK
-from small import SAC, SPACES, batch, new_agent, past_of, replay
+from small_agent import SAC, SPACES, batch, new_agent, past_of, replay
 from torch import distributions, nn
 from toy_phases import phases_of, toy_plan
 from updater import updater

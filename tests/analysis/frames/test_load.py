@@ -30,6 +30,7 @@ from analysis.tables.results import show_results
 from nbsp_ray.config.schema import Sweep
 from nbsp_ray.errors import StoreError
 from nbsp_ray.plan.build import make_plan
+from nbsp_ray.store import Store
 
 
 def trial_of(results, method, seed):

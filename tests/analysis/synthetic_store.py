@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+import pandas as pd
 
 from nbsp_ray.config.schema import Sweep
 from nbsp_ray.plan.build import make_plan
@@ -205,3 +206,9 @@ def play_all(store: Store, plan: Plan) -> None:
         play_first(store, plan, trial, [9.3, 9.3 + 2 * trial.seed])
         report = NBSP_REPORT if trial.method == "nbsp" else {}
         play_second(store, plan, trial, [-20.7 + number, -5.7], [23.1 + 10 * number], **report)
+
+
+def row_of(table: pd.DataFrame, method: str) -> dict[Any, Any]:
+    """The one row of a method."""
+    (row,) = table[table["method"] == method].to_dict("records")
+    return row

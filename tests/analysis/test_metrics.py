@@ -79,3 +79,11 @@ def test_forgetting_retention_and_transfer():
     assert metrics.forward_transfer(0.2, 0.6) == pytest.approx(-1)
     assert np.isnan(metrics.forward_transfer(0.8, 1.0))
     assert np.isnan(metrics.forward_transfer(0.8, np.nan))
+
+
+@pytest.mark.parametrize(
+    ("name", "low", "high"), [("sequential", 0, 1), ("forgetting", -1, 1), ("forward_transfer", -np.inf, 1)]
+)
+def test_an_interval_is_cut_at_what_the_number_can_be_of_rates_alone(name, low, high):
+    assert metrics.limits("success", name) == (low, high)
+    assert metrics.limits("score", name) == (-np.inf, np.inf)

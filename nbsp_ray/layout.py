@@ -13,7 +13,7 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
-from nbsp_ray.benchmarks.spaces import Continuous, Convolutions, Frames, Spaces, Vector
+from nbsp_ray.spaces import Continuous, Convolutions, Frames, Spaces, Vector
 
 NETWORKS = ("actor", "q1", "q2")
 PARTS: Mapping[str, tuple[str, ...]] = {"actor": ("actor",), "critic": ("q1", "q2")}

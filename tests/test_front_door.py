@@ -70,7 +70,7 @@ def test_a_loaded_agent_acts_as_the_one_that_was_stored(store: Store, plan: Plan
         np.testing.assert_array_equal(array, stored[name], err_msg=name)
     observation = np.linspace(-1, 1, 5, dtype=np.float32)
     action = agent.policy()(observation, None)
-    assert np.shape(action) == (agent.spaces.actions,)
+    assert np.shape(action) == (agent.spaces.action.size,)
     assert np.all(np.abs(action) < 1)
     np.testing.assert_array_equal(action, agent.policy()(observation, None))
 

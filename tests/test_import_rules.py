@@ -22,9 +22,9 @@ def sources(*folders: str) -> list[Path]:
 
 
 FLOORS = (
-    "errors units stopping limits folders",
-    "layout config",
-    "specs",
+    "errors units stopping limits",
+    "folders config spaces",
+    "layout specs",
     "benchmarks store",
     "learning",
     "methods",
@@ -36,8 +36,8 @@ FLOORS = (
 )
 """Rooms: the files and folders of nbsp_ray, and analysis. A room imports from the floors below its own."""
 FLOOR_OF = {room: number for number, rooms in enumerate(FLOORS) for room in rooms.split()}
-EXCEPTIONS: set[tuple[str, str]] = set()
-"""Arrows that run back up."""
+EXCEPTIONS = {("config", "methods")}
+"""Arrows that run back up: the section `method` of sweeps is made of the methods' own options, read when first used."""
 DOORS = ("nbsp_ray/__init__.py", "nbsp_ray/__main__.py")
 """They stand outside of the house: what is behind them is loaded when it is asked for."""
 

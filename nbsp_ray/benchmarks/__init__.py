@@ -16,7 +16,9 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from nbsp_ray.benchmarks.spaces import (
+from nbsp_ray.config.schema import Sac
+from nbsp_ray.errors import ConfigError, NbspError, did_you_mean
+from nbsp_ray.spaces import (
     NATURE_CONVOLUTIONS,
     Continuous,
     Convolutions,
@@ -27,8 +29,6 @@ from nbsp_ray.benchmarks.spaces import (
     Success,
     Vector,
 )
-from nbsp_ray.config.schema import Sac
-from nbsp_ray.errors import ConfigError, NbspError, did_you_mean
 
 __all__ = [
     "ENTRY_POINTS",

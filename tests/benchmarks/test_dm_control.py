@@ -5,8 +5,8 @@ import pytest
 
 from nbsp_ray.benchmarks import Spaces, version_of
 from nbsp_ray.benchmarks.dm_control import BENCHMARK, TASKS, ControlEnv
-from nbsp_ray.benchmarks.spaces import Continuous, Vector
 from nbsp_ray.errors import ConfigError
+from nbsp_ray.spaces import Continuous, Vector
 
 needs_it = pytest.mark.skipif(version_of("dm_control") is None, reason="dm_control is an optional extra")
 

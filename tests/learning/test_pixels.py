@@ -80,7 +80,8 @@ def test_what_a_first_phase_leaves(undisturbed: Undisturbed) -> None:
     games = [f"evaluations/{ROLLOUTS}/{number:05d}.npy" for number in range(data["episodes"])]
     assert {str(path.relative_to(folder.path)) for path in folder.path.rglob("*") if path.is_file()} == {
         "spec.json", "result.json", "manifest.json", "curve.jsonl", "agent.safetensors", "replay.npy", *games,
-        f"evaluations/{ROLLOUTS}.safetensors", f"evaluations/{ROLLOUTS}.json", "evaluations/catch.deterministic.5.train.json",
+        f"evaluations/{ROLLOUTS}.safetensors", f"evaluations/{ROLLOUTS}.json",
+        "evaluations/catch.deterministic.5.train.json",
     }  # fmt: skip
     # One update every other env step from the 40th on.
     assert (result["env_steps"], result["updates"], result["stop_reason"]) == (160, 61, "budget")
@@ -373,7 +374,7 @@ def test_copies_of_the_paper_are_8000_env_steps_apart(per_env_step: float, updat
     for env_step in range(19_990, 45_000):
         due = updates_due(SimpleNamespace(spec=SimpleNamespace(sac=sac), env_steps=env_step))  # type: ignore[arg-type]
         while agent.updates.critic < due:
-            agent.updates.count(with_actor=True, from_past=False)
+            agent.updates.count(with_actor=True, from_past=())
             if agent._targets_due():
                 env_steps.append(env_step)
                 numbers.append(agent.updates.critic)

@@ -117,9 +117,9 @@ def test_the_variants_are_what_they_say(undisturbed: Callable[[str], tuple[Store
 
 CHILD = """
 import sys
-from nbsp_ray.config import Resources
+from nbsp_ray.config.schema import Resources
 from nbsp_ray.learning.run import PhaseRun
-from nbsp_ray.plan import EvaluationSpec, PhaseSpec
+from nbsp_ray.specs import EvaluationSpec, PhaseSpec
 from nbsp_ray.store import Store
 root, spec, records = sys.argv[1:]
 import json

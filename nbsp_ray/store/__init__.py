@@ -15,7 +15,7 @@
                        /sample.npy              a sample of the buffer of a later phase
                        /prepared.safetensors    what the method made of the past (masks, scores)
                        /evaluations/<id>.json   a final evaluation, with <id>.safetensors if its steps were kept, or
-                                                <id>/<number>.npy for each game of frames
+                                                also <id>/<number>.npy, the frames of each episode
                        /probes/<id>.json        what a probe of the phase found
                        /progress.json           how far it is; advice for `status`, nothing rests on it
                        /attempts/<id>/...       checkpoints of unfinished work, removed when the phase is done

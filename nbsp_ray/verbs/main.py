@@ -298,7 +298,7 @@ def probe(
         int | None,
         typer.Option(
             min=1,
-            help="Of the first task, for each choice. Default: 50, every Meta-World goal once; of games 5.",
+            help="Of the first task, for each choice. Default: 50, every Meta-World goal once; 5 if judged by score.",
             show_default=False,
         ),
     ] = None,

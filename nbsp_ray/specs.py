@@ -41,7 +41,7 @@ class EvaluationSpec(Settings):
     """`rollouts` is the stochastic policy with every step kept; the others stop an episode at success."""
     goals: Literal["train", "heldout"] = "train"
     env_steps: int | None = None
-    """In place of `episodes`: whole games until at least so many env steps."""
+    """In place of `episodes`: whole episodes until at least so many env steps."""
 
     @property
     def id(self) -> str:

@@ -30,7 +30,9 @@ def check_renderer() -> str:
     """
     found = find_renderer()
     if found is None:
-        raise NbspError(f"a film of Meta-World needs libEGL or libOSMesa, and neither is here: {INSTALL}")
+        raise NbspError(
+            f"a film of Meta-World or DeepMind Control needs libEGL or libOSMesa, and neither is here: {INSTALL}"
+        )
     if found not in (*LIBRARIES, "glfw"):
         raise NbspError(f"MUJOCO_GL={found} is none of {', '.join(LIBRARIES)} (without a screen) and glfw (on one)")
     if found == "glfw" and not _has_screen():

@@ -14,7 +14,7 @@
                        /sample.npy              a sample of the buffer of a later phase
                        /prepared.safetensors    what the method made of the past (masks, scores)
                        /evaluations/<id>.json   a final evaluation, with <id>.safetensors if its steps were kept, or
-                                                <id>/<number>.npy for each game of frames
+                                                also <id>/<number>.npy, the frames of each episode
                        /probes/<id>.json        what a probe of the phase found
                        /imported.json           of a phase that came from an archive: which one
                        /progress.json           how far it is; advice for `status`, nothing rests on it

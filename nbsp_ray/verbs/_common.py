@@ -19,7 +19,6 @@ from nbsp_ray.folders import local
 from nbsp_ray.specs import Plan
 from nbsp_ray.store import Store
 from nbsp_ray.sweepfile import LoadedSweep, load_sweep, sweep_names
-from nbsp_ray.terminal.output import drop_output
 
 DONE, FAILED, USAGE, UNFINISHED = 0, 1, 2, 3
 """Exit codes: all done; some phases failed; bad usage; not finished, the same command goes on."""
@@ -99,6 +98,8 @@ def work_is_done(command: str) -> Iterator[None]:
         yield
         sys.stdout.flush()
     except BrokenPipeError:
+        from nbsp_ray.terminal.output import drop_output
+
         drop_output()
     except Exception as error:
         if not isinstance(error, NbspError | OSError):

@@ -185,7 +185,7 @@ def _films() -> Iterator[Check]:
     try:
         renderer, advice = check_renderer(), ""
     except NbspError as error:
-        renderer, advice = None, f"only films of Meta-World need one: {error}"
+        renderer, advice = None, f"only films of Meta-World and DeepMind Control need one: {error}"
     found = f"MUJOCO_GL {os.environ.get('MUJOCO_GL', 'not set')}, {renderer or 'no renderer'}"
     yield Check("rendering", "ok" if renderer else "note", found, advice)
     try:

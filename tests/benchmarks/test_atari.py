@@ -61,7 +61,7 @@ def test_the_games_are_those_of_ale_py_for_one_player() -> None:
 
 
 def counts_differ(games: list[str]) -> list[str]:
-    return [game for game in games if len(_load(game).getMinimalActionSet()) != BENCHMARK.spaces()[game].actions]
+    return [game for game in games if len(_load(game).getMinimalActionSet()) != BENCHMARK.spaces()[game].action.size]
 
 
 def test_their_actions_are_those_of_the_emulator() -> None:
@@ -71,8 +71,8 @@ def test_their_actions_are_those_of_the_emulator() -> None:
 
 def test_the_pairs_are_those_of_the_paper() -> None:
     assert sorted({game for pair in BENCHMARK.pairs for game in pair}) == PAPER
-    assert {BENCHMARK.spaces()[game].actions for game in ("Bowling", "Pong", "DemonAttack", "Carnival")} == {6}
-    assert {BENCHMARK.spaces()[game].actions for game in ("BankHeist", "Alien")} == {18}
+    assert {BENCHMARK.spaces()[game].action.size for game in ("Bowling", "Pong", "DemonAttack", "Carnival")} == {6}
+    assert {BENCHMARK.spaces()[game].action.size for game in ("BankHeist", "Alien")} == {18}
 
 
 def test_the_defaults_are_the_atari_column_of_table_2() -> None:

@@ -43,4 +43,4 @@ def test_missing_simulators_are_bad_and_a_missing_renderer_is_a_note(
     for name in ("atari", "metaworld"):
         assert (found[name].state, found[name].advice) == ("bad", "install nbsp-ray with its dependencies: make setup")
     assert found["rendering"].state == "note"
-    assert "only films of Meta-World need one" in found["rendering"].advice
+    assert "only films of Meta-World and DeepMind Control need one" in found["rendering"].advice

@@ -27,7 +27,7 @@ def test_a_report_is_one_page_its_tables_and_its_data(full, plan, tmp_path):
     assert page.startswith("# Toy, both tasks\n")
     assert "4 trials: 4 done." in page
     assert "10 episodes per task, on the goals of training" in page
-    assert "2,300 env steps in 216 s" in page
+    assert "2,300 env steps in 4 min" in page
     assert "python 3.11.8, torch 2.11" in page
 
 

@@ -114,7 +114,9 @@ def commands(page: Path) -> list[str]:
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
-def test_commands_name_verbs_options_sweeps_and_settings_that_exist(page: Path, documented_method: str) -> None:
+def test_commands_name_verbs_options_sweeps_and_settings_that_exist(
+    page: Path, documented_method: str, documented_benchmark: str
+) -> None:
     root: Any = typer.main.get_command(app)
     for line in commands(page):
         words = shlex.split(line, comments=True)

@@ -59,7 +59,7 @@ class PhaseData:
 
     def status(self, records: Iterable[EvaluationSpec]) -> Status:
         """`done` if it has learnt to its end and the final evaluations `records` are there: all its numbers."""
-        if self.folder.is_complete((record.id for record in records), with_buffer=False):
+        if self.folder.has_all((record.id for record in records), with_buffer=False):
             return "done"
         if self.folder.failures():
             return "failed"

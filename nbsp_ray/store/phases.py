@@ -81,7 +81,11 @@ class PhaseFolder:
 
         An imported phase is as complete as it will ever be: its agent, who could be evaluated further, is elsewhere.
         """
-        return self.imported() or (
+        return self.imported() or self.has_all(evaluations, with_buffer=with_buffer)
+
+    def has_all(self, evaluations: Iterable[str], *, with_buffer: bool) -> bool:
+        """Whether the result, these final evaluations and (if wanted) the whole buffer are there."""
+        return (
             self.done()
             and (not with_buffer or self.has_replay())
             and all(self.has_evaluation(record) for record in evaluations)

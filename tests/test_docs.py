@@ -26,11 +26,12 @@ PLACEHOLDERS = {"NAME", "SWEEP", "KEY", "WORD", "VALUE"}
 
 
 def code_of(page: str, folder: str, tmp_path: Path) -> str:
-    """Puts the first Python file of a page into `tmp_path`; the name of its module, as the page says it."""
+    """Puts the first Python file of a page into a folder of `tmp_path`; its module's name, as the page says it."""
     text = (DOCS / page).read_text()
     (name,) = set(re.findall(rf"`nbsp_ray/{folder}/(\w+)\.py`", text))
     (code,) = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
-    (tmp_path / f"{name}.py").write_text(code)
+    (tmp_path / folder).mkdir()
+    (tmp_path / folder / f"{name}.py").write_text(code)
     return str(name)
 
 
@@ -43,7 +44,7 @@ def forget_methods() -> None:
 def documented_method(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     """The file of the page, put where the page says (here: in a second folder of the same package)."""
     name = code_of("add-a-method.md", "methods", tmp_path)
-    monkeypatch.setattr(methods, "__path__", [*methods.__path__, str(tmp_path)])
+    monkeypatch.setattr(methods, "__path__", [*methods.__path__, str(tmp_path / "methods")])
     forget_methods()
     yield name
     forget_methods()
@@ -70,7 +71,7 @@ def test_the_method_of_the_page_takes_one_file(documented_method: str, tmp_path:
 def documented_benchmark(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     """As `documented_method`."""
     name = code_of("add-a-benchmark.md", "benchmarks", tmp_path)
-    monkeypatch.setattr(benchmarks, "__path__", [*benchmarks.__path__, str(tmp_path)])
+    monkeypatch.setattr(benchmarks, "__path__", [*benchmarks.__path__, str(tmp_path / "benchmarks")])
     benchmarks.benchmarks.cache_clear()
     yield name
     benchmarks.benchmarks.cache_clear()

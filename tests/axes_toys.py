@@ -122,6 +122,7 @@ class SteppedToy(_Toy):
 
 BENCHMARKS = ScoredToy(), SeenToy(), SteppedToy()
 SMALL: dict[str, Any] = {
+    "method": {"packnet_retrain_updates": 10, "redo_period": 15},
     "pairs": (PAIR,),
     "methods": ("base",),
     "seeds": (0,),
@@ -136,6 +137,6 @@ def axes_plan(benchmark: str, **changes: Any) -> Plan:
     """A plan of `SMALL` on one of them, with some settings changed."""
     settings = {
         name: value | changes.get(name, {}) if isinstance(value, dict) else changes.get(name, value)
-        for name, value in (SMALL | {"method": {}, "skill_neurons": (0.3,), "resources": {}}).items()
+        for name, value in (SMALL | {"skill_neurons": (0.3,), "resources": {}}).items()
     }
     return make_plan("axes", [Sweep.model_validate({"benchmark": benchmark} | settings)])

@@ -89,9 +89,12 @@ def outgoing(layout: Layout, neurons: npt.NDArray[np.bool_]) -> npt.NDArray[np.b
     """Of each parameter (P,): whether it is a weight by which one of `neurons` (N,) acts on the next layer."""
     found: list[npt.NDArray[np.bool_]] = [np.zeros(sum(layout.sizes[:2]), np.bool_)]
     start = 0
-    for width, shape, bias in zip(layout.layers, layout.shapes[2::2], layout.sizes[3::2], strict=True):
-        # After the convolutions each channel has a column for every place of its map.
-        columns = np.repeat(neurons[start : start + width], math.prod(shape[1:]) // width)
+    layers = zip(layout.layers, layout.shapes[2::2], layout.sizes[3::2], strict=True)
+    for number, (width, shape, bias) in enumerate(layers, start=1):
+        # After the convolutions each channel has a column for every place of its map, and an action may join them.
+        joined = layout.joined if number == len(layout.convolutions) else 0
+        columns = np.repeat(neurons[start : start + width], (math.prod(shape[1:]) - joined) // width)
+        columns = np.append(columns, np.zeros(joined, np.bool_))
         found += [np.tile(columns, shape[0]), np.zeros(bias, np.bool_)]
         start += width
     return np.concatenate(found)

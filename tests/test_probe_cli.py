@@ -207,8 +207,7 @@ def test_ctrl_c_says_what_is_kept(nbsp_ray: Run, monkeypatch: pytest.MonkeyPatch
 def test_progress_is_a_bar_on_a_terminal_and_now_and_then_a_line(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, *, terminal: bool
 ) -> None:
-    real = Console
-    monkeypatch.setattr(verb, "Console", lambda **kwargs: real(**kwargs, force_terminal=terminal, width=100))
+    monkeypatch.setattr(verb, "plain_console", lambda **kwargs: Console(**kwargs, force_terminal=terminal, width=100))
     with verb.ProbeProgress(seconds=0) as progress:
         progress(3, 9, "reach, seed 0: 5 neurons of actor silenced")
     assert (progress.done, progress.total) == (3, 9)

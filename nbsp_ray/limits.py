@@ -7,6 +7,7 @@ have a tighter limit than its own.
 
 import math
 import os
+import platform
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,6 +25,13 @@ def usable_cpus(root: Path = ROOT) -> int:
     """
     allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return max(1, math.floor(min([allowed, *_quotas(root)])))
+
+
+def processor(root: Path = ROOT) -> str:
+    """The CPU's name (`Intel(R) Xeon(R) Processor`), or its kind where the system does not tell."""
+    lines = _text(root / "proc/cpuinfo").splitlines()
+    named = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+    return next(named, "") or platform.processor() or platform.machine()
 
 
 def usable_cores() -> list[int]:

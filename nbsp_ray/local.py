@@ -2,10 +2,7 @@
 
 from collections.abc import Callable
 
-from nbsp_ray.benchmarks import get_benchmark
 from nbsp_ray.learning import opening
-from nbsp_ray.learning.machine import find_device
-from nbsp_ray.learning.past import PastReader
 from nbsp_ray.learning.phase import Phase
 from nbsp_ray.learning.run import PhaseRun, Progress
 from nbsp_ray.methods import read_ingredients
@@ -47,10 +44,7 @@ def open_phase(store: Store, plan: Plan, key: str) -> Phase:
         PhaseError: a phase that it needs is not done.
     """
     phase = plan.phases[key]
-    device = find_device(phase.resources)
-    spaces = get_benchmark(phase.spec.benchmark).task_spaces(phase.spec.task)
-    past = PastReader(store, phase.spec, spaces, device)
-    return opening.open_phase(store, phase.spec, read_ingredients(phase.spec), phase.resources, past).phase
+    return opening.open_phase(store, phase.spec, read_ingredients(phase.spec), phase.resources).phase
 
 
 def _phase_run(plan: Plan, key: str, store: Store) -> PhaseRun:

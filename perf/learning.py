@@ -155,15 +155,16 @@ def run_one(path: Path, name: str, task: str, seed: int, protocol: Protocol) -> 
     """One run, and its file when it is finished."""
     from tempfile import TemporaryDirectory
 
-    from table import cpu_name
     from worker import versions
+
+    from nbsp_ray.limits import processor
 
     entry = RUNS[name]
     with TemporaryDirectory(prefix="nbsp-ray-perf-") as folder:
         learn = learn_ours if entry.kind == "ours" else learn_reference
         clock = learn(entry, task, seed, protocol, Path(folder))
     data: dict[str, Any] = {"name": name, "task": task, "seed": seed, "protocol": vars(protocol)}
-    data |= {"cpu": cpu_name(), "versions": versions()}
+    data |= {"cpu": processor(), "versions": versions()}
     fresh = path.with_suffix(".new")
     fresh.write_text(json.dumps(data | {"evaluations": clock.evaluations}, indent=1))
     fresh.replace(path)

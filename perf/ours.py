@@ -9,10 +9,8 @@ from typing import Any
 import torch
 from contenders import EPISODE, PIXEL_PREFILLED, PREFILLED, TASKS, Entry, timed, transitions
 
-from nbsp_ray.benchmarks import Step, get_benchmark
-from nbsp_ray.learning.machine import find_device
+from nbsp_ray.benchmarks import Step
 from nbsp_ray.learning.opening import open_phase
-from nbsp_ray.learning.past import PastReader
 from nbsp_ray.learning.phase import Phase, learn
 from nbsp_ray.plan.build import make_plan
 from nbsp_ray.specs import PlannedPhase
@@ -52,11 +50,8 @@ class Ours:
         # One short evaluation, before learning; none between episodes.
         fixed = {"first.stop": "fixed", "first.eval_every": 1_000_000, "first.eval_episodes": 1}
         planned = first_phase(folder, benchmark, tasks, changes | fixed)
-        store, spec, device = Store(folder / "results", create=True), planned.spec, find_device(planned.resources)
-        torch.set_num_threads(planned.resources.cpus)
-        torch.set_flush_denormal(True)  # As a phase that is run does.
-        past = PastReader(store, spec, get_benchmark(benchmark).task_spaces(spec.task), device)
-        self.phase: Phase = open_phase(store, spec, [], planned.resources, past).phase
+        store = Store(folder / "results", create=True)
+        self.phase: Phase = open_phase(store, planned.spec, [], planned.resources).phase
         self._loop: Iterator[None] = learn(self.phase)
 
     def updates(self, seconds: float, at_a_time: int = 2) -> tuple[float, float]:

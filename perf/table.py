@@ -11,7 +11,7 @@ from flops import Products, continuous, discrete
 from pool import Row
 from share import LOOPS, PRODUCTS
 
-from nbsp_ray.limits import usable_cores
+from nbsp_ray.limits import processor, usable_cores
 
 Rows = Mapping[str, Row]
 ALL = ENTRIES | PIXEL_ENTRIES
@@ -200,17 +200,13 @@ def where_table(profiled: Rows, rows: Rows, products: Products) -> list[str]:
     return [text, "", *table(head, body)] if body else []
 
 
-def cpu_name() -> str:
-    return next((line.split(":")[1].strip() for line in _lines("/proc/cpuinfo") if line.startswith("model name")), "?")
-
-
 def machine() -> str:
     flags = next((line for line in _lines("/proc/cpuinfo") if line.startswith("flags")), "").split()
     wide = [flag for flag in ("avx2", "avx512f", "avx512_bf16", "amx_bf16") if flag in flags]
     total = next((line for line in _lines("/proc/meminfo") if line.startswith("MemTotal")), "MemTotal: 0").split()[1]
     cores = len(usable_cores())
     gibibytes = int(total) / 1024**2
-    return f"{cpu_name()} ({', '.join(wide)}), {cores} cores, {gibibytes:.0f} GiB, no GPU used, {platform.system()}"
+    return f"{processor()} ({', '.join(wide)}), {cores} cores, {gibibytes:.0f} GiB, no GPU used, {platform.system()}"
 
 
 def _lines(path: str) -> list[str]:

@@ -21,7 +21,10 @@ from toy_phases import run_whole, toy_plan
 from typer.testing import CliRunner
 
 import analysis
-from nbsp_ray.archives import FORMAT, Imported, import_archive, open_archive, pack
+from nbsp_ray.archives import FORMAT
+from nbsp_ray.archives.importing import Imported, import_archive
+from nbsp_ray.archives.packing import pack
+from nbsp_ray.archives.reading import open_archive
 from nbsp_ray.errors import ArchiveError, NbspError, StoreError
 from nbsp_ray.local import run_trial
 from nbsp_ray.plan.replicates import on_replicates
@@ -370,7 +373,8 @@ def test_a_phase_never_comes_to_rest_on_another_of_the_same_key(trained: Trained
 KILLED = """
 import os, sys
 from pathlib import Path
-from nbsp_ray.archives import import_archive, open_archive
+from nbsp_ray.archives.importing import import_archive
+from nbsp_ray.archives.reading import open_archive
 from nbsp_ray.store import Files, Store
 left, write = int(sys.argv[3]), Files.write
 def write_or_die(files, name, *chunks, **how):

@@ -1,6 +1,7 @@
 """CPUs and memory as control groups allow them: both versions, nested, seen from inside of a container."""
 
 import os
+import platform
 import subprocess
 import sys
 from pathlib import Path
@@ -8,7 +9,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from nbsp_ray.limits import memory, out_of_memory_kills, usable_cores, usable_cpus
+from nbsp_ray.limits import memory, out_of_memory_kills, processor, usable_cores, usable_cpus
 
 MB = 1_000_000
 V2 = "30 23 0:26 / /sys/fs/cgroup rw,nosuid shared:4 - cgroup2 cgroup2 rw,nsdelegate"
@@ -128,3 +129,10 @@ def test_kills_are_counted_by_the_kernel(tmp_path: Path) -> None:
     (tmp_path / "proc").mkdir()
     (tmp_path / "proc/vmstat").write_text("nr_free_pages 12\noom_kill 7\n")
     assert out_of_memory_kills(tmp_path) == 7
+
+
+def test_the_name_of_the_cpu(tmp_path: Path) -> None:
+    (tmp_path / "proc").mkdir()
+    (tmp_path / "proc/cpuinfo").write_text("processor\t: 0\nmodel name\t: Some CPU @ 2 GHz\nflags\t: avx2\n")
+    assert processor(tmp_path) == "Some CPU @ 2 GHz"
+    assert processor(tmp_path / "elsewhere") in (platform.processor(), platform.machine())

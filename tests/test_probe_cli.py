@@ -22,7 +22,6 @@ from nbsp_ray.plan.build import make_plan
 from nbsp_ray.probe.request import Answer, Cell, NetworkScores, Probed, Request, find_targets
 from nbsp_ray.store import Store
 from nbsp_ray.sweepfile import load_sweep
-from nbsp_ray.verbs import main as cli
 from nbsp_ray.verbs import probe as verb
 
 Run = Callable[..., tuple[int, str, str]]
@@ -45,19 +44,11 @@ def sweep(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def nbsp_ray(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], sweep: Path) -> Run:
-    """Runs a command line in this process: exit code, standard output, standard error."""
+def nbsp_ray(monkeypatch: pytest.MonkeyPatch, command_line: Run, sweep: Path) -> Run:
+    """`command_line` in the folder of the sweep, with results there."""
     monkeypatch.setenv("NBSP_RAY_ROOT", str(sweep.parent / "results"))
     monkeypatch.chdir(sweep.parent)
-
-    def run(*words: str) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["nbsp-ray", *words])
-        with pytest.raises(SystemExit) as ended:
-            cli.main()
-        printed = capsys.readouterr()
-        return int(ended.value.code or 0), printed.out, printed.err
-
-    return run
+    return command_line
 
 
 def flat(text: str) -> str:

@@ -34,10 +34,8 @@ METHODS_OF: dict[str, tuple[int, ...]] = {
 """How many methods a rule takes."""
 
 
-class Test(Settings):
+class ClaimTest(Settings):
     """One comparison, and the rule that decides it."""
-
-    __test__ = False  # not one of pytest's
 
     rule: Rule
     """`above`, `below`: the mean of the measure (of two methods their difference by seed) lies on that side of 0.
@@ -80,7 +78,7 @@ class Claim(Settings):
     """Whether it must hold in each pair, and not over pairs."""
     family: bool = False
     """Whether its tests are corrected together (Holm)."""
-    tests: tuple[Test, ...] = Field(min_length=1)
+    tests: tuple[ClaimTest, ...] = Field(min_length=1)
 
     @cached_property
     def loaded(self) -> tuple[Sweep, ...]:
@@ -141,7 +139,7 @@ def _line(lines: dict[strictyaml.Keys, int], at: tuple[str | int, ...]) -> int:
 
 def _what(error: ErrorDetails) -> str:
     path = ".".join(map(str, error["loc"])) or "the file"
-    known = Test.model_fields if "tests" in error["loc"] else Claim.model_fields
+    known = ClaimTest.model_fields if "tests" in error["loc"] else Claim.model_fields
     if error["type"] == "extra_forbidden":
         return f"{path} is no key here{did_you_mean(str(error['loc'][-1]), known)}; there are {', '.join(known)}"
     if error["type"] == "missing":
@@ -167,7 +165,7 @@ def _problems(claim: Claim, before: tuple[Claim, ...]) -> Iterator[tuple[tuple[s
             yield ("tests", number, at), text
 
 
-def _test_problems(claim: Claim, test: Test, *, known: bool) -> Iterator[tuple[str, str]]:
+def _test_problems(claim: Claim, test: ClaimTest, *, known: bool) -> Iterator[tuple[str, str]]:
     if test.measure not in MEASURES:
         near = did_you_mean(test.measure, MEASURES)
         yield "measure", f"no measure {test.measure!r}{near}; there are {', '.join(MEASURES)}"

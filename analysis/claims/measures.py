@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 
 from analysis import metrics
-from analysis.claims.loader import MEASURES, Claim, Test
+from analysis.claims.loader import MEASURES, Claim, ClaimTest
 from analysis.frames.load import Results, load
 from analysis.frames.phases import PhaseData
 from analysis.inference import BySeed, spearman
@@ -129,7 +129,7 @@ def _scale(benchmark: str, tasks: tuple[str, ...], specs: Sequence[PhaseSpec], t
             yield "other final evaluations than the paper's"
 
 
-def values(data: Data, test: Test) -> list[Value]:
+def values(data: Data, test: ClaimTest) -> list[Value]:
     """All numbers that a test rests on, of any scale."""
     match test.rule:
         case "probe":
@@ -153,7 +153,7 @@ def values(data: Data, test: Test) -> list[Value]:
     return _values(both.assign(comparison=names, value=difference), data, test.methods)
 
 
-def _rows(data: Data, test: Test, method: str, *, any_number: bool = False) -> pd.DataFrame:
+def _rows(data: Data, test: ClaimTest, method: str, *, any_number: bool = False) -> pd.DataFrame:
     """Trials of a method that have the measure, as the claim wants them."""
     found = data.finals
     wanted = (found["method"] == method) & found[MEASURES[test.measure][0]].notna()
@@ -209,7 +209,7 @@ def _stop(claim: Claim, row: "pd.Series[Any]") -> tuple[str, ...]:
     return (f"second phase stops by `{row['stop']}`, not `{paper}`",) if other else ()
 
 
-def _ranks(data: Data, test: Test) -> Iterator[Value]:
+def _ranks(data: Data, test: ClaimTest) -> Iterator[Value]:
     """Spearman's rho of the measure over the numbers of skill neurons, within each pair, seed and setting."""
     (method,) = test.methods
     rows = _rows(data, test, method, any_number=True)
@@ -261,7 +261,7 @@ def _reached(data: Data) -> Iterator[Value]:
         )
 
 
-def _probed(data: Data, test: Test) -> Iterator[Value]:
+def _probed(data: Data, test: ClaimTest) -> Iterator[Value]:
     """Drop of success with the best-scored neurons of the actor silenced, minus the mean drop of random ones."""
     assert test.count is not None
     request = Request(("actor",), (test.count,), episodes=50, draws=5, scores=("paper",))

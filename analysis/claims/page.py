@@ -1,9 +1,8 @@
 """The page of the reproduction: every claim's verdict at a glance, then each with its numbers, seed by seed.
 
-<folder>/reproduction.md            for reading in the repository
-/reproduction.html          the same in one file, with its figures inside
-/figures/claim-<id>.svg     every seed as a dot
-/data/claim-<id>.csv        the rows that the claim rests on, with the keys of their phases
+In a folder: `reproduction.md` for reading in the repository, `reproduction.html` (the same in one file, with its
+figures inside), `figures/claim-<id>.svg` (every seed as a dot) and `data/claim-<id>.csv` (the rows that the claim rests
+on, with the keys of their phases).
 """
 
 import math

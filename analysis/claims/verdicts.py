@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from analysis.claims.loader import MEASURES, Claim, Test
+from analysis.claims.loader import MEASURES, Claim, ClaimTest
 from analysis.claims.measures import Value, by_pair, read, values
 from analysis.inference import BySeed, by_seed, effect, equal_seeds, holm, seeds_to_settle, t_or_sign_test
 from analysis.statistics import UNLIMITED, Limits, Summary, clopper_pearson, summary
@@ -41,7 +41,7 @@ class Decided:
 class Part:
     """One comparison of a claim."""
 
-    test: Test
+    test: ClaimTest
     comparison: str
     values: Mapping[str, BySeed]
     over_pairs: Decided
@@ -101,11 +101,11 @@ def evaluate(claim: Claim, store: Store) -> list[Outcome]:
     return [*outcomes, reduced] if reduced.values else outcomes
 
 
-def _of(found: Iterable[tuple[Test, list[Value]]], *, reduced: bool) -> list[tuple[Test, list[Value]]]:
+def _of(found: Iterable[tuple[ClaimTest, list[Value]]], *, reduced: bool) -> list[tuple[ClaimTest, list[Value]]]:
     return [(test, [one for one in numbers if bool(one.scale) == reduced]) for test, numbers in found]
 
 
-def _outcome(claim: Claim, scope: Scope, found: Sequence[tuple[Test, list[Value]]], *, scored: bool) -> Outcome:
+def _outcome(claim: Claim, scope: Scope, found: Sequence[tuple[ClaimTest, list[Value]]], *, scored: bool) -> Outcome:
     parts, verdict = _parts(claim, found, scored=scored)
     learnt = [(test, [one for one in numbers if one.learnt_first]) for test, numbers in found]
     _, without = _parts(claim, learnt, scored=scored)
@@ -114,7 +114,7 @@ def _outcome(claim: Claim, scope: Scope, found: Sequence[tuple[Test, list[Value]
 
 
 def _parts(
-    claim: Claim, found: Sequence[tuple[Test, list[Value]]], *, scored: bool
+    claim: Claim, found: Sequence[tuple[ClaimTest, list[Value]]], *, scored: bool
 ) -> tuple[tuple[Part, ...], Verdict]:
     named = [
         (test, name, by_pair(one for one in numbers if one.comparison == name))
@@ -142,7 +142,7 @@ def together(verdicts: Sequence[Verdict]) -> Verdict:
     return "inconclusive" if found else "not run"
 
 
-def _part(claim: Claim, test: Test, name: str, numbers: Mapping[str, BySeed], p: float, *, scored: bool) -> Part:
+def _part(claim: Claim, test: ClaimTest, name: str, numbers: Mapping[str, BySeed], p: float, *, scored: bool) -> Part:
     limits = UNLIMITED if scored else _limits(test)
     pairs = {pair: decide(test, list(of_seed.values()), limits) for pair, of_seed in numbers.items()}
     spread = summary(list(by_seed(numbers).values()))
@@ -163,7 +163,7 @@ def _by_side(found: Summary) -> bool:
     return not (found.low > -SMALLEST and found.high < SMALLEST)
 
 
-def _limits(test: Test) -> Limits:
+def _limits(test: ClaimTest) -> Limits:
     """What the number of a test can be."""
     if test.rule in ("rises", "falls", "probe"):
         return -1.0, 1.0
@@ -171,7 +171,7 @@ def _limits(test: Test) -> Limits:
     return (low - high, high - low) if len(test.methods) == 2 else (low, high)
 
 
-def decide(test: Test, numbers: Sequence[float], limits: Limits) -> Decided:
+def decide(test: ClaimTest, numbers: Sequence[float], limits: Limits) -> Decided:
     """What a rule says of one number per seed (S,) of one pair."""
     found = summary(numbers)
     spread = found.standard_error * math.sqrt(found.n)
@@ -182,7 +182,7 @@ def decide(test: Test, numbers: Sequence[float], limits: Limits) -> Decided:
     return _decided(test, equal_seeds(found, limits), spread)
 
 
-def _decided(test: Test, found: Summary, spread: float) -> Decided:
+def _decided(test: ClaimTest, found: Summary, spread: float) -> Decided:
     if found.n == 0:
         return Decided("not run", found, "")
     if math.isnan(found.low):
@@ -197,7 +197,7 @@ def _decided(test: Test, found: Summary, spread: float) -> Decided:
     return Decided("inconclusive", found, "the interval allows either", seeds)
 
 
-def _rule(test: Test, found: Summary) -> tuple[Verdict, float]:
+def _rule(test: ClaimTest, found: Summary) -> tuple[Verdict, float]:
     """The verdict of an interval; and how far the mean is from what would settle the matter."""
     match test.rule:
         case "level" | "reached":
@@ -217,7 +217,7 @@ def _side(low: float, high: float) -> Verdict:
     return "confirmed" if low > 0 else "refuted" if high < 0 else "inconclusive"
 
 
-def _level(test: Test, found: Summary) -> tuple[Verdict, float]:
+def _level(test: ClaimTest, found: Summary) -> tuple[Verdict, float]:
     if test.below is not None:
         return _side(test.below - found.high, test.below - found.low), test.below - found.mean
     assert test.at_least is not None

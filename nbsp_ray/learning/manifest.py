@@ -15,6 +15,7 @@ import numpy.typing as npt
 import torch
 
 from nbsp_ray.benchmarks import benchmarks, version_of
+from nbsp_ray.limits import processor
 
 CHECKOUT = Path(__file__).parents[2]
 PACKAGES = ("nbsp-ray", "torch", "numpy", "ray", "gymnasium")
@@ -26,7 +27,7 @@ def evidence(device: torch.device, *, compiled: bool = False) -> dict[str, Any]:
     return {
         "host": socket.gethostname(),
         "platform": platform.platform(),
-        "processor": platform.processor() or platform.machine(),
+        "processor": processor(),
         "device": torch.cuda.get_device_name() if device.type == "cuda" else "cpu",
         "threads": torch.get_num_threads(),
         "compiled": compiled,

@@ -12,6 +12,7 @@ from nbsp_ray.errors import CorruptCheckpointError
 from nbsp_ray.learning import compiling
 from nbsp_ray.learning.agent import UpdateCounts
 from nbsp_ray.learning.hooks import ActiveMethod, Ingredient
+from nbsp_ray.learning.machine import prepare
 from nbsp_ray.learning.past import PastReader
 from nbsp_ray.learning.phase import Phase
 from nbsp_ray.learning.replay import new_replay
@@ -29,6 +30,8 @@ class OpenPhase:
     """A phase between two episodes, and what a checkpoint says of it beside its state."""
 
     phase: Phase
+    past: PastReader
+    """The phases before it."""
     attempt: Attempt
     """Where its checkpoints go."""
     compiled: bool
@@ -38,9 +41,7 @@ class OpenPhase:
     """For the result: what somebody who reads it should know."""
 
 
-def open_phase(
-    store: Store, spec: PhaseSpec, ingredients: Sequence[Ingredient], resources: Resources, past: PastReader
-) -> OpenPhase:
+def open_phase(store: Store, spec: PhaseSpec, ingredients: Sequence[Ingredient], resources: Resources) -> OpenPhase:
     """Open a phase, so that `learn` can go on with it.
 
     Args:
@@ -48,12 +49,13 @@ def open_phase(
         spec: What it is.
         ingredients: Those of the spec, as objects.
         resources: How its update is made.
-        past: The phases before it.
 
     Raises:
-        ConfigError: its update is to be compiled, and cannot be.
+        ConfigError: its update is to be compiled, and cannot be; or the device or precision asked for is not there.
         PhaseError: a phase that it needs is not in the store, or an ingredient changed its past.
     """
+    benchmark, device = get_benchmark(spec.benchmark), prepare(resources, spec.sac)
+    past = PastReader(store, spec, benchmark.task_spaces(spec.task), device)
     folder = store.phase(spec.key())
     folder.write_spec(spec.model_dump(mode="json"))
     attempt, notes = folder.attempt(), list[str]()
@@ -72,7 +74,6 @@ def open_phase(
     why_not = compiling.build(agent, method.restraints(agent), resources, compile=compile)
     if why_not:
         notes.append(why_not)
-    benchmark, device = get_benchmark(spec.benchmark), agent.device
     tasks = (*(task for task in spec.earlier_tasks if task != spec.task), spec.task)
     phase = Phase(
         spec=spec,
@@ -83,7 +84,7 @@ def open_phase(
         env=benchmark.make_env(spec.task, spec.seed),
         evaluation_envs={task: benchmark.make_env(task, spec.seed) for task in tasks},
     )
-    opened = OpenPhase(phase, attempt, compiled=compile and not why_not, notes=notes)
+    opened = OpenPhase(phase, past, attempt, compiled=compile and not why_not, notes=notes)
     if found is not None:
         _resume(opened, found)
     for note in notes:

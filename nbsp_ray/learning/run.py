@@ -18,10 +18,10 @@ from nbsp_ray.benchmarks import get_benchmark
 from nbsp_ray.config.schema import Resources
 from nbsp_ray.learning.final import FinalEvaluation
 from nbsp_ray.learning.hooks import ActiveMethod, Ingredient
-from nbsp_ray.learning.machine import check_precision, find_device
+from nbsp_ray.learning.machine import prepare
 from nbsp_ray.learning.manifest import digest, evidence
 from nbsp_ray.learning.opening import METHOD, OpenPhase, open_phase
-from nbsp_ray.learning.past import PastReader, load_agent
+from nbsp_ray.learning.past import load_agent
 from nbsp_ray.learning.phase import learn
 from nbsp_ray.learning.seeding import Stream, generator
 from nbsp_ray.specs import SAMPLE_TRANSITIONS, EvaluationSpec, PhaseSpec
@@ -80,16 +80,10 @@ class PhaseRun:
         self._ingredients = ingredients
         self.store, self.spec, self.resources = store, spec, resources
         self.folder = store.phase(spec.key())
-        self.device = find_device(resources)
-        check_precision(spec.sac, self.device)
-        torch.set_num_threads(resources.cpus)
-        # Adam's moments decay into denormal numbers, on which a CPU is many times slower: 1.4 x on a whole phase.
-        torch.set_flush_denormal(True)
+        self.device = prepare(resources, spec.sac)
         self._evaluations = () if self.folder.imported() else evaluations
         self._keep_buffer = keep_buffer or spec.index == 0
         self._benchmark = get_benchmark(spec.benchmark)
-        self._spaces = self._benchmark.task_spaces(spec.task)
-        self._past = PastReader(store, spec, self._spaces, self.device)
         self._open: OpenPhase | None = None
         self._final: FinalEvaluation | None = None
         self._progress = Progress("learning", 0, spec.learning.env_steps, 0, None, None)
@@ -157,7 +151,7 @@ class PhaseRun:
     def _steps(self) -> Iterator[None]:
         """All the work, with a pause wherever it may be saved or stopped."""
         if not self._has_learnt():
-            opened = open_phase(self.store, self.spec, self._ingredients, self.resources, self._past)
+            opened = open_phase(self.store, self.spec, self._ingredients, self.resources)
             self._open = opened
             opened.phase.heartbeat = self._tell_at_times
             self._tell()
@@ -170,10 +164,8 @@ class PhaseRun:
         self._progress = replace(self._progress, stage="evaluating")
         for record in self._evaluations:
             if not self.folder.has_evaluation(record.id):
-                agent, method = (
-                    load_agent(self.store, self.folder.key, self.device),
-                    ActiveMethod(tuple(self._ingredients)),
-                )
+                agent = load_agent(self.store, self.folder.key, self.device)
+                method = ActiveMethod(tuple(self._ingredients))
                 method.arrays = self.folder.prepared()
                 self._final = FinalEvaluation(self.folder, self._benchmark, self.spec, record, agent, method)
                 yield from self._final.play()
@@ -204,7 +196,7 @@ class PhaseRun:
     def _commit(self, opened: OpenPhase) -> None:
         spec, phase = self.spec, opened.phase
         if self._ingredients:
-            phase.influence.finish(self._past.past(Stream.DRIFT), phase.agent)
+            phase.influence.finish(opened.past.past(Stream.DRIFT), phase.agent)
         phase.past_replay = None  # It makes room for what is written.
         agent = phase.agent.arrays()
         result = {

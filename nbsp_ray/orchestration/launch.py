@@ -184,10 +184,7 @@ class _Launch:
 
         A phase to which that happens again and again while it works alone is given up.
         """
-        end, at_work = (
-            "its worker was killed for want of memory",
-            sum(state is State.RUNNING for state in self.gate.states.values()),
-        )
+        at_work = sum(state is State.RUNNING for state in self.gate.states.values())
         if not self._local:
             way_out = "; with resources.memory_gb set, no more phases share a machine than it has memory for"
         elif at_work:
@@ -199,7 +196,7 @@ class _Launch:
             self._killed_alone[key] += 1
             if self._killed_alone[key] >= KILLED_ALONE:
                 self.gate.give_up(key)
-        self.live.say(f"{self.plan.phases[key].label}: {end}{way_out}")
+        self.live.say(f"{self.plan.phases[key].label}: its worker was killed for want of memory{way_out}")
 
     def _fit(self, stop: StopRequest, folder: Path, *, autoscaling: bool) -> None:
         from ray import tune

@@ -23,7 +23,7 @@ def command(
     """Decide the paper's claims from the results there are, and write the page that says so."""
     check_analysis()
     import analysis.claims
-    from nbsp_ray.archives import import_all
+    from nbsp_ray.archives.importing import import_all
 
     loaded = analysis.claims.load_claims(file)
     with tempfile.TemporaryDirectory() as temporary:

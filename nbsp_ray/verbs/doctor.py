@@ -19,7 +19,7 @@ from rich.text import Text
 from nbsp_ray.benchmarks import benchmarks, version_of
 from nbsp_ray.errors import NbspError
 from nbsp_ray.folders import code_folder, existing, remembered_failures, temporary_parent
-from nbsp_ray.limits import memory, usable_cpus
+from nbsp_ray.limits import memory, processor, usable_cpus
 from nbsp_ray.store import DEFAULT_ROOT
 from nbsp_ray.terminal.output import plain_console
 from nbsp_ray.verbs._common import FAILED, AsJson, Root, print_json
@@ -83,7 +83,7 @@ def _cpu() -> Iterator[Check]:
     total, free = (found.limit or psutil.virtual_memory().total) / 2**30, found.available / 2**30
     of = "" if found.limit is None else " for this job"
     text = f"{usable} of {os.cpu_count()} usable, {total:.3g} GiB memory{of}, {free:.3g} free"
-    yield Check("CPU", "ok", text + f"; {platform.processor() or platform.machine()}")
+    yield Check("CPU", "ok", text + f"; {processor()}")
     need = 1.2 * usable
     if free < need:
         yield Check(

@@ -22,7 +22,8 @@ def results(
     agents: Annotated[bool, typer.Option(help="The trained agents too: some megabytes a phase.")] = False,
 ) -> None:
     """Pack all that is finished of a sweep into one file, which `import` puts into another results root."""
-    from nbsp_ray.archives import SUFFIX, pack
+    from nbsp_ray.archives import SUFFIX
+    from nbsp_ray.archives.packing import pack
     from nbsp_ray.plan.search import searches
 
     loaded, planned = load_plan(sweep, overrides, root)

@@ -14,7 +14,8 @@ def command(
     root: Root = DEFAULT_ROOT,
 ) -> None:
     """Put the results of an archive into a results root, as finished phases; what is there already is kept."""
-    from nbsp_ray.archives import import_archive, open_archive
+    from nbsp_ray.archives.importing import import_archive
+    from nbsp_ray.archives.reading import open_archive
 
     with open_archive(archive) as checked:
         store = Store(root, create=True)

@@ -26,6 +26,7 @@ def command(
     from nbsp_ray.orchestration.choose_count import run_search
     from nbsp_ray.orchestration.launch import Outcome, run_plan
 
+    # Planned here too, though a search plans anew: what cannot be planned is refused before a folder is made.
     loaded, _ = load_plan(sweep, overrides, root)
     store = Store(root, create=True)
     store.write_sweep(loaded.name, {"title": loaded.title, "overrides": list(loaded.overrides)})

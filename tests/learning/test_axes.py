@@ -101,10 +101,8 @@ def test_the_curve_has_what_is_judged(trials: Trials) -> None:
         assert row["kind"] == "training" or ("env_return" in row) == scored
 
 
-def test_frames_with_continuous_actions_end_bit_identical_when_interrupted(tmp_path: Path, trials: Trials) -> None:
+def test_interrupted_phases_end_bit_identical(tmp_path: Path, trials: Trials) -> None:
     whole, by_method = trials
-    if by_method["nbsp"][0].spec.benchmark != "seen_toy":
-        pytest.skip("the other observations and actions have their own test")
     store = Store(tmp_path / "results", create=True)
     for number, phase in enumerate(by_method["nbsp"]):
         assert run_interrupted(store, phase, seed=number) >= 1

@@ -21,18 +21,10 @@ Run = Callable[..., tuple[int, str, str]]
 
 
 @pytest.fixture
-def nbsp_ray(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> Run:
-    """Runs a command line in this process: exit code, standard output, standard error."""
+def nbsp_ray(monkeypatch: pytest.MonkeyPatch, command_line: Run, tmp_path: Path) -> Run:
+    """`command_line`, with results in the test's own folder."""
     monkeypatch.setenv("NBSP_RAY_ROOT", str(tmp_path / "results"))
-
-    def run(*words: str) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["nbsp-ray", *words])
-        with pytest.raises(SystemExit) as ended:
-            cli.main()
-        printed = capsys.readouterr()
-        return int(ended.value.code or 0), printed.out, printed.err
-
-    return run
+    return command_line
 
 
 def test_plan_counts_the_paper_and_starts_nothing(nbsp_ray: Run, tmp_path: Path) -> None:

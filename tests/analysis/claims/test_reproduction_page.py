@@ -12,7 +12,8 @@ from typer.testing import CliRunner
 
 import nbsp_ray
 from analysis.claims import load_claims, write_reproduction
-from nbsp_ray.archives import import_all, pack
+from nbsp_ray.archives.importing import import_all
+from nbsp_ray.archives.packing import pack
 from nbsp_ray.errors import ArchiveError
 from nbsp_ray.plan.build import make_plan
 from nbsp_ray.specs import Plan

@@ -10,7 +10,7 @@ from synthetic_store import evaluate as write_evaluations
 from synthetic_store import evaluations, learn
 
 from analysis.claims import Claim, Outcome, evaluate, write_reproduction
-from analysis.claims.loader import Test
+from analysis.claims.loader import ClaimTest
 from analysis.claims.verdicts import decide, together
 from analysis.statistics import UNLIMITED, summary
 from nbsp_ray.plan.build import make_plan
@@ -22,11 +22,8 @@ DIFFERENCE = (-1.0, 1.0)
 RATE = (0.0, 1.0)
 
 
-def test(rule: str, *methods: str, **more: Any) -> Test:
-    return Test.model_validate({"rule": rule, "methods": methods, **more})
-
-
-test.__test__ = False  # type: ignore[attr-defined]
+def claim_test(rule: str, *methods: str, **more: Any) -> ClaimTest:
+    return ClaimTest.model_validate({"rule": rule, "methods": methods, **more})
 
 
 # The rules
@@ -35,55 +32,55 @@ test.__test__ = False  # type: ignore[attr-defined]
 @pytest.mark.parametrize(
     ("rule", "numbers", "verdict"),
     [
-        (test("above", "nbsp", "base"), [0.2, 0.3, 0.4, 0.3, 0.3], "confirmed"),  # 0.30 -+ 0.088
-        (test("below", "nbsp", "base"), [0.2, 0.3, 0.4, 0.3, 0.3], "refuted"),
-        (test("above", "nbsp", "base"), [-0.2, -0.3, -0.4, -0.3, -0.3], "refuted"),
-        (test("below", "nbsp", "base"), [-0.2, -0.3, -0.4, -0.3, -0.3], "confirmed"),
-        (test("above", "nbsp", "base"), [0.01, -0.01, 0.02, -0.02, 0.0], "refuted"),  # 0.00 -+ 0.020: none
-        (test("above", "nbsp", "base"), [0.03, 0.04, 0.035, 0.03, 0.04], "refuted"),  # 0.035 -+ 0.006: too small
-        (test("above", "nbsp", "base"), [0.04, 0.05, 0.045, 0.05, 0.04], "inconclusive"),  # 0.045 -+ 0.006
-        (test("above", "nbsp", "base"), [1.0, 0.0, 0.0, 1.0, -0.5], "inconclusive"),
-        (test("above", "nbsp", "base"), [0.9, 0.8], "inconclusive"),
-        (test("above", "nbsp", "base"), [], "not run"),
-        (test("not_lower", "nbsp", "base"), [0.01, -0.01, 0.02, -0.02, 0.0], "confirmed"),
-        (test("not_lower", "nbsp", "base"), [-0.2, -0.3, -0.4, -0.3, -0.3], "refuted"),
-        (test("not_lower", "nbsp", "base"), [-0.1, 0.0, -0.05, 0.02, -0.09], "inconclusive"),
-        (test("level", "nbsp", at_least=0.9, low_at_least=0.8), [0.95, 1.0, 0.9, 0.95, 1.0], "confirmed"),
-        (test("level", "nbsp", at_least=0.9, low_at_least=0.8), [0.9, 1.0, 0.6, 1.0, 1.0], "inconclusive"),
-        (test("level", "nbsp", at_least=0.9, low_at_least=0.8), [0.1, 0.2, 0.1, 0.0, 0.3], "refuted"),
-        (test("level", "nbsp", below=0.5), [0.1, 0.2, 0.1, 0.0, 0.3], "confirmed"),
-        (test("level", "nbsp", below=0.5), [0.95, 1.0, 0.9, 0.95, 1.0], "refuted"),
-        (test("level", "nbsp", below=0.5), [0.4, 0.6, 0.3, 0.5, 0.5], "inconclusive"),
-        (test("reached", at_least=0.9, low_at_least=0.5), [1] * 10, "confirmed"),  # (0.69, 1)
-        (test("reached", at_least=0.9, low_at_least=0.5), [1] * 5, "inconclusive"),  # (0.48, 1)
-        (test("reached", at_least=0.9, low_at_least=0.5), [0] * 5, "refuted"),  # (0, 0.52)
-        (test("rises", "nbsp"), [0.9, 1.0, 0.8, 0.9, 0.95], "confirmed"),
-        (test("falls", "nbsp"), [0.9, 1.0, 0.8, 0.9, 0.95], "refuted"),
+        (claim_test("above", "nbsp", "base"), [0.2, 0.3, 0.4, 0.3, 0.3], "confirmed"),  # 0.30 -+ 0.088
+        (claim_test("below", "nbsp", "base"), [0.2, 0.3, 0.4, 0.3, 0.3], "refuted"),
+        (claim_test("above", "nbsp", "base"), [-0.2, -0.3, -0.4, -0.3, -0.3], "refuted"),
+        (claim_test("below", "nbsp", "base"), [-0.2, -0.3, -0.4, -0.3, -0.3], "confirmed"),
+        (claim_test("above", "nbsp", "base"), [0.01, -0.01, 0.02, -0.02, 0.0], "refuted"),  # 0.00 -+ 0.020: none
+        (claim_test("above", "nbsp", "base"), [0.03, 0.04, 0.035, 0.03, 0.04], "refuted"),  # 0.035 -+ 0.006: too small
+        (claim_test("above", "nbsp", "base"), [0.04, 0.05, 0.045, 0.05, 0.04], "inconclusive"),  # 0.045 -+ 0.006
+        (claim_test("above", "nbsp", "base"), [1.0, 0.0, 0.0, 1.0, -0.5], "inconclusive"),
+        (claim_test("above", "nbsp", "base"), [0.9, 0.8], "inconclusive"),
+        (claim_test("above", "nbsp", "base"), [], "not run"),
+        (claim_test("not_lower", "nbsp", "base"), [0.01, -0.01, 0.02, -0.02, 0.0], "confirmed"),
+        (claim_test("not_lower", "nbsp", "base"), [-0.2, -0.3, -0.4, -0.3, -0.3], "refuted"),
+        (claim_test("not_lower", "nbsp", "base"), [-0.1, 0.0, -0.05, 0.02, -0.09], "inconclusive"),
+        (claim_test("level", "nbsp", at_least=0.9, low_at_least=0.8), [0.95, 1.0, 0.9, 0.95, 1.0], "confirmed"),
+        (claim_test("level", "nbsp", at_least=0.9, low_at_least=0.8), [0.9, 1.0, 0.6, 1.0, 1.0], "inconclusive"),
+        (claim_test("level", "nbsp", at_least=0.9, low_at_least=0.8), [0.1, 0.2, 0.1, 0.0, 0.3], "refuted"),
+        (claim_test("level", "nbsp", below=0.5), [0.1, 0.2, 0.1, 0.0, 0.3], "confirmed"),
+        (claim_test("level", "nbsp", below=0.5), [0.95, 1.0, 0.9, 0.95, 1.0], "refuted"),
+        (claim_test("level", "nbsp", below=0.5), [0.4, 0.6, 0.3, 0.5, 0.5], "inconclusive"),
+        (claim_test("reached", at_least=0.9, low_at_least=0.5), [1] * 10, "confirmed"),  # (0.69, 1)
+        (claim_test("reached", at_least=0.9, low_at_least=0.5), [1] * 5, "inconclusive"),  # (0.48, 1)
+        (claim_test("reached", at_least=0.9, low_at_least=0.5), [0] * 5, "refuted"),  # (0, 0.52)
+        (claim_test("rises", "nbsp"), [0.9, 1.0, 0.8, 0.9, 0.95], "confirmed"),
+        (claim_test("falls", "nbsp"), [0.9, 1.0, 0.8, 0.9, 0.95], "refuted"),
     ],
 )  # fmt: skip
-def test_a_rule(rule: Test, numbers: list[float], verdict: str) -> None:
+def test_a_rule(rule: ClaimTest, numbers: list[float], verdict: str) -> None:
     assert decide(rule, numbers, DIFFERENCE).verdict == verdict
 
 
 def test_equal_seeds_are_no_certainty() -> None:
     """5 of 5 equal seeds leave a share of 0.522 that may be anything; of 10, 0.308."""
-    five, ten = (decide(test("above", "base", measure="forgetting"), [1.0] * n, DIFFERENCE) for n in (5, 10))
+    five, ten = (decide(claim_test("above", "base", measure="forgetting"), [1.0] * n, DIFFERENCE) for n in (5, 10))
     assert (five.verdict, ten.verdict) == ("inconclusive", "confirmed")
     share = 0.025 ** (1 / 5)
     assert (five.found.low, five.found.high) == pytest.approx((share - (1 - share), 1.0))
-    level = test("level", "nbsp", at_least=0.9, low_at_least=0.8)
+    level = claim_test("level", "nbsp", at_least=0.9, low_at_least=0.8)
     assert [decide(level, [1.0] * n, RATE).verdict for n in (5, 16, 17)] == ["inconclusive"] * 2 + ["confirmed"]
-    unbounded = decide(test("above", "nbsp", "base"), [1.0] * 5, UNLIMITED)
+    unbounded = decide(claim_test("above", "nbsp", "base"), [1.0] * 5, UNLIMITED)
     assert (unbounded.verdict, unbounded.why) == ("inconclusive", "all 5 seeds are equal: there is no interval")
 
 
 def test_what_would_settle_it() -> None:
     numbers = [0.5, -0.1, 0.3, 0.6, -0.2]
-    found = decide(test("above", "nbsp", "base"), numbers, DIFFERENCE)
+    found = decide(claim_test("above", "nbsp", "base"), numbers, DIFFERENCE)
     # Mean 0.22, s 0.356: (t(0.975, 22) + t(0.8, 22))^2 (s / mean)^2 = 2.932^2 x 2.62 = 22.5
     assert (found.verdict, found.seeds) == ("inconclusive", 23)
     assert (
-        decide(test("above", "nbsp", "base"), [0.9, 0.8], DIFFERENCE).why
+        decide(claim_test("above", "nbsp", "base"), [0.9, 0.8], DIFFERENCE).why
         == "2 of at least 3 seeds: there is no interval"
     )
 
@@ -108,7 +105,7 @@ def sweep_file(tmp_path: Path, text: str, *, methods: str = "base, replay_only, 
     return str(path)
 
 
-def claim_of(sweep: str, *tests: Test, **more: Any) -> Claim:
+def claim_of(sweep: str, *tests: ClaimTest, **more: Any) -> Claim:
     data = {"id": "C4", "claim": "x", "where": "y", "decided_by": "z", "sweeps": (sweep,), "tests": tests}
     return Claim.model_validate(data | more)
 
@@ -155,7 +152,7 @@ def scopes(outcomes: Sequence[Outcome]) -> dict[str, str]:
 
 def test_reduced_scale_has_a_verdict_of_its_own(store: Store, tmp_path: Path) -> None:
     claim = claim_of(
-        sweep_file(tmp_path, "pairs: [drawer-close:door-close]\n" + SMALL), test("above", "nbsp", "replay_only")
+        sweep_file(tmp_path, "pairs: [drawer-close:door-close]\n" + SMALL), claim_test("above", "nbsp", "replay_only")
     )
     fill(store, claim, {EASY: GOOD})
     paper, reduced = evaluate(claim, store)
@@ -179,7 +176,7 @@ def test_the_paper_s_own_and_reduced_rows_are_never_mixed(store: Store, tmp_path
     """Good at reduced scale, bad at the paper's: two verdicts, neither softened by the other."""
     small = sweep_file(tmp_path, "pairs: [drawer-close:door-close]\n" + SMALL, name="small")
     whole = sweep_file(tmp_path, "pairs: [window-open:window-close]\n", name="whole")
-    claim = claim_of(small, test("above", "nbsp", "replay_only"), sweeps=(small, whole))
+    claim = claim_of(small, claim_test("above", "nbsp", "replay_only"), sweeps=(small, whole))
     fill(store, claim, {EASY: GOOD, PAPER: BAD})
     assert scopes(evaluate(claim, store)) == {"paper": "refuted", "at reduced scale": "confirmed"}
 
@@ -195,7 +192,7 @@ def test_the_paper_s_own_and_reduced_rows_are_never_mixed(store: Store, tmp_path
 )
 def test_what_makes_a_paper_s_pair_another_scale(store: Store, tmp_path: Path, change: str, what: str) -> None:
     claim = claim_of(
-        sweep_file(tmp_path, f"pairs: [window-open:window-close]\n{change}"), test("above", "nbsp", "replay_only")
+        sweep_file(tmp_path, f"pairs: [window-open:window-close]\n{change}"), claim_test("above", "nbsp", "replay_only")
     )
     fill(store, claim, {PAPER: GOOD})
     paper, reduced = evaluate(claim, store)
@@ -205,7 +202,7 @@ def test_what_makes_a_paper_s_pair_another_scale(store: Store, tmp_path: Path, c
 def test_a_claim_of_equal_budgets_takes_only_these(store: Store, tmp_path: Path) -> None:
     stable = sweep_file(tmp_path, "pairs: [window-open:window-close]\n", name="stable")
     fixed = sweep_file(tmp_path, "pairs: [window-open:window-close]\nsecond: {stop: fixed}", name="fixed")
-    wanted = test("above", "nbsp", "replay_only")
+    wanted = claim_test("above", "nbsp", "replay_only")
     fill(store, claim_of(stable, wanted), {PAPER: GOOD})
     fill(store, claim_of(fixed, wanted), {PAPER: BAD})
     both = {"sweeps": (stable, fixed)}
@@ -219,21 +216,23 @@ def test_a_claim_of_equal_budgets_takes_only_these(store: Store, tmp_path: Path)
 def test_over_pairs_and_in_each_pair(store: Store, tmp_path: Path) -> None:
     other = "window-close > window-open"
     file = sweep_file(tmp_path, "pairs: [window-open:window-close, window-close:window-open]")
-    over = claim_of(file, test("above", "nbsp", "replay_only"))
+    over = claim_of(file, claim_test("above", "nbsp", "replay_only"))
     none = {"replay_only": (0.5, 0.6, 0.4, 0.5, 0.5), "nbsp": (0.5, 0.61, 0.4, 0.5, 0.49)}
     fill(store, over, {PAPER: GOOD, other: none})
     (outcome,) = evaluate(over, store)
     assert outcome.verdict == "confirmed"
     assert outcome.parts[0].over_pairs.found.mean == pytest.approx(0.2)
     assert {pair: one.verdict for pair, one in outcome.parts[0].pairs.items()} == {PAPER: "confirmed", other: "refuted"}
-    (each,) = evaluate(claim_of(file, test("above", "nbsp", "replay_only"), each_pair=True), store)
+    (each,) = evaluate(claim_of(file, claim_test("above", "nbsp", "replay_only"), each_pair=True), store)
     assert each.verdict == "refuted"
     page, *_ = write_reproduction([over], store, tmp_path / "docs")
     assert "| stability, nbsp - replay_only | over pairs | 5 | 0.20 [" in page.read_text()
 
 
 def test_without_first_phases_that_did_not_learn(store: Store, tmp_path: Path) -> None:
-    claim = claim_of(sweep_file(tmp_path, "pairs: [window-open:window-close]"), test("above", "nbsp", "replay_only"))
+    claim = claim_of(
+        sweep_file(tmp_path, "pairs: [window-open:window-close]"), claim_test("above", "nbsp", "replay_only")
+    )
     rates = {"replay_only": (0.5, 0.6, 0.4, 0.5, 0.9), "nbsp": (0.9, 1.0, 0.8, 0.95, 0.1)}
     fill(store, claim, {PAPER: rates}, individual=(1.0, 1.0, 1.0, 1.0, 0.3))
     (outcome,) = evaluate(claim, store)
@@ -249,7 +248,7 @@ def test_a_family_is_corrected(store: Store, tmp_path: Path) -> None:
         "base": (0.9, 0.5, 0.95, 0.85, 0.9),
     }
     file = sweep_file(tmp_path, "pairs: [window-open:window-close]")
-    both = (test("above", "nbsp", "replay_only"), test("above", "nbsp", "base"))
+    both = (claim_test("above", "nbsp", "replay_only"), claim_test("above", "nbsp", "base"))
     fill(store, claim_of(file, *both), {PAPER: rates})
     (alone,) = evaluate(claim_of(file, both[0], family=True), store)
     assert (alone.verdict, alone.parts[0].p_holm < 0.05) == ("confirmed", True)
@@ -263,7 +262,7 @@ def test_a_family_is_corrected(store: Store, tmp_path: Path) -> None:
 
 def test_a_method_in_several_configurations_is_several_comparisons(store: Store, tmp_path: Path) -> None:
     text = "pairs: [window-open:window-close]\nvary: {method.ewc_coef: [1, 100]}"
-    claim = claim_of(sweep_file(tmp_path, text, methods="nbsp, ewc"), test("above", "nbsp", "ewc"))
+    claim = claim_of(sweep_file(tmp_path, text, methods="nbsp, ewc"), claim_test("above", "nbsp", "ewc"))
     fill(store, claim, {PAPER: {"nbsp": GOOD["nbsp"], "ewc": GOOD["replay_only"]}})
     (outcome,) = evaluate(claim, store)
     assert [part.comparison for part in outcome.parts] == [
@@ -274,7 +273,7 @@ def test_a_method_in_several_configurations_is_several_comparisons(store: Store,
 
 def test_a_part_that_is_missing_leaves_a_claim_open(store: Store, tmp_path: Path) -> None:
     file = sweep_file(tmp_path, "pairs: [window-open:window-close]", methods="base, replay_only, nbsp, mask_only")
-    claim = claim_of(file, test("above", "nbsp", "replay_only"), test("above", "mask_only", "base"))
+    claim = claim_of(file, claim_test("above", "nbsp", "replay_only"), claim_test("above", "mask_only", "base"))
     fill(store, claim, {PAPER: GOOD})
     (outcome,) = evaluate(claim, store)
     assert (outcome.verdict, [part.verdict for part in outcome.parts]) == ("inconclusive", ["confirmed"])
@@ -285,7 +284,7 @@ def test_numbers_of_skill_neurons(store: Store, tmp_path: Path) -> None:
     file = sweep_file(tmp_path, text, methods="nbsp")
     path = Path(file)
     path.write_text(path.read_text().replace("skill_neurons: 0.2", "skill_neurons: [0.1, 0.2, 0.4, 0.8]"))
-    claim = claim_of(file, test("rises", "nbsp"), test("above", "nbsp", measure="forgetting"))
+    claim = claim_of(file, claim_test("rises", "nbsp"), claim_test("above", "nbsp", measure="forgetting"))
     plan = make_plan("x", claim.loaded)
     for trial in plan.trials:
         number = ("0.1", "0.2", "0.4", "0.8").index(str(trial.skill_neurons))
@@ -304,7 +303,7 @@ def test_numbers_of_skill_neurons(store: Store, tmp_path: Path) -> None:
 def test_first_phases_that_reach_the_threshold(store: Store, tmp_path: Path) -> None:
     claim = claim_of(
         sweep_file(tmp_path, "pairs: [window-open:window-close]"),
-        test("reached", at_least=0.9, low_at_least=0.5),
+        claim_test("reached", at_least=0.9, low_at_least=0.5),
         each_pair=True,
     )
     fill(store, claim, {PAPER: {"base": (0.1, 0.2, 0.3, 0.4, 0.5)}})
@@ -315,7 +314,7 @@ def test_first_phases_that_reach_the_threshold(store: Store, tmp_path: Path) -> 
 
 def test_probes(store: Store, tmp_path: Path) -> None:
     """The best neurons silenced leave 0.2 + seed / 50 of success, random ones 0.9 on average."""
-    claim = claim_of(sweep_file(tmp_path, "pairs: [window-open:window-close]"), test("probe", count=0.1))
+    claim = claim_of(sweep_file(tmp_path, "pairs: [window-open:window-close]"), claim_test("probe", count=0.1))
     fill(store, claim, {PAPER: {"base": (0.1,) * SEEDS}})
     request = Request(("actor",), (0.1,), 50, 5, ("paper",))
     for target in find_targets("x", claim.loaded, request):
@@ -343,5 +342,5 @@ def test_probes(store: Store, tmp_path: Path) -> None:
 
 def test_a_claim_without_a_sweep_is_not_run(store: Store) -> None:
     data = {"id": "C14", "claim": "x", "where": "y", "decided_by": "z", "lacks": "no sweep"}
-    (outcome,) = evaluate(Claim.model_validate(data | {"tests": (test("above", "nbsp", "base"),)}), store)
+    (outcome,) = evaluate(Claim.model_validate(data | {"tests": (claim_test("above", "nbsp", "base"),)}), store)
     assert (outcome.verdict, outcome.without) == ("not run", "not run")

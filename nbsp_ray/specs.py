@@ -79,8 +79,7 @@ class PhaseSpec(Settings):
 
     def number_of(self, task: str) -> int:
         """The number, from 0, of the phase that learnt a task last, this one included."""
-        tasks = (*self.earlier_tasks, self.task)
-        return len(tasks) - 1 - tasks[::-1].index(task)
+        return len(self.tasks) - 1 - self.tasks[::-1].index(task)
 
     @property
     def tasks(self) -> tuple[str, ...]:

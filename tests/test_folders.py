@@ -61,8 +61,8 @@ def test_what_a_killed_run_left_is_removed_and_nothing_else(monkeypatch: pytest.
     monkeypatch.setenv("TMPDIR", str(tmp_path))
     monkeypatch.setattr(folders, "SHORT", 1_000)
     code = (
-        "import os\nfrom nbsp_ray import folders\nfrom nbsp_ray.orchestration.cluster import _folder\n"
-        "folders.SHORT = 1_000\nwith _folder() as folder: print(folder, flush=True); os._exit(9)"
+        "import os\nfrom nbsp_ray import folders\nfrom nbsp_ray.orchestration.cluster import temporary_folder\n"
+        "folders.SHORT = 1_000\nwith temporary_folder() as folder: print(folder, flush=True); os._exit(9)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     left = Path(done.stdout.strip())
@@ -75,11 +75,11 @@ def test_what_a_killed_run_left_is_removed_and_nothing_else(monkeypatch: pytest.
         (folder / folders.LOCK).touch()
     (mine[1] / folders.LOCK).unlink()
     with FileLock(mine[0] / folders.LOCK):
-        with cluster._folder() as new:
+        with cluster.temporary_folder() as new:
             assert left.exists()  # it may have been made just now
         assert not new.exists()
         for folder in (left, *mine):
             os.utime(folder, (time.time() - 61,) * 2)
-        with cluster._folder():
+        with cluster.temporary_folder():
             pass
     assert sorted(tmp_path.iterdir()) == sorted(mine)

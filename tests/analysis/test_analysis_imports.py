@@ -31,6 +31,6 @@ def test_figures_and_pages_need_neither_torch_nor_ray_nor_a_display(module):
 
 def test_exported_names():
     assert set(analysis.__all__) == {
-        *("Results", "load", "write_report", "write_tables", "write_explorer"),
+        *("Results", "load", "load_results", "write_report", "write_tables", "write_explorer"),
         *("Advice", "advise", "export_agent"),
     }

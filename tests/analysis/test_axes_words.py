@@ -3,13 +3,13 @@
 from pathlib import Path
 
 import pytest
-from analysis.figures.all import all_figures
 from analysis.tables.show import all_tables
 from axes_toys import axes_plan
 from toy_phases import run_whole
 
 import analysis
 from analysis.explorer import explorer_data
+from analysis.figures import all_figures
 from analysis.frames.load import Results
 from analysis.words import words_of
 from nbsp_ray.store import Store

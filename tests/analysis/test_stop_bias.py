@@ -14,25 +14,22 @@ RUNS, FINAL_EPISODES = 300, 200
 
 
 def mean_area(learning: Learning, rate: float, *, carries_final: bool) -> float:
-    """Mean over many runs of the AUC of an agent of success `rate`."""
+    """Mean over many runs of the AUC of an agent of success `rate`, its final evaluation or its last one carried on."""
     rng, areas = np.random.default_rng(0), []
+
+    def success_of(episodes: int) -> float:
+        return rng.binomial(episodes, rate) / episodes
+
     for _ in range(RUNS):
-        env_steps, success, evaluations_at_threshold = (
-            [0],
-            [rng.binomial(learning.eval_episodes, rate) / learning.eval_episodes],
-            0,
-        )
-        while evaluations_at_threshold < learning.stop_evaluations and env_steps[-1] < learning.env_steps:
+        env_steps, success, at_threshold = [0], [success_of(learning.eval_episodes)], 0
+        while at_threshold < learning.stop_evaluations and env_steps[-1] < learning.env_steps:
             env_steps.append(env_steps[-1] + learning.eval_every)
-            success.append(rng.binomial(learning.eval_episodes, rate) / learning.eval_episodes)
-            confirming = learning.stop_confirm_episodes
-            evaluations_at_threshold = count_mastered(
-                learning, evaluations_at_threshold, success[-1], lambda n=confirming: rng.binomial(n, rate) / n
+            success.append(success_of(learning.eval_episodes))
+            at_threshold = count_mastered(
+                learning, at_threshold, success[-1], lambda: success_of(learning.stop_confirm_episodes)
             )
-        if carries_final and evaluations_at_threshold >= learning.stop_evaluations:
-            env_steps.append(env_steps[-1])
-            success.append(rng.binomial(FINAL_EPISODES, rate) / FINAL_EPISODES)
-        areas.append(area_under_curve(np.array(env_steps, float), np.array(success), learning.env_steps))
+        carried = success_of(FINAL_EPISODES) if carries_final else success[-1]
+        areas.append(area_under_curve(np.array(env_steps, float), np.array(success), learning.env_steps, carried))
     return float(np.mean(areas))
 
 

@@ -18,8 +18,9 @@ def test_no_two_uses_share_a_stream() -> None:
 def test_the_numbers_of_streams_never_change() -> None:
     assert {stream.name: stream.value for stream in Stream} == {
         "NETWORKS": 0, "TRAINING": 1, "UPDATES": 2, "EVALUATION": 3,
-        "FINAL": 4, "RANDOM_NEURONS": 5, "SAMPLE": 6, "DRIFT": 7,
+        "FINAL": 4, "METHOD": 5, "SAMPLE": 6, "DRIFT": 7,
         "PROBE_NEURONS": 8, "PROBE_EPISODES": 9, "PROBE_TRANSITIONS": 10, "CONFIRMATION": 11,
+        "BETWEEN": 12,
     }  # fmt: skip
 
 

@@ -132,7 +132,7 @@ def test_what_was_put_back_can_be_given_up() -> None:
     gate.put_back("b")
     gate.put_back("a")
     gate.give_up("a")
-    assert (gate.keys(State.FAILED), gate.keys(State.BLOCKED)) == (["a"], ["a1"])
+    assert (keys(gate, State.FAILED), keys(gate, State.BLOCKED)) == (["a"], ["a1"])
     assert (gate.next(), gate.next()) == ("b", None)
 
 

@@ -27,6 +27,8 @@ from nbsp_ray.benchmarks import Continuous, Frames, Score, Spaces, get_benchmark
 from nbsp_ray.config.schema import Sac
 from nbsp_ray.errors import StoreError
 from nbsp_ray.layout import layouts
+from nbsp_ray.methods import read_ingredients
+from nbsp_ray.specs import PhaseSpec
 from nbsp_ray.store import Files, PhaseFolder, Store
 
 Array = npt.NDArray[np.float32]
@@ -66,24 +68,38 @@ CATEGORICAL = """\
 """
 
 
-def export_agent(store_root: str | Path, key: str, folder: str | Path) -> list[Path]:
+def export_agent(store_root: str | Path, key: str, folder: str | Path, task: str | None = None) -> list[Path]:
     """Write the agent that the phase `key` (or the one key that begins so) ended with; the paths of its files.
 
+    Args:
+        store_root: The results root.
+        key: Of the phase.
+        folder: For the files.
+        task: What it is to be good at, for a method that acts with other weights on each (`packnet`); None: the last.
+
     Raises:
-        StoreError: no such phase, or it is not done.
+        StoreError: no such phase, or it is not done, or it has not learnt the task.
     """
     store = Store(store_root)
     phase = store.phase(store.find(key))
-    spec, result, arrays = phase.spec(), phase.result(), phase.agent()
-    if spec is None or result is None or arrays is None:
+    spec, result = phase.spec(), phase.result()
+    if spec is None or result is None:
         raise StoreError(f"the phase {phase.key} is not done, so it has no agent to export yet; `nbsp-ray run` goes on")
+    learnt = [*spec["earlier_tasks"], spec["task"]]
+    if task is not None and task not in learnt:
+        raise StoreError(f"the phase {phase.key} has not learnt {task!r}; it has learnt {', '.join(learnt)}")
+    from nbsp_ray.learning.past import load_agent_on  # It takes torch, which nothing else here does.
+
+    ingredients = read_ingredients(PhaseSpec.model_validate(spec))
+    actor = load_agent_on(store, phase.key, task or spec["task"], ingredients).state.actor.numpy()
     spaces = get_benchmark(spec["benchmark"]).task_spaces(spec["task"])
     hidden = Sac.model_validate(spec["sac"]).hidden
-    weights = policy_weights(arrays["actor"].reshape(-1), hidden, spaces)
+    weights = policy_weights(actor.reshape(-1), hidden, spaces)
     policy = _policy(spaces, hidden)
     config = {
         "key": phase.key,
         "policy": policy,
+        "acts_on": task or spec["task"],
         "spec": spec,
         "manifest": phase.manifest() or {},
     }

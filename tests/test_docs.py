@@ -41,13 +41,14 @@ def forget_methods() -> None:
 
 
 @pytest.fixture
-def documented_method(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+def documented_method(tmp_path: Path) -> Iterator[str]:
     """The file of the page, put where the page says (here: in a second folder of the same package)."""
     name = code_of("add-a-method.md", "methods", tmp_path)
-    monkeypatch.setattr(methods, "__path__", [*methods.__path__, str(tmp_path / "methods")])
-    forget_methods()
-    yield name
-    forget_methods()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(methods, "__path__", [*methods.__path__, str(tmp_path / "methods")])
+        forget_methods()
+        yield name
+    forget_methods()  # Not before the folder is gone: it assembles the options anew.
     sys.modules.pop(f"nbsp_ray.methods.{name}", None)
 
 

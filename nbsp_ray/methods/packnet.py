@@ -40,7 +40,7 @@ class PackedActor(Ingredient):
 
     As Continual World does it: the actor alone; heads too, as there is one for all tasks; biases are frozen after the
     first task. **It is told the task**: when task k is evaluated, the weights of later tasks are 0, which no other
-    method here can do. What does not name a task (films, exported agents) has all weights.
+    method here can do. So do films, and an exported agent for the task it is exported for.
     """
 
     kind: Literal["packnet"] = "packnet"

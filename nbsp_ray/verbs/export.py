@@ -57,10 +57,13 @@ def agent(
     key: Annotated[str, typer.Argument(help="Key of a phase, or its first digits, as the report gives them.")],
     to: Annotated[Path, path_option("Folder for the agent's files.")],
     root: Root = DEFAULT_ROOT,
+    task: Annotated[
+        str | None, typer.Option(help="What it is to act on, where its method has weights for each.")
+    ] = None,
 ) -> None:
     """Write the agent that a phase ended with: weights (safetensors), configuration, a card with its numbers."""
     check_analysis()
     import analysis
 
-    paths = analysis.export_agent(root, key, to)
+    paths = analysis.export_agent(root, key, to, task)
     say("\n".join(f"{short(path)}" for path in paths))

@@ -2,19 +2,24 @@ import json
 
 import numpy as np
 import pytest
+import torch
 from pixel_toy import pixel_spaces
 from safetensors.numpy import load_file
 from synthetic_store import find, games_of, learn_first, plan_of, play_first
+from toy_phases import run_whole, toy_plan
 
 import analysis
 from analysis import export
 from analysis.export import policy_weights
-from nbsp_ray.benchmarks import Continuous, Discrete, Frames, Spaces, Vector
+from nbsp_ray.benchmarks import Continuous, Discrete, Frames, Spaces, Vector, get_benchmark
 from nbsp_ray.config.schema import Sac
 from nbsp_ray.errors import StoreError
-from nbsp_ray.layout import Image, Layout
+from nbsp_ray.layout import Image, Layout, layouts
 from nbsp_ray.learning.agent import Agent
 from nbsp_ray.learning.networks import NumpyMlp, forward
+from nbsp_ray.learning.past import load_agent_on
+from nbsp_ray.methods import read_ingredients
+from nbsp_ray.store import Store
 
 OBSERVATIONS, HIDDEN, ACTIONS = 5, (8, 8), 2
 """Of the synthetic store's toy agents."""
@@ -31,7 +36,9 @@ def key(store, actor, monkeypatch):
     """A finished first phase with that actor."""
     plan = plan_of()
     trial = find(plan, "base", 0)
-    monkeypatch.setattr("synthetic_store.AGENT", {"actor": actor[None, None]})
+    spaces = Spaces(Vector(OBSERVATIONS), Continuous(ACTIONS))
+    whole = Agent(Sac(hidden=HIDDEN), spaces, torch.device("cpu"), np.random.default_rng(0)).arrays()
+    monkeypatch.setattr("synthetic_store.AGENT", whole | {"actor": actor[None, None]})
     learn_first(store, plan, trial, 9)
     store.phase(trial.phases[0]).write_spec(plan.phases[trial.phases[0]].spec.model_dump(mode="json"))
     return trial.phases[0]
@@ -99,8 +106,6 @@ def test_an_agent_without_evaluations_has_a_card(store, key, tmp_path):
 
 
 def test_an_agent_that_sees_frames_acts_as_here(store, tmp_path, monkeypatch):
-    import torch
-
     plan, spaces = games_of(), pixel_spaces(6)
     trial = plan.trials[0]
     layout = Layout(
@@ -110,7 +115,8 @@ def test_an_agent_that_sees_frames_acts_as_here(store, tmp_path, monkeypatch):
         Image(spaces.observation.frame, spaces.observation.convolutions),
     )
     actor = layout.initial(1, np.random.default_rng(3))
-    monkeypatch.setattr("synthetic_store.AGENT", {"actor": actor[None]})
+    whole = Agent(Sac(hidden=HIDDEN), spaces, torch.device("cpu"), np.random.default_rng(0)).arrays()
+    monkeypatch.setattr("synthetic_store.AGENT", whole | {"actor": actor[None]})
     play_first(store, plan, trial, [9.3, -5.7])
     store.phase(trial.phases[0]).write_spec(plan.phases[trial.phases[0]].spec.model_dump(mode="json"))
     card = analysis.export_agent(store.root, trial.phases[0], tmp_path / "agent")[2].read_text()
@@ -141,7 +147,6 @@ def test_an_agent_that_sees_frames_acts_as_here(store, tmp_path, monkeypatch):
     ids=str,
 )
 def test_the_text_of_the_card_acts_as_the_policy_does_whatever_it_sees_and_does(spaces, tmp_path, monkeypatch):
-    import torch
     from safetensors.numpy import save_file
 
     agent = Agent(Sac(hidden=HIDDEN), spaces, torch.device("cpu"), np.random.default_rng(3))
@@ -161,3 +166,24 @@ def test_the_text_of_the_card_acts_as_the_policy_does_whatever_it_sees_and_does(
         noise = policy.noise(rng)
         np.testing.assert_allclose(act(seen), policy(seen, None), rtol=1e-4, atol=1e-5)
         np.testing.assert_allclose(act(seen, noise), policy(seen, noise), rtol=1e-4, atol=1e-5)
+
+
+def test_an_agent_with_weights_for_each_task_is_exported_for_one(tmp_path):
+    plan, store = toy_plan(methods=("packnet",)), Store(tmp_path, create=True)
+    for phase in plan.phases.values():
+        run_whole(store, phase)
+    key = plan.trials[0].phases[1]
+    owner = store.phase(key).prepared()["packnet.owner"].reshape(-1)
+    last, first = (
+        load_file(analysis.export_agent(store.root, key, tmp_path / str(task), task)[0]) for task in (None, "reach")
+    )
+    spec = plan.phases[key].spec
+    layout = layouts(get_benchmark("toy").task_spaces(spec.task), spec.sac.hidden)["actor"]
+    later = layout.named(owner > 0)
+    for name, weights in first.items():
+        np.testing.assert_array_equal(weights, np.where(later[name], 0, last[name]))
+    assert any((first[name] != last[name]).any() for name in first)
+    film_of_first = load_agent_on(store, key, "reach", read_ingredients(spec)).arrays()["actor"].reshape(-1)
+    np.testing.assert_array_equal(layout.named(film_of_first)["output.weight"], first["output.weight"])
+    with pytest.raises(StoreError, match=r"has not learnt 'fly'; it has learnt reach, avoid"):
+        analysis.export_agent(store.root, key, tmp_path / "no", "fly")

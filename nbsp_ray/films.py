@@ -48,18 +48,18 @@ class Film:
 
     @property
     def name(self) -> str:
-        """Of its file."""
+        """The name of its file."""
         return f"{self.number}-{self.task}-after-{'-'.join(self.after)}.mp4"
 
 
 @dataclass(frozen=True)
 class FilmOptions:
-    """What is wanted of each film."""
+    """Wishes for each film."""
 
     episodes: int = 1
     deterministic: bool = False
     most_env_steps: int = 5_000
-    """Of an episode: some last half an hour."""
+    """Env steps of an episode at most: some last half an hour."""
 
 
 def shots_of_phase(store: Store, key: str) -> list[Film]:
@@ -145,14 +145,14 @@ class _Filmed(Env):
         self.variations, self.horizon = env.variations, env.horizon
 
     def reset(self, variation: int, rng: np.random.Generator) -> Observation:
-        """As the environment does."""
+        """Reset the environment, and show where it begins."""
         self._points, self._env_steps, self._success = 0.0, 0, None
         observation = self._env.reset(variation, rng)
         self._show()
         return observation
 
     def step(self, action: Action) -> Step:
-        """As the environment does."""
+        """Step the environment, and show what it came to."""
         step = self._env.step(action)
         self._points += step.points
         self._env_steps += 1
@@ -163,7 +163,7 @@ class _Filmed(Env):
 
     @property
     def result(self) -> str:
-        """How the episode goes."""
+        """The state of the episode in words."""
         if self._success is None:
             return f"score {self._points:g}"
         return f"{'success' if self._success else 'no success'}, return {self._points:.1f}"

@@ -30,7 +30,7 @@ Counts = Mapping[str, int]
 
 @dataclass(frozen=True)
 class Image:
-    """What comes before the fully connected layers of a network that sees frames."""
+    """The convolutions before the fully connected layers of a network that sees frames."""
 
     frame: tuple[int, int]
     """Height and width."""
@@ -46,7 +46,7 @@ class Image:
 
 @dataclass(frozen=True)
 class Layout:
-    """Where each weight of a network lies in its P parameters: convolutions if it sees frames, then linear layers.
+    """The place of each weight of a network in its P parameters: convolutions if it sees frames, then linear layers.
 
     A neuron is an output unit of a hidden layer, or an output channel of a convolution (method: Section 3.2; output
     layers have none). Neurons are numbered from 0, layer by layer from the input.
@@ -67,7 +67,7 @@ class Layout:
 
     @property
     def convolutions(self) -> Convolutions:
-        """Of the network; none where it reads a vector."""
+        """Convolutions of the network; none where it reads a vector."""
         return self.image.convolutions if self.image else ()
 
     @cached_property
@@ -107,7 +107,7 @@ class Layout:
 
     @property
     def multiplications(self) -> int:
-        """Of one forward pass of one input; a convolution's weights are applied at every place of its map."""
+        """FLOPs of one forward pass of one input; a convolution's weights are applied at every place of its map."""
         places = [math.prod(one) for one in self.image.maps()] if self.image else []
         return sum(size * at for size, at in itertools.zip_longest(self.sizes[::2], places, fillvalue=1))
 

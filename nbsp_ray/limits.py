@@ -1,4 +1,4 @@
-"""What of this machine this process may use, CPUs and memory: the one place where either is counted.
+"""CPUs and memory that this process may use: the one place where either is counted.
 
 A job of Slurm or Kubernetes, a container or a login session often has less than the machine, by affinity (`taskset`,
 cpusets) or by its control group (cgroup v1 and v2: a quota of CPU time, a limit of memory), and each group above it may
@@ -46,7 +46,7 @@ class Memory:
 
     available: int
     limit: int | None = None
-    """Of the group that leaves so little; None if it is the whole machine that does."""
+    """The name of the control group that leaves so little; None if it is the whole machine that does."""
 
 
 def memory(root: Path = ROOT) -> Memory:
@@ -67,7 +67,7 @@ def memory(root: Path = ROOT) -> Memory:
 
 
 def out_of_memory_kills(root: Path = ROOT) -> int:
-    """How many processes the kernel has killed for want of memory since it started, in whatever group; 0 if unknown."""
+    """Processes that the kernel has killed for want of memory since it started, in whatever group; 0 if unknown."""
     return _statistics(root / "proc/vmstat").get("oom_kill", 0)
 
 

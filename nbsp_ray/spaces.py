@@ -86,7 +86,7 @@ class Discrete:
 
 @dataclass(frozen=True)
 class Spaces:
-    """What networks and buffers of a task must fit."""
+    """The observations and actions of a task, which its networks and buffers must fit."""
 
     observation: Vector | Frames
     action: Continuous | Discrete
@@ -116,7 +116,7 @@ class Score:
     """By task, the score that is 0 on the normalised scale and the one that is 1: random play's and a human's (Eq. 8);
     tasks without them have raw scores only."""
     meaning: tuple[str, str] = ("random play", "a human")
-    """What has these two scores, for people."""
+    """The names of the players who have these two scores, for people."""
     kind: ClassVar[Literal["success", "score"]] = "score"
 
     def normalised(self, task: str, score: float) -> float | None:

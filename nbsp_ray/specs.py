@@ -1,4 +1,4 @@
-"""What is to be learnt, as data: phases with a content key, trials, plans.
+"""The work as data: phases with a content key, trials, plans.
 
 The key of a phase is a digest of everything that changes its numbers and of nothing else, so that "the same phase" is
 a fact and not a convention. This module knows neither torch nor Ray, and nothing of how a plan is made.
@@ -144,23 +144,23 @@ class PlannedPhase:
 
     @property
     def own_evaluation(self) -> EvaluationSpec | None:
-        """Of its own task, acting as in training; of a first phase, the one that keeps its steps."""
+        """The record of its own task, acting as in training; of a first phase, the one that keeps its steps."""
         wanted = (one for one in self.evaluations.values() if one.task == self.spec.task)
         return next((one for one in wanted if one.mode != "deterministic"), None)
 
 
 @dataclass(frozen=True)
 class FinalEvaluations:
-    """How the agents of a trial are judged in the end: the one place that says which record holds which number."""
+    """The final evaluations of a trial's agents: the one place that says which record holds which number."""
 
     episodes: int
-    """Of each evaluation; of the deterministic ones at most."""
+    """Episodes of each evaluation; of the deterministic ones, at most so many."""
     env_steps: int | None
-    """Of each evaluation, in place of `episodes`."""
+    """Env steps of each evaluation, in place of `episodes`."""
     goals: Goals
     """`both` judges by training's goals, with the others beside them."""
     variations: int
-    """Of each task. Without chance in the policy an episode is its variation's, so that each is played once."""
+    """Variations of each task. Each is played once where the policy leaves nothing to chance."""
 
     def evaluation(
         self, task: str, phase: int, *, deterministic: bool = False, goals: Goals | None = None
@@ -210,11 +210,11 @@ class Trial:
     method: str
     seed: int
     skill_neurons: SkillNeurons | None
-    """As it stands in the sweep; None for methods that select none."""
+    """Skill neurons as the sweep gives them; None for methods that select none."""
     phases: tuple[str, ...]
     """Keys, one per task."""
     finals: FinalEvaluations
-    """How its agents are judged."""
+    """The final evaluations of its agents."""
 
     @property
     def name(self) -> str:

@@ -63,11 +63,11 @@ ENTRY_POINTS = "nbsp_ray.benchmarks"
 
 
 class Step(NamedTuple):
-    """What one env step gives back."""
+    """The answer of an environment to one action."""
 
     observation: Observation
     reward: float
-    """What is learnt from; Atari clips it to its sign."""
+    """The reward that is learnt from; Atari clips it to its sign."""
     terminated: bool
     """The return ended in the task's own sense: no value beyond it."""
     truncated: bool
@@ -75,7 +75,7 @@ class Step(NamedTuple):
     success: bool | None
     """The task's own success flag at this step; None where a task is judged by its score."""
     score: float | None = None
-    """What an episode's return is the sum of, where that is not what is learnt from; None: `reward` itself."""
+    """The summand of the episode's return, where that is not what is learnt from; None: `reward` itself."""
     resumes: Observation | None = None
     """After a lost life, what the agent sees next of the same episode: the return ended, the episode did not."""
 
@@ -86,7 +86,7 @@ class Step(NamedTuple):
 
     @property
     def points(self) -> float:
-        """What the episode's return is the sum of."""
+        """The summand of the episode's return."""
         return self.reward if self.score is None else self.score
 
 
@@ -107,7 +107,7 @@ class Env(ABC):
         """One env step with `action` in [-1, 1]^actions, or with action number `action`."""
 
     def picture(self) -> Picture:
-        """What a person would see now.
+        """A picture of what a person would see now.
 
         Raises:
             NbspError: this machine cannot draw it.
@@ -133,9 +133,9 @@ class Benchmark(ABC):
     revision: str
     """Whatever of the simulator and its rewards changes numbers; part of every key."""
     judged_by: Success | Score = Success()
-    """What an episode is judged by: its success flag, or the sum of its scores."""
+    """The judge of an episode: its success flag, or the sum of its scores."""
     noun: str = "task"
-    """What a task is called in tables and figures."""
+    """The word for a task in tables and figures."""
     packages: tuple[str, ...] = ()
     """Distributions that its environments need; their versions stand beside every result."""
     extra: str = ""

@@ -1,4 +1,4 @@
-"""How MuJoCo can draw on a machine without a screen. Only films need it; learning never draws."""
+"""The library with which MuJoCo draws on a machine without a screen. Only films need it; learning never draws."""
 
 import ctypes.util
 import os
@@ -7,7 +7,7 @@ import sys
 from nbsp_ray.errors import NbspError
 
 LIBRARIES = {"egl": "EGL", "osmesa": "OSMesa"}
-"""What MUJOCO_GL is called, and the library that it takes: a GPU's driver or Mesa's, and Mesa on the CPU."""
+"""Values of MUJOCO_GL, and the library that each takes: a GPU's driver or Mesa's, and Mesa on the CPU."""
 INSTALL = (
     "install one (on Debian or Ubuntu `apt-get install libegl1 libgl1-mesa-dri`, or libosmesa6 and MUJOCO_GL=osmesa); "
     "`nbsp-ray doctor` looks for them, and Atari needs none"
@@ -15,7 +15,7 @@ INSTALL = (
 
 
 def find_renderer() -> str | None:
-    """What MUJOCO_GL says, or the first library that is here: `egl`, `osmesa`; None if there is none."""
+    """The value of MUJOCO_GL, or the first library that is here: `egl`, `osmesa`; None if there is none."""
     given = os.environ.get("MUJOCO_GL", "").strip().lower()
     if given:
         return given
@@ -23,7 +23,7 @@ def find_renderer() -> str | None:
 
 
 def check_renderer() -> str:
-    """What MuJoCo can draw with here, as far as libraries tell.
+    """The backends that MuJoCo can draw with here, as far as libraries tell.
 
     Raises:
         NbspError: there is nothing to draw with.

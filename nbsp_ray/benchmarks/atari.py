@@ -216,7 +216,7 @@ class Atari(Benchmark):
         return {game: Spaces(seen, Discrete(by_game[game]), clipped_rewards=True) for game in sorted(by_game)}
 
     def make_env(self, task: str, seed: int, *, heldout: bool = False) -> Env:
-        """The same game for every seed: its beginnings are the no-ops, all of which training sees."""
+        """An environment that is equal for every seed: its beginnings are the no-ops, all of which training sees."""
         return AtariEnv(task)
 
 

@@ -79,7 +79,7 @@ class ControlEnv(Env):
         return Step(_vector(found), float(found.reward), False, self._env_steps >= self.horizon, success=None)
 
     def picture(self) -> Picture:
-        """What the task's first camera sees."""
+        """The picture of the task's first camera."""
         return np.asarray(self._env.physics.render(HEIGHT, WIDTH, camera_id=0), np.uint8)
 
     def close(self) -> None:

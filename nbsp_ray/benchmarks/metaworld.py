@@ -23,7 +23,7 @@ from nbsp_ray.benchmarks._mujoco_gl import INSTALL, choose_renderer
 from nbsp_ray.errors import NbspError
 
 CAMERA, SIDE = "corner4", 480
-"""Of films: the camera, and pixels of a picture's side."""
+"""The camera of films, and pixels of a picture's side."""
 HELDOUT_SEED_OFFSET = 1_000_003
 """Held-out goals are those of MT1 with another constructor seed."""
 

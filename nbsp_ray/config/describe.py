@@ -32,7 +32,7 @@ FILE_KEYS: Mapping[str, str] = {
     ),
     "include": "Names of other sweeps, which this one is made of; settings beside it apply to each of them.",
 }
-"""What a sweep file may say beside its settings."""
+"""Keys that a sweep file may have beside its settings."""
 MISSING = object()
 """The default of a setting that a sweep must give."""
 
@@ -42,15 +42,15 @@ class Setting:
     """One value that a sweep may give."""
 
     path: str
-    """As on the command line: `sac.tau`."""
+    """Its name on the command line: `sac.tau`."""
     node: Node
     default: Any
-    """As in a sweep file, or `MISSING`."""
+    """Its default as a sweep file writes it, or `MISSING`."""
     doc: str
 
     @property
     def name(self) -> str:
-        """As in a sweep file, within its section."""
+        """Its name in a sweep file, within its section."""
         return self.path.rpartition(".")[2]
 
     @property
@@ -127,7 +127,7 @@ def settings() -> dict[str, Setting]:
 
 
 def words(node: Node) -> str:
-    """What a node allows: `a number > 0 and <= 1`."""
+    """The values that a node allows: `a number > 0 and <= 1`."""
     if "anyOf" in node:
         return " or ".join(words(one) for one in node["anyOf"])
     if "const" in node:

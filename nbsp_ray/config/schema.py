@@ -61,21 +61,21 @@ class Sac(Settings):
     tau: float = Field(0.005, gt=0, le=1)
     """Share of the new weights in each target update (Table 2, "target smoothing coefficient")."""
     target_period: Count = 1
-    """How far two target updates lie apart (Table 2, "target network update period"): updates for continuous actions,
+    """Interval between two target updates (Table 2, "target network update period"): updates for continuous actions,
     env steps for discrete ones, whatever `updates_per_env_step` is."""
     autotune: bool = True
     """Learn alpha; if false it stays at `alpha` (Table 2 names both; CleanRL ignores alpha when autotuning)."""
     alpha: float = Field(0.2, gt=0)
     """Entropy coefficient, used only if `autotune` is false (Table 2)."""
     precision: Literal["fp32", "bf16"] = "fp32"
-    """Of the networks' matrix products while learning. `bf16`: bfloat16 products with float32 weights, optimizers and
-    losses; `nbsp-ray doctor` says whether it is faster here, docs/performance-learning.md compares learning curves."""
+    """Precision of the networks' matrix products while learning. `bf16`: bfloat16 products with float32 weights,
+    optimizers and losses; `nbsp-ray doctor` says whether it is faster here, docs/performance-learning.md compares learning curves."""
     target_entropy_scale: float = Field(1.0, ge=0)
     """Target entropy: -scale x dim(A) for continuous actions, scale x log(number of actions) for discrete ones."""
 
 
 class Learning(Settings):
-    """How long one phase learns, and how it is watched."""
+    """Length of one phase's learning, and its evaluations on the way."""
 
     env_steps: Count = 1_000_000
     """The most env steps of the phase (Table 2, "training environment steps")."""
@@ -111,7 +111,7 @@ class Evaluation(Settings):
 
 
 class MethodOptions(Settings):
-    """What the methods may be told; each method reads only what it has use for."""
+    """Options of the methods; each method reads only what it has use for."""
 
     # The fields stand beside the methods, each in the `Options` of its module; they are read when a sweep first is.
     model_config = ConfigDict(defer_build=True)
@@ -131,7 +131,7 @@ class MethodOptions(Settings):
 
 
 class Resources(Settings):
-    """What a trial asks of the cluster. Changes no number but rounding, and is in no key."""
+    """Resources that a trial asks of the cluster. Changes no number but rounding, and is in no key."""
 
     cpus: Count = 1
     """CPUs and torch threads per trial. One is fastest: two threads serve two trials better than one."""
@@ -161,7 +161,7 @@ class Search(Settings):
     skill_neurons: tuple[SkillNeurons, ...] = Field((0.0, 1.0), min_length=2, max_length=2)
     """The fewest and the most, each a fraction or a count as in `skill_neurons`."""
     weight_stability: Rate = 0.5
-    """What stability counts, of 1, and plasticity the rest: the mean of this over pairs and seeds is maximised. As in
+    """Weight of stability, of 1; plasticity has the rest: the mean of this over pairs and seeds is maximised. As in
     `nbsp-ray advise`."""
     start: Count = 4
     """Numbers tried first, evenly spread over the range."""
@@ -189,7 +189,7 @@ class Sweep(Settings):
     """Tasks in the order in which they are learnt, two (`drawer-open:drawer-close`) or more (`a:b:a:b`), or a list of
     such; `paper` stands for the pairs that the paper compares methods on, and so does a file that names none."""
     methods: tuple[str, ...] = Field(min_length=1)
-    """How each task after the first is learnt; `nbsp-ray explain methods` lists them."""
+    """Methods by which each task after the first is learnt; `nbsp-ray explain methods` lists them."""
     seeds: tuple[Seed, ...] = Field((0, 1, 2, 3, 4), min_length=1)
     """A list, a range such as `0-4`, or both: `0-4,7`. `3` is seed 3 alone."""
     skill_neurons: tuple[SkillNeurons, ...] = Field((0.2,), min_length=1)

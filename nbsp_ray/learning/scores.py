@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from nbsp_ray.learning.rollouts import Rollouts
 
 Kind = Literal["paper", "balanced", "dormant", "importance"]
-"""What neurons are ranked by: Eq. 4, its balanced form, how little they are active, or Taylor importance."""
+"""Scores that rank neurons: Eq. 4, its balanced form, how little they are active, or Taylor importance."""
 BLOCK = 4096
 """Scoring steps per forward pass."""
 Floats = npt.NDArray[np.floating]
@@ -34,7 +34,7 @@ ONE_SIDED = 0.99
 
 @dataclass(frozen=True)
 class NeuronStatistics:
-    """How N neurons behave over T scoring steps."""
+    """Statistics of N neurons over T scoring steps."""
 
     mean: Floats
     """a_bar (N,): Eq. 1."""
@@ -106,7 +106,7 @@ def measure_network(agent: Agent, network: str, rollouts: Rollouts, steps: Ints 
 
 
 def values(kind: Kind, agreement: NeuronStatistics, layer: Ints, importance: Floats | None = None) -> Floats:
-    """What neurons are ranked by (N,): the higher, the sooner selected. `layer` (N,) is the hidden layer of each."""
+    """The score of each neuron (N,): the higher, the sooner selected. `layer` (N,) is the hidden layer of each."""
     if kind == "importance":
         assert importance is not None
         return importance

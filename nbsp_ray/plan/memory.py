@@ -14,7 +14,7 @@ from nbsp_ray.specs import Plan
 from nbsp_ray.units import gb
 
 RAY_BYTES = 400_000_000
-"""Of the processes of a Ray started here and of `run` itself, without workers; measured on Linux."""
+"""Bytes of the processes of a Ray started here and of `run` itself, without workers; measured on Linux."""
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,7 @@ class MemoryNeed:
     process: int
     """All else: torch, the environment, the networks."""
     row: int
-    """Of a transition."""
+    """Bytes of a transition."""
 
     @property
     def total(self) -> int:
@@ -39,7 +39,7 @@ class MemoryNeed:
 
 
 def need(plan: Plan, key: str) -> MemoryNeed:
-    """What one phase of `plan` can come to hold."""
+    """The most that one phase of `plan` can come to hold."""
     phase, spaces = plan.phases[key], spaces_of(plan.phases[key])
     own, replayed = (0, 0) if on_gpu(phase) else (buffer_bytes(phase), replayed_bytes(plan, key))
     return MemoryNeed(key, phase.label, own, replayed, PROCESS_BYTES[kind(spaces)], row_bytes(spaces))
@@ -61,7 +61,7 @@ def check_fits(most: MemoryNeed, found: Memory) -> None:
 
 
 def fits_side_by_side(most: MemoryNeed, found: Memory) -> int:
-    """How many phases the memory that there is holds beside Ray, by the largest of them; at least one.
+    """The number of phases that the free memory holds beside Ray, by the largest of them; at least one.
 
     What a phase takes beside its buffers is an estimate: too little by as much as Ray takes is no certain failure.
 
@@ -89,7 +89,7 @@ def free(found: Memory) -> str:
 
 
 def _refusal(most: MemoryNeed, found: Memory) -> str:
-    """What does not fit, in numbers."""
+    """The sentence that says in numbers what does not fit."""
     replayed = f", {gb(most.replayed)} of the buffers it replays" if most.replayed else ""
     return (
         f"{most.label} can come to hold {gb(most.total)} of memory ({gb(most.own)} of its replay buffer{replayed}, "

@@ -25,7 +25,7 @@ from nbsp_ray.specs import Trial, canonical
 from nbsp_ray.store import Store
 
 APART = 0.02
-"""Of the range: numbers nearer to one another than this give the same, as far as a few seeds can tell."""
+"""Share of the range: numbers nearer to one another than this give the same, as far as a few seeds can tell."""
 
 
 @dataclass(frozen=True)

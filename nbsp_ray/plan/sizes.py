@@ -1,4 +1,4 @@
-"""How large the parts of a phase are: rows of a buffer, networks, what is kept on disk, what must fit in memory.
+"""Sizes of the parts of a phase: rows of a buffer, networks, what is kept on disk, what must fit in memory.
 
 Plain arithmetic over the plan, so that a price is known before anything starts. Knows neither torch nor the store; a
 test holds it against what learning really allocates.
@@ -17,7 +17,7 @@ USUAL_ENV_STEPS = 2_000
 """Env steps at most of an episode that is judged by its score, where an evaluation counts them: few games last as long
 as they may."""
 PROCESS_BYTES = {"vectors": 450_000_000, "pixels": 660_000_000}
-"""Of a process with torch, an environment and an agent at work, without its buffers; measured on Linux, CPU."""
+"""Bytes of a process with torch, an environment and an agent at work, without its buffers; measured on Linux, CPU."""
 
 
 def kind(spaces: Spaces) -> str:
@@ -26,36 +26,36 @@ def kind(spaces: Spaces) -> str:
 
 
 def row_bytes(spaces: Spaces) -> int:
-    """Of one transition in a replay buffer: two vectors and an action, or a single frame."""
+    """Bytes of one transition in a replay buffer: two vectors and an action, or a single frame."""
     return row_width(spaces) * (1 if isinstance(spaces.observation, Frames) else FLOAT_BYTES)
 
 
 def _step_bytes(spaces: Spaces) -> int:
-    """Of one step of kept rollouts, but for its criterion."""
+    """Bytes of one step of kept rollouts, but for its criterion."""
     if isinstance(spaces.observation, Frames):
         return row_bytes(spaces)
     return (spaces.observation.size + spaces.action.width) * FLOAT_BYTES
 
 
 def _sample_bytes(spaces: Spaces) -> int:
-    """Of one transition of a sample: of frames a whole stack and the next."""
+    """Bytes of one transition of a sample: of frames a whole stack and the next."""
     rows = spaces.observation.stack + 1 if isinstance(spaces.observation, Frames) else 1
     return row_bytes(spaces) * rows
 
 
 def parameters(spaces: Spaces, sac: Sac) -> int:
-    """Of one Q network; an actor has about as many."""
+    """Parameters of one Q network; an actor has about as many."""
     return layouts(spaces, sac.hidden)["critic"].parameters
 
 
 def multiplications(spaces: Spaces, sac: Sac) -> float:
-    """Of one forward pass of a batch through a Q network, per env step."""
+    """FLOPs of one forward pass of a batch through a Q network, per env step."""
     products = layouts(spaces, sac.hidden)["critic"].multiplications
     return products * sac.batch_size * sac.updates_per_env_step
 
 
 def spaces_of(phase: PlannedPhase) -> Spaces:
-    """Of the task that the phase learns."""
+    """Observation and action spaces of the task that the phase learns."""
     return get_benchmark(phase.spec.benchmark).task_spaces(phase.spec.task)
 
 
@@ -80,7 +80,7 @@ def evaluation_steps(phase: PlannedPhase, record: EvaluationSpec) -> int:
 
 
 def disk_bytes(phase: PlannedPhase) -> int:
-    """What the finished phase keeps: agent, scoring rollouts, its buffer or a sample of it."""
+    """Bytes that the finished phase keeps on disk: agent, scoring rollouts, its buffer or a sample of it."""
     spaces, sac = spaces_of(phase), phase.spec.sac
     agent = (len(NETWORKS) * COPIES + 2) * parameters(spaces, sac) * FLOAT_BYTES
     kept = [record for record in phase.evaluations.values() if record.mode == "rollouts"]

@@ -93,7 +93,7 @@ class _Phase:
         self._measured: dict[str, list[NeuronStatistics]] = {}
 
     def scores(self, target: Target, network: str) -> NetworkScores:
-        """How the neurons of a network rank, from the store or measured now."""
+        """Rank the neurons of a network; read it from the store, or measure it now."""
         kind, record = target.kind, scores_record(target, network)
         stored = self._folder.probe(record)
         if stored is not None:
@@ -117,7 +117,7 @@ class _Phase:
         return scores
 
     def answer(self, cell: Cell) -> Answer:
-        """What silencing the neurons of `cell` does, from the store or measured now."""
+        """Measure what silencing the neurons of `cell` does, unless the store has it."""
         stored = self._folder.probe(cell.record)
         if stored is not None:
             return Answer.model_validate(stored)
@@ -141,7 +141,7 @@ class _Phase:
 
     @cached_property
     def _weights(self) -> Mapping[str, npt.NDArray[np.generic]]:
-        """As they were before anything was silenced."""
+        """The weights before anything was silenced."""
         return self._agent.arrays()
 
     def _whole_agent(self) -> Agent:
@@ -162,7 +162,7 @@ class _Phase:
         return self._benchmark.make_env(self._spec.task, self._spec.seed)
 
     def _play(self, episodes: int) -> dict[str, Any]:
-        """How each episode of the first task went: the stochastic policy, and the same chances for every cell."""
+        """Play episodes of the first task with the stochastic policy; every cell meets the same chances."""
         env, policy, by_success = self._env, self._agent.policy(), self.target.measure == "success"
         plans = [
             EpisodePlan(number % env.variations, generator(self._spec.seed, 0, Stream.PROBE_EPISODES, number))
@@ -184,7 +184,7 @@ class _Phase:
 
     @cached_property
     def _noise(self) -> torch.Tensor:
-        """Of the next actions in the targets, (1, B, `problem.noise`)."""
+        """The noise of the next actions in the targets, (1, B, `problem.noise`)."""
         rng = generator(self._spec.seed, 0, Stream.PROBE_TRANSITIONS, 1)
         shape = (1, self._batch.rows.shape[1], self._agent.problem.noise)
         return torch.from_numpy(rng.standard_normal(shape, dtype=np.float32))
@@ -223,7 +223,7 @@ class _Phase:
         return taylor_importance(self._whole_agent(), self._replay, rng)
 
     def _agreements(self, network: str) -> list[NeuronStatistics]:
-        """How its neurons behave: on all steps and, if there are two episodes, on those of odd and of even ones."""
+        """Agreements of its neurons on all steps and, if there are two episodes, on those of odd and of even ones."""
         if network not in self._measured:
             agent, rollouts = self._whole_agent(), self._rollouts
             odd = rollouts.episode_of_steps() % 2 == 1

@@ -28,27 +28,26 @@ from nbsp_ray.store import Store
 PROBE_VERSION = 2
 """Raise it by hand when the same probe gives other numbers than before; older records are then left unread."""
 EPISODES = {"success": 50, "score": 5}
-"""Of the first task, for each choice of neurons, by what it is judged by: one that is judged by its score may take
-thousands of env steps."""
+"""Episodes of the first task for each choice of neurons, by the task's judge: a game takes thousands of env steps."""
 TRANSITIONS = {"vectors": 10_000, "frames": 1_000}
-"""Of D_pre, on which a critic's values are compared (all, if it has fewer)."""
+"""Transitions of D_pre on which a critic's values are compared (all, if it has fewer)."""
 Choice = Literal["none", "best", "random", "worst"]
 Ints = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True)
 class Request:
-    """What to silence, and how long to look."""
+    """A probe: the neurons to silence, and how long to look."""
 
     networks: tuple[str, ...]
     counts: tuple[SkillNeurons, ...]
-    """Of each network: a count, or a fraction of its hidden neurons."""
+    """Skill neurons of each network: a count, or a fraction of its hidden neurons."""
     episodes: int | None
     """None: as many as `EPISODES` says."""
     draws: int
     """Random choices of each count."""
     scores: tuple[Kind, ...] = ()
-    """What neurons are ranked by, each in turn; none given: each sweep's own `method.score`."""
+    """Scores that neurons are ranked by, each in turn; none given: each sweep's own `method.score`."""
 
 
 def read_networks(words: Sequence[str]) -> tuple[str, ...]:
@@ -132,12 +131,12 @@ class Target:
 
     @property
     def measure(self) -> Literal["success", "score"]:
-        """What an episode of its task is judged by."""
+        """The measure that judges an episode of its task: `success` or the score."""
         return get_benchmark(self.phase.spec.benchmark).judged_by.kind
 
     @property
     def transitions(self) -> int:
-        """Of D_pre, on which its critics are compared."""
+        """Transitions of D_pre on which its critics are compared."""
         spaces = get_benchmark(self.phase.spec.benchmark).task_spaces(self.phase.spec.task)
         return TRANSITIONS["frames" if isinstance(spaces.observation, Frames) else "vectors"]
 
@@ -201,7 +200,7 @@ def is_ready(target: Target, store: Store) -> bool:
 
 
 class NetworkScores(Settings):
-    """How the neurons of one network rank on the steps of a first phase's final evaluation."""
+    """The ranking of one network's neurons on the steps of a first phase's final evaluation."""
 
     steps: int
     """T, its env steps."""
@@ -258,7 +257,7 @@ class Cell:
 
 
 class Answer(Settings):
-    """What was measured with some neurons silenced."""
+    """A measurement with some neurons silenced."""
 
     network: str
     neurons: tuple[int, ...]

@@ -20,7 +20,7 @@ def test_every_setting_has_words_help_and_a_default() -> None:
     assert {path for path, one in settings().items() if one.default is MISSING} == {"benchmark", "methods"}
     assert settings()["sac.tau"].default == 0.005
     assert settings()["pairs"].default == "paper"
-    assert sections()["first"].doc == "The first phase. How long one phase learns, and how it is watched."
+    assert sections()["first"].doc == "The first phase. Length of one phase's learning, and its evaluations on the way."
 
 
 @pytest.mark.parametrize(

@@ -69,7 +69,8 @@ class Sac(Settings):
     """Entropy coefficient, used only if `autotune` is false (Table 2)."""
     precision: Literal["fp32", "bf16"] = "fp32"
     """Precision of the networks' matrix products while learning. `bf16`: bfloat16 products with float32 weights,
-    optimizers and losses; `nbsp-ray doctor` says whether it is faster here, docs/performance-learning.md compares learning curves."""
+    optimizers and losses; `nbsp-ray doctor` says whether it is faster here, docs/performance-learning.md compares
+    learning curves."""
     target_entropy_scale: float = Field(1.0, ge=0)
     """Target entropy: -scale x dim(A) for continuous actions, scale x log(number of actions) for discrete ones."""
 

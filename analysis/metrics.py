@@ -14,7 +14,7 @@ import numpy.typing as npt
 Floats = npt.NDArray[np.float64]
 
 LIMITS: Mapping[str, tuple[float, float]] = {
-    **dict.fromkeys(("individual", "sequential", "second", "retention_last_5"), (0.0, 1.0)),
+    **dict.fromkeys(("individual", "sequential", "second", "second_scratch", "retention_last_5"), (0.0, 1.0)),
     **dict.fromkeys(("individual_heldout", "sequential_heldout", "second_heldout"), (0.0, 1.0)),
     **dict.fromkeys(("auc_second", "average_performance"), (0.0, 1.0)),
     **dict.fromkeys(("forgetting", "forgetting_measure"), (-1.0, 1.0)),

@@ -203,7 +203,13 @@ FINALS: Columns = {
         "threshold (0.9). Missing if there are none (censored at the end of the phase), if the phase is not done, and "
         "of scores.",
     ),
-    "auc_scratch": _rate("`auc_second`'s counterpart for learning the second task first: same seed, SAC and budget."),
+    "second_scratch": _performance(
+        "The second task as a new agent learns it in as many env steps: the plan's first phase on it of the same seed "
+        "and SAC, by its final evaluation if it ended by then, else by its last evaluation up to there."
+    ),
+    "auc_scratch": _rate(
+        "`auc_second`'s counterpart for learning the second task first: same seed, SAC and env steps."
+    ),
     "forward_transfer": Column(
         "number", "", "(auc_second - auc_scratch) / (1 - auc_scratch); missing if that is 1, and of scores."
     ),

@@ -171,6 +171,25 @@ class PhaseData:
         env_steps, heights = self.evaluations(spec.task, raw=raw)
         return metrics.area_under_curve(env_steps, heights, spec.learning.env_steps, self._carried(raw=raw))
 
+    def learnt_by(self, env_steps: int) -> float:
+        """Success rate, or normalised score, of the phase's own task at so many env steps.
+
+        That of its final evaluation if it ended by then, else of its last evaluation up to there; NaN until it is done.
+        """
+        if not self.has_whole_curve:
+            return np.nan
+        if self.result["env_steps"] <= env_steps:
+            return self._carried(raw=False)
+        seen, heights = self.evaluations(self.planned.spec.task)
+        return float(heights[seen <= env_steps][-1])
+
+    def area_by(self, env_steps: int) -> float:
+        """`auc` over [0, env_steps] in place of [0, budget]."""
+        if not self.has_whole_curve:
+            return np.nan
+        seen, heights = self.evaluations(self.planned.spec.task)
+        return metrics.area_under_curve(seen, heights, env_steps, self._carried(raw=False))
+
     @property
     def env_steps_to_threshold(self) -> int | None:
         """Of the first of as many evaluations in a row as the stop rule asks for that all reach its threshold.

@@ -45,7 +45,9 @@ def trial_row(trial: Trial, phases: list[PhaseData], data: Mapping[str, PhaseDat
         "goals": trial.finals.goals,
     }
     row |= _final_rates(trial, first, last)
-    row |= _last_curve(trial.tasks[0], last, scratch_phase(last.planned.spec, data))
+    scratch = scratch_phase(last.planned.spec, data)
+    row["second_scratch"] = scratch.learnt_by(last.planned.spec.learning.env_steps) if scratch else np.nan
+    row |= _last_curve(trial.tasks[0], last, scratch)
     for name, phase in (("first", first), ("second", last)):
         row[f"env_steps_{name}"] = phase.result.get("env_steps")
         row[f"seconds_{name}"] = phase.result.get("seconds")
@@ -108,7 +110,7 @@ def _last_curve(first_task: str, last: PhaseData, scratch: PhaseData | None) -> 
 
 def _success_curve(last: PhaseData, scratch: PhaseData | None) -> Row:
     """Columns that a curve of success rates allows, and one of scores does not."""
-    auc_scratch = scratch.auc if scratch else np.nan
+    auc_scratch = scratch.area_by(last.planned.spec.learning.env_steps) if scratch else np.nan
     return {
         "env_steps_to_threshold": last.env_steps_to_threshold,
         "auc_scratch": auc_scratch,
@@ -117,9 +119,10 @@ def _success_curve(last: PhaseData, scratch: PhaseData | None) -> Row:
 
 
 def scratch_phase(spec: PhaseSpec, data: Mapping[str, PhaseData]) -> PhaseData | None:
-    """The first phase of the plan that learns the same task with the same seed, SAC and budget; None if there is none.
+    """The first phase of the plan that learns the same task with the same seed and SAC; None if there is none.
 
-    Of several, one with the same stop rule and evaluations is preferred.
+    Its budget is at least as large, so that it is known at equal env steps. Of several, one that learns by the very
+    same rules is preferred.
     """
     names = ("algorithm_version", "benchmark", "revision", "task", "seed", "sac")
     found = [
@@ -127,7 +130,7 @@ def scratch_phase(spec: PhaseSpec, data: Mapping[str, PhaseData]) -> PhaseData |
         for phase in data.values()
         if phase.planned.spec.index == 0
         and not phase.planned.spec.ingredients
-        and phase.planned.spec.learning.env_steps == spec.learning.env_steps
+        and phase.planned.spec.learning.env_steps >= spec.learning.env_steps
         and all(getattr(phase.planned.spec, name) == getattr(spec, name) for name in names)
     ]
     return min(found, key=lambda phase: phase.planned.spec.learning != spec.learning, default=None)

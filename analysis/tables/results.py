@@ -42,7 +42,7 @@ def _published(identity: Row) -> Row:
 def _outcome(trials: pd.DataFrame) -> Row:
     learnt = trials[is_true(trials["learnt_first"])]
     row: Row = {}
-    for name in (*SUCCESSES, *HELDOUT, "forgetting", "retention_last_5"):
+    for name in (*SUCCESSES, *HELDOUT, "second_scratch", "forgetting", "retention_last_5"):
         row |= summary_of(trials, name).columns(name)
     row |= summary_of(learnt, "forgetting").columns("forgetting_learnt")
     return row | {
@@ -61,7 +61,10 @@ def show_results(results: Results, *, interval: bool = True) -> Shown:
     task = words.task
     metrics = {f"first {task} before": "individual", f"first {task} after": "sequential"}
     metrics |= {} if interval else {f"first {task}, last 5": "retention_last_5"}
-    metrics |= {f"second {task} after": "second", "forgetting": "forgetting"}
+    metrics |= {f"second {task} after": "second"}
+    has_scratch = interval and bool((data["second_scratch_n"] > 0).any())
+    metrics |= {f"second {task} from scratch": "second_scratch"} if has_scratch else {}
+    metrics |= {"forgetting": "forgetting"}
     if data["not_learnt"].any():
         metrics["forgetting, learnt only"] = "forgetting_learnt"
     has_heldout = bool((data[[f"{name}_n" for name in HELDOUT]] > 0).any(axis=None))
@@ -85,6 +88,11 @@ def show_results(results: Results, *, interval: bool = True) -> Shown:
         *interval_notes(data, "individual", "sequential", "second", interval=interval),
         *cautions(results),
     ]
+    if has_scratch:
+        caption.append(
+            f"From scratch: what a new agent of the same seed has learnt of the second {task} in as many env steps, in "
+            "the first phase of another pair; the ceiling where the first is of no help."
+        )
     if has_heldout:
         caption.append("Held out: the same agents on goals that training never had.")
     if interval:

@@ -85,7 +85,9 @@ def _success(trial: Trial, phases: list[PhaseData]) -> metrics.Floats:
 
 def _transfer(phase: PhaseData, data: Mapping[str, PhaseData]) -> float:
     scratch = scratch_phase(phase.planned.spec, data)
-    return metrics.forward_transfer(phase.auc, scratch.auc) if scratch and not phase.is_scored else np.nan
+    if scratch is None or phase.is_scored:
+        return np.nan
+    return metrics.forward_transfer(phase.auc, scratch.area_by(phase.planned.spec.learning.env_steps))
 
 
 def sequences_table(results: Results) -> pd.DataFrame:

@@ -1,4 +1,4 @@
-"""Resetting the last layers at a task switch: what the first task left in them gets out of the second one's way."""
+"""Resetting at a task switch: what the first task left in the networks gets out of the second one's way."""
 
 from __future__ import annotations
 
@@ -48,7 +48,31 @@ class LastLayers(Ingredient):
                 stack[..., first:] = fresh[..., first:]
 
 
+class NewAgent(Ingredient):
+    """Every weight is drawn anew, and log_alpha is that of a new agent: nothing of the first task is left."""
+
+    kind: Literal["scratch"] = "scratch"
+
+    def begin(self, arrays: Arrays, past: Past, agent: Agent) -> None:
+        """New networks; buffer and optimizers of a phase that begins are new already."""
+        import torch
+
+        state = agent.state
+        state.actor.copy_(torch.from_numpy(agent.layout("actor").initial(1, past.generator)))
+        state.critic.copy_(torch.from_numpy(agent.layout("q1").initial(2, past.generator)))
+        state.target.copy_(state.critic)
+        if agent.sac.autotune:
+            state.log_alpha.zero_()
+
+
 METHODS = (
+    Method(
+        "scratch",
+        "a new agent learns the second task: the ceiling of plasticity, where the first task is of no help",
+        lambda options, counts: (NewAgent(),),
+        group="control",
+        look=Look("#8a8a8a", "d", ":"),
+    ),
     Method(
         "reset",
         "the last layers of actor and critics start the second task anew (Nikishin et al. 2022)",

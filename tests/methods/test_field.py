@@ -31,7 +31,7 @@ from nbsp_ray.methods.bc import CloneActor
 from nbsp_ray.methods.l2_init import TowardsStart
 from nbsp_ray.methods.packnet import PackedActor
 from nbsp_ray.methods.redo import RecycledNeurons, is_dormant, outgoing
-from nbsp_ray.methods.reset import LastLayers
+from nbsp_ray.methods.reset import LastLayers, NewAgent
 
 
 def mlp(layout: Layout, parameters: torch.Tensor) -> nn.Sequential:
@@ -75,6 +75,19 @@ def test_reset_starts_the_last_layers_anew(layers: int) -> None:
     heads = sum(agent.layout("q1").sizes[-2 * layers :])
     assert torch.equal(agent.state.target[..., -heads:], agent.state.critic[..., -heads:])
     assert torch.equal(agent.state.target[..., :-heads], old.state.target[..., :-heads])
+
+
+def test_scratch_is_a_new_agent() -> None:
+    agent = new_agent()
+    agent.learn(replay(), torch.Generator().manual_seed(0))
+    agent.state.log_alpha.fill_(0.3)
+    ActiveMethod((NewAgent(),)).begin(past_of(new_agent()), agent)
+    rng = generator(0, 1, Stream.METHOD)
+    for part, network, members in (("actor", "actor", 1), ("critic", "q1", 2)):
+        fresh = torch.from_numpy(agent.layout(network).initial(members, rng))
+        assert torch.equal(getattr(agent.state, part)[0], fresh)
+    assert torch.equal(agent.state.target, agent.state.critic)
+    assert agent.state.log_alpha.item() == 0
 
 
 # l2_init

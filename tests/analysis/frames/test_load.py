@@ -181,6 +181,7 @@ def test_forward_transfer_compares_with_the_first_phase_on_the_second_task(store
     learn_second(store, plan, there, 1, 9, curve=(0, 1, 1, 1, 1))
     row = analysis.load(store.root, plan).finals.iloc[0]
     assert row["auc_scratch"] == pytest.approx(0.625)
+    assert row["second_scratch"] == 0.9  # Its final evaluation, as it learnt for as many env steps.
     assert row["forward_transfer"] == pytest.approx((0.875 - 0.625) / 0.375)
 
 
@@ -198,7 +199,20 @@ def test_a_scratch_curve_that_stopped_early_is_carried_forward_by_its_final_eval
     assert row["forward_transfer"] == pytest.approx((0.875 - 0.8) / 0.2)
 
 
-def test_no_forward_transfer_without_a_scratch_curve_of_the_same_budget(store):
+def test_a_longer_scratch_curve_counts_up_to_the_second_phases_budget(store):
+    longer = {"env_steps": 800, "eval_every": 100}
+    plan = plan_of(pairs=((FIRST, SECOND), (SECOND, FIRST)), methods=("base",), seeds=(0,), first=longer)
+    key = find(plan, "base", 0, (SECOND, FIRST)).phases[0]
+    learn(store, plan, key, evaluations(SECOND, [0, 0.2, 0.4, 0.2, 0.6, 1, 1, 1, 1]), env_steps=800)
+    evaluate(store, plan, key, SECOND, 9)
+    learn_second(store, plan, find(plan, "base", 0), 1, 9, curve=(0, 1, 1, 1, 1))
+    row = analysis.load(store.root, plan).finals.iloc[0]
+    assert row["second_scratch"] == 0.6
+    assert row["auc_scratch"] == pytest.approx((0.1 + 0.3 + 0.3 + 0.4) / 4)
+    assert show_results(analysis.load(store.root, plan)).text["second task from scratch"].tolist() == ["0.60", "-"]
+
+
+def test_no_forward_transfer_without_a_scratch_curve_as_long(store):
     other_budget = {"env_steps": 200, "eval_every": 100}
     plan = plan_of(pairs=((FIRST, SECOND), (SECOND, FIRST)), methods=("base",), seeds=(0,), first=other_budget)
     trial = find(plan, "base", 0)

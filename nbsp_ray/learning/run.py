@@ -8,7 +8,7 @@ import logging
 import os
 import socket
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
 
@@ -24,6 +24,7 @@ from nbsp_ray.learning.opening import METHOD, OpenPhase, open_phase
 from nbsp_ray.learning.past import load_agent
 from nbsp_ray.learning.phase import learn
 from nbsp_ray.learning.seeding import Stream, generator
+from nbsp_ray.learning.wishes import Work, alone
 from nbsp_ray.specs import SAMPLE_TRANSITIONS, EvaluationSpec, PhaseSpec
 from nbsp_ray.store import Store
 
@@ -90,20 +91,23 @@ class PhaseRun:
         self._saved_at = self._told_at = time.monotonic()
         self._started = time.time()
         self._speed: float | None = None
-        self._work = self._steps()
+        self._work = alone(self.work())
 
     def advance(self, seconds: float) -> Progress:
         """Work for about `seconds`: at least one episode, and then to the end of the episode under way."""
         end = time.monotonic() + seconds
         for _ in self._work:
-            now = time.monotonic()
-            if now - self._saved_at > 60 * self.resources.checkpoint_minutes:
-                self.save()
-            self._tell_at_times()
-            if now >= end:
+            self.pause()
+            if time.monotonic() >= end:
                 break
         self._tell()
         return self.progress()
+
+    def pause(self) -> None:
+        """Save and tell, if it is time to; for whoever drives `work`, where that yields None."""
+        if time.monotonic() - self._saved_at > 60 * self.resources.checkpoint_minutes:
+            self.save()
+        self._tell_at_times()
 
     def progress(self) -> Progress:
         """How far it is now."""
@@ -148,8 +152,8 @@ class PhaseRun:
         if time.monotonic() - self._told_at > PROGRESS_SECONDS:
             self._tell()
 
-    def _steps(self) -> Iterator[None]:
-        """All the work, with a pause wherever it may be saved or stopped."""
+    def work(self) -> Work:
+        """All of it as a coroutine (`wishes`), with a pause wherever it may be saved or stopped."""
         if not self._has_learnt():
             opened = open_phase(self.store, self.spec, self._ingredients, self.resources)
             self._open = opened
@@ -177,17 +181,25 @@ class PhaseRun:
         """Whether there is nothing to learn: the result is there, and the whole buffer too if it is wanted."""
         return self.folder.is_complete((), with_buffer=self._keep_buffer)
 
-    def _learn(self, opened: OpenPhase) -> Iterator[None]:
-        phase = opened.phase
+    def _learn(self, opened: OpenPhase) -> Work:
+        phase, answer = opened.phase, None
+        loop = learn(phase)
         began, before = time.monotonic(), phase.env_steps
-        for _ in learn(phase):
+        while True:
+            try:
+                wish = loop.send(answer)
+            except StopIteration:
+                return
+            if wish is not None:
+                answer = yield wish
+                continue
             now = time.monotonic()
             opened.seconds += now - began
             if before >= self.spec.sac.learning_starts:  # Random steps are fast, and would promise too much.
                 speed = (phase.env_steps - before) / max(now - began, 1e-9)
                 self._speed = speed if self._speed is None else 0.9 * self._speed + 0.1 * speed
-            began, before = now, phase.env_steps
-            yield
+            began, before, answer = now, phase.env_steps, None
+            yield None
             began = time.monotonic()
             if self._has_learnt():
                 log.warning("phase %s was committed by another process; its result is used", self.folder.key)

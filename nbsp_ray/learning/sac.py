@@ -8,7 +8,7 @@ when the update is built: SAC does not know which methods there are.
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Generic, Literal, TypeVar
+from typing import Any, Generic, TypeVar
 
 import numpy.typing as npt
 import torch
@@ -17,7 +17,7 @@ from torch import Tensor
 from nbsp_ray.benchmarks import Action, Observation
 from nbsp_ray.config.schema import Sac
 from nbsp_ray.layout import Layout
-from nbsp_ray.learning.networks import Trace, forward
+from nbsp_ray.learning.networks import Trace
 from nbsp_ray.learning.replay import AnyBatch
 
 ADAM_BETAS = (0.9, 0.999)
@@ -134,15 +134,6 @@ class SacLosses(ABC, Generic[BatchT]):
     precision: torch.dtype
     """Of the networks' products."""
 
-    def forward(self, part: Literal["actor", "critic"], stack: Tensor, trace: Trace | None, *inputs: Tensor) -> Tensor:
-        """Outputs (L, M, B, outputs) of `stack`, the parameters of a part, on one batch for all members.
-
-        Its inputs are (L, B, ...), one, or several that lie side by side in a vector or behind frames.
-        """
-        layout = self.actor if part == "actor" else self.critic
-        parts = [one.unsqueeze(1) for one in inputs]
-        return forward(layout, stack, parts, trace, precision=self.precision)
-
     @abstractmethod
     def critic_losses(
         self, state: SacState, critic: Tensor, batch: BatchT, noise: Tensor, trace: Trace | None = None
@@ -173,19 +164,6 @@ class SacLosses(ABC, Generic[BatchT]):
     @abstractmethod
     def inputs(self, part: str, observations: Observation, actions: Action) -> tuple[npt.NDArray[Any], ...]:
         """What the networks of `actor` or `critic` read of B observations and actions, in parts (B, ...)."""
-
-
-def critic_loss(problem: SacLosses[BatchT], state: SacState, critic: Tensor, batch: BatchT, noise: Tensor) -> Tensor:
-    """The loss of both Q, (L,): the sum of their batch means."""
-    return problem.critic_losses(state, critic, batch, noise).mean(-1).sum(-1)
-
-
-def actor_loss(
-    problem: SacLosses[BatchT], state: SacState, actor: Tensor, batch: BatchT, noise: Tensor
-) -> tuple[Tensor, Tensor]:
-    """The actor's loss, a batch mean; and how far its log-probability is above minus the target entropy; both (L,)."""
-    losses, entropy_gap = problem.actor_losses(state, actor, batch, noise)
-    return losses.mean(-1), entropy_gap
 
 
 def alpha_gradient(log_alpha: Tensor, entropy_gap: Tensor) -> Tensor:
@@ -256,9 +234,9 @@ def build_update(sac: Sac, problem: SacLosses[Any], restraints: Mapping[str, Upd
         critic = state.critic.detach().requires_grad_()
 
         def loss_on_memory(memory: AnyBatch) -> Tensor:
-            return critic_loss(problem, state, critic, memory, noise)
+            return problem.critic_losses(state, critic, memory, noise).mean(-1).sum(-1)
 
-        loss = critic_loss(problem, state, critic, batch, noise)
+        loss = problem.critic_losses(state, critic, batch, noise).mean(-1).sum(-1)
         gradient = _gradient(limits["critic"], critic, loss, batch, memory, loss_on_memory)
         descend(state, "critic", gradient, sac.critic_lr)
         if with_targets:
@@ -269,9 +247,10 @@ def build_update(sac: Sac, problem: SacLosses[Any], restraints: Mapping[str, Upd
         actor = state.actor.detach().requires_grad_()
 
         def loss_on_memory(memory: AnyBatch) -> Tensor:
-            return actor_loss(problem, state, actor, memory, noise)[0]
+            return problem.actor_losses(state, actor, memory, noise)[0].mean(-1)
 
-        loss, entropy_gap = actor_loss(problem, state, actor, batch, noise)
+        losses, entropy_gap = problem.actor_losses(state, actor, batch, noise)
+        loss = losses.mean(-1)
         gradient = _gradient(limits["actor"], actor, loss, batch, memory, loss_on_memory)
         descend(state, "actor", gradient, sac.actor_lr)
         if sac.autotune:

@@ -37,7 +37,8 @@ def graph_name(sac: Sac, spaces: Spaces, restraints: Mapping[str, UpdateRule]) -
     code: dict[str, list[object]] = {}
     for part, rule in sorted(restraints.items()):
         functions = [f"{one.__module__} {one.__qualname__}" for one in (*rule.penalties, *rule.gradients)]
-        code[part] = [rule.update_scale is None, *functions]
+        quadratic = [one.importance is None for one in rule.quadratic]
+        code[part] = [rule.update_scale is None, quadratic, *functions]
     return digest_of([sac.model_dump(mode="json"), str(spaces), code])[:12]
 
 

@@ -15,7 +15,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
-from nbsp_ray.learning.replay import AnyBatch
+from nbsp_ray.learning.replay import AnyBatch, AnyChoice
 from nbsp_ray.learning.sac import Losses, SacState, Update, track_targets
 
 CAPTURE_WARM_UP = 3
@@ -39,6 +39,28 @@ class PendingUpdate:
     """The actor's and the temperature's own, where it is not `batch`."""
     memory: AnyBatch | None = None
     """A batch of D_pre, where a method's rules read it. Its actions are sampled with the noise of `batch`."""
+    active: Tensor | None = None
+    """Lanes (L,) that take part, the others rest; None: all."""
+    tracking: Tensor | None = None
+    """Lanes (L,) whose targets track their critics, where `with_targets` is not of all."""
+
+
+@dataclass(frozen=True)
+class DrawnUpdate:
+    """An update that is due, and the numbers of what it learns from: nothing of it is read yet."""
+
+    batch: AnyChoice
+    noise: Tensor
+    with_actor: bool
+    with_targets: bool
+    actor_batch: AnyChoice | None
+    memory: AnyChoice | None
+
+    def read(self, device: torch.device) -> PendingUpdate:
+        """Its batches, of one lane."""
+        own, memory = (None if one is None else one.batch() for one in (self.actor_batch, self.memory))
+        noise = self.noise.to(device, non_blocking=True)
+        return PendingUpdate(self.batch.batch(), noise, self.with_actor, self.with_targets, own, memory)
 
 
 class Executor(Protocol):
@@ -74,12 +96,13 @@ class EagerExecutor:
         """Make the updates, one after another."""
         for one in due:
             together = one.with_targets and not self._apart
-            loss_q, loss_pi = self._update.critics(state, one.batch, one.noise[0], together, one.memory), None
-            batch = one.batch if one.actor_batch is None else one.actor_batch
-            for noise in one.noise[1:] if one.with_actor else ():
-                loss_pi = self._update.actor(state, batch, noise, one.memory)
+            noise, *of_actor = one.noise.unbind(0)
+            loss_q = self._update.critics(state, one.batch, noise, together, one.memory, one.active)
+            loss_pi, batch = None, one.batch if one.actor_batch is None else one.actor_batch
+            for noise in of_actor if one.with_actor else ():
+                loss_pi = self._update.actor(state, batch, noise, one.memory, one.active)
             if one.with_targets and self._apart:
-                track_targets(state, self._tau)
+                track_targets(state, self._tau, one.tracking)
         return Losses(loss_q, loss_pi, state.log_alpha.exp())
 
     def warm_up(self, state: SacState, due: Sequence[PendingUpdate]) -> None:

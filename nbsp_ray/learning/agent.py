@@ -3,7 +3,7 @@
 from collections.abc import Callable, Container, Mapping
 from dataclasses import dataclass
 from fractions import Fraction
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -63,6 +63,36 @@ def target_interval(sac: Sac, spaces: Spaces) -> Fraction:
     return sac.target_period * Fraction(str(sac.updates_per_env_step))
 
 
+class Learner(Protocol):
+    """What learns, one lane or many, as far as its update depends on it."""
+
+    sac: Sac
+    spaces: Spaces
+    device: torch.device
+    problem: SacLosses[Any]
+
+    def build_update(
+        self, restraints: Mapping[str, UpdateRule], /, *, compile: bool = False, cuda_graphs: bool = False
+    ) -> None:
+        """Build it, with restraints on the parts."""
+
+    def warm_up(self) -> None:
+        """Compile all that it will need."""
+
+
+def new_executor(
+    learner: Learner, rules: Mapping[str, UpdateRule], *, compile: bool = False, cuda_graphs: bool = False
+) -> Executor:
+    """The update of a learner, with rules for its parts, and how it is carried out (`Agent.build_update`)."""
+    update = build_update(learner.sac, learner.problem, rules)
+    # A hard copy every few thousand updates is not worth a graph of its own.
+    apart = target_interval(learner.sac, learner.spaces) > 1
+    executor = EagerExecutor(update, learner.sac.tau, targets_apart=apart)
+    if compile:
+        executor.compile(learner.device.type)
+    return CudaGraphExecutor(executor) if cuda_graphs else executor
+
+
 class Agent:
     """One lane of SAC on one device."""
 
@@ -105,12 +135,7 @@ class Agent:
             compile: The two steps as machine code.
             cuda_graphs: All updates that are due in one launch.
         """
-        update = build_update(self.sac, self.problem, restraints)
-        # A hard copy every few thousand updates is not worth a graph of its own.
-        executor = EagerExecutor(update, self.sac.tau, targets_apart=self._target_interval > 1)
-        if compile:
-            executor.compile(self.device.type)
-        self._executor = CudaGraphExecutor(executor) if cuda_graphs else executor
+        self._executor = new_executor(self, restraints, compile=compile, cuda_graphs=cuda_graphs)
         self.rules = restraints
 
     def _built(self) -> Executor:

@@ -139,11 +139,11 @@ class CudaGraphExecutor:
 
     def __init__(self, execute: EagerExecutor) -> None:
         self._execute = execute
-        self._graphs: dict[tuple[tuple[bool, bool, bool], ...], _Graph] = {}
+        self._graphs: dict[tuple[tuple[bool, ...], ...], _Graph] = {}
 
     def __call__(self, state: SacState, due: Sequence[PendingUpdate]) -> Losses:
         """Replay the graph of this pattern of updates, captured at its first call."""
-        pattern = tuple((one.with_actor, one.with_targets, one.actor_batch is None) for one in due)
+        pattern = tuple((one.with_actor, one.with_targets, one.actor_batch is None, one.memory is None) for one in due)
         if pattern not in self._graphs:
             self._graphs[pattern] = _Graph(self._execute, state, due)
         return self._graphs[pattern].replay(due)
@@ -173,16 +173,16 @@ class _Graph:
 
     def replay(self, due: Sequence[PendingUpdate]) -> Losses:
         for own, one in zip(self._inputs, due, strict=True):
-            for mine, given in zip(_batches(own), _batches(one), strict=True):
-                mine.rows.copy_(given.rows, non_blocking=True)
-            own.noise.copy_(one.noise, non_blocking=True)
+            for mine, given in zip(_tensors(own), _tensors(one), strict=True):
+                mine.copy_(given, non_blocking=True)
         self._graph.replay()
         return self._losses
 
 
-def _batches(due: PendingUpdate) -> list[AnyBatch]:
-    """All batches that an update learns from."""
-    return [one for one in (due.batch, due.actor_batch, due.memory) if one is not None]
+def _tensors(due: PendingUpdate) -> list[Tensor]:
+    """All that an update learns from, and which lanes do."""
+    rows = [one.rows for one in (due.batch, due.actor_batch, due.memory) if one is not None]
+    return [*rows, *(one for one in (due.noise, due.active, due.tracking) if one is not None)]
 
 
 def _copy(due: PendingUpdate) -> PendingUpdate:
@@ -193,4 +193,7 @@ def _copy(due: PendingUpdate) -> PendingUpdate:
 
     batch = replace(due.batch, rows=due.batch.rows.clone())
     actor_batch, memory = copied(due.actor_batch), copied(due.memory)
-    return replace(due, batch=batch, noise=due.noise.clone(), actor_batch=actor_batch, memory=memory)
+    active, tracking = (None if one is None else one.clone() for one in (due.active, due.tracking))
+    return PendingUpdate(
+        batch, due.noise.clone(), due.with_actor, due.with_targets, actor_batch, memory, active, tracking
+    )

@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from nbsp_ray.benchmarks import Benchmark, Frames, Spaces, Success
 from nbsp_ray.learning.agent import Agent
-from nbsp_ray.learning.evaluation import Episode, EpisodePlan, mean_return
+from nbsp_ray.learning.evaluation import Episode, EpisodePlan, MakeEnv, mean_return
 from nbsp_ray.learning.hooks import ActiveMethod
 from nbsp_ray.learning.rollouts import Arrays, FrameRollouts, Rollouts, VectorRollouts, new_recorder
 from nbsp_ray.learning.seeding import Stream, generator
@@ -29,6 +29,7 @@ class FinalEvaluation:
         record: What is wanted.
         agent: As the phase left it.
         method: The phase's, with the arrays it left: it may act with other weights on each task.
+        make_env: Makes the environment that is played.
     """
 
     def __init__(
@@ -39,16 +40,18 @@ class FinalEvaluation:
         record: EvaluationSpec,
         agent: Agent,
         method: ActiveMethod,
+        make_env: MakeEnv,
     ) -> None:
         self._folder, self._benchmark, self._spec, self._record = folder, benchmark, spec, record
         self._policy = agent.policy(method.view(agent, spec.number_of(record.task)))
         self._recorder = new_recorder(benchmark, agent.spaces) if record.mode == "rollouts" else None
         self._episodes: list[Episode] = []
+        self._make_env = make_env
 
     def play(self) -> Work:
         """Play it and store it; it may be saved between episodes."""
         spec, record, recorder = self._spec, self._record, self._recorder
-        env = self._benchmark.make_env(record.task, spec.seed, heldout=record.goals == "heldout")
+        env = self._make_env(record.task, spec.seed, heldout=record.goals == "heldout")
         policy = self._policy
         self._resume()
         while not self._enough():

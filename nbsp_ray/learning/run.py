@@ -8,7 +8,7 @@ import logging
 import os
 import socket
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
 
@@ -16,6 +16,7 @@ import torch
 
 from nbsp_ray.benchmarks import get_benchmark
 from nbsp_ray.config.schema import Resources
+from nbsp_ray.learning.evaluation import MakeEnv
 from nbsp_ray.learning.final import FinalEvaluation
 from nbsp_ray.learning.hooks import ActiveMethod, Ingredient
 from nbsp_ray.learning.machine import prepare
@@ -85,6 +86,9 @@ class PhaseRun:
         self._evaluations = () if self.folder.imported() else evaluations
         self._keep_buffer = keep_buffer or spec.index == 0
         self._benchmark = get_benchmark(spec.benchmark)
+        self.adopt: Callable[[OpenPhase], None] | None = None
+        """A pack that takes the phase in when it is open, before it learns, and makes its updates."""
+        self.make_env: MakeEnv = self._benchmark.make_env
         self._open: OpenPhase | None = None
         self._final: FinalEvaluation | None = None
         self._progress = Progress("learning", 0, spec.learning.env_steps, 0, None, None)
@@ -123,6 +127,11 @@ class PhaseRun:
             )
         return self._progress
 
+    @property
+    def opened(self) -> OpenPhase | None:
+        """The phase while it learns."""
+        return self._open
+
     def curve(self) -> list[dict[str, Any]]:
         """All evaluations and training episodes so far."""
         return self._open.phase.curve if self._open else self.folder.curve()
@@ -155,8 +164,11 @@ class PhaseRun:
     def work(self) -> Work:
         """All of it as a coroutine (`wishes`), with a pause wherever it may be saved or stopped."""
         if not self._has_learnt():
-            opened = open_phase(self.store, self.spec, self._ingredients, self.resources)
+            alone = self.adopt is None
+            opened = open_phase(self.store, self.spec, self._ingredients, self.resources, self.make_env, alone=alone)
             self._open = opened
+            if self.adopt is not None:
+                self.adopt(opened)
             opened.phase.heartbeat = self._tell_at_times
             self._tell()
             yield from self._learn(opened)
@@ -171,7 +183,9 @@ class PhaseRun:
                 agent = load_agent(self.store, self.folder.key, self.device)
                 method = ActiveMethod(tuple(self._ingredients))
                 method.arrays = self.folder.prepared()
-                self._final = FinalEvaluation(self.folder, self._benchmark, self.spec, record, agent, method)
+                self._final = FinalEvaluation(
+                    self.folder, self._benchmark, self.spec, record, agent, method, self.make_env
+                )
                 yield from self._final.play()
         self._final = None
         self._progress = replace(self._progress, stage="done")

@@ -11,8 +11,8 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from nbsp_ray.benchmarks import Frames
-from nbsp_ray.config.schema import Resources
+from nbsp_ray.benchmarks import Frames, Spaces
+from nbsp_ray.config.schema import Resources, Sac
 from nbsp_ray.layout import row_width
 from nbsp_ray.learning import compiling
 from nbsp_ray.learning.agent import Agent, new_executor
@@ -70,7 +70,8 @@ class Lanes:
 
     def put(self, slot: int, agent: Agent, replay: AnyReplay) -> None:
         """Let an agent and its buffer live in a slot from now on: they become views of it."""
-        assert (agent.sac, agent.spaces) == (self.sac, self.spaces), "lanes of a pack have one shape"
+        if other := differs(agent.sac, agent.spaces, self.sac, self.spaces):
+            raise ValueError(f"lanes of a pack have one shape, and this phase has another: {', '.join(other)}")
         for name, tensor in self.state.tensors().items():
             tensor[slot].copy_(agent.state.tensors()[name][0])
         agent.state = self.view(slot)
@@ -80,6 +81,12 @@ class Lanes:
         if isinstance(replay, Replay):
             replay.move(self._transitions[slot])
             self._buffers[slot] = replay
+
+    def clear(self, slot: int) -> None:
+        """Nobody lives in a slot any more: no rule of its agent costs time."""
+        if any([rules.put(slot, UpdateRule()) for rules in self._rules.values()]):
+            self._executor = None
+        self._buffers.pop(slot, None)
 
     def view(self, slot: int) -> SacState:
         """The state of one lane, in the very memory of all."""
@@ -180,6 +187,13 @@ class Lanes:
                 due = PendingUpdate(blank, self._noise.to(self.device), with_actor, True, None, memory, active, active)
                 assert self._executor is not None
                 self._executor.warm_up(self.state, [due])
+
+
+def differs(sac: Sac, spaces: Spaces, other_sac: Sac, other_spaces: Spaces) -> list[str]:
+    """Why two phases cannot be lanes of one pack: settings that are parts of the update, or spaces."""
+    free = ("learning_starts", "buffer_size")
+    unequal = [name for name, value in sac if name not in free and value != getattr(other_sac, name)]
+    return [f"sac.{name}" for name in unequal] + ["spaces"] * (spaces != other_spaces)
 
 
 class PartRules:

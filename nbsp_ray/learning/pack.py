@@ -105,14 +105,14 @@ class Pack:
             while not lane.due:
                 wish = lane.work.send(lane.answer)
                 if lane.run.opened is None:
-                    lane.slot = None  # What is left is its final evaluation.
+                    self._vacate(lane)  # What is left is its final evaluation.
                 if wish is None:
                     lane.answer = None
                     lane.run.pause()
                     self._report(lane.run)
                     if self._stopped():
                         lane.run.save()
-                        self._lanes.remove(lane)
+                        self._leave(lane)
                         return
                 elif isinstance(wish, Learn):
                     replay = Mixture([wish.replay])
@@ -120,11 +120,20 @@ class Pack:
                 else:
                     lane.answer = wish()
         except StopIteration:
-            self._lanes.remove(lane)
+            self._leave(lane)
             self._report(lane.run)
         except Exception as error:  # Whatever it is, it is this lane's alone.
             self.failures[lane.run.folder.key] = error
-            self._lanes.remove(lane)
+            self._leave(lane)
+
+    def _leave(self, lane: Lane) -> None:
+        self._vacate(lane)
+        self._lanes.remove(lane)
+
+    def _vacate(self, lane: Lane) -> None:
+        if lane.slot is not None and self._stack is not None:
+            self._stack.clear(lane.slot)
+        lane.slot = None
 
     def _update(self) -> None:
         """One update of all lanes that wait for one, or of those whose actor is at the same point of its delay.

@@ -37,8 +37,8 @@ def run_trial(plan: Plan, trial: Trial, store: Store, report: Report | None = No
 def open_phase(store: Store, plan: Plan, key: str) -> Phase:
     """A phase of the plan as its furthest checkpoint has it, or at its beginning: what the training loop works on.
 
-    `for _ in learn(phase): ...` (`nbsp_ray.learning.phase`) then goes through it one episode at a time, with all that
-    is learnt in `phase.agent` and `phase.replay`. Nothing of that is stored; `run_trial` stores.
+    `for _ in alone(learn(phase)): ...` (`nbsp_ray.learning.phase`, `.wishes`) then goes through it one episode at a
+    time, with all that is learnt in `phase.agent` and `phase.replay`. Nothing of that is stored; `run_trial` stores.
 
     Raises:
         PhaseError: a phase that it needs is not done.

@@ -12,6 +12,7 @@ from contenders import EPISODE, PIXEL_PREFILLED, PREFILLED, TASKS, Entry, timed,
 from nbsp_ray.benchmarks import Step
 from nbsp_ray.learning.opening import open_phase
 from nbsp_ray.learning.phase import Phase, learn
+from nbsp_ray.learning.wishes import alone
 from nbsp_ray.plan.build import make_plan
 from nbsp_ray.specs import PlannedPhase
 from nbsp_ray.store import Store
@@ -52,7 +53,7 @@ class Ours:
         planned = first_phase(folder, benchmark, tasks, changes | fixed)
         store = Store(folder / "results", create=True)
         self.phase: Phase = open_phase(store, planned.spec, [], planned.resources).phase
-        self._loop: Iterator[None] = learn(self.phase)
+        self._loop: Iterator[None] = alone(learn(self.phase))
 
     def updates(self, seconds: float, at_a_time: int = 2) -> tuple[float, float]:
         agent, replay, rng = self.phase.agent, self.phase.replay, torch.Generator().manual_seed(0)

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Container, Mapping
 from dataclasses import dataclass
 from fractions import Fraction
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -14,7 +14,7 @@ from nbsp_ray.config.schema import Sac
 from nbsp_ray.layout import Layout
 from nbsp_ray.learning.acting import CategoricalPolicy, GaussianPolicy, Policy
 from nbsp_ray.learning.categorical import Categorical
-from nbsp_ray.learning.execution import CudaGraphExecutor, EagerExecutor, Executor, PendingUpdate
+from nbsp_ray.learning.execution import CudaGraphExecutor, DrawnUpdate, EagerExecutor, Executor, PendingUpdate
 from nbsp_ray.learning.gaussian import Gaussian
 from nbsp_ray.learning.networks import activations
 from nbsp_ray.learning.replay import AnyReplay, Mixture, blank_batch
@@ -63,6 +63,36 @@ def target_interval(sac: Sac, spaces: Spaces) -> Fraction:
     return sac.target_period * Fraction(str(sac.updates_per_env_step))
 
 
+class Learner(Protocol):
+    """What learns, one lane or many, as far as its update depends on it."""
+
+    sac: Sac
+    spaces: Spaces
+    device: torch.device
+    problem: SacLosses[Any]
+
+    def build_update(
+        self, restraints: Mapping[str, UpdateRule], /, *, compile: bool = False, cuda_graphs: bool = False
+    ) -> None:
+        """Build it, with restraints on the parts."""
+
+    def warm_up(self) -> None:
+        """Compile all that it will need."""
+
+
+def new_executor(
+    learner: Learner, rules: Mapping[str, UpdateRule], *, compile: bool = False, cuda_graphs: bool = False
+) -> Executor:
+    """The update of a learner, with rules for its parts, and how it is carried out (`Agent.build_update`)."""
+    update = build_update(learner.sac, learner.problem, rules)
+    # A hard copy every few thousand updates is not worth a graph of its own.
+    apart = target_interval(learner.sac, learner.spaces) > 1
+    executor = EagerExecutor(update, learner.sac.tau, targets_apart=apart)
+    if compile:
+        executor.compile(learner.device.type)
+    return CudaGraphExecutor(executor) if cuda_graphs else executor
+
+
 class Agent:
     """One lane of SAC on one device."""
 
@@ -80,8 +110,13 @@ class Agent:
             target=self._stack(critic),
             log_alpha=torch.full((1,), log_alpha, device=device),
         )
+        self.rules: Mapping[str, UpdateRule] = {}
         self._executor: Executor | None = None
-        self._reads_memory = False
+
+    @property
+    def reads_memory(self) -> bool:
+        """Whether the rules of its update read D_pre."""
+        return any(rule.reads_memory for rule in self.rules.values())
 
     @property
     def _noise_shape(self) -> tuple[int, ...]:
@@ -100,13 +135,8 @@ class Agent:
             compile: The two steps as machine code.
             cuda_graphs: All updates that are due in one launch.
         """
-        update = build_update(self.sac, self.problem, restraints)
-        # A hard copy every few thousand updates is not worth a graph of its own.
-        executor = EagerExecutor(update, self.sac.tau, targets_apart=self._target_interval > 1)
-        if compile:
-            executor.compile(self.device.type)
-        self._executor = CudaGraphExecutor(executor) if cuda_graphs else executor
-        self._reads_memory = any(rule.reads_memory for rule in restraints.values())
+        self._executor = new_executor(self, restraints, compile=compile, cuda_graphs=cuda_graphs)
+        self.rules = restraints
 
     def _built(self) -> Executor:
         if self._executor is None:
@@ -122,7 +152,7 @@ class Agent:
         """Compile all that learning will need; changes nothing."""
         batch = blank_batch(self.spaces, self.sac.batch_size, self.device)
         noise = torch.zeros(self._noise_shape, device=self.device)
-        memory = batch if self._reads_memory else None
+        memory = batch if self.reads_memory else None
         for with_actor in (True,) if self.sac.policy_frequency == 1 else (True, False):
             due = PendingUpdate(batch, noise, with_actor, with_targets=True, memory=memory)
             self._built().warm_up(self.state, [due])
@@ -174,28 +204,39 @@ class Agent:
             past: From the number of an update to the parts that take their batch from D_pre.
             memory: D_pre, read where a method's rules read a second batch of it.
         """
-        executor, due = self._executor or self._built(), list[PendingUpdate]()
+        drawn = self.draw(updates, Mixture([replay]), generator, past, memory)
+        return (self._executor or self._built())(self.state, [one.read(self.device) for one in drawn])
+
+    def draw(
+        self,
+        updates: int,
+        replay: Mixture,
+        generator: torch.Generator,
+        past: Callable[[int], Mapping[str, Mixture]],
+        memory: Mixture | None,
+    ) -> list[DrawnUpdate]:
+        """Draw what all updates up to number `updates` learn from, and count them; arguments of `learn_until`."""
+        drawn: list[DrawnUpdate] = []
         while self.updates.critic < updates:
-            due.append(self._draw(replay, generator, past(self.updates.critic), memory))
-        return executor(self.state, due)
+            drawn.append(self._draw(replay, generator, past(self.updates.critic), memory))
+        return drawn
 
     def _draw(
-        self, replay: AnyReplay, generator: torch.Generator, past: Mapping[str, Mixture], memory: Mixture | None
-    ) -> PendingUpdate:
+        self, replay: Mixture, generator: torch.Generator, past: Mapping[str, Mixture], memory: Mixture | None
+    ) -> DrawnUpdate:
         of_critic, of_actor = past.get("critic", replay), past.get("actor", replay)
         with_actor = self.updates.critic % self.sac.policy_frequency == 0
-        batch = of_critic.sample(self.sac.batch_size, generator)
+        batch = of_critic.choose(self.sac.batch_size, generator)
         noise = torch.randn(self._noise_shape, generator=generator, device=generator.device)
         apart = with_actor and of_actor is not of_critic
-        actor_batch = of_actor.sample(self.sac.batch_size, generator) if apart else None
+        actor_batch = of_actor.choose(self.sac.batch_size, generator) if apart else None
         remembered = None
-        if self._reads_memory:
+        if self.reads_memory:
             if memory is None:
                 raise ValueError("a method's rules read D_pre in every update, and there is none: set needs_buffers")
-            remembered = memory.sample(self.sac.batch_size, generator)
+            remembered = memory.choose(self.sac.batch_size, generator)
         self.updates.count(with_actor=with_actor, from_past=past)
-        noise = noise.to(self.device, non_blocking=True)
-        return PendingUpdate(batch, noise, with_actor, self._targets_due(), actor_batch, remembered)
+        return DrawnUpdate(batch, noise, with_actor, self._targets_due(), actor_batch, remembered)
 
     def _targets_due(self) -> bool:
         """Whether the newest update ends an interval of the targets: a function of its number, so nothing to resume."""

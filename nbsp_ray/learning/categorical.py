@@ -15,7 +15,7 @@ from torch import Tensor
 from nbsp_ray.benchmarks import Action, Observation, Spaces
 from nbsp_ray.config.schema import Sac
 from nbsp_ray.layout import layouts
-from nbsp_ray.learning.networks import Trace
+from nbsp_ray.learning.networks import Trace, forward
 from nbsp_ray.learning.replay import AnyBatch
 from nbsp_ray.learning.sac import PRECISIONS, SacLosses, SacState
 
@@ -34,11 +34,12 @@ class Categorical(SacLosses[AnyBatch]):
 
     def log_policy(self, actor: Tensor, observations: Tensor, trace: Trace | None = None) -> Tensor:
         """log pi(a|s) of every action, (L, B, A), on observations (L, B, ...)."""
-        return torch.log_softmax(self.forward("actor", actor, trace, observations).squeeze(1), dim=-1)
+        logits = forward(self.actor, actor, observations.unsqueeze(1), trace, precision=self.precision)
+        return torch.log_softmax(logits.squeeze(1), dim=-1)
 
     def q_of(self, critic: Tensor, observations: Tensor, trace: Trace | None = None) -> Tensor:
         """Q_1 and Q_2 of every action, (L, 2, B, A)."""
-        return self.forward("critic", critic, trace, observations)
+        return forward(self.critic, critic, observations.unsqueeze(1), trace, precision=self.precision)
 
     def q_values(self, critic: Tensor, batch: AnyBatch, trace: Trace | None = None) -> Tensor:
         """Q_1 and Q_2 (L, 2, B) of the batch's own states and actions."""

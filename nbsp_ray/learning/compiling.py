@@ -14,7 +14,7 @@ from nbsp_ray.benchmarks import Spaces
 from nbsp_ray.config.schema import Resources, Sac
 from nbsp_ray.errors import ConfigError
 from nbsp_ray.folders import code_folder, remember_failure, remembered_failure
-from nbsp_ray.learning.agent import Agent
+from nbsp_ray.learning.agent import Learner
 from nbsp_ray.learning.machine import check_compiler, machine_name
 from nbsp_ray.learning.sac import UpdateRule
 from nbsp_ray.specs import PhaseSpec
@@ -32,16 +32,17 @@ def wanted(resources: Resources, spec: PhaseSpec) -> bool:
     return resources.compile
 
 
-def graph_name(sac: Sac, spaces: Spaces, restraints: Mapping[str, UpdateRule]) -> str:
+def graph_name(sac: Sac, spaces: Spaces, restraints: Mapping[str, UpdateRule], lanes: int = 1) -> str:
     """A name that is equal for updates that compile to the same code."""
     code: dict[str, list[object]] = {}
     for part, rule in sorted(restraints.items()):
         functions = [f"{one.__module__} {one.__qualname__}" for one in (*rule.penalties, *rule.gradients)]
-        code[part] = [rule.update_scale is None, *functions]
-    return digest_of([sac.model_dump(mode="json"), str(spaces), code])[:12]
+        quadratic = [one.importance is None for one in rule.quadratic]
+        code[part] = [rule.update_scale is None, quadratic, *functions]
+    return digest_of([sac.model_dump(mode="json"), str(spaces), code, lanes])[:12]
 
 
-def build(agent: Agent, restraints: Mapping[str, UpdateRule], resources: Resources, *, compile: bool) -> str | None:
+def build(agent: Learner, restraints: Mapping[str, UpdateRule], resources: Resources, *, compile: bool) -> str | None:
     """Build the agent's update with a method's restraints, compiled if asked for.
 
     Returns:
@@ -55,7 +56,7 @@ def build(agent: Agent, restraints: Mapping[str, UpdateRule], resources: Resourc
         try:
             check_compiler(agent.device)
             agent.build_update(restraints, compile=True, cuda_graphs=graphs)
-            graph = graph_name(agent.sac, agent.spaces, restraints)
+            graph = graph_name(agent.sac, agent.spaces, restraints, getattr(agent, "slots", 1))
             compile_once(code_folder() / machine_name(), graph, resources.cpus, agent.warm_up)
             return None
         except Exception as error:

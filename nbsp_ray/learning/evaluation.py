@@ -6,12 +6,20 @@ its own environment, so that it leaves no trace in training.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 
 from nbsp_ray.benchmarks import Env
 from nbsp_ray.learning.acting import Policy
 from nbsp_ray.learning.rollouts import Recorder
+
+
+class MakeEnv(Protocol):
+    """Makes an environment, as `Benchmark.make_env`."""
+
+    def __call__(self, task: str, seed: int, *, heldout: bool = False) -> Env:
+        """Of a task, with variations that are a function of the seed."""
 
 
 @dataclass(frozen=True)

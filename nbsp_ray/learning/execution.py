@@ -15,7 +15,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
-from nbsp_ray.learning.replay import AnyBatch
+from nbsp_ray.learning.replay import AnyBatch, AnyChoice
 from nbsp_ray.learning.sac import Losses, SacState, Update, track_targets
 
 CAPTURE_WARM_UP = 3
@@ -39,6 +39,28 @@ class PendingUpdate:
     """The actor's and the temperature's own, where it is not `batch`."""
     memory: AnyBatch | None = None
     """A batch of D_pre, where a method's rules read it. Its actions are sampled with the noise of `batch`."""
+    active: Tensor | None = None
+    """Lanes (L,) that take part, the others rest; None: all."""
+    tracking: Tensor | None = None
+    """Lanes (L,) whose targets track their critics, where `with_targets` is not of all."""
+
+
+@dataclass(frozen=True)
+class DrawnUpdate:
+    """An update that is due, and the numbers of what it learns from: nothing of it is read yet."""
+
+    batch: AnyChoice
+    noise: Tensor
+    with_actor: bool
+    with_targets: bool
+    actor_batch: AnyChoice | None
+    memory: AnyChoice | None
+
+    def read(self, device: torch.device) -> PendingUpdate:
+        """Its batches, of one lane."""
+        own, memory = (None if one is None else one.batch() for one in (self.actor_batch, self.memory))
+        noise = self.noise.to(device, non_blocking=True)
+        return PendingUpdate(self.batch.batch(), noise, self.with_actor, self.with_targets, own, memory)
 
 
 class Executor(Protocol):
@@ -74,12 +96,13 @@ class EagerExecutor:
         """Make the updates, one after another."""
         for one in due:
             together = one.with_targets and not self._apart
-            loss_q, loss_pi = self._update.critics(state, one.batch, one.noise[0], together, one.memory), None
-            batch = one.batch if one.actor_batch is None else one.actor_batch
-            for noise in one.noise[1:] if one.with_actor else ():
-                loss_pi = self._update.actor(state, batch, noise, one.memory)
+            noise, *of_actor = one.noise.unbind(0)
+            loss_q = self._update.critics(state, one.batch, noise, together, one.memory, one.active)
+            loss_pi, batch = None, one.batch if one.actor_batch is None else one.actor_batch
+            for noise in of_actor if one.with_actor else ():
+                loss_pi = self._update.actor(state, batch, noise, one.memory, one.active)
             if one.with_targets and self._apart:
-                track_targets(state, self._tau)
+                track_targets(state, self._tau, one.tracking)
         return Losses(loss_q, loss_pi, state.log_alpha.exp())
 
     def warm_up(self, state: SacState, due: Sequence[PendingUpdate]) -> None:
@@ -116,11 +139,11 @@ class CudaGraphExecutor:
 
     def __init__(self, execute: EagerExecutor) -> None:
         self._execute = execute
-        self._graphs: dict[tuple[tuple[bool, bool, bool], ...], _Graph] = {}
+        self._graphs: dict[tuple[tuple[bool, ...], ...], _Graph] = {}
 
     def __call__(self, state: SacState, due: Sequence[PendingUpdate]) -> Losses:
         """Replay the graph of this pattern of updates, captured at its first call."""
-        pattern = tuple((one.with_actor, one.with_targets, one.actor_batch is None) for one in due)
+        pattern = tuple((one.with_actor, one.with_targets, one.actor_batch is None, one.memory is None) for one in due)
         if pattern not in self._graphs:
             self._graphs[pattern] = _Graph(self._execute, state, due)
         return self._graphs[pattern].replay(due)
@@ -150,16 +173,16 @@ class _Graph:
 
     def replay(self, due: Sequence[PendingUpdate]) -> Losses:
         for own, one in zip(self._inputs, due, strict=True):
-            for mine, given in zip(_batches(own), _batches(one), strict=True):
-                mine.rows.copy_(given.rows, non_blocking=True)
-            own.noise.copy_(one.noise, non_blocking=True)
+            for mine, given in zip(_tensors(own), _tensors(one), strict=True):
+                mine.copy_(given, non_blocking=True)
         self._graph.replay()
         return self._losses
 
 
-def _batches(due: PendingUpdate) -> list[AnyBatch]:
-    """All batches that an update learns from."""
-    return [one for one in (due.batch, due.actor_batch, due.memory) if one is not None]
+def _tensors(due: PendingUpdate) -> list[Tensor]:
+    """All that an update learns from, and which lanes do."""
+    rows = [one.rows for one in (due.batch, due.actor_batch, due.memory) if one is not None]
+    return [*rows, *(one for one in (due.noise, due.active, due.tracking) if one is not None)]
 
 
 def _copy(due: PendingUpdate) -> PendingUpdate:
@@ -170,4 +193,7 @@ def _copy(due: PendingUpdate) -> PendingUpdate:
 
     batch = replace(due.batch, rows=due.batch.rows.clone())
     actor_batch, memory = copied(due.actor_batch), copied(due.memory)
-    return replace(due, batch=batch, noise=due.noise.clone(), actor_batch=actor_batch, memory=memory)
+    active, tracking = (None if one is None else one.clone() for one in (due.active, due.tracking))
+    return PendingUpdate(
+        batch, due.noise.clone(), due.with_actor, due.with_targets, actor_batch, memory, active, tracking
+    )

@@ -3,7 +3,6 @@
 An episode is a function of its number, so that one that is cut off goes on where it was saved.
 """
 
-from collections.abc import Iterator
 from dataclasses import asdict
 
 import numpy as np
@@ -11,10 +10,11 @@ import numpy.typing as npt
 
 from nbsp_ray.benchmarks import Benchmark, Frames, Spaces, Success
 from nbsp_ray.learning.agent import Agent
-from nbsp_ray.learning.evaluation import Episode, EpisodePlan, mean_return, play
+from nbsp_ray.learning.evaluation import Episode, EpisodePlan, MakeEnv, mean_return
 from nbsp_ray.learning.hooks import ActiveMethod
 from nbsp_ray.learning.rollouts import Arrays, FrameRollouts, Rollouts, VectorRollouts, new_recorder
 from nbsp_ray.learning.seeding import Stream, generator
+from nbsp_ray.learning.wishes import Watch, Work
 from nbsp_ray.specs import EvaluationSpec, PhaseSpec
 from nbsp_ray.store import PhaseFolder
 
@@ -29,6 +29,7 @@ class FinalEvaluation:
         record: What is wanted.
         agent: As the phase left it.
         method: The phase's, with the arrays it left: it may act with other weights on each task.
+        make_env: Makes the environment that is played.
     """
 
     def __init__(
@@ -39,30 +40,30 @@ class FinalEvaluation:
         record: EvaluationSpec,
         agent: Agent,
         method: ActiveMethod,
+        make_env: MakeEnv,
     ) -> None:
         self._folder, self._benchmark, self._spec, self._record = folder, benchmark, spec, record
         self._policy = agent.policy(method.view(agent, spec.number_of(record.task)))
         self._recorder = new_recorder(benchmark, agent.spaces) if record.mode == "rollouts" else None
         self._episodes: list[Episode] = []
+        self._make_env = make_env
 
-    def play(self) -> Iterator[None]:
-        """Play it and store it, pausing between episodes."""
+    def play(self) -> Work:
+        """Play it and store it; it may be saved between episodes."""
         spec, record, recorder = self._spec, self._record, self._recorder
-        env = self._benchmark.make_env(record.task, spec.seed, heldout=record.goals == "heldout")
+        env = self._make_env(record.task, spec.seed, heldout=record.goals == "heldout")
         policy = self._policy
         self._resume()
         while not self._enough():
             number = len(self._episodes)
             plan = EpisodePlan(number % env.variations, generator(spec.seed, spec.index, Stream.FINAL, number))
             deterministic = record.mode == "deterministic"
-            episode = play(
-                policy, env, plan, deterministic=deterministic, stop_at_success=recorder is None, recorder=recorder
-            )
+            episode = yield Watch(policy, env, plan, deterministic, recorder is None, recorder)
             rows = recorder.take_rows() if recorder else None
             if rows is not None:
                 self._folder.write_episode(record.id, number, rows)
             self._episodes.append(episode)
-            yield
+            yield None
         self._folder.write_evaluation(record.id, self._data(), recorder.arrays() if recorder else None)
 
     def save(self) -> None:

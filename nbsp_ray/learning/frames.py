@@ -181,20 +181,20 @@ class FrameReplay:
     def _put(self, number: int, row: npt.NDArray[np.uint8]) -> None:
         self._rows[number % len(self._rows)] = torch.from_numpy(row)
 
+    def draw(self, batch_size: int, generator: torch.Generator) -> Tensor:
+        """Numbers of `batch_size` transitions, uniformly and with replacement."""
+        return torch.randint(len(self), (batch_size,), generator=generator, device=generator.device)
+
     def sample(self, batch_size: int, generator: torch.Generator) -> FrameBatch:
         """`batch_size` transitions, uniformly and with replacement, as one lane."""
-        return self._batch(torch.randint(len(self), (batch_size,), generator=generator, device=generator.device))
+        return self.take(self.draw(batch_size, generator))
 
     def all(self) -> FrameBatch:
         """Every transition, as one lane."""
-        return self._batch(torch.arange(len(self)))
+        return self.take(torch.arange(len(self)))
 
-    def take(self, numbers: npt.NDArray[np.int64]) -> FrameBatch:
-        """Transitions `numbers` of those that may be drawn, 0 being the oldest, as one lane."""
-        return self._batch(torch.from_numpy(numbers))
-
-    def _batch(self, chosen: Tensor) -> FrameBatch:
-        """Transitions by their place among those that may be drawn."""
+    def take(self, chosen: Tensor) -> FrameBatch:
+        """Transitions by their numbers among those that may be drawn, 0 being the oldest, as one lane."""
         tails = self._kept_tails()
         if len(tails):
             # Before the j-th tail there are tails[j] - j transitions.
@@ -240,7 +240,7 @@ class FrameReplay:
         Each brings the frames of its own stack, of which the last alone is acted on, and the one after.
         """
         chosen = generator.permutation(len(self))[:count]
-        rows = self.take(chosen).rows[0].cpu().numpy()
+        rows = self.take(torch.from_numpy(chosen)).rows[0].cpu().numpy()
         rows[:, :, -1] = NO_TRANSITION
         rows[:, -2, -1] = 0
         return rows.reshape(-1, rows.shape[-1])

@@ -11,7 +11,7 @@ from torch import Tensor
 from nbsp_ray.benchmarks import Action, Observation, Spaces, Vector
 from nbsp_ray.config.schema import Sac
 from nbsp_ray.layout import layouts
-from nbsp_ray.learning.networks import Trace
+from nbsp_ray.learning.networks import Trace, forward
 from nbsp_ray.learning.replay import AnyBatch
 from nbsp_ray.learning.sac import PRECISIONS, SacLosses, SacState
 
@@ -32,7 +32,8 @@ class Gaussian(SacLosses[AnyBatch]):
 
         log_std = -5 + 3.5 (tanh(raw) + 1) lies in [-5, 2] (CleanRL).
         """
-        mean, raw = self.forward("actor", actor, trace, observations).squeeze(1).chunk(2, dim=-1)
+        outputs = forward(self.actor, actor, observations.unsqueeze(1), trace, precision=self.precision)
+        mean, raw = outputs.squeeze(1).chunk(2, dim=-1)
         return mean, -5 + 3.5 * (torch.tanh(raw) + 1)
 
     def sample_action(
@@ -46,7 +47,8 @@ class Gaussian(SacLosses[AnyBatch]):
 
     def q_of(self, critic: Tensor, *observations_actions: Tensor, trace: Trace | None = None) -> Tensor:
         """Q_1 and Q_2, (L, 2, B), on s (L, B, ...) and a (L, B, A), or on vectors (s, a) of shape (L, B, O + A)."""
-        return self.forward("critic", critic, trace, *observations_actions).squeeze(-1)
+        inputs = [one.unsqueeze(1) for one in observations_actions]
+        return forward(self.critic, critic, inputs, trace, precision=self.precision).squeeze(-1)
 
     def q_values(self, critic: Tensor, batch: AnyBatch, trace: Trace | None = None) -> Tensor:
         """Q_1 and Q_2 (L, 2, B) of the batch's own states and actions."""
@@ -70,7 +72,7 @@ class Gaussian(SacLosses[AnyBatch]):
             q_next = self.q_of(state.target, *self._together(batch.next_observations, following)).amin(1)
             value = q_next - state.log_alpha.exp().unsqueeze(-1) * log_pi
             y = batch.rewards + self.gamma * (1 - batch.terminated) * value
-        return (self.q_values(critic, batch, trace) - y.unsqueeze(1)).square()
+        return (self.q_of(critic, *batch.critic_inputs, trace=trace) - y.unsqueeze(1)).square()
 
     def actor_losses(
         self, state: SacState, actor: Tensor, batch: AnyBatch, noise: Tensor, trace: Trace | None = None

@@ -214,6 +214,7 @@ class ActiveMethod:
                 other = together.get(part, UpdateRule())
                 together[part] = UpdateRule(
                     _product(one.update_scale, other.update_scale),
+                    other.quadratic + one.quadratic,
                     other.penalties + one.penalties,
                     other.gradients + one.gradients,
                     reads_memory=other.reads_memory or one.reads_memory,

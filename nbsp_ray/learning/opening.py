@@ -11,6 +11,7 @@ from nbsp_ray.config.schema import Resources
 from nbsp_ray.errors import CorruptCheckpointError
 from nbsp_ray.learning import compiling
 from nbsp_ray.learning.agent import UpdateCounts
+from nbsp_ray.learning.evaluation import MakeEnv
 from nbsp_ray.learning.hooks import ActiveMethod, Ingredient
 from nbsp_ray.learning.machine import prepare
 from nbsp_ray.learning.past import PastReader
@@ -41,7 +42,15 @@ class OpenPhase:
     """For the result: what somebody who reads it should know."""
 
 
-def open_phase(store: Store, spec: PhaseSpec, ingredients: Sequence[Ingredient], resources: Resources) -> OpenPhase:
+def open_phase(
+    store: Store,
+    spec: PhaseSpec,
+    ingredients: Sequence[Ingredient],
+    resources: Resources,
+    make_env: MakeEnv | None = None,
+    *,
+    alone: bool = True,
+) -> OpenPhase:
     """Open a phase, so that `learn` can go on with it.
 
     Args:
@@ -49,12 +58,15 @@ def open_phase(store: Store, spec: PhaseSpec, ingredients: Sequence[Ingredient],
         spec: What it is.
         ingredients: Those of the spec, as objects.
         resources: How its update is made.
+        make_env: In place of the benchmark's own.
+        alone: Whether it makes its own updates; else a pack does, by `agent.rules`.
 
     Raises:
         ConfigError: its update is to be compiled, and cannot be; or the device or precision asked for is not there.
         PhaseError: a phase that it needs is not in the store, or an ingredient changed its past.
     """
     benchmark, device = get_benchmark(spec.benchmark), prepare(resources, spec.sac)
+    make_env = make_env or benchmark.make_env
     past = PastReader(store, spec, benchmark.task_spaces(spec.task), device)
     folder = store.phase(spec.key())
     folder.write_spec(spec.model_dump(mode="json"))
@@ -71,8 +83,8 @@ def open_phase(store: Store, spec: PhaseSpec, ingredients: Sequence[Ingredient],
         method.prepare(known)
         method.begin(known, agent)
     compile = _wants_compiling(spec, resources, found, notes)
-    why_not = compiling.build(agent, method.restraints(agent), resources, compile=compile)
-    if why_not:
+    agent.rules, why_not = method.restraints(agent), None
+    if alone and (why_not := compiling.build(agent, agent.rules, resources, compile=compile)):
         notes.append(why_not)
     tasks = (*(task for task in spec.earlier_tasks if task != spec.task), spec.task)
     phase = Phase(
@@ -81,8 +93,8 @@ def open_phase(store: Store, spec: PhaseSpec, ingredients: Sequence[Ingredient],
         replay=new_replay(agent.spaces, min(spec.sac.buffer_size, spec.learning.env_steps), device),
         past_replay=past.buffers() if method.needs_buffers else None,
         influence=method,
-        env=benchmark.make_env(spec.task, spec.seed),
-        evaluation_envs={task: benchmark.make_env(task, spec.seed) for task in tasks},
+        env=make_env(spec.task, spec.seed),
+        evaluation_envs={task: make_env(task, spec.seed) for task in tasks},
     )
     opened = OpenPhase(phase, past, attempt, compiled=compile and not why_not, notes=notes)
     if found is not None:

@@ -6,7 +6,7 @@ an episode is a function of the episode's number.
 """
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -18,11 +18,12 @@ from nbsp_ray.config.schema import Learning
 from nbsp_ray.errors import PhaseError
 from nbsp_ray.learning.acting import Policy
 from nbsp_ray.learning.agent import Agent
-from nbsp_ray.learning.evaluation import Episode, EpisodePlan, mean_return, play, success_rate
+from nbsp_ray.learning.evaluation import Episode, EpisodePlan, mean_return, success_rate
 from nbsp_ray.learning.hooks import ActiveMethod
 from nbsp_ray.learning.replay import AnyReplay, Mixture
 from nbsp_ray.learning.sac import Losses
 from nbsp_ray.learning.seeding import Stream, generator, torch_seed
+from nbsp_ray.learning.wishes import Act, Begin, Learn, Play, Watch, Wish, Work
 from nbsp_ray.specs import PhaseSpec
 
 
@@ -76,23 +77,27 @@ class Phase:
         return next((int(row["env_steps"]) for row in reversed(self.curve) if row["kind"] == "evaluation"), 0)
 
 
-def learn(phase: Phase) -> Iterator[None]:
-    """Learn a task with SAC under a method's influence (Algorithm 1); yields between episodes, when it may be saved."""
+def learn(phase: Phase) -> Work:
+    """Learn a task with SAC under a method's influence (Algorithm 1).
+
+    It yields its wishes to act, to play and to learn, and is sent their answers (`wishes`); it yields None between
+    episodes, where it may be saved. `for _ in alone(learn(phase))` answers all of them in place.
+    """
     spec, sac, agent, env = phase.spec, phase.spec.sac, phase.agent, phase.env
     policy, updates_rng = agent.policy(), torch.Generator()
     if not phase.curve:
-        evaluate(phase, None)
+        yield from evaluate(phase, None)
     while phase.stop_reason is None:
         rng = generator(spec.seed, spec.index, Stream.TRAINING, phase.episode)
         updates_rng.manual_seed(torch_seed(spec.seed, spec.index, Stream.UPDATES, phase.episode))
-        observation = env.reset(int(rng.integers(env.variations)), rng)
+        observation = yield Begin(env, int(rng.integers(env.variations)), rng)
         success, env_return, over, losses = None, 0.0, False, None
         while not over:
             if phase.env_steps < sac.learning_starts:
                 action = policy.random(rng)
             else:
-                action = policy(observation, policy.noise(rng))
-            step = env.step(action)
+                action = yield Act(policy, observation, policy.noise(rng))
+            step = yield Play(env, action)
             phase.env_steps += 1
             over = step.ends or phase.env_steps >= spec.learning.env_steps
             # Easy to overlook: a time limit is not the end of the return, so only `terminated` is stored.
@@ -100,8 +105,8 @@ def learn(phase: Phase) -> Iterator[None]:
             observation = step.observation if step.resumes is None else step.resumes
             phase.heartbeat()
             if agent.updates.critic < updates_due(phase):
-                losses = agent.learn_until(
-                    updates_due(phase), phase.replay, updates_rng, phase.past_for, phase.past_replay
+                losses = yield Learn(
+                    agent, updates_due(phase), phase.replay, updates_rng, phase.past_for, phase.past_replay
                 )
             env_return += step.points
             if step.success is not None:
@@ -114,8 +119,8 @@ def learn(phase: Phase) -> Iterator[None]:
         phase.influence.between(agent, phase.replay, generator(spec.seed, spec.index, Stream.BETWEEN, phase.episode))
         phase.episode += 1
         if phase.evaluation_due:
-            evaluate(phase, losses)
-        yield
+            yield from evaluate(phase, losses)
+        yield None
 
 
 def updates_due(phase: Phase) -> int:
@@ -126,7 +131,7 @@ def updates_due(phase: Phase) -> int:
     return math.ceil(round(env_steps * sac.updates_per_env_step, 6))
 
 
-def evaluate(phase: Phase, losses: Losses | None) -> None:
+def evaluate(phase: Phase, losses: Losses | None) -> Work:
     """Play a few episodes of each task so far with the frozen policy, and see whether this phase's is mastered.
 
     Rows of the curve: an `evaluation` of each task and, where they would end the phase, a `confirmation`.
@@ -136,7 +141,7 @@ def evaluate(phase: Phase, losses: Losses | None) -> None:
     """
     spec, learning = phase.spec, phase.spec.learning
     for task in phase.evaluation_envs:
-        episodes = _frozen_episodes(phase, task, Stream.EVALUATION, learning.eval_episodes)
+        episodes = yield from _frozen_episodes(phase, task, Stream.EVALUATION, learning.eval_episodes)
         row = _frozen_row(phase, "evaluation", task, episodes)
         if row["success"] is None:
             row["env_return"] = mean_return(episodes)
@@ -144,44 +149,50 @@ def evaluate(phase: Phase, losses: Losses | None) -> None:
     own = _last_training(phase) if learning.stop == "stable_training" else phase.curve[-1]["success"]
     # What an agent can do before its first update is not what this phase has taught it.
     known = own if phase.agent.updates.critic > 0 else None
-    phase.evaluations_at_threshold = count_mastered(
-        learning, phase.evaluations_at_threshold, known, lambda: _confirm(phase)
-    )
+    before = phase.evaluations_at_threshold
+    count = count_mastered(learning, before, known)
+    if must_be_confirmed(learning, count):
+        count = count_mastered(learning, before, (yield from _confirm(phase)))
+    phase.evaluations_at_threshold = count
 
 
-def count_mastered(learning: Learning, before: int, success: float | None, confirm: Callable[[], float | None]) -> int:
+def count_mastered(learning: Learning, before: int, success: float | None) -> int:
     """Evaluations in a row that reached the threshold, after one more; `stop_evaluations` of them end the phase.
 
     Args:
         learning: The stop rule.
         before: How many there were.
         success: Of the newest evaluation; None if it says nothing.
-        confirm: Plays `stop_confirm_episodes` more and gives their success rate. It is called where learning is about
-            to stop: three lucky evaluations of ten come to almost any good agent if it has many chances.
     """
-    if success is None or success < learning.stop_threshold:
-        return 0
-    stops = learning.stop != "fixed" and before + 1 >= learning.stop_evaluations
-    if stops and learning.stop_confirm_episodes:
-        confirmed = confirm()
-        if confirmed is None or confirmed < learning.stop_threshold:
-            return 0
-    return before + 1
+    return 0 if success is None or success < learning.stop_threshold else before + 1
 
 
-def _confirm(phase: Phase) -> float | None:
+def must_be_confirmed(learning: Learning, count: int) -> bool:
+    """Whether `stop_confirm_episodes` more are to reach the threshold too, as learning is about to stop.
+
+    Three lucky evaluations of ten come to almost any good agent if it has many chances.
+    """
+    return learning.stop != "fixed" and count >= learning.stop_evaluations and learning.stop_confirm_episodes > 0
+
+
+def _confirm(phase: Phase) -> Generator[Wish | None, Any, float | None]:
     """Success rate of the frozen policy on the phase's own task, in episodes that no evaluation has; into the curve."""
     task = phase.spec.task
-    episodes = _frozen_episodes(phase, task, Stream.CONFIRMATION, phase.spec.learning.stop_confirm_episodes)
+    episodes = yield from _frozen_episodes(phase, task, Stream.CONFIRMATION, phase.spec.learning.stop_confirm_episodes)
     phase.curve.append(_frozen_row(phase, "confirmation", task, episodes))
     return success_rate(episodes)
 
 
-def _frozen_episodes(phase: Phase, task: str, stream: Stream, episodes: int) -> list[Episode]:
+def _frozen_episodes(
+    phase: Phase, task: str, stream: Stream, episodes: int
+) -> Generator[Wish | None, Any, list[Episode]]:
     spec, env, policy = phase.spec, phase.evaluation_envs[task], phase.policy_on(task)
-    rngs = [generator(spec.seed, spec.index, stream, phase.env_steps, number) for number in range(episodes)]
-    plans = [EpisodePlan(int(rng.integers(env.variations)), rng) for rng in rngs]
-    return [play(policy, env, plan, stop_at_success=True) for plan in plans]
+    played: list[Episode] = []
+    for number in range(episodes):
+        rng = generator(spec.seed, spec.index, stream, phase.env_steps, number)
+        plan = EpisodePlan(int(rng.integers(env.variations)), rng)
+        played.append((yield Watch(policy, env, plan, stop_at_success=True)))
+    return played
 
 
 def _frozen_row(phase: Phase, kind: str, task: str, episodes: Sequence[Episode]) -> dict[str, Any]:

@@ -105,10 +105,23 @@ class Replay:
             self._rows[self.added % self.capacity] = torch.from_numpy(row)
         self.added += 1
 
+    def draw(self, batch_size: int, generator: torch.Generator) -> Tensor:
+        """Places in the ring of `batch_size` transitions, uniformly and with replacement."""
+        return torch.randint(len(self), (batch_size,), generator=generator, device=generator.device)
+
     def sample(self, batch_size: int, generator: torch.Generator) -> Batch:
         """`batch_size` transitions, uniformly and with replacement, as one lane."""
-        chosen = torch.randint(len(self), (batch_size,), generator=generator, device=generator.device)
+        return self.take(self.draw(batch_size, generator))
+
+    def take(self, chosen: Tensor) -> Batch:
+        """Transitions by their places, as one lane."""
         return Batch(self._rows.index_select(0, chosen.to(self.device)).unsqueeze(0), self.spaces)
+
+    def move(self, rows: Tensor) -> None:
+        """Keep all transitions in the first of `rows` (n >= capacity, width) from now on: a part of a larger store."""
+        rows[: len(self)] = self._rows[: len(self)]
+        self._rows = rows[: self.capacity]
+        self.__dict__.pop("_host_rows", None)
 
     def all(self) -> Batch:
         """Every transition, as one lane."""
@@ -148,6 +161,38 @@ AnyBatch = Batch | FrameBatch
 AnyReplay = Replay | FrameReplay
 
 
+@dataclass(frozen=True)
+class Choice:
+    """Transitions that were drawn of a buffer, and are not read yet."""
+
+    buffer: AnyReplay
+    numbers: Tensor
+    """Which (B,), as its `draw` gave them."""
+
+    def batch(self) -> AnyBatch:
+        """Read them, as one lane."""
+        return self.buffer.take(self.numbers)
+
+
+@dataclass(frozen=True)
+class MixedChoice:
+    """Transitions drawn of several buffers: as many of each, of which one is meant at each place."""
+
+    choices: tuple[Choice, ...]
+    task: Tensor
+    """The number (B,) of the buffer that is meant."""
+
+    def batch(self) -> AnyBatch:
+        """Read them, as one lane."""
+        batches = [one.batch() for one in self.choices]
+        rows = torch.stack([batch.rows for batch in batches])
+        chosen = rows[self.task.to(rows.device), :, torch.arange(len(self.task), device=rows.device)]
+        return replace(batches[0], rows=chosen.transpose(0, 1))
+
+
+AnyChoice = Choice | MixedChoice
+
+
 def new_replay(spaces: Spaces, capacity: int, device: torch.device | None = None) -> AnyReplay:
     """An empty buffer for such observations."""
     if isinstance(spaces.observation, Frames):
@@ -176,12 +221,14 @@ class Mixture:
     def __init__(self, buffers: Sequence[AnyReplay]) -> None:
         self.buffers = tuple(buffers)
 
+    def choose(self, batch_size: int, generator: torch.Generator) -> AnyChoice:
+        """`batch_size` transitions; after one task they are the very ones its buffer gives."""
+        choices = [Choice(one, one.draw(batch_size, generator)) for one in self.buffers]
+        if len(choices) == 1:
+            return choices[0]
+        task = torch.randint(len(choices), (batch_size,), generator=generator, device=generator.device)
+        return MixedChoice(tuple(choices), task)
+
     def sample(self, batch_size: int, generator: torch.Generator) -> AnyBatch:
-        """`batch_size` transitions, as one lane; after one task they are the very ones its buffer gives."""
-        batches = [buffer.sample(batch_size, generator) for buffer in self.buffers]
-        if len(batches) == 1:
-            return batches[0]
-        task = torch.randint(len(batches), (batch_size,), generator=generator, device=generator.device)
-        rows = torch.stack([batch.rows for batch in batches])
-        chosen = rows[task.to(rows.device), :, torch.arange(batch_size, device=rows.device)]
-        return replace(batches[0], rows=chosen.transpose(0, 1))
+        """The same, as one lane."""
+        return self.choose(batch_size, generator).batch()

@@ -12,6 +12,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
+import torch
 
 from nbsp_ray.benchmarks import Action, Benchmark, Frames, Observation, Spaces, Step, Success
 from nbsp_ray.learning.frames import FIRST, NO_TRANSITION, FrameReplay, frame_row, frames_of
@@ -184,5 +185,5 @@ class FrameRollouts(Rollouts):
                 block = in_episode[start : start + small]
                 first = max(0, block[0] - history)
                 rows = FrameReplay.of(self.spaces, self.open_episode(number)[first : block[-1] + 2])
-                batch = rows.take(block - first)
+                batch = rows.take(torch.from_numpy(block - first))
                 yield batch.observations[0].numpy(), batch.actions[0].numpy()

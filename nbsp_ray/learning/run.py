@@ -8,7 +8,7 @@ import logging
 import os
 import socket
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
 
@@ -16,6 +16,7 @@ import torch
 
 from nbsp_ray.benchmarks import get_benchmark
 from nbsp_ray.config.schema import Resources
+from nbsp_ray.learning.evaluation import MakeEnv
 from nbsp_ray.learning.final import FinalEvaluation
 from nbsp_ray.learning.hooks import ActiveMethod, Ingredient
 from nbsp_ray.learning.machine import prepare
@@ -24,6 +25,7 @@ from nbsp_ray.learning.opening import METHOD, OpenPhase, open_phase
 from nbsp_ray.learning.past import load_agent
 from nbsp_ray.learning.phase import learn
 from nbsp_ray.learning.seeding import Stream, generator
+from nbsp_ray.learning.wishes import Work, alone
 from nbsp_ray.specs import SAMPLE_TRANSITIONS, EvaluationSpec, PhaseSpec
 from nbsp_ray.store import Store
 
@@ -84,26 +86,32 @@ class PhaseRun:
         self._evaluations = () if self.folder.imported() else evaluations
         self._keep_buffer = keep_buffer or spec.index == 0
         self._benchmark = get_benchmark(spec.benchmark)
+        self.adopt: Callable[[OpenPhase], None] | None = None
+        """A pack that takes the phase in when it is open, before it learns, and makes its updates."""
+        self.make_env: MakeEnv = self._benchmark.make_env
         self._open: OpenPhase | None = None
         self._final: FinalEvaluation | None = None
         self._progress = Progress("learning", 0, spec.learning.env_steps, 0, None, None)
         self._saved_at = self._told_at = time.monotonic()
         self._started = time.time()
         self._speed: float | None = None
-        self._work = self._steps()
+        self._work = alone(self.work())
 
     def advance(self, seconds: float) -> Progress:
         """Work for about `seconds`: at least one episode, and then to the end of the episode under way."""
         end = time.monotonic() + seconds
         for _ in self._work:
-            now = time.monotonic()
-            if now - self._saved_at > 60 * self.resources.checkpoint_minutes:
-                self.save()
-            self._tell_at_times()
-            if now >= end:
+            self.pause()
+            if time.monotonic() >= end:
                 break
         self._tell()
         return self.progress()
+
+    def pause(self) -> None:
+        """Save and tell, if it is time to; for whoever drives `work`, where that yields None."""
+        if time.monotonic() - self._saved_at > 60 * self.resources.checkpoint_minutes:
+            self.save()
+        self._tell_at_times()
 
     def progress(self) -> Progress:
         """How far it is now."""
@@ -118,6 +126,11 @@ class PhaseRun:
                 env_steps_per_second=self._speed,
             )
         return self._progress
+
+    @property
+    def opened(self) -> OpenPhase | None:
+        """The phase while it learns."""
+        return self._open
 
     def curve(self) -> list[dict[str, Any]]:
         """All evaluations and training episodes so far."""
@@ -148,11 +161,14 @@ class PhaseRun:
         if time.monotonic() - self._told_at > PROGRESS_SECONDS:
             self._tell()
 
-    def _steps(self) -> Iterator[None]:
-        """All the work, with a pause wherever it may be saved or stopped."""
+    def work(self) -> Work:
+        """All of it as a coroutine (`wishes`), with a pause wherever it may be saved or stopped."""
         if not self._has_learnt():
-            opened = open_phase(self.store, self.spec, self._ingredients, self.resources)
+            alone = self.adopt is None
+            opened = open_phase(self.store, self.spec, self._ingredients, self.resources, self.make_env, alone=alone)
             self._open = opened
+            if self.adopt is not None:
+                self.adopt(opened)
             opened.phase.heartbeat = self._tell_at_times
             self._tell()
             yield from self._learn(opened)
@@ -167,7 +183,9 @@ class PhaseRun:
                 agent = load_agent(self.store, self.folder.key, self.device)
                 method = ActiveMethod(tuple(self._ingredients))
                 method.arrays = self.folder.prepared()
-                self._final = FinalEvaluation(self.folder, self._benchmark, self.spec, record, agent, method)
+                self._final = FinalEvaluation(
+                    self.folder, self._benchmark, self.spec, record, agent, method, self.make_env
+                )
                 yield from self._final.play()
         self._final = None
         self._progress = replace(self._progress, stage="done")
@@ -177,17 +195,25 @@ class PhaseRun:
         """Whether there is nothing to learn: the result is there, and the whole buffer too if it is wanted."""
         return self.folder.is_complete((), with_buffer=self._keep_buffer)
 
-    def _learn(self, opened: OpenPhase) -> Iterator[None]:
-        phase = opened.phase
+    def _learn(self, opened: OpenPhase) -> Work:
+        phase, answer = opened.phase, None
+        loop = learn(phase)
         began, before = time.monotonic(), phase.env_steps
-        for _ in learn(phase):
+        while True:
+            try:
+                wish = loop.send(answer)
+            except StopIteration:
+                return
+            if wish is not None:
+                answer = yield wish
+                continue
             now = time.monotonic()
             opened.seconds += now - began
             if before >= self.spec.sac.learning_starts:  # Random steps are fast, and would promise too much.
                 speed = (phase.env_steps - before) / max(now - began, 1e-9)
                 self._speed = speed if self._speed is None else 0.9 * self._speed + 0.1 * speed
-            began, before = now, phase.env_steps
-            yield
+            began, before, answer = now, phase.env_steps, None
+            yield None
             began = time.monotonic()
             if self._has_learnt():
                 log.warning("phase %s was committed by another process; its result is used", self.folder.key)

@@ -6,9 +6,9 @@ when the update is built: SAC does not know which methods there are.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Generic, Literal, TypeVar
+from typing import Any, Generic, TypeVar
 
 import numpy.typing as npt
 import torch
@@ -17,7 +17,7 @@ from torch import Tensor
 from nbsp_ray.benchmarks import Action, Observation
 from nbsp_ray.config.schema import Sac
 from nbsp_ray.layout import Layout
-from nbsp_ray.learning.networks import Trace, forward
+from nbsp_ray.learning.networks import Trace
 from nbsp_ray.learning.replay import AnyBatch
 
 ADAM_BETAS = (0.9, 0.999)
@@ -32,13 +32,36 @@ GradientChange = Callable[[Tensor, Callable[[], Tensor]], Tensor]
 
 
 @dataclass(frozen=True)
+class QuadraticPenalty:
+    """coefficient * sum_i importance_i (w_i - weights_i)^2 of each lane: EWC's term, and all that are of its kind.
+
+    It is data, so that lanes with penalties of their own are learnt in one update.
+    """
+
+    coefficient: Tensor
+    """(L,)"""
+    weights: Tensor
+    """(L, M, P)"""
+    importance: Tensor | None = None
+    """(L, M, P); None: 1 everywhere."""
+
+    def __call__(self, parameters: Tensor) -> Tensor:
+        """The penalty (L,) at parameters (L, M, P)."""
+        distance = (parameters - self.weights).square()
+        weighed = distance if self.importance is None else self.importance * distance
+        return self.coefficient * weighed.sum((-2, -1))
+
+
+@dataclass(frozen=True)
 class UpdateRule:
     """What a method does to the learning of one part."""
 
     update_scale: Tensor | None = None
     """Multiplies Adam's update of each parameter (L, M, P): 0 freezes it bit for bit (Eq. 5)."""
+    quadratic: tuple[QuadraticPenalty, ...] = ()
+    """Terms added to the part's loss."""
     penalties: tuple[Penalty, ...] = ()
-    """Terms added to the part's loss: from (parameters (L, M, P), batch, memory) to one number per lane (L,)."""
+    """Terms of any other form: from (parameters (L, M, P), batch, memory) to one number per lane (L,)."""
     gradients: tuple[GradientChange, ...] = ()
     """Changes of the gradient before Adam sees it, one after another: from (gradient (L, M, P), gradient_on_memory) to
     a gradient. `gradient_on_memory()` is that of the part's own loss, without penalties, on the memory."""
@@ -134,15 +157,6 @@ class SacLosses(ABC, Generic[BatchT]):
     precision: torch.dtype
     """Of the networks' products."""
 
-    def forward(self, part: Literal["actor", "critic"], stack: Tensor, trace: Trace | None, *inputs: Tensor) -> Tensor:
-        """Outputs (L, M, B, outputs) of `stack`, the parameters of a part, on one batch for all members.
-
-        Its inputs are (L, B, ...), one, or several that lie side by side in a vector or behind frames.
-        """
-        layout = self.actor if part == "actor" else self.critic
-        parts = [one.unsqueeze(1) for one in inputs]
-        return forward(layout, stack, parts, trace, precision=self.precision)
-
     @abstractmethod
     def critic_losses(
         self, state: SacState, critic: Tensor, batch: BatchT, noise: Tensor, trace: Trace | None = None
@@ -175,19 +189,6 @@ class SacLosses(ABC, Generic[BatchT]):
         """What the networks of `actor` or `critic` read of B observations and actions, in parts (B, ...)."""
 
 
-def critic_loss(problem: SacLosses[BatchT], state: SacState, critic: Tensor, batch: BatchT, noise: Tensor) -> Tensor:
-    """The loss of both Q, (L,): the sum of their batch means."""
-    return problem.critic_losses(state, critic, batch, noise).mean(-1).sum(-1)
-
-
-def actor_loss(
-    problem: SacLosses[BatchT], state: SacState, actor: Tensor, batch: BatchT, noise: Tensor
-) -> tuple[Tensor, Tensor]:
-    """The actor's loss, a batch mean; and how far its log-probability is above minus the target entropy; both (L,)."""
-    losses, entropy_gap = problem.actor_losses(state, actor, batch, noise)
-    return losses.mean(-1), entropy_gap
-
-
 def alpha_gradient(log_alpha: Tensor, entropy_gap: Tensor) -> Tensor:
     """Gradient (L,) of the temperature's loss -alpha (log pi + target entropy) in log_alpha: line 14 of Algorithm 1.
 
@@ -218,8 +219,8 @@ def adam_(
     parameters.sub_(step)
 
 
-CriticStep = Callable[[SacState, AnyBatch, Tensor, bool, AnyBatch | None], Tensor]
-ActorStep = Callable[[SacState, AnyBatch, Tensor, AnyBatch | None], Tensor]
+CriticStep = Callable[[SacState, AnyBatch, Tensor, bool, AnyBatch | None, Tensor | None], Tensor]
+ActorStep = Callable[[SacState, AnyBatch, Tensor, AnyBatch | None, Tensor | None], Tensor]
 
 
 @dataclass(frozen=True)
@@ -230,10 +231,10 @@ class Update:
     """
 
     critics: CriticStep
-    """(state, batch, noise (L, B, `problem.noise`), with_targets, memory): both Q and, if asked, the targets; the Qs'
-    loss."""
+    """(state, batch, noise (L, B, `problem.noise`), with_targets, memory, active): both Q and, if asked, the targets;
+    the Qs' loss. Lanes that are not `active` (L,) stay as they are; None: all are."""
     actor: ActorStep
-    """(state, batch, noise, memory): the actor and the temperature; the actor's loss."""
+    """(state, batch, noise, memory, active): the actor and the temperature; the actor's loss."""
 
 
 def build_update(sac: Sac, problem: SacLosses[Any], restraints: Mapping[str, UpdateRule]) -> Update:
@@ -251,33 +252,51 @@ def build_update(sac: Sac, problem: SacLosses[Any], restraints: Mapping[str, Upd
         adam_(parameters, gradient, state.moments[part], lr=lr, eps=sac.adam_eps, scale=scale)
 
     def critics(
-        state: SacState, batch: AnyBatch, noise: Tensor, with_targets: bool, memory: AnyBatch | None = None
+        state: SacState,
+        batch: AnyBatch,
+        noise: Tensor,
+        with_targets: bool,
+        memory: AnyBatch | None = None,
+        active: Tensor | None = None,
     ) -> Tensor:
         critic = state.critic.detach().requires_grad_()
+        changed = [state.critic, *state.moments["critic"].tensors().values(), *([state.target] * with_targets)]
+        before = copies(changed, active)
 
         def loss_on_memory(memory: AnyBatch) -> Tensor:
-            return critic_loss(problem, state, critic, memory, noise)
+            return problem.critic_losses(state, critic, memory, noise).mean(-1).sum(-1)
 
-        loss = critic_loss(problem, state, critic, batch, noise)
+        loss = problem.critic_losses(state, critic, batch, noise).mean(-1).sum(-1)
         gradient = _gradient(limits["critic"], critic, loss, batch, memory, loss_on_memory)
         descend(state, "critic", gradient, sac.critic_lr)
         if with_targets:
             track_targets(state, sac.tau)
+        let_rest(changed, before, active)
         return loss.detach()
 
-    def actor(state: SacState, batch: AnyBatch, noise: Tensor, memory: AnyBatch | None = None) -> Tensor:
+    def actor(
+        state: SacState,
+        batch: AnyBatch,
+        noise: Tensor,
+        memory: AnyBatch | None = None,
+        active: Tensor | None = None,
+    ) -> Tensor:
         actor = state.actor.detach().requires_grad_()
+        moments = [one for part in ("actor", "log_alpha") for one in state.moments[part].tensors().values()]
+        changed = [state.actor, state.log_alpha, *moments]
+        before = copies(changed, active)
 
         def loss_on_memory(memory: AnyBatch) -> Tensor:
-            return actor_loss(problem, state, actor, memory, noise)[0]
+            return problem.actor_losses(state, actor, memory, noise)[0].mean(-1)
 
-        loss, entropy_gap = actor_loss(problem, state, actor, batch, noise)
+        losses, entropy_gap = problem.actor_losses(state, actor, batch, noise)
+        loss = losses.mean(-1)
         gradient = _gradient(limits["actor"], actor, loss, batch, memory, loss_on_memory)
         descend(state, "actor", gradient, sac.actor_lr)
         if sac.autotune:
-            gradient = alpha_gradient(state.log_alpha, entropy_gap.detach())
-            moments = state.moments["log_alpha"]
-            adam_(state.log_alpha, gradient, moments, lr=sac.alpha_lr, eps=sac.adam_eps, scale=None)
+            gradient, of_alpha = alpha_gradient(state.log_alpha, entropy_gap.detach()), state.moments["log_alpha"]
+            adam_(state.log_alpha, gradient, of_alpha, lr=sac.alpha_lr, eps=sac.adam_eps, scale=None)
+        let_rest(changed, before, active)
         return loss.detach()
 
     return Update(critics, actor)
@@ -292,7 +311,8 @@ def _gradient(
     loss_on: Callable[[AnyBatch], Tensor],
 ) -> Tensor:
     """The gradient in `leaf`, a part's parameters, of its loss (L,) on `batch` and of a method's penalties; changed."""
-    total = loss.sum() + sum(penalty(leaf, batch, memory).sum() for penalty in rule.penalties)
+    total = loss.sum() + sum(penalty(leaf).sum() for penalty in rule.quadratic)
+    total = total + sum(penalty(leaf, batch, memory).sum() for penalty in rule.penalties)
     (gradient,) = torch.autograd.grad(total, leaf)
 
     def on_memory() -> Tensor:
@@ -304,6 +324,22 @@ def _gradient(
     return gradient
 
 
-def track_targets(state: SacState, tau: float) -> None:
-    """Q' <- tau Q + (1 - tau) Q': line 15 of Algorithm 1."""
-    state.target.lerp_(state.critic, tau)
+def track_targets(state: SacState, tau: float, lanes: Tensor | None = None) -> None:
+    """Q' <- tau Q + (1 - tau) Q': line 15 of Algorithm 1; in some `lanes` (L,), or in all."""
+    if lanes is None:
+        state.target.lerp_(state.critic, tau)
+    else:
+        state.target.copy_(torch.where(lanes[:, None, None], state.target.lerp(state.critic, tau), state.target))
+
+
+def copies(tensors: Sequence[Tensor], active: Tensor | None) -> list[Tensor]:
+    """What `let_rest` puts back; nothing where all lanes are active."""
+    return [] if active is None else [one.clone() for one in tensors]
+
+
+def let_rest(tensors: Sequence[Tensor], before: Sequence[Tensor], active: Tensor | None) -> None:
+    """Put lanes that are not `active` (L,) back to what they were `before`, bit for bit."""
+    if active is None:
+        return
+    for tensor, old in zip(tensors, before, strict=True):
+        tensor.copy_(torch.where(active.view(-1, *[1] * (tensor.ndim - 1)), tensor, old))

@@ -13,6 +13,7 @@ from nbsp_ray.learning.machine import find_device
 from nbsp_ray.learning.phase import Phase, learn
 from nbsp_ray.learning.replay import new_replay
 from nbsp_ray.learning.seeding import Stream, generator
+from nbsp_ray.learning.wishes import alone
 from nbsp_ray.specs import PhaseSpec
 
 EPISODE = 100
@@ -46,7 +47,7 @@ def measure_speed(spec: PhaseSpec, resources: Resources, env_steps: int = 500) -
     )
     compiling.build(phase.agent, {}, resources, compile=compiling.wanted(resources, spec))
     began = before = 0.0
-    for _ in learn(phase):
+    for _ in alone(learn(phase)):
         if not before and phase.env_steps >= warm_up:
             began, before = time.monotonic(), phase.env_steps
         elif before and (phase.env_steps >= before + env_steps or time.monotonic() > began + SECONDS):

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from nbsp_ray.learning.agent import Agent
     from nbsp_ray.learning.replay import AnyReplay
-    from nbsp_ray.learning.sac import Penalty, UpdateRule
+    from nbsp_ray.learning.sac import UpdateRule
 
 Ingredients = Callable[[Any, Counts], tuple[Ingredient, ...]]
 
@@ -61,15 +61,15 @@ class Anchor(Ingredient):
         """The penalty of each part."""
         import torch
 
-        from nbsp_ray.learning.sac import UpdateRule
+        from nbsp_ray.learning.sac import QuadraticPenalty, UpdateRule
 
         def stack(name: str) -> torch.Tensor:
             return torch.from_numpy(arrays[name]).to(agent.device)
 
         return {
             part: UpdateRule(
-                penalties=tuple(
-                    _penalty(self.coef, fisher, weights)
+                quadratic=tuple(
+                    QuadraticPenalty(torch.full((1,), self.coef, device=agent.device), weights, fisher)
                     for fisher, weights in zip(stack(f"{part}.fisher"), stack(f"{part}.weights"), strict=True)
                 )
             )
@@ -108,10 +108,6 @@ def _stacked(carried: npt.NDArray[Any] | None, array: npt.NDArray[Any]) -> npt.N
     import numpy as np
 
     return array[None] if carried is None else np.concatenate([carried, array[None]])
-
-
-def _penalty(coef: float, fisher: torch.Tensor, weights: torch.Tensor) -> Penalty:
-    return lambda stack, batch, memory: coef * (fisher * (stack - weights).square()).sum((-2, -1))
 
 
 def _parts(options: Options) -> Parts:

@@ -13,11 +13,8 @@ from nbsp_ray.learning.hooks import Arrays, Ingredient, Past, Prepared
 from nbsp_ray.methods import Look, Method
 
 if TYPE_CHECKING:
-    import torch
-
     from nbsp_ray.learning.agent import Agent
-    from nbsp_ray.learning.replay import AnyBatch
-    from nbsp_ray.learning.sac import Penalty, UpdateRule
+    from nbsp_ray.learning.sac import UpdateRule
 
 
 class Options(Settings):
@@ -45,17 +42,11 @@ class TowardsStart(Ingredient):
         """The penalty of each part."""
         import torch
 
-        from nbsp_ray.learning.sac import UpdateRule
+        from nbsp_ray.learning.sac import QuadraticPenalty, UpdateRule
 
+        coef = torch.full((1,), self.coef, device=agent.device)
         starts = {part: torch.from_numpy(arrays[f"{part}.weights"]).to(agent.device) for part in PARTS}
-        return {part: UpdateRule(penalties=(_penalty(self.coef, start),)) for part, start in starts.items()}
-
-
-def _penalty(coef: float, start: torch.Tensor) -> Penalty:
-    def distance(parameters: torch.Tensor, batch: AnyBatch, memory: AnyBatch | None) -> torch.Tensor:
-        return coef * (parameters - start).square().sum((-2, -1))
-
-    return distance
+        return {part: UpdateRule(quadratic=(QuadraticPenalty(coef, start),)) for part, start in starts.items()}
 
 
 METHODS = (

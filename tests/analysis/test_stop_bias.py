@@ -8,7 +8,7 @@ import pytest
 
 from analysis.metrics import area_under_curve
 from nbsp_ray.config.schema import Learning
-from nbsp_ray.learning.phase import count_mastered
+from nbsp_ray.learning.phase import count_mastered, must_be_confirmed
 
 RUNS, FINAL_EPISODES = 300, 200
 
@@ -25,9 +25,9 @@ def mean_area(learning: Learning, rate: float, *, carries_final: bool) -> float:
         while at_threshold < learning.stop_evaluations and env_steps[-1] < learning.env_steps:
             env_steps.append(env_steps[-1] + learning.eval_every)
             success.append(success_of(learning.eval_episodes))
-            at_threshold = count_mastered(
-                learning, at_threshold, success[-1], lambda: success_of(learning.stop_confirm_episodes)
-            )
+            before, at_threshold = at_threshold, count_mastered(learning, at_threshold, success[-1])
+            if must_be_confirmed(learning, at_threshold):
+                at_threshold = count_mastered(learning, before, success_of(learning.stop_confirm_episodes))
         carried = success_of(FINAL_EPISODES) if carries_final else success[-1]
         areas.append(area_under_curve(np.array(env_steps, float), np.array(success), learning.env_steps, carried))
     return float(np.mean(areas))

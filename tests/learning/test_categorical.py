@@ -24,9 +24,8 @@ from nbsp_ray.learning.sac import (
     Losses,
     SacState,
     UpdateRule,
-    actor_loss,
     alpha_gradient,
-    critic_loss,
+    build_update,
     track_targets,
 )
 
@@ -378,14 +377,17 @@ def test_critic_loss_by_hand() -> None:
     assert y == pytest.approx(4.2851811, rel=1e-7)
     # Q1(0) = 1 and Q1(1) = 3; Q2(0) = 2 and Q2(1) = -1, where the target of the second is -1.
     expected = ((1 - y) ** 2 + (3 + 1) ** 2) / 2 + ((2 - y) ** 2 + 0**2) / 2
-    loss = critic_loss(problem, state, state.critic, literal_batch(), no_noise(CONSTANT)[0])
+    update, noise = build_update(CONSTANT, problem, {}), no_noise(CONSTANT)[0]
+    loss = update.critics(state.clone(), literal_batch(), noise, False, None)
     assert loss.tolist() == [pytest.approx(expected, rel=1e-7)]
     assert problem.q_values(state.critic, literal_batch()).tolist() == [[[1, 3], [2, -1]]]
 
 
 def test_actor_loss_by_hand() -> None:
     problem, state = Categorical(CONSTANT, TWO), literal_state()
-    loss, entropy_gap = actor_loss(problem, state, state.actor, literal_batch(), no_noise(CONSTANT)[0])
+    update, noise = build_update(CONSTANT, problem, {}), no_noise(CONSTANT)[0]
+    loss = update.actor(state.clone(), literal_batch(), noise, None)
+    _, entropy_gap = problem.actor_losses(state, state.actor, literal_batch(), noise)
     # Mean over the two actions: 0.8 (0.5 log 0.8 - 1) and 0.2 (0.5 log 0.2 + 1).
     expected = (0.8 * (0.5 * math.log(0.8) - 1) + 0.2 * (0.5 * math.log(0.2) + 1)) / 2
     assert loss.tolist() == [pytest.approx(expected, rel=1e-9)]

@@ -1,5 +1,6 @@
 """The loop: when it learns, when it evaluates, when it stops."""
 
+import traceback
 from collections.abc import Callable, Iterator, Sequence
 from itertools import chain, repeat
 from typing import Any
@@ -18,6 +19,7 @@ from nbsp_ray.learning.phase import Phase, learn
 from nbsp_ray.learning.replay import Mixture, Replay, row_width
 from nbsp_ray.learning.sac import Losses
 from nbsp_ray.learning.seeding import Stream, generator
+from nbsp_ray.learning.wishes import alone
 from nbsp_ray.methods.replay import PastReplay
 from nbsp_ray.specs import PhaseSpec
 
@@ -84,7 +86,7 @@ def new_phase(
 
 
 def finished(phase: Phase) -> Phase:
-    for _ in learn(phase):
+    for _ in alone(learn(phase)):
         pass
     return phase
 
@@ -437,3 +439,27 @@ def test_networks_that_the_last_update_broke_are_never_handed_on(part: str) -> N
     phase.agent.learn_until = spy  # type: ignore[method-assign]
     with pytest.raises(PhaseError, match="diverged at 40 env steps"):
         finished(phase)
+
+
+# The way down
+
+
+def test_from_the_loop_to_a_matrix_product_are_few_frames(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A reader who asks what an update is goes down this far: one function after another, none of them a detour."""
+    product, ways = torch.bmm, list[list[str]]()
+
+    def noted(*factors: torch.Tensor) -> torch.Tensor:
+        names = [frame.name for frame in traceback.extract_stack() if "/learning/" in frame.filename]
+        ways.append(names[names.index("alone") + 1 : names.index("_linear") + 1])
+        return product(*factors)
+
+    work = alone(learn(new_phase(env_steps=8)))
+    monkeypatch.setattr("torch.bmm", noted)
+    for _ in work:
+        pass
+    critics, actor = ([way for way in ways if step in way] for step in ("critics", "actor"))
+    assert ["learn_until", "__call__", "critics", "critic_losses", "q_of", "forward", "_linear"] in [
+        way[1:] for way in critics
+    ]
+    assert max(map(len, critics)) <= 9
+    assert max(map(len, actor)) <= 9

@@ -21,10 +21,9 @@ from nbsp_ray.learning.sac import (
     Moments,
     SacState,
     UpdateRule,
-    actor_loss,
     adam_,
     alpha_gradient,
-    critic_loss,
+    build_update,
     track_targets,
 )
 
@@ -353,13 +352,14 @@ def test_critic_loss_by_hand() -> None:
     y = 1 + 0.9 * (2 - 0.5 * LOG_PI)
     assert y == pytest.approx(2.7413021, rel=1e-8)
     expected = ((1 - y) ** 2 + 0**2) / 2 + ((4 - y) ** 2 + 3**2) / 2
-    loss = critic_loss(problem, LITERAL, LITERAL.critic, LITERAL_BATCH, ones)
+    loss = build_update(CONSTANT, problem, {}).critics(LITERAL.clone(), LITERAL_BATCH, ones, False, None)
     assert loss.tolist() == [pytest.approx(expected, rel=1e-6)]
 
 
 def test_actor_loss_by_hand() -> None:
     problem, ones = Gaussian(CONSTANT, ONE_ACTION), torch.ones(1, 2, 1, dtype=DOUBLE)
-    loss, entropy_gap = actor_loss(problem, LITERAL, LITERAL.actor, LITERAL_BATCH, ones)
+    loss = build_update(CONSTANT, problem, {}).actor(LITERAL.clone(), LITERAL_BATCH, ones, None)
+    _, entropy_gap = problem.actor_losses(LITERAL, LITERAL.actor, LITERAL_BATCH, ones)
     assert loss.tolist() == [pytest.approx(0.5 * LOG_PI - 1.0, rel=1e-6)]
     # log pi above minus the target entropy, which is -1 for one action.
     assert entropy_gap.tolist() == [pytest.approx(LOG_PI - 1, rel=1e-6)]
@@ -369,7 +369,7 @@ def test_the_surplus_is_a_batch_mean() -> None:
     state, problem = random_state(SETTINGS, lanes=2), Gaussian(SETTINGS, SPACES)
     batch, noise = random_batch(SETTINGS, lanes=2)
     _, log_pi = problem.sample_action(state.actor, batch.observations, noise[0])
-    _, entropy_gap = actor_loss(problem, state, state.actor, batch, noise[0])
+    _, entropy_gap = problem.actor_losses(state, state.actor, batch, noise[0])
     assert entropy_gap.tolist() == pytest.approx([sum(lane) / len(lane) - 2 for lane in log_pi.tolist()], rel=1e-12)
 
 

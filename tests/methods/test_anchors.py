@@ -37,7 +37,7 @@ def test_the_penalty_and_its_gradient_by_hand() -> None:
     }
     restraint = Anchor(coef=10.0, parts=("actor",)).restraints(arrays, agent)["actor"]
     leaf = agent.state.actor.clone().requires_grad_()
-    (penalty,) = (term(leaf, None, None) for term in restraint.penalties)
+    (penalty,) = (term(leaf) for term in restraint.quadratic)
     # 10 * (3 * 1^2 + 0.5 * 1^2 + 2 * 0.5^2) = 10 * 4; no factor 1/2.
     torch.testing.assert_close(penalty, torch.tensor([40.0]))
     (gradient,) = torch.autograd.grad(penalty.sum(), leaf)
@@ -81,7 +81,7 @@ def test_both_parts_can_be_anchored() -> None:
     influence.arrays = arrays
     restraints = influence.restraints(agent)
     assert set(restraints) == {"actor", "critic"}
-    assert float(restraints["critic"].penalties[0](agent.state.critic + 1, None, None)) == pytest.approx(
+    assert float(restraints["critic"].quadratic[0](agent.state.critic + 1)) == pytest.approx(
         1e4 * agent.state.critic.numel()
     )
 

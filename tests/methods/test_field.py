@@ -99,8 +99,8 @@ def test_l2_init_pulls_towards_the_first_weights() -> None:
     method.prepare(past_of(new_agent()))
     moved = agent.state.critic + torch.linspace(-1, 1, agent.state.critic.numel()).view_as(agent.state.critic)
     leaf = moved.clone().requires_grad_()
-    (penalty,) = method.restraints(agent)["critic"].penalties
-    value = penalty(leaf, batch(), None)
+    (penalty,) = method.restraints(agent)["critic"].quadratic
+    value = penalty(leaf)
     distance = (moved - new_agent().state.critic).double()
     torch.testing.assert_close(value.double(), 0.25 * (distance**2).sum((1, 2)))
     (gradient,) = torch.autograd.grad(value.sum(), leaf)

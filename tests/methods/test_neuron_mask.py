@@ -316,8 +316,8 @@ def test_scales_lie_on_the_rows_and_biases_of_frozen_neurons_alone(strength: flo
     restraints = influence.restraints(past.agent)
     assert set(restraints) == {"actor", "critic"}
     for part, networks, inputs, outputs in (("actor", ("actor",), 4, 4), ("critic", ("q1", "q2"), 6, 1)):
-        scales, penalties = restraints[part].update_scale, restraints[part].penalties
-        assert penalties == ()
+        scales, rule = restraints[part].update_scale, restraints[part]
+        assert rule.penalties == rule.quadratic == ()
         assert scales is not None
         assert scales.shape == (1, len(networks), (inputs + 1) * 8 + 54 + 7 * outputs)
         for member, network in enumerate(networks):

@@ -1,0 +1,261 @@
+"""L agents as one: the tensors of all lanes side by side, and an update of all of them in one call.
+
+A slot holds one phase's agent and buffer. Slots have one size and stay where they are: a phase is copied into one and
+works on its view of it, so that neither compiled code nor a captured graph notices who comes and goes. A lane that has
+nothing to learn rests: its numbers are computed with all others', and put back.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+
+import torch
+from torch import Tensor
+
+from nbsp_ray.benchmarks import Frames, Spaces
+from nbsp_ray.config.schema import Resources, Sac
+from nbsp_ray.layout import row_width
+from nbsp_ray.learning import compiling
+from nbsp_ray.learning.agent import Agent, new_executor
+from nbsp_ray.learning.execution import DrawnUpdate, Executor, PendingUpdate
+from nbsp_ray.learning.replay import AnyBatch, AnyChoice, AnyReplay, Choice, Replay, blank_batch
+from nbsp_ray.learning.sac import (
+    PARTS,
+    GradientChange,
+    Losses,
+    Moments,
+    Penalty,
+    QuadraticPenalty,
+    SacState,
+    UpdateRule,
+)
+
+
+class Lanes:
+    """Slots for agents of one shape.
+
+    Args:
+        slots: L.
+        like: An agent of that shape: its settings, spaces and device are everyone's.
+        capacity: Transitions of the largest buffer that comes.
+        resources: How the update is made.
+        compile: Whether it is compiled.
+    """
+
+    def __init__(self, slots: int, like: Agent, capacity: int, resources: Resources, *, compile: bool) -> None:
+        self.slots, self.sac, self.spaces, self.device = slots, like.sac, like.spaces, like.device
+        self.problem = like.problem
+        self._resources, self._compile = resources, compile
+        self._graphs = self.device.type == "cuda" and resources.cuda_graphs
+        self.state = SacState(
+            **{
+                name: getattr(like.state, name).repeat(slots, *[1] * (getattr(like.state, name).ndim - 1))
+                for name in ("actor", "critic", "target", "log_alpha")
+            }
+        )
+        shapes = {"actor": self.state.actor, "critic": self.state.critic}
+        self._rules = {part: PartRules(shapes[part]) for part in PARTS}
+        # What is drawn from one buffer of all lanes is read in one gather. Frames are stacked as they are read.
+        frames = isinstance(self.spaces.observation, Frames)
+        shape = slots, 0 if frames else capacity, row_width(self.spaces)
+        self._transitions = torch.empty(shape, device=self.device)
+        self._buffers: dict[int, AnyReplay] = {}
+        self._batches: dict[str, AnyBatch] = {}
+        self._noise = torch.zeros(
+            (1 + self.sac.policy_frequency, slots, self.sac.batch_size, self.problem.noise),
+            pin_memory=self.device.type == "cuda",
+        )
+        self._executor: Executor | None = None
+        self.notes: list[str] = []
+        """Why the update is not compiled although it was asked for."""
+
+    def put(self, slot: int, agent: Agent, replay: AnyReplay) -> None:
+        """Let an agent and its buffer live in a slot from now on: they become views of it."""
+        if other := differs(agent.sac, agent.spaces, self.sac, self.spaces):
+            raise ValueError(f"lanes of a pack have one shape, and this phase has another: {', '.join(other)}")
+        for name, tensor in self.state.tensors().items():
+            tensor[slot].copy_(agent.state.tensors()[name][0])
+        agent.state = self.view(slot)
+        anew = [rules.put(slot, agent.rules.get(part, UpdateRule())) for part, rules in self._rules.items()]
+        if any(anew):
+            self._executor = None
+        if isinstance(replay, Replay):
+            replay.move(self._transitions[slot])
+            self._buffers[slot] = replay
+
+    def clear(self, slot: int) -> None:
+        """Nobody lives in a slot any more: no rule of its agent costs time."""
+        if any([rules.put(slot, UpdateRule()) for rules in self._rules.values()]):
+            self._executor = None
+        self._buffers.pop(slot, None)
+
+    def view(self, slot: int) -> SacState:
+        """The state of one lane, in the very memory of all."""
+        lane, state = slice(slot, slot + 1), self.state
+        moments = {
+            name: Moments(*(tensor[lane] for tensor in one.tensors().values())) for name, one in state.moments.items()
+        }
+        return SacState(state.actor[lane], state.critic[lane], state.target[lane], state.log_alpha[lane], moments)
+
+    def update(self, drawn: Mapping[int, DrawnUpdate]) -> dict[int, Losses]:
+        """One update of some lanes, by slot; the actors of all of them take part, or of none. Each lane's losses."""
+        losses = (self._executor or self._built())(self.state, [self._pending(drawn)])
+
+        def own(values: Tensor, slot: int) -> Tensor:
+            # A captured graph writes the next losses where these are.
+            return values[slot : slot + 1].clone() if self._graphs else values[slot : slot + 1]
+
+        return {
+            slot: Losses(
+                own(losses.critic, slot),
+                None if losses.actor is None else own(losses.actor, slot),
+                own(losses.alpha, slot),
+            )
+            for slot in drawn
+        }
+
+    def _pending(self, drawn: Mapping[int, DrawnUpdate]) -> PendingUpdate:
+        (with_actor,) = {one.with_actor for one in drawn.values()}
+        for slot, one in drawn.items():
+            self._noise[:, slot] = one.noise[:, 0]
+        memory = {slot: one.memory for slot, one in drawn.items() if one.memory is not None}
+        apart = any(one.actor_batch is not None for one in drawn.values())
+        tracking = [slot for slot, one in drawn.items() if one.with_targets]
+        all_track = len(tracking) == len(drawn)
+        return PendingUpdate(
+            batch=self._read("batch", {slot: one.batch for slot, one in drawn.items()}),
+            noise=self._noise.to(self.device, non_blocking=True),
+            with_actor=with_actor,
+            with_targets=bool(tracking),
+            actor_batch=self._read("actor", {s: one.actor_batch or one.batch for s, one in drawn.items()})
+            if apart
+            else None,
+            memory=self._read("memory", memory) if memory or self._reads_memory else None,
+            active=self._mask(drawn) if self._graphs or len(drawn) < self.slots else None,
+            tracking=self._mask(tracking) if self._graphs or not all_track or len(drawn) < self.slots else None,
+        )
+
+    def _mask(self, slots: Sequence[int] | Mapping[int, object]) -> Tensor:
+        return torch.tensor([slot in slots for slot in range(self.slots)], device=self.device)
+
+    def _read(self, name: str, choices: Mapping[int, AnyChoice]) -> AnyBatch:
+        """Transitions of some lanes, where those of all lie; what others had there stays."""
+        if name not in self._batches:
+            blank = blank_batch(self.spaces, self.sac.batch_size, self.device)
+            self._batches[name] = replace(blank, rows=blank.rows.repeat(self.slots, *[1] * (blank.rows.ndim - 1)))
+        rows = self._batches[name].rows
+        near: dict[int, Tensor] = {}
+        for slot, choice in choices.items():
+            if isinstance(choice, Choice) and choice.buffer is self._buffers.get(slot):
+                near[slot] = choice.numbers
+            else:
+                rows[slot] = choice.batch().rows[0]
+        if near:
+            slots, flat = list(near), self._transitions.flatten(0, 1)
+            starts = torch.tensor(slots).unsqueeze(1) * self._transitions.shape[1]
+            places = (torch.stack(list(near.values())) + starts).flatten().to(self.device, non_blocking=True)
+            if len(slots) == self.slots and slots == sorted(slots):
+                torch.index_select(flat, 0, places, out=rows.flatten(0, 1))
+            else:
+                rows[slots] = flat.index_select(0, places).unflatten(0, (len(slots), -1))
+        return self._batches[name]
+
+    @property
+    def _reads_memory(self) -> bool:
+        return any(rules.rule().reads_memory for rules in self._rules.values())
+
+    def _built(self) -> Executor:
+        rules = {part: one.rule() for part, one in self._rules.items()}
+        why_not = compiling.build(self, rules, self._resources, compile=self._compile)
+        if why_not:
+            self.notes, self._compile = [why_not], False
+        assert self._executor is not None
+        return self._executor
+
+    def build_update(
+        self, rules: Mapping[str, UpdateRule], *, compile: bool = False, cuda_graphs: bool = False
+    ) -> None:
+        """Build the update of all lanes, as `Agent.build_update` does that of one."""
+        self._executor = new_executor(self, rules, compile=compile, cuda_graphs=cuda_graphs)
+
+    def warm_up(self) -> None:
+        """Compile all that learning will need; changes nothing."""
+        blank = self._read("batch", {})
+        memory = self._read("memory", {}) if self._reads_memory else None
+        nobody = self._mask(())
+        for with_actor in (True,) if self.sac.policy_frequency == 1 else (True, False):
+            for active in (nobody,) if self._graphs else (nobody, None):
+                due = PendingUpdate(blank, self._noise.to(self.device), with_actor, True, None, memory, active, active)
+                assert self._executor is not None
+                self._executor.warm_up(self.state, [due])
+
+
+def differs(sac: Sac, spaces: Spaces, other_sac: Sac, other_spaces: Spaces) -> list[str]:
+    """Why two phases cannot be lanes of one pack: settings that are parts of the update, or spaces."""
+    free = ("learning_starts", "buffer_size")
+    unequal = [name for name, value in sac if name not in free and value != getattr(other_sac, name)]
+    return [f"sac.{name}" for name in unequal] + ["spaces"] * (spaces != other_spaces)
+
+
+class PartRules:
+    """The rules of one part in all lanes. What is data stays where it is; other terms are each lane's own."""
+
+    def __init__(self, stack: Tensor) -> None:
+        self._stack = stack
+        self._scale: Tensor | None = None
+        self._quadratic: list[QuadraticPenalty] = []
+        self._others: dict[int, UpdateRule] = {}
+
+    def put(self, slot: int, rule: UpdateRule) -> bool:
+        """The rule of one lane; whether the update must be built anew, as there is something of another kind."""
+        anew = len(rule.quadratic) > len(self._quadratic) or bool(rule.penalties or rule.gradients)
+        if self._scale is None and rule.update_scale is not None:
+            self._scale, anew = torch.ones_like(self._stack), True
+        if self._scale is not None:
+            self._scale[slot] = 1.0 if rule.update_scale is None else rule.update_scale[0]
+        while len(self._quadratic) < len(rule.quadratic):
+            none = torch.zeros(len(self._stack), device=self._stack.device)
+            self._quadratic.append(QuadraticPenalty(none, torch.zeros_like(self._stack), torch.zeros_like(self._stack)))
+        for number, own in enumerate(self._quadratic):
+            assert own.importance is not None
+            if number < len(rule.quadratic):
+                given = rule.quadratic[number]
+                own.coefficient[slot], own.weights[slot] = given.coefficient[0], given.weights[0]
+                own.importance[slot] = 1.0 if given.importance is None else given.importance[0]
+            else:
+                own.coefficient[slot], own.weights[slot], own.importance[slot] = 0.0, 0.0, 0.0
+        anew |= self._others.pop(slot, None) is not None
+        if rule.penalties or rule.gradients:
+            self._others[slot] = rule
+        return anew
+
+    def rule(self) -> UpdateRule:
+        """One rule for all lanes."""
+        penalties = [_in_lane(slot, one) for slot, rule in self._others.items() for one in rule.penalties]
+        changes = {slot: rule for slot, rule in self._others.items() if rule.gradients}
+        reads = any(rule.reads_memory for rule in self._others.values())
+        return UpdateRule(
+            self._scale, tuple(self._quadratic), tuple(penalties), (_in_lanes(changes),) if changes else (), reads
+        )
+
+
+def _in_lane(slot: int, penalty: Penalty) -> Penalty:
+    lane = slice(slot, slot + 1)
+
+    def of(batch: AnyBatch) -> AnyBatch:
+        return replace(batch, rows=batch.rows[lane])
+
+    return lambda stack, batch, memory: penalty(stack[lane], of(batch), None if memory is None else of(memory))
+
+
+def _in_lanes(rules: Mapping[int, UpdateRule]) -> GradientChange:
+    """The changes of the gradient of some lanes; the gradient on the memory is made once for all of them."""
+    reads = any(rule.reads_memory for rule in rules.values())
+
+    def change(gradient: Tensor, on_memory: Callable[[], Tensor]) -> Tensor:
+        of_lanes, references = list(gradient.split(1)), on_memory().split(1) if reads else ()
+        for slot, rule in rules.items():
+            for one in rule.gradients:
+                of_lanes[slot] = one(of_lanes[slot], lambda slot=slot: references[slot])  # type: ignore[misc]
+        return torch.cat(of_lanes)
+
+    return change

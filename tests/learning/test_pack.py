@@ -1,0 +1,180 @@
+"""A phase in a pack is the phase that it is alone: every method, in any company, stopped and gone on with elsewhere."""
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from interrupted import what_it_left
+from pixel_toy import pixel_plan
+from toy_phases import ONE_THREAD, phase_run, phases_of, run_whole, toy_plan
+
+from nbsp_ray.benchmarks import Action, Env, Step
+from nbsp_ray.learning.pack import Pack
+from nbsp_ray.learning.run import PhaseRun
+from nbsp_ray.methods import methods
+from nbsp_ray.specs import Plan, PlannedPhase
+from nbsp_ray.store import Store
+
+SHORT: dict[str, Any] = {"first": {"env_steps": 120}, "second": {"env_steps": 150}}
+CAPACITY = 200
+
+
+def ready(plan: Plan, store: Store) -> Iterator[PhaseRun | None]:
+    """What may begin, again and again: None where all that is left waits for something."""
+    left = dict(plan.phases)
+    while left:
+        found = next((one for one in left.values() if all(store.phase(key).done() for key in one.spec.needs)), None)
+        if found is not None:
+            del left[found.key]
+        yield found and phase_run(store, found)
+
+
+def packed(plan: Plan, store: Store, slots: int, **how: Any) -> Pack:
+    """Run a plan in packs of so many lanes."""
+    pack, runs = Pack(slots, CAPACITY, ONE_THREAD, **how), ready(plan, store)
+    pack.run(lambda: next(runs, None))
+    return pack
+
+
+@pytest.fixture(scope="module")
+def plan() -> Plan:
+    return toy_plan(methods=tuple(sorted(methods())), **SHORT)
+
+
+@pytest.fixture(scope="module")
+def alone(plan: Plan, tmp_path_factory: pytest.TempPathFactory) -> Store:
+    store = Store(tmp_path_factory.mktemp("alone"), create=True)
+    for phase in plan.phases.values():
+        run_whole(store, phase)
+    return store
+
+
+def assert_equal(plan: Plan, alone: Store, store: Store, but: Sequence[PlannedPhase] = ()) -> None:
+    for phase in plan.phases.values():
+        if phase not in but:
+            assert what_it_left(store, phase) == what_it_left(alone, phase), phase.label
+
+
+def test_every_method_leaves_what_it_leaves_alone(plan: Plan, alone: Store, tmp_path: Path) -> None:
+    store = Store(tmp_path / "packed", create=True)
+    pack = packed(plan, store, slots=8)
+    assert pack.failures == {}
+    assert_equal(plan, alone, store)
+    assert max(pack.calls) == 8
+
+
+def test_updates_fall_into_step(plan: Plan, tmp_path: Path) -> None:
+    """Lanes that begin at other times come to learn in the same calls, not in two groups for ever."""
+    few = toy_plan(methods=("base",), seeds=(0, 1, 2), **SHORT)
+    pack = packed(few, Store(tmp_path / "packed", create=True), slots=3)
+    # 71 updates of each first phase and 101 of each second, all begun together, or with one call in between.
+    assert sum(lanes * calls for lanes, calls in pack.calls.items()) == 3 * (71 + 101)
+    assert pack.calls[3] >= 160
+
+
+def test_lanes_of_other_budgets_and_with_targets_copied_now_and_then(tmp_path: Path) -> None:
+    """Phases that end at other times and whose targets are at other points; slots are taken over."""
+    sac = {"target_period": 3, "policy_frequency": 3, "updates_per_env_step": 1.5}
+    plans = [
+        toy_plan(
+            seeds=(seed,),
+            methods=("nbsp", "ewc"),
+            sac=sac,
+            first={"env_steps": 60 + 15 * seed},
+            second={"env_steps": 90},
+        )
+        for seed in (0, 1, 2)
+    ]
+    phases = {key: phase for one in plans for key, phase in one.phases.items()}
+    plan = Plan("toy", "", phases, tuple(trial for one in plans for trial in one.trials))
+    alone, store = (Store(tmp_path / name, create=True) for name in ("alone", "packed"))
+    for phase in plan.phases.values():
+        run_whole(alone, phase)
+    assert packed(plan, store, slots=3).failures == {}
+    assert_equal(plan, alone, store)
+
+
+def test_stopped_and_gone_on_with_in_another_packing(plan: Plan, alone: Store, tmp_path: Path) -> None:
+    store, turns = Store(tmp_path / "packed", create=True), 0
+    for slots, asked in ((5, 40), (3, 60), (1, 10), (8, 10**9)):
+        turns = 0
+
+        def stopped(asked: int = asked) -> bool:
+            nonlocal turns
+            turns += 1
+            return turns > asked
+
+        assert packed(plan, store, slots, stopped=stopped).failures == {}
+    assert_equal(plan, alone, store)
+
+
+def test_a_lane_that_fails_takes_no_other_down(plan: Plan, alone: Store, tmp_path: Path) -> None:
+    """One that diverges, and one whose environment raises; what needs them cannot begin, all else is as it was."""
+    store = Store(tmp_path / "packed", create=True)
+    runs, pack = ready(plan, store), Pack(8, CAPACITY, ONE_THREAD)
+    diverging, raising = (find(plan, method) for method in ("nbsp", "agem"))
+
+    def spoilt() -> PhaseRun | None:
+        run = next(runs, None)
+        if run is not None and run.spec.key() in (diverging.key, raising.key):
+            make = run.make_env
+
+            def make_env(task: str, seed: int, *, heldout: bool = False) -> Env:
+                env, steps = make(task, seed, heldout=heldout), 0
+
+                def spoilt_step(action: Action) -> Step:
+                    nonlocal steps
+                    steps += 1
+                    if steps == 60 and run.spec.key() == raising.key:
+                        raise RuntimeError("the simulator broke")
+                    found = type(env).step(env, action)
+                    return (
+                        found._replace(reward=float("inf")) if steps > 55 and run.spec.key() == diverging.key else found
+                    )
+
+                env.step = spoilt_step  # type: ignore[method-assign]
+                return env
+
+            run.make_env = make_env
+        return run
+
+    pack.run(spoilt)
+    assert set(pack.failures) == {diverging.key, raising.key}
+    assert "learning has diverged" in str(pack.failures[diverging.key])
+    assert str(pack.failures[raising.key]) == "the simulator broke"
+    assert_equal(plan, alone, store, but=(diverging, raising))
+
+
+def find(plan: Plan, method: str) -> PlannedPhase:
+    """The second phase of a method."""
+    return phases_of(plan, method)[1]
+
+
+def test_phases_of_another_shape_are_refused(tmp_path: Path) -> None:
+    store = Store(tmp_path / "packed", create=True)
+    one, other = (next(iter(toy_plan(sac={"gamma": gamma}).phases.values())) for gamma in (0.9, 0.8))
+    runs = iter([phase_run(store, one), phase_run(store, other)])
+    pack = Pack(2, 400, ONE_THREAD)
+    pack.run(lambda: next(runs, None))
+    assert str(pack.failures[other.key]) == "lanes of a pack have one shape, and this phase has another: sac.gamma"
+    assert store.phase(one.key).done()
+
+
+def test_lanes_of_frames_are_learnt_together_too(pixel_toy: None, tmp_path: Path) -> None:
+    """A convolution of several lanes rounds otherwise, so that numbers are near and not equal."""
+    plan = pixel_plan(methods=("base", "nbsp", "ewc"))
+    alone, store = (Store(tmp_path / name, create=True) for name in ("alone", "packed"))
+    for phase in plan.phases.values():
+        run_whole(alone, phase)
+    pack, runs = Pack(3, 1_000, ONE_THREAD), ready(plan, store)
+    pack.run(lambda: next(runs, None))
+    assert pack.failures == {}
+    for phase in plan.phases.values():
+        one, other = (found.phase(phase.key).agent() for found in (alone, store))
+        assert one is not None
+        assert other is not None
+        for name, array in one.items():
+            assert np.linalg.norm(other[name]) == pytest.approx(np.linalg.norm(array), rel=0.05, abs=1e-3), name
+        assert len(store.phase(phase.key).curve()) == len(alone.phase(phase.key).curve())

@@ -34,7 +34,7 @@ def profiles(results: Results, reader: CurveReader) -> Picture | None:
                 continue
             own = look(str(identity["method"]))
             several = sum(other["method"] == identity["method"] for other, _ in found) > 1
-            neurons = f" {identity['skill_neurons']}" if several and not pd.isna(identity["skill_neurons"]) else ""
+            neurons = f" {identity['skill_neurons_given']}" if several and not pd.isna(identity["skill_neurons_given"]) else ""
             label = f"{identity['method']}{neurons}{settings_of(identity)}"
             dash = own.dash if rank == 0 else DASHES[rank % len(DASHES)]
             axes.plot(taus, statistic(runs), color=own.colour, linestyle=dash, label=label, drawstyle="steps-post")

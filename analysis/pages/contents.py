@@ -100,14 +100,14 @@ def _of_rates(results: Results) -> list[str]:
         f"Stop rule of the last phase: {join(map(_stop_rule, learning))}.",
         f"Threshold: the first of {join(one.stop_evaluations for one in learning)} evaluations in a row of at "
         f"least {join(one.stop_threshold for one in learning)}.",
-        "Forgetting: individual - sequential, of the final evaluations.",
+        "Forgetting: first task before - first task after, of the final evaluations.",
         f"Retention (`first task, last 5`): mean of the last {metrics.RETENTION_EVALUATIONS} evaluations of the "
         "first task in the last phase; a single late evaluation is noisy.",
         "AUC: mean height of the curve of the second task's evaluations over the budget. After an early stop the final "
         "evaluation is carried forward, never the value that triggered the stop.",
         "Forward transfer: (AUC - AUC from scratch) / (1 - AUC from scratch), where the plan learns the second "
         "task first with the same seed, SAC and budget; else missing.",
-        f"Not learnt: a first task whose individual success is below {metrics.LEARNT}.",
+        f"Not learnt: a first task with a success rate below {metrics.LEARNT} before the second is learnt.",
     ]
 
 
@@ -121,7 +121,7 @@ def _of_scores(results: Results) -> list[str]:
         f"Evaluations while learning: {join(one.eval_episodes for one in learning)} episodes of each {task} every "
         f"{join(one.eval_every for one in learning)} env steps, stochastic policy.",
         f"Last phase: {join(one.env_steps for one in learning)} env steps, without a stop rule.",
-        "Forgetting: individual - sequential, normalised.",
+        f"Forgetting: first {task} before - first {task} after, normalised.",
         f"Retention (`first {task}, last 5`): mean of the last {metrics.RETENTION_EVALUATIONS} evaluations of the "
         f"first {task} in the last phase, normalised; a single late evaluation is noisy.",
         "There is no threshold of success and no forward transfer, which are defined for success rates.",

@@ -5,7 +5,7 @@
             /tables/<name>.csv, .tex      each table, unrounded, and as LaTeX with booktabs
             /tables/tables.tex            a LaTeX document of all tables
             /figures/<name>.svg .pdf .png each figure; captions.md has what each shows
-            /data/<frame>.csv, .parquet   curves, finals, phases
+            /data/<frame>.csv, .parquet   curves, finals, phases, episodes
             /data/README.md               every column: type, unit, meaning
 
 Everything is made before the first file is written, and each file is written whole, so a report is never half of one.
@@ -18,14 +18,13 @@ import pandas as pd
 
 from analysis.blocks import Block, Heading, Paragraph
 from analysis.figures import all_figures
-from analysis.frames.columns import CURVES, FINALS, PHASES, describe, neuron_columns
+from analysis.frames.columns import describe
 from analysis.frames.load import Results
 from analysis.pages import html, latex, markdown
 from analysis.pages.contents import report_blocks
 from analysis.tables import all_tables
 from analysis.tables.table import Shown
 from nbsp_ray.errors import NbspError
-from nbsp_ray.layout import NETWORKS
 from nbsp_ray.store import Files
 
 Contents = dict[str, bytes | memoryview]
@@ -87,12 +86,12 @@ def _table_files(shown: list[Shown]) -> Contents:
 
 def _data_files(results: Results) -> Contents:
     found: Contents = {}
-    for name in ("curves", "finals", "phases"):
+    for name in results.columns():
         data: pd.DataFrame = getattr(results, name)
         parquet = io.BytesIO()
         data.to_parquet(parquet, index=False)
         found[f"data/{name}.parquet"] = parquet.getvalue()
-        found[f"data/{name}.csv"] = _long_csv(data) if name == "curves" else _csv(data)
+        found[f"data/{name}.csv"] = _long_csv(data) if name in ("curves", "episodes") else _csv(data)
     return found | {"data/README.md": _dictionary(results).encode()}
 
 
@@ -117,8 +116,8 @@ DICTIONARY = """\
 # Data dictionary
 
 Empty cells are missing values: not done yet, not evaluated, or meaningless in that row. Every file is there as CSV and
-as Parquet; Parquet keeps the types (a CSV reader may take the text `1.0` in `skill_neurons`, which is all neurons, for
-the number 1, which is one).
+as Parquet; Parquet keeps the types (a CSV reader may take the text `1.0` in `skill_neurons_given`, which is all
+neurons, for the number 1, which is one).
 
 ## finals
 
@@ -129,7 +128,7 @@ One row per trial of the plan, whether it has run or not.
 ## curves
 
 One row per evaluation, per training episode and per task finally evaluated. A first phase is shared by trials of
-several methods and pairs: its curve stands once per `key`, with `pair`, `second_task`, `method`, `skill_neurons` and
+several methods and pairs: its curve stands once per `key`, with `pair`, `second_task`, `method`, those of skill neurons and
 `variant` missing; `finals.key_first` joins it to its trials. Curves that stop early are not carried forward here; the
 rows of kind `final` are what is carried.
 
@@ -141,19 +140,15 @@ One row per phase of the plan.
 
 {phases}
 
-## The files in tables/
+## episodes
 
-Nothing is rounded. `x_n` is the number of seeds that statistic `x` rests on, `x_mean` their mean, `x_se` its standard
-error, `x_low` and `x_high` the 95 % Student t interval, cut at what `x` can be, and empty for fewer than three seeds or
-if all are equal. Over pairs (IQM, optimality gap, improvement) it is a bootstrap interval, seeds drawn
-jointly over pairs. `x_share_low` and `x_share_high` are Clopper and Pearson's 95 % interval for a share of seeds;
-`x_wilson_low` and `x_wilson_high` are Wilson's over the episodes of one agent. `seeds` counts the trials planned,
-`done` those that are done. Where `score_undefined` counts some trials of a row, the next row (`scope` is `defined`) is
-without them: their neurons were drawn at random.
+One row per episode of every final evaluation: what a success rate in `finals` is the mean of.
+
+{episodes}
+
+The columns of the tables are in `tables/README.md`.
 """
 
 
 def _dictionary(results: Results) -> str:
-    layers = sum(name.startswith(f"{NETWORKS[0]}_drift_layer_") for name in results.finals.columns)
-    finals = describe({**FINALS, **neuron_columns(layers)})
-    return DICTIONARY.format(finals=finals, curves=describe(CURVES), phases=describe(PHASES))
+    return DICTIONARY.format(**{name: describe(columns) for name, columns in results.columns().items()})

@@ -19,10 +19,10 @@ HELDOUT = tuple(f"{name}_heldout" for name in SUCCESSES)
 def results_table(results: Results) -> pd.DataFrame:
     """One row per pair, method and number of skill neurons: both tasks' success, forgetting, and what to beware of.
 
-    Where tasks are judged by their score it is the normalised one. `paper_sequential` is the paper's number of plain
+    Where tasks are judged by their score it is the normalised one. `paper_first_after` is the paper's number of plain
     SAC (Table 1).
 
-    `forgetting_learnt` leaves out the seeds whose first task was not learnt (individual < 0.5); counts of trials:
+    `forgetting_learnt` leaves out the seeds whose first task was not learnt (first_before < 0.5); counts of trials:
     `not_learnt`, `stopped_early` (the last phase was `stable` before its budget was spent).
     """
     return pd.DataFrame(
@@ -34,8 +34,8 @@ def _published(identity: Row) -> Row:
     _, published = TABLE_1.get((identity["benchmark"], identity["pair"]), (None, None))
     found = published if identity["method"] == BASE else None
     return {
-        "paper_sequential": found.mean if found else np.nan,
-        "paper_sequential_spread": found.spread if found else np.nan,
+        "paper_first_after": found.mean if found else np.nan,
+        "paper_first_after_spread": found.spread if found else np.nan,
     }
 
 
@@ -59,21 +59,21 @@ def show_results(results: Results, *, interval: bool = True) -> Shown:
     """
     data, words = results_table(results), results.words
     task = words.task
-    metrics = {f"first {task} before": "individual", f"first {task} after": "sequential"}
+    metrics = {f"first {task} before": "first_before", f"first {task} after": "first_after"}
     metrics |= {} if interval else {f"first {task}, last 5": "retention_last_5"}
-    metrics |= {f"second {task} after": "second", "forgetting": "forgetting"}
+    metrics |= {f"second {task}": "second", "forgetting": "forgetting"}
     if data["not_learnt"].any():
         metrics["forgetting, learnt only"] = "forgetting_learnt"
     has_heldout = bool((data[[f"{name}_n" for name in HELDOUT]] > 0).any(axis=None))
     if has_heldout:
-        places = (f"first {task} before", f"first {task} after", f"second {task} after")
+        places = (f"first {task} before", f"first {task} after", f"second {task}")
         metrics |= {f"{place}, held out": name for place, name in zip(places, HELDOUT, strict=True)}
     columns: dict[str, Callable[[Cells], str]] = {
         "seeds": lambda row: f"{row['done']} of {row['seeds']}",
         **cells.estimates(metrics, interval=interval),
     }
-    if interval and data["paper_sequential"].notna().any():
-        columns["paper: first task after"] = lambda row: cells.published(row, "sequential")
+    if interval and data["paper_first_after"].notna().any():
+        columns["paper: first task after"] = lambda row: cells.published(row, "first_after")
     columns["remarks"] = cells.remarks
     caption = [
         f"{words.performance.capitalize()}s of the stochastic policy in the final evaluations; first {task} before and "
@@ -82,7 +82,7 @@ def show_results(results: Results, *, interval: bool = True) -> Shown:
         if interval
         else f"Last 5: mean of the last five evaluations of the first {task} while the second was learnt.",
         *score_notes(results),
-        *interval_notes(data, "individual", "sequential", "second", interval=interval),
+        *interval_notes(data, "first_before", "first_after", "second", interval=interval),
         *cautions(results),
     ]
     if has_heldout:

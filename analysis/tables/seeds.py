@@ -49,7 +49,7 @@ def _of_seeds(rates: "pd.Series[float]") -> Row:
 def show_seeds(results: Results) -> Shown:
     """`seeds_table`, to be read beside the main one."""
     data = seeds_table(results)
-    titles = ("first task before", "first task after", "second task after", "first task, last 5")
+    titles = ("first task before", "first task after", "second task", "first task, last 5")
     columns: dict[str, Callable[[Cells], str]] = {}
     for title, name in zip(titles, RATES, strict=True):
         columns |= {title: partial(_spread, name=name), f"{title} >= {GOOD:g}": partial(_share, name=name)}

@@ -17,9 +17,9 @@ KEY_DIGITS = 8
 def trials_table(results: Results) -> pd.DataFrame:
     """One row per trial: every seed's numbers, a Wilson interval for each success rate, and where to look further.
 
-    Of scores the raw ones stand in place of the intervals, as `individual_return` and so on.
+    Of scores the raw ones stand in place of the intervals, as `first_before_return` and so on.
     """
-    columns = [*GROUP, "seed", "status", *SUCCESSES, "forgetting", "retention_last_5", "auc_second"]
+    columns = [*GROUP, "skill_neurons", "seed", "status", *SUCCESSES, "forgetting", "retention_last_5", "auc_second"]
     columns += ["env_steps_to_threshold", "forward_transfer", "stop_reason_second", "learnt_first", "score_undefined"]
     columns += ["env_steps_first", "env_steps_second", "env_steps_auxiliary", "measure"]
     scored = results.measure == "score"
@@ -45,9 +45,9 @@ def show_trials(results: Results) -> Shown:
     columns: dict[str, Callable[[Cells], str]] = {
         "seed": lambda row: str(row["seed"]),
         "status": lambda row: str(row["status"]),
-        f"first {task} before": lambda row: of_agent(row, "individual"),
-        f"first {task} after": lambda row: of_agent(row, "sequential"),
-        f"second {task} after": lambda row: of_agent(row, "second"),
+        f"first {task} before": lambda row: of_agent(row, "first_before"),
+        f"first {task} after": lambda row: of_agent(row, "first_after"),
+        f"second {task}": lambda row: of_agent(row, "second"),
     }
     if not words.is_rate:
         columns["normalised"] = lambda row: " / ".join(cells.number(row[name]) for name in SUCCESSES)

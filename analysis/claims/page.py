@@ -34,7 +34,7 @@ def write_reproduction(claims: Sequence[Claim], store: Store, folder: Path) -> l
     blocks = list(_blocks(claims, outcomes, pictures, store))
     contents = {
         "reproduction.md": markdown.render(blocks).encode(),
-        "reproduction.html": html.page(TITLE, html.render(blocks)).encode(),
+        "reproduction.html": html.document(TITLE, blocks).encode(),
     }
     for picture in pictures.values():
         contents[f"figures/{picture.name}.svg"] = picture.svg
@@ -115,7 +115,7 @@ def _interval(found: Summary) -> str:
     if not found.n:
         return NONE
     if math.isnan(found.low):
-        return f"{number(found.mean)} (no interval, {found.n} seed{"s" * (found.n != 1)})"
+        return f"{number(found.mean)} (no interval, {found.n} seed{'s' * (found.n != 1)})"
     return f"{number(found.mean)} {within(found.low, found.high)}"
 
 

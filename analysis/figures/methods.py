@@ -57,7 +57,8 @@ def counts_figure(results: Results, reader: CurveReader) -> Picture | None:
             if len({_neurons(one) for one in own}) > 1:
                 of_counts = dict(zip(sorted({_neurons(one) for one in own}), scale(len(own)), strict=False))
                 by_row[f"{pair}, {method}"] = [
-                    _line(one, reader, Look(of_counts[_neurons(one)], "o"), str(one[0]["skill_neurons_given"])) for one in own
+                    _line(one, reader, Look(of_counts[_neurons(one)], "o"), str(one[0]["skill_neurons_given"]))
+                    for one in own
                 ]
                 alive = live_neurons(pd.concat([trials for _, trials in own]))
                 place = live_place([_neurons(one) for one in own], alive)

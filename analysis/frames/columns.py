@@ -157,15 +157,21 @@ FINALS: Columns = {
         "Goals of the final evaluations: those of training (`train`), others (`heldout`), or training's with others in "
         "the columns `*_heldout` (`both`)."
     ),
-    "first_before": _performance("First task before the second is learnt, stochastic policy (`individual` in Table 1)."),
+    "first_before": _performance(
+        "First task before the second is learnt, stochastic policy (`individual` in Table 1)."
+    ),
     "first_before_n": _count("episodes", "Episodes of `first_before`."),
     "first_before_deterministic": _performance("The same with the policy's mean (or likeliest) action."),
-    "first_before_deterministic_n": _count("episodes", "Episodes of `first_before_deterministic`: each variation once."),
+    "first_before_deterministic_n": _count(
+        "episodes", "Episodes of `first_before_deterministic`: each variation once."
+    ),
     "first_before_heldout": _performance(
         "`first_before` on goals that training never had (`evaluation.goals: both`; else missing)."
     ),
     "first_before_heldout_n": _count("episodes", "Episodes of `first_before_heldout`."),
-    "first_after": _performance("First task after the last one was learnt, stochastic policy (`sequential` in Table 1): stability."),
+    "first_after": _performance(
+        "First task after the last one was learnt, stochastic policy (`sequential` in Table 1): stability."
+    ),
     "first_after_n": _count("episodes", "Episodes of `first_after`."),
     "first_after_deterministic": _performance("The same with the policy's mean (or likeliest) action."),
     "first_after_deterministic_n": _count("episodes", "Episodes of `first_after_deterministic`: each variation once."),

@@ -3,7 +3,9 @@
     <folder>/report.html                  everything in one file that opens anywhere, for reading and printing
             /report.md                    the same as Markdown: what ran, tables, figures, definitions, cost, versions
             /tables/<name>.csv, .tex      each table, unrounded, and as LaTeX with booktabs
+            /tables/paper.tex             the main numbers in the shape of a paper's table: methods by pairs
             /tables/tables.tex            a LaTeX document of all tables
+            /tables/README.md             every column of every table
             /figures/<name>.svg .pdf .png each figure; captions.md has what each shows
             /data/<frame>.csv, .parquet   curves, finals, phases, episodes
             /data/README.md               every column: type, unit, meaning
@@ -12,7 +14,9 @@ Everything is made before the first file is written, and each file is written wh
 """
 
 import io
+import os
 from pathlib import Path
+from urllib.parse import quote
 
 import pandas as pd
 
@@ -23,24 +27,33 @@ from analysis.frames.load import Results
 from analysis.pages import html, latex, markdown
 from analysis.pages.contents import report_blocks
 from analysis.tables import all_tables
+from analysis.tables.columns import dictionary
+from analysis.tables.paper_shape import paper_table
 from analysis.tables.table import Shown
 from nbsp_ray.errors import NbspError
 from nbsp_ray.store import Files
+from nbsp_ray.sweepfile.scope import Scope
 
 Contents = dict[str, bytes | memoryview]
 """Files by name."""
 
 
-def write_report(results: Results, folder: str | Path, *, name: str, title: str) -> list[Path]:
+def write_report(
+    results: Results, folder: str | Path, *, name: str, title: str, scope: Scope | None = None
+) -> list[Path]:
     """Write the report of sweep `name` into `folder`; the paths of its files, `report.md` and `report.html` first.
+
+    `scope` says with which overrides it was asked for; without it the page is of the whole sweep.
 
     Raises:
         NbspError: the results root has nothing of the sweep yet.
     """
     shown = _tables(results, name)
     pictures = all_figures(results)
-    blocks = list(report_blocks(results, shown, pictures, name, title))
-    pages = {"report.md": markdown.render(blocks), "report.html": html.page(title, html.render(blocks))}
+    scope = scope or Scope(name, title, name, (), results.root, len(results.plan.trials), len(results.plan.trials))
+    root = quote(Path(os.path.relpath(results.root, folder)).as_posix())
+    blocks = list(report_blocks(results, shown, pictures, title=title, scope=scope, root=root))
+    pages = {"report.md": markdown.render(blocks), "report.html": html.document(title, blocks)}
     contents: Contents = {file: text.encode() for file, text in pages.items()}
     for picture in pictures:
         contents |= {f"figures/{picture.name}.{kind}": getattr(picture, kind) for kind in ("svg", "pdf", "png")}
@@ -48,11 +61,12 @@ def write_report(results: Results, folder: str | Path, *, name: str, title: str)
     for picture in pictures:
         captions += [Heading(picture.title), Paragraph(" ".join(picture.caption))]
     contents["figures/captions.md"] = markdown.render(captions).encode()
-    return _write(folder, contents | _table_files(shown) | _data_files(results))
+    tables = {f"tables/{file}": content for file, content in _table_files(results, shown).items()}
+    return _write(folder, contents | tables | _data_files(results))
 
 
 def write_tables(results: Results, folder: str | Path, *, name: str) -> list[Path]:
-    """Write the report's tables alone: CSV (unrounded), Markdown and LaTeX (as shown).
+    """Write the report's tables alone into `folder`: CSV (unrounded), Markdown and LaTeX (as shown).
 
     Raises:
         NbspError: the results root has nothing of the sweep yet.
@@ -61,8 +75,8 @@ def write_tables(results: Results, folder: str | Path, *, name: str) -> list[Pat
     pages: Contents = {}
     for table in shown:
         parts = [f"## {table.title}", markdown.table(table.text), markdown.bullets(table.caption)]
-        pages[f"tables/{table.name}.md"] = ("\n\n".join(parts) + "\n").encode()
-    return _write(folder, _table_files(shown) | pages)
+        pages[f"{table.name}.md"] = ("\n\n".join(parts) + "\n").encode()
+    return _write(folder, _table_files(results, shown) | pages)
 
 
 def _tables(results: Results, name: str) -> list[Shown]:
@@ -78,10 +92,13 @@ def _write(folder: str | Path, contents: Contents) -> list[Path]:
     return [files.path(name) for name in contents]
 
 
-def _table_files(shown: list[Shown]) -> Contents:
-    found: Contents = {f"tables/{table.name}.csv": _csv(table.data) for table in shown}
-    found |= {f"tables/{table.name}.tex": latex.table(table).encode() for table in shown}
-    return found | {"tables/tables.tex": latex.document(shown).encode()}
+def _table_files(results: Results, shown: list[Shown]) -> Contents:
+    found: Contents = {f"{table.name}.csv": _csv(table.data) for table in shown}
+    found |= {f"{table.name}.tex": latex.table(table).encode() for table in shown}
+    papers = {f"paper{part.words.suffix}": paper_table(part) for part in results.parts().values()}
+    found |= {f"{name}.tex": latex.paper(table, name).encode() for name, table in papers.items()}
+    found["tables.tex"] = latex.document(shown, papers=papers).encode()
+    return found | {"README.md": dictionary(shown).encode()}
 
 
 def _data_files(results: Results) -> Contents:

@@ -125,6 +125,6 @@ def cost(row: Cells) -> str:
 
 
 def per_layer(row: Cells, name: str, show: Callable[[float], str] = number) -> str:
-    """The `spread` of each layer, from the input: `2 (1 to 3) + 1`."""
+    """The `spread` of each layer, from the input: `2 (1 to 3) / 1`."""
     layers = sum(column.startswith(f"{name}_layer_") and column.endswith("_mean") for column in row)
-    return " + ".join(spread(row, f"{name}_layer_{layer}", show) for layer in range(1, layers + 1))
+    return " / ".join(spread(row, f"{name}_layer_{layer}", show) for layer in range(1, layers + 1))

@@ -38,7 +38,9 @@ def _table_1_row(benchmark: str, pair: str, trials: pd.DataFrame) -> Row:
     row |= counts(trials)
     for name in ("first_before", "first_after", "forgetting"):
         row |= summary_of(trials, name).columns(name)
-    for name, published in zip(("first_before", "first_after"), TABLE_1.get((benchmark, pair), (None, None)), strict=True):
+    for name, published in zip(
+        ("first_before", "first_after"), TABLE_1.get((benchmark, pair), (None, None)), strict=True
+    ):
         row[f"paper_{name}"] = published.mean if published else np.nan
         row[f"paper_{name}_spread"] = published.spread if published else np.nan
     return row | {"not_learnt": int(is_true(~trials["learnt_first"]).sum())}

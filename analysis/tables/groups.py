@@ -25,7 +25,10 @@ def groups(finals: pd.DataFrame) -> Iterator[tuple[Row, pd.DataFrame]]:
     """Groups of trials with their identity: pair by pair, within it in the order of the plan."""
     for _, of_pair in finals.groupby(["benchmark", "pair"], sort=False):
         for _, trials in of_pair.groupby(GROUP[2:], sort=False, dropna=False):
-            identity = {name: trials[name].iloc[0] for name in [*GROUP, "skill_neurons", "measure", "paper_pair", "paper_method"]}
+            identity = {
+                name: trials[name].iloc[0]
+                for name in [*GROUP, "skill_neurons", "measure", "paper_pair", "paper_method"]
+            }
             yield identity, trials
 
 

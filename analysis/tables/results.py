@@ -1,6 +1,7 @@
 """The main table: the success of both tasks, forgetting, and what to beware of."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
+from functools import partial
 
 import numpy as np
 import pandas as pd
@@ -8,6 +9,7 @@ import pandas as pd
 from analysis.frames.load import Results
 from analysis.paper import TABLE_1
 from analysis.tables import cells
+from analysis.tables.best import NONE_IS_BEST, RULE, Identity, best_groups, identity
 from analysis.tables.cells import Cells
 from analysis.tables.groups import BASE, SUCCESSES, Row, is_true, summary_of, table_rows
 from analysis.tables.notes import cautions, interval_notes, score_notes
@@ -74,6 +76,13 @@ def show_results(results: Results, *, interval: bool = True) -> Shown:
     }
     if interval and data["paper_first_after"].notna().any():
         columns["paper: first task after"] = lambda row: cells.published(row, "first_after")
+    if interval and data.groupby(["benchmark", "pair"]).size().max() > 1:
+        best = {name: best_groups(results.finals, name) for name in ("first_after", "second")}
+        for title, name in ((f"first {task} after", "first_after"), (f"second {task}", "second")):
+            columns[title] = partial(_marked, show=columns[title], best=best[name])
+        best_note = [RULE if any(best.values()) else NONE_IS_BEST]
+    else:
+        best_note = []
     columns["remarks"] = cells.remarks
     caption = [
         f"{words.performance.capitalize()}s of the stochastic policy in the final evaluations; first {task} before and "
@@ -83,6 +92,7 @@ def show_results(results: Results, *, interval: bool = True) -> Shown:
         else f"Last 5: mean of the last five evaluations of the first {task} while the second was learnt.",
         *score_notes(results),
         *interval_notes(data, "first_before", "first_after", "second", interval=interval),
+        *best_note,
         *cautions(results),
     ]
     if has_heldout:
@@ -91,3 +101,8 @@ def show_results(results: Results, *, interval: bool = True) -> Shown:
         caption.append("The bars of the figures by method and by number of skill neurons are `first task after`.")
         caption[-1] = caption[-1].replace("first task", f"first {task}")
     return present("results", f"Both {task}s", data, columns, caption, before_figures=True)
+
+
+def _marked(row: Cells, show: Callable[[Cells], str], best: Collection[Identity]) -> str:
+    """A cell between stars if its row is the best of its pair."""
+    return f"**{show(row)}**" if row["scope"] == "all" and identity(row) in best else show(row)

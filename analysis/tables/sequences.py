@@ -104,7 +104,11 @@ def sequences_table(results: Results) -> pd.DataFrame:
     of_groups = [trials for _, trials in frame.groupby(GROUP, sort=False, dropna=False)]
     for scope, trials in (one for of_group in of_groups for one in scopes(of_group)):
         members = [found[place] for place in trials.index]
-        row: Row = {name: trials[name].iloc[0] for name in (*GROUP, "skill_neurons", "measure")} | scope | {"seeds": len(members)}
+        row: Row = (
+            {name: trials[name].iloc[0] for name in (*GROUP, "skill_neurons", "measure")}
+            | scope
+            | {"seeds": len(members)}
+        )
         numbers = pd.DataFrame([member.row() for member in members])
         row["done"] = int(numbers["average_performance"].notna().sum())
         for name in METRICS:

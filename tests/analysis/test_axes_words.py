@@ -3,7 +3,6 @@
 from pathlib import Path
 
 import pytest
-from analysis.tables import all_tables
 from axes_toys import axes_plan
 from toy_phases import run_whole
 
@@ -11,6 +10,7 @@ import analysis
 from analysis.explorer import explorer_data
 from analysis.figures import all_figures
 from analysis.frames.load import Results
+from analysis.tables import all_tables
 from analysis.words import words_of
 from nbsp_ray.store import Store
 

@@ -112,7 +112,9 @@ def test_differences(report, finals):
 
 def test_across_pairs(report, finals):
     for row in read(report / "tables/across_pairs.csv"):
-        own = [finals[pair, row["method"], row["skill_neurons_given"], ""] for pair in ("reach > avoid", "avoid > reach")]
+        own = [
+            finals[pair, row["method"], row["skill_neurons_given"], ""] for pair in ("reach > avoid", "avoid > reach")
+        ]
         for name in ("first_after", "second"):
             runs = sorted(value for trials in own for value in numbers(trials, name))
             cut = len(runs) // 4

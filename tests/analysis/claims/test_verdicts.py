@@ -114,7 +114,9 @@ Rates = Mapping[str, Sequence[float]]
 """By method: success on the first task after the second phase, one per seed."""
 
 
-def fill(store: Store, claim: Claim, rates: Mapping[str, Rates], first_before: Sequence[float] = (1.0,) * SEEDS) -> Plan:
+def fill(
+    store: Store, claim: Claim, rates: Mapping[str, Rates], first_before: Sequence[float] = (1.0,) * SEEDS
+) -> Plan:
     """Trials by pair and method with success on the first task as given, and 0.9 on the second."""
     plan = make_plan("x", claim.loaded)
     for trial in plan.trials:

@@ -97,7 +97,9 @@ def test_training_success_is_the_mean_of_ten_episodes(full, plan):
 def test_an_empty_store_gives_all_rows_and_no_numbers(store, plan):
     results = analysis.load(store.root, plan)
     assert results.finals["status"].tolist() == ["missing"] * 4
-    assert results.finals[["first_before", "first_after", "second", "auc_second", "actor_selected"]].isna().all(axis=None)
+    assert (
+        results.finals[["first_before", "first_after", "second", "auc_second", "actor_selected"]].isna().all(axis=None)
+    )
     assert results.finals["curve_truncated"].isna().all()
     assert list(results.curves.columns) == list(CURVES)
     assert len(results.curves) == 0

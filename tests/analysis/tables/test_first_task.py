@@ -29,7 +29,11 @@ def test_the_papers_numbers_stand_beside_ours(store):
     learn_first(store, plan, trial, 10)
     learn_second(store, plan, trial, 5, 0)
     paper, other = first_task_table(analysis.load(store.root, plan)).to_dict("records")
-    assert (paper["first_after_mean"], paper["paper_first_after"], paper["paper_first_after_spread"]) == (0.5, 0.62, 0.2)
+    assert (paper["first_after_mean"], paper["paper_first_after"], paper["paper_first_after_spread"]) == (
+        0.5,
+        0.62,
+        0.2,
+    )
     assert paper["paper_pair"]
     assert not other["paper_pair"]
     assert np.isnan(other["paper_first_before"])

@@ -28,13 +28,13 @@ def test_worst_median_best_and_the_share_of_good_seeds_by_hand(results):
 def test_they_stand_beside_the_mean(results):
     text = show_seeds(results).text.iloc[0]
     assert text["first task after"] == "0.58: 0.00, 0.90, 1.00"
-    assert text["first task after >= 0.9"] == "3 of 5 [0.15, 0.95]"
-    assert text["second task >= 0.9"] == "0 of 5 [0.00, 0.52]"
+    assert text["first task after ≥ 0.9"] == "3 of 5 [0.15, 0.95]"
+    assert text["second task ≥ 0.9"] == "0 of 5 [0.00, 0.52]"
 
 
 def test_nothing_done_is_a_dash_and_scores_have_no_such_table(store):
     text = show_seeds(analysis.load(store.root, plan_of(methods=("base",)))).text.iloc[0]
-    assert text["first task after"] == text["first task after >= 0.9"] == "-"
+    assert text["first task after"] == text["first task after ≥ 0.9"] == "-"
     games = games_of()
     play_all(store, games)
     assert not len(show_seeds(analysis.load(store.root, games)).data)

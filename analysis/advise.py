@@ -16,7 +16,7 @@ from analysis.frames.load import Results
 from analysis.metrics import Floats
 from analysis.statistics import (
     BOOTSTRAP_SEED,
-    CONFIDENCE,
+    CUT,
     FEWEST,
     RESAMPLES,
     UNLIMITED,
@@ -25,6 +25,7 @@ from analysis.statistics import (
     difference_limits,
     summary,
 )
+from analysis.tables.cells import number, within
 from analysis.tables.groups import is_true
 from analysis.tables.notes import unreferenced
 from analysis.tradeoff import MEASURES, Count, Measures, Series, all_series
@@ -81,7 +82,9 @@ class Advice:
     def sentence(self) -> str:
         """The advice in words."""
         best, ties = self.best, self.ties
-        head = f"{best.label} ({best.neurons} neurons per network) has the highest value, {best.value.mean:.2f}"
+        head = f"{best.label} ({best.neurons} neurons per network) has the highest value, {number(best.value.mean)}"
+        if best.value.has_interval:
+            head += f" {within(best.value.low, best.value.high)}"
         if self.seeds == 1:
             return f"{head}; one seed ranks nothing, so this is no advice yet."
         if not ties:
@@ -218,8 +221,8 @@ def advice_notes(results: Results, weight_stability: float, measures: str = "fin
         *([carried] if measures == "learning" else []),
         *([lacking] if unweighed else []),
         *([undefined] if is_true(results.finals["score_undefined"]).any() else []),
-        f"Mean and {CONFIDENCE:.0%} Student t interval over seeds; fewer than {FEWEST} seeds, or seeds that are all "
-        "equal, have none, and then nothing is told apart. `Behind the best` is paired by seed, and so is "
+        f"Mean and interval over seeds. {CUT} Fewer than {FEWEST} seeds, or seeds that are all equal, have none, and "
+        "then nothing is told apart. `Behind the best` is paired by seed, and so is "
         f"`best in`, the share of {RESAMPLES:,} resamples of the seeds (bootstrap seed {BOOTSTRAP_SEED}) in which the "
         "count has the highest mean.",
         "Several counts are compared with one that was picked for being best: read a narrow lead with care.",

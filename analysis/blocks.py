@@ -1,9 +1,10 @@
 """A page as a list of blocks, so that what is said stands once and is rendered as Markdown and as HTML.
 
-In texts a pair of backticks marks code; nothing else is marked up.
+In texts a pair of backticks marks code, two stars on each side what is best, and `[text](path)` links to a section of the
+page or to a path beside it; nothing else is marked up.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 import pandas as pd
@@ -22,6 +23,8 @@ class Paragraph:
     """One or more sentences."""
 
     text: str
+    lead: bool = False
+    """Whether it is what a page comes to."""
 
 
 @dataclass(frozen=True)
@@ -51,7 +54,29 @@ class Picture:
     png: bytes
 
 
-Block = Heading | Paragraph | Bullets | TextTable | Picture
+@dataclass(frozen=True)
+class Facts:
+    """Short answers under their names."""
+
+    found: Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class Contents:
+    """Where a page lists its sections; on pages without it they are listed under the title."""
+
+
+@dataclass(frozen=True)
+class Section:
+    """A title with what is under it, which a reader may fold away."""
+
+    title: str
+    blocks: "list[Block]"
+    open: bool = False
+    """Whether it is unfolded at first."""
+
+
+Block = Heading | Paragraph | Bullets | TextTable | Picture | Facts | Contents | Section
 
 
 def join(values: Iterable[object]) -> str:

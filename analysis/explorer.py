@@ -216,9 +216,9 @@ def _trial(row: Mapping[Any, Any], reader: CurveReader, results: Results, given:
     }
     found |= {
         "seed": int(row["seed"]),
-        "count": None if pd.isna(row["skill_neurons"]) else str(row["skill_neurons"]),
+        "count": None if pd.isna(row["skill_neurons_given"]) else str(row["skill_neurons_given"]),
         "budget": results.plan.phases[last].spec.learning.env_steps,
-        "individual": _rounded(row["individual"]),
+        "first_before": _rounded(row["first_before"]),
         "learnt": None if pd.isna(row["learnt_first"]) else bool(row["learnt_first"]),
         "undefined": False if pd.isna(row["score_undefined"]) else bool(row["score_undefined"]),
         "truncated": bool(row["curve_truncated"]) if not pd.isna(row["curve_truncated"]) else False,
@@ -241,8 +241,8 @@ def rerun_command(row: Mapping[Any, Any], given: str, overrides: Sequence[str]) 
     kept = [one for name, one in given_here if name not in (*AXES, *varied) and not name.startswith("search.")]
     kept += [f"{name}={value}" for name, value in varied.items()]
     chosen = [f"pairs={str(row['pair']).replace(' > ', ':')}", f"methods={row['method']}", f"seeds={row['seed']}"]
-    if not pd.isna(row["skill_neurons"]):
-        chosen.append(f"skill_neurons={row['skill_neurons']}")
+    if not pd.isna(row["skill_neurons_given"]):
+        chosen.append(f"skill_neurons={row['skill_neurons_given']}")
     return command("try", given, (*kept, *chosen), Path("rerun"))
 
 

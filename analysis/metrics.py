@@ -14,8 +14,8 @@ import numpy.typing as npt
 Floats = npt.NDArray[np.float64]
 
 LIMITS: Mapping[str, tuple[float, float]] = {
-    **dict.fromkeys(("individual", "sequential", "second", "second_scratch", "retention_last_5"), (0.0, 1.0)),
-    **dict.fromkeys(("individual_heldout", "sequential_heldout", "second_heldout"), (0.0, 1.0)),
+    **dict.fromkeys(("first_before", "first_after", "second", "second_scratch", "retention_last_5"), (0.0, 1.0)),
+    **dict.fromkeys(("first_before_heldout", "first_after_heldout", "second_heldout"), (0.0, 1.0)),
     **dict.fromkeys(("auc_second", "average_performance"), (0.0, 1.0)),
     **dict.fromkeys(("forgetting", "forgetting_measure"), (-1.0, 1.0)),
     "forward_transfer": (-math.inf, 1.0),
@@ -23,7 +23,7 @@ LIMITS: Mapping[str, tuple[float, float]] = {
 """What each metric can be at least and at most, of success rates."""
 
 LEARNT = 0.5
-"""A first task with a lower individual success rate counts as not learnt."""
+"""A first task with a lower success rate before the second is learnt counts as not learnt."""
 ROLLING_EPISODES = 10
 """Training episodes in a point of the training curve (Table 2, "average environment steps of success rate")."""
 RETENTION_EVALUATIONS = 5
@@ -100,9 +100,9 @@ def censored_median(env_steps: Floats) -> float:
     return median if math.isfinite(median) else np.nan
 
 
-def forgetting(individual: float, sequential: float) -> float:
-    """What the first task lost while later ones were learnt: individual - sequential, in [-1, 1]."""
-    return individual - sequential
+def forgetting(before: float, after: float) -> float:
+    """What the first task lost while later ones were learnt: success before - after, in [-1, 1]."""
+    return before - after
 
 
 def retention(success: Floats, last: int = RETENTION_EVALUATIONS) -> float:

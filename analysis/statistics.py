@@ -21,6 +21,11 @@ Limits = tuple[float, float]
 
 CONFIDENCE = 0.95
 UNLIMITED: Limits = (-math.inf, math.inf)
+CUT = (
+    "Intervals of means are 95 % Student t intervals, cut at what the number can be: a rate at 0 and 1, a difference "
+    "of rates at -1 and 1, a score nowhere."
+)
+"""Said of every such interval, wherever one is shown; `summary` does it."""
 FEWEST = 3
 """Seeds that an interval takes."""
 EQUAL = 1e-9

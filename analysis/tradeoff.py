@@ -31,17 +31,17 @@ class Measures:
 
 MEASURES: Mapping[str, Mapping[str, Measures]] = {
     "success": {
-        "final": Measures("sequential", "second", "final evaluations of both {task}s"),
+        "final": Measures("first_after", "second", "final evaluations of both {task}s"),
         "learning": Measures(
             "retention_last_5", "auc_second", "first {task}'s last five evaluations, second {task}'s AUC"
         ),
     },
     "score": {
-        "final": Measures("sequential", "second", "normalised scores of both {task}s' final evaluations"),
+        "final": Measures("first_after", "second", "normalised scores of both {task}s' final evaluations"),
         "learning": Measures(
             "retention_last_5", "auc_second", "first {task}'s last five, second {task}'s AUC, normalised"
         ),
-        "raw": Measures("sequential_return", "second_return", "raw scores of both {task}s' final evaluations"),
+        "raw": Measures("first_after_return", "second_return", "raw scores of both {task}s' final evaluations"),
     },
 }
 """By what trials are judged by: what may be weighed or drawn, the first of each unless something else is asked for.
@@ -140,7 +140,7 @@ def all_series(results: Results) -> Iterator[Series]:
     for (benchmark, pair, method, variant), trials in results.finals.groupby(SERIES, sort=False):
         counts = [
             Count("" if pd.isna(label) else str(label), _neurons(of_count), of_count)
-            for label, of_count in trials.groupby("skill_neurons", sort=False, dropna=False)
+            for label, of_count in trials.groupby("skill_neurons_given", sort=False, dropna=False)
         ]
         counts.sort(key=lambda count: count.neurons or 0)
         yield Series(

@@ -1,6 +1,18 @@
-"""Numbers for people: counts, durations, times of day, bytes."""
+"""Numbers for people: measured ones, counts, durations, times of day, bytes."""
 
 import time
+from decimal import ROUND_HALF_UP, Decimal
+
+
+def rounded(value: float, digits: int = 2) -> str:
+    """A measured number to so many digits behind the point; the one place where such numbers are rounded.
+
+    Halves go away from 0, of the decimal number: what differs by less than 1e-9, as 0.775 and a mean that comes to
+    0.7749999999999999 do, is the same text everywhere. Never `-0.00`.
+    """
+    exact = Decimal(repr(round(float(value), 9) + 0.0))
+    text = f"{exact.quantize(Decimal(1).scaleb(-digits), ROUND_HALF_UP):,f}"
+    return text.removeprefix("-") if not text.strip("-0.,") else text
 
 
 def count(number: int) -> str:

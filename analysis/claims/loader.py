@@ -19,7 +19,7 @@ from nbsp_ray.sweepfile import load_sweep, strictyaml
 
 Rule = Literal["above", "below", "not_lower", "level", "rises", "falls", "reached", "probe"]
 MEASURES = {
-    "stability": ("sequential", (0.0, 1.0)),
+    "stability": ("first_after", (0.0, 1.0)),
     "plasticity": ("second", (0.0, 1.0)),
     "forgetting": ("forgetting", (-1.0, 1.0)),
     "forward_transfer": ("forward_transfer", (-float("inf"), 1.0)),

@@ -162,7 +162,7 @@ def _rows(data: Data, test: ClaimTest, method: str, *, any_number: bool = False)
     if data.claim.stop is not None:
         wanted &= found["stop"] == data.claim.stop
     if get_method(method).selects_neurons and not any_number:
-        wanted &= found["skill_neurons"] == data.claim.skill_neurons
+        wanted &= found["skill_neurons_given"] == data.claim.skill_neurons
     found = found[wanted]
     return found.assign(measure=found[MEASURES[test.measure][0]].astype("float64"))
 
@@ -231,13 +231,13 @@ def _firsts(data: Data) -> Iterator[PhaseData]:
             yield phase
 
 
-def _individual(data: Data) -> dict[str, float]:
-    found = data.finals.dropna(subset=["individual"])
-    return dict(zip(found["key_first"], found["individual"].astype("float64"), strict=True))
+def _first_before(data: Data) -> dict[str, float]:
+    found = data.finals.dropna(subset=["first_before"])
+    return dict(zip(found["key_first"], found["first_before"].astype("float64"), strict=True))
 
 
 def _first_value(data: Data, spec: PhaseSpec, key: str, name: str, value: float) -> Value:
-    learnt = _individual(data).get(key, 1.0) >= metrics.LEARNT
+    learnt = _first_before(data).get(key, 1.0) >= metrics.LEARNT
     in_paper = any(spec.task in pair for pair in get_benchmark(spec.benchmark).pairs)
     scale = [
         *_scale(spec.benchmark, (spec.task,), [spec], None),

@@ -18,6 +18,7 @@ from analysis.claims.measures import frame
 from analysis.claims.verdicts import Decided, Outcome, Part, evaluate
 from analysis.pages import html, markdown
 from analysis.statistics import Summary, clopper_pearson
+from analysis.tables.cells import number, within
 from nbsp_ray.store import Files, Store
 
 TITLE = "Reproduction: what is claimed, and what the results say"
@@ -33,7 +34,7 @@ def write_reproduction(claims: Sequence[Claim], store: Store, folder: Path) -> l
     blocks = list(_blocks(claims, outcomes, pictures, store))
     contents = {
         "reproduction.md": markdown.render(blocks).encode(),
-        "reproduction.html": html.page(TITLE, html.render(blocks)).encode(),
+        "reproduction.html": html.document(TITLE, blocks).encode(),
     }
     for picture in pictures.values():
         contents[f"figures/{picture.name}.svg"] = picture.svg
@@ -106,7 +107,7 @@ def _cost(outcome: Outcome, store: Store) -> tuple[str, str]:
         kind = "CPU" if cpu else "GPU"
         hours[kind] = hours.get(kind, 0.0) + float(result.get("seconds") or 0) * cores / 3_600
         hardware[str((manifest.get("processor") if cpu else None) or manifest.get("device"))] = None
-    found = ", ".join(f"{number:.1f} {kind}" for kind, number in sorted(hours.items()))
+    found = ", ".join(f"{number(spent, 1)} {kind}" for kind, spent in sorted(hours.items()))
     return found or NONE, ", ".join(sorted(hardware)) or NONE
 
 
@@ -114,8 +115,8 @@ def _interval(found: Summary) -> str:
     if not found.n:
         return NONE
     if math.isnan(found.low):
-        return f"{found.mean:.2f} (no interval, {found.n} seeds)"
-    return f"{found.mean:.2f} [{found.low:.2f}, {found.high:.2f}]"
+        return f"{number(found.mean)} (no interval, {found.n} seed{'s' * (found.n != 1)})"
+    return f"{number(found.mean)} {within(found.low, found.high)}"
 
 
 def _outcome_blocks(outcome: Outcome, pictures: dict[int, Picture]) -> Iterator[Block]:
@@ -152,7 +153,7 @@ def _notes(outcome: Outcome) -> Iterator[str]:
         yield "Every first phase learnt its task, so the verdict without those that did not is the same."
     for part in outcome.parts:
         if not math.isnan(part.p_holm):
-            yield f"{part.comparison}: p = {part.p_holm:.3f} after Holm's correction; the interval is uncorrected."
+            yield f"{part.comparison}: p = {number(part.p_holm, 3)} after Holm's correction; the interval is uncorrected."
         if part.over_pairs.verdict == "inconclusive":
             yield f"{part.comparison}: {_missing(part.over_pairs)}."
     missing = [test for test in outcome.claim.tests if all(part.test is not test for part in outcome.parts)]
@@ -176,7 +177,7 @@ def _rows(part: Part) -> Iterator[dict[str, str]]:
 
 
 def _places(numbers: Sequence[float]) -> str:
-    return f"{min(numbers):.2f}, {np.median(numbers):.2f}, {max(numbers):.2f}"
+    return ", ".join(map(number, (min(numbers), np.median(numbers), max(numbers))))
 
 
 def _seeds(outcome: Outcome) -> Iterator[dict[str, str]]:
@@ -185,8 +186,8 @@ def _seeds(outcome: Outcome) -> Iterator[dict[str, str]]:
     for part in outcome.parts:
         low, high = MEASURES[part.test.measure][1]
         for one in outcome.values:
-            for method, number in one.of if one.comparison == part.comparison and (low, high) == (0, 1) else ():
-                found.setdefault((part.test.measure, method, one.pair), {})[one.seed] = number
+            for method, value in one.of if one.comparison == part.comparison and (low, high) == (0, 1) else ():
+                found.setdefault((part.test.measure, method, one.pair), {})[one.seed] = value
     for (measure, method, pair), of_seed in found.items():
         numbers = list(of_seed.values())
         good = sum(number >= GOOD - 1e-9 for number in numbers)
@@ -195,9 +196,9 @@ def _seeds(outcome: Outcome) -> Iterator[dict[str, str]]:
             "measure": measure,
             "method": method,
             "pair": pair,
-            "mean": f"{np.mean(numbers):.2f}",
+            "mean": number(float(np.mean(numbers))),
             "worst, median, best seed": _places(numbers),
-            f"seeds >= {GOOD:g}, exact 95 % interval": f"{good} of {len(numbers)} [{least:.2f}, {most:.2f}]",
+            f"seeds >= {GOOD:g}, exact 95 % interval": f"{good} of {len(numbers)} {within(least, most)}",
         }
 
 

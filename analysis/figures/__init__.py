@@ -1,5 +1,6 @@
 """The figures of a sweep, in the manner of the paper's: which ones there are, what each shows, and its caption.
 
+overview      -                   both tasks of every pair against each other, with intervals: the main figure
 first_tasks   Figures 9, 10       the first tasks' training curves
 two_phases    Figure 1            both phases of plain SAC
 methods       Figures 4-7, 11-14  the second task's curves beside the first task's bars, by method
@@ -27,11 +28,12 @@ def all_figures(results: Results) -> list[Picture]:
 
     from analysis.figures.bands import CurveReader
     from analysis.figures.methods import counts_figure, methods_figure
+    from analysis.figures.overview import overview
     from analysis.figures.phases import first_tasks, two_phases
     from analysis.figures.profiles import profiles
     from analysis.figures.style import STYLE
 
-    makers = (two_phases, methods_figure, counts_figure, first_tasks, profiles)
+    makers = (overview, two_phases, methods_figure, counts_figure, first_tasks, profiles)
     pictures: list[Picture] = []
     for part in results.parts().values():
         reader, words = CurveReader(part), part.words

@@ -26,7 +26,7 @@ Group = tuple[dict[str, Any], pd.DataFrame]
 
 def methods_figure(results: Results, reader: CurveReader) -> Picture | None:
     """Second task's curve beside first task's bars; a line for each method."""
-    if results.finals["method"].nunique() == 1 and results.finals["skill_neurons"].nunique() > 1:
+    if results.finals["method"].nunique() == 1 and results.finals["skill_neurons_given"].nunique() > 1:
         return None  # `counts` shows all of it
     by_pair: dict[str, list[Line]] = {}
     chosen_counts = False
@@ -52,12 +52,13 @@ def counts_figure(results: Results, reader: CurveReader) -> Picture | None:
     places: dict[str, float] = {}
     for pair, found in _by_pair(results).items():
         for method in dict.fromkeys(identity["method"] for identity, _ in found):
-            own = [one for one in found if one[0]["method"] == method and not pd.isna(one[0]["skill_neurons"])]
+            own = [one for one in found if one[0]["method"] == method and not pd.isna(one[0]["skill_neurons_given"])]
             own = sorted(own, key=_neurons)
             if len({_neurons(one) for one in own}) > 1:
                 of_counts = dict(zip(sorted({_neurons(one) for one in own}), scale(len(own)), strict=False))
                 by_row[f"{pair}, {method}"] = [
-                    _line(one, reader, Look(of_counts[_neurons(one)], "o"), str(one[0]["skill_neurons"])) for one in own
+                    _line(one, reader, Look(of_counts[_neurons(one)], "o"), str(one[0]["skill_neurons_given"]))
+                    for one in own
                 ]
                 alive = live_neurons(pd.concat([trials for _, trials in own]))
                 place = live_place([_neurons(one) for one in own], alive)
@@ -89,7 +90,7 @@ def _neurons(group: Group) -> int:
 
 def _shown_count(group: Group, others: Sequence[Group]) -> bool:
     """Whether it is its method's number of skill neurons nearest to the paper's share."""
-    if pd.isna(group[0]["skill_neurons"]):
+    if pd.isna(group[0]["skill_neurons_given"]):
         return True
     own = [one for one in others if one[0]["method"] == group[0]["method"]]
     nearest = min(own, key=lambda one: abs(float(one[1]["skill_neurons_share"].iloc[0]) - PAPER_COUNT))
@@ -127,8 +128,8 @@ def _line(group: Group, reader: CurveReader, its_look: Look, label: str) -> Line
 
 def _bar_column(trials: pd.DataFrame) -> str:
     """What the bars show: of a first task without reference scores the raw one."""
-    raw = trials["sequential"].isna().all() and trials["sequential_return"].notna().any()
-    return "sequential_return" if raw else "sequential"
+    raw = trials["first_after"].isna().all() and trials["first_after_return"].notna().any()
+    return "first_after_return" if raw else "first_after"
 
 
 def _beside(results: Results, rows: dict[str, list[Line]], live_places: Mapping[str, float] = NOWHERE) -> Canvas:
@@ -163,6 +164,6 @@ def _beside(results: Results, rows: dict[str, list[Line]], live_places: Mapping[
             right.axhline(math.floor(live_places[row]) + 0.5, color=INK, linestyle=":", linewidth=1)
         left.set_title(f"second {words.task}: {tasks['second_task'][pair]}{f', {method}' if method else ''}")
         right.set_title(f"first {words.task} after it: {tasks['first_task'][pair]}")
-        right.set_xlabel("raw score" if _bar_column(of_pair[pair]) == "sequential_return" else words.performance)
+        right.set_xlabel("raw score" if _bar_column(of_pair[pair]) == "first_after_return" else words.performance)
     put_legend(canvas, *panels[:, 0])
     return canvas

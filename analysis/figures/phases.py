@@ -52,7 +52,7 @@ def two_phases(results: Results, reader: CurveReader) -> Picture | None:
         retained = reader.band(trials["key_second"], task=first)
         bands += [before, after]
         draw_band(left, before, look(BASE), dash="-", is_rate=words.is_rate)
-        draw_band(right, after, look(BASE), dash="-", label=f"second {words.task}, training", is_rate=words.is_rate)
+        draw_band(right, after, look(BASE), dash="-", label="training", is_rate=words.is_rate)
         other = right if words.is_rate else _own_scale(right, str(first))
         label = f"first {words.task}, evaluated"
         draw_band(other, retained, FIRST_TASK, label=label, offset=9, is_rate=words.is_rate)

@@ -77,11 +77,14 @@ IDENTITY: Columns = {
     "first_task": _text("First task."),
     "second_task": _text("Last task; the second of two."),
     "method": _text("Method of the phases after the first."),
-    "skill_neurons": _text(
-        "Neurons to select per network, as the sweep says it: `0.2` is a fraction (`1.0` is all), `102` a count "
-        "(`1` is one). Missing for methods that select none."
+    "skill_neurons": Column(
+        "number",
+        "fraction of a network's neurons, or neurons",
+        "Neurons to select per network, as a number: 0.2 is a fraction, 102 a count. Missing for methods that select "
+        "none. 1 may be either: `skill_neurons_given` tells, and `skill_neurons_count` has the count.",
     ),
-    "skill_neurons_count": _count("neurons", "The same, as a count per network."),
+    "skill_neurons_given": _text("The same as the sweep says it: `1.0` is all neurons, `1` is one."),
+    "skill_neurons_count": _count("neurons", "The same as a count per network."),
     "variant": _text(
         "Settings in which trials of one pair, method and number of skill neurons differ within this plan, and the "
         "replicate that a trial rests on; else empty."
@@ -136,7 +139,7 @@ CURVES: Columns = {
 """One row per evaluation, per training episode and per task finally evaluated.
 
 A first phase is shared by all methods and pairs that start from it: its curve stands once per key, with pair,
-second_task, method, skill_neurons and variant missing. `finals.key_first` joins it to the trials.
+second_task, method, the columns of skill neurons and variant missing. `finals.key_first` joins it to the trials.
 """
 
 FINALS: Columns = {
@@ -154,23 +157,29 @@ FINALS: Columns = {
         "Goals of the final evaluations: those of training (`train`), others (`heldout`), or training's with others in "
         "the columns `*_heldout` (`both`)."
     ),
-    "individual": _performance("First task after the first phase, stochastic policy (Table 1, individual)."),
-    "individual_n": _count("episodes", "Episodes of `individual`."),
-    "individual_deterministic": _performance("The same with the policy's mean (or likeliest) action."),
-    "individual_deterministic_n": _count("episodes", "Episodes of `individual_deterministic`: each variation once."),
-    "individual_heldout": _performance(
-        "`individual` on goals that training never had (`evaluation.goals: both`; else missing)."
+    "first_before": _performance(
+        "First task before the second is learnt, stochastic policy (`individual` in Table 1)."
     ),
-    "individual_heldout_n": _count("episodes", "Episodes of `individual_heldout`."),
-    "sequential": _performance("First task after the last phase, stochastic policy (Table 1, sequential): stability."),
-    "sequential_n": _count("episodes", "Episodes of `sequential`."),
-    "sequential_deterministic": _performance("The same with the policy's mean (or likeliest) action."),
-    "sequential_deterministic_n": _count("episodes", "Episodes of `sequential_deterministic`: each variation once."),
-    "sequential_heldout": _performance(
-        "`sequential` on goals that training never had (`evaluation.goals: both`; else missing)."
+    "first_before_n": _count("episodes", "Episodes of `first_before`."),
+    "first_before_deterministic": _performance("The same with the policy's mean (or likeliest) action."),
+    "first_before_deterministic_n": _count(
+        "episodes", "Episodes of `first_before_deterministic`: each variation once."
     ),
-    "sequential_heldout_n": _count("episodes", "Episodes of `sequential_heldout`."),
-    "second": _performance("Second task after its phase, stochastic policy: plasticity."),
+    "first_before_heldout": _performance(
+        "`first_before` on goals that training never had (`evaluation.goals: both`; else missing)."
+    ),
+    "first_before_heldout_n": _count("episodes", "Episodes of `first_before_heldout`."),
+    "first_after": _performance(
+        "First task after the last one was learnt, stochastic policy (`sequential` in Table 1): stability."
+    ),
+    "first_after_n": _count("episodes", "Episodes of `first_after`."),
+    "first_after_deterministic": _performance("The same with the policy's mean (or likeliest) action."),
+    "first_after_deterministic_n": _count("episodes", "Episodes of `first_after_deterministic`: each variation once."),
+    "first_after_heldout": _performance(
+        "`first_after` on goals that training never had (`evaluation.goals: both`; else missing)."
+    ),
+    "first_after_heldout_n": _count("episodes", "Episodes of `first_after_heldout`."),
+    "second": _performance("Second task after it was learnt, stochastic policy: plasticity."),
     "second_n": _count("episodes", "Episodes of `second`."),
     "second_deterministic": _performance("The same with the policy's mean (or likeliest) action."),
     "second_deterministic_n": _count("episodes", "Episodes of `second_deterministic`: each variation once."),
@@ -178,14 +187,14 @@ FINALS: Columns = {
         "`second` on goals that training never had (`evaluation.goals: both`; else missing)."
     ),
     "second_heldout_n": _count("episodes", "Episodes of `second_heldout`."),
-    "individual_return": _return("Mean raw score behind `individual`"),
-    "individual_deterministic_return": _return("Mean raw score behind `individual_deterministic`"),
-    "sequential_return": _return("Mean raw score behind `sequential`"),
-    "sequential_deterministic_return": _return("Mean raw score behind `sequential_deterministic`"),
+    "first_before_return": _return("Mean raw score behind `first_before`"),
+    "first_before_deterministic_return": _return("Mean raw score behind `first_before_deterministic`"),
+    "first_after_return": _return("Mean raw score behind `first_after`"),
+    "first_after_deterministic_return": _return("Mean raw score behind `first_after_deterministic`"),
     "second_return": _return("Mean raw score behind `second`"),
     "second_deterministic_return": _return("Mean raw score behind `second_deterministic`"),
-    "forgetting": Column("number", "difference of these", "individual - sequential."),
-    "learnt_first": _flag("Whether the first task was learnt at all: individual >= 0.5. Of scores nothing is said."),
+    "forgetting": Column("number", "difference of these", "first_before - first_after: what the first task lost."),
+    "learnt_first": _flag("Whether the first task was learnt at all: first_before >= 0.5. Of scores nothing is said."),
     "retention_last_5": _performance(
         "Mean of the last five evaluations of the first task in the last phase, of those after its first update."
     ),
@@ -256,6 +265,23 @@ PHASES: Columns = {
     "notes": _text("What is to be known of how it was made, such as that it was not compiled although it was to be."),
 }
 """One row per phase of the plan, each once however many trials share it: what the sweep cost."""
+
+EPISODES: Columns = {
+    "key": _text("Content key of the phase whose agent played; `finals.key_first` and `key_second` join it to trials."),
+    "task": _text("Task that was played."),
+    "policy": _text("`stochastic`, as in training, or `deterministic`: the mean (or likeliest) action."),
+    "goals": _text("Goals of the episode: those of training (`train`) or others (`heldout`)."),
+    "evaluation": _text("Final evaluation it belongs to: the name of its file in the phase's folder `evaluations`."),
+    "episode": _count("", "Number of the episode in its evaluation, from 0."),
+    "success": _count("", "1 if the task's success flag was set at any of its steps, else 0; missing of scores."),
+    "env_return": Column(
+        "number",
+        "reward",
+        "Sum of rewards (the raw score, where tasks are judged by that); missing of an episode that ended at success, "
+        "for then it is not a whole episode's.",
+    ),
+}
+"""One row per episode of every final evaluation: a success rate of `finals` is the mean of `success` over its rows."""
 
 
 def neuron_columns(layers: int) -> dict[str, Column]:

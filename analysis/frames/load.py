@@ -7,16 +7,28 @@ of at least two; the columns speak of its first and its last task.
 import json
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
-from analysis.frames.columns import CURVE_ROW, CURVES, FINALS, IDENTITY, PHASES, frame, neuron_columns
+from analysis.frames.columns import (
+    CURVE_ROW,
+    CURVES,
+    EPISODES,
+    FINALS,
+    IDENTITY,
+    PHASES,
+    Columns,
+    frame,
+    neuron_columns,
+)
 from analysis.frames.phases import PhaseData
 from analysis.frames.trials import Row, trial_row
 from analysis.words import Words, words_of
 from nbsp_ray.benchmarks import get_benchmark
+from nbsp_ray.layout import NETWORKS
 from nbsp_ray.plan.counts import resolve_counts
 from nbsp_ray.plan.replicates import rests_on
 from nbsp_ray.specs import Plan, Trial
@@ -46,6 +58,27 @@ class Results:
         done = int((self.finals["status"] == "done").sum())
         size = f"{len(self.curves):,} rows of curves, {len(self.phases)} phases"
         return f"<Results of {self.plan.name} in {self.root}: {done} of {len(self.finals)} trials done, {size}>"
+
+    @cached_property
+    def episodes(self) -> pd.DataFrame:
+        """One row per episode of every final evaluation (`EPISODES`), read when it is first asked for."""
+        return frame((row for phase in self.phase_data.values() for row in phase.episodes()), EPISODES)
+
+    def columns(self) -> Mapping[str, Columns]:
+        """What each column of each frame is, by the frame's name."""
+        layers = sum(name.startswith(f"{NETWORKS[0]}_drift_layer_") for name in self.finals.columns)
+        finals = {**FINALS, **neuron_columns(layers)}
+        return {"finals": finals, "curves": CURVES, "phases": PHASES, "episodes": EPISODES}
+
+    def describe(self) -> pd.DataFrame:
+        """The data dictionary, a row for each column of each frame: `frame`, `column`, `type`, `unit`, `meaning`."""
+        return pd.DataFrame(
+            [
+                {"frame": name, "column": column, "type": of_it.kind, "unit": of_it.unit, "meaning": of_it.meaning}
+                for name, columns in self.columns().items()
+                for column, of_it in columns.items()
+            ]
+        )
 
     @property
     def root(self) -> Path:
@@ -149,7 +182,8 @@ def _identity(trial: Trial, plan: Plan) -> Row:
         "first_task": trial.tasks[0],
         "second_task": trial.tasks[-1],
         "method": trial.method,
-        "skill_neurons": None if wanted is None else str(wanted),
+        "skill_neurons": wanted,
+        "skill_neurons_given": None if wanted is None else str(wanted),
         "skill_neurons_count": None if wanted is None else resolve_counts(wanted, _layers(plan, trial))["actor"],
         "seed": trial.seed,
     }
@@ -172,7 +206,7 @@ def _variants(plan: Plan, identities: Iterable[Row]) -> list[str]:
     cells: dict[tuple[str, ...], list[dict[str, str]]] = {}
     found: list[tuple[tuple[str, ...], dict[str, str]]] = []
     for trial, identity in zip(plan.trials, identities, strict=True):
-        cell = tuple(str(identity[name]) for name in ("benchmark", "pair", "method", "skill_neurons"))
+        cell = tuple(str(identity[name]) for name in ("benchmark", "pair", "method", "skill_neurons_given"))
         settings = _settings(trial, plan)
         cells.setdefault(cell, []).append(settings)
         found.append((cell, settings))

@@ -7,6 +7,7 @@ file and the mend.
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import zip_longest
 from typing import Any, Literal
 
 import numpy as np
@@ -212,8 +213,24 @@ class PhaseData:
         """What each final evaluation of the plan came to, by its id."""
         return {name: self._final(record) for name, record in self.planned.evaluations.items()}
 
+    @cached_property
+    def _stored(self) -> Mapping[str, Mapping[str, Any]]:
+        """The final evaluations of the plan that are stored, by id."""
+        found = {name: self.folder.evaluation(name) for name in self.planned.evaluations}
+        return {name: data for name, data in found.items() if data is not None}
+
+    def episodes(self) -> Iterator[Mapping[str, Any]]:
+        """A row for each episode of its final evaluations."""
+        for name, data in self._stored.items():
+            record = self.planned.evaluations[name]
+            policy = "deterministic" if record.mode == "deterministic" else "stochastic"
+            row = {"key": self.planned.key, "task": record.task, "policy": policy, "goals": record.goals}
+            success, env_return = data.get("success") or (), data.get("env_return") or ()
+            for number, (won, of_it) in enumerate(zip_longest(success, env_return)):
+                yield row | {"evaluation": name, "episode": number, "success": won, "env_return": of_it}
+
     def _final(self, record: EvaluationSpec) -> Final:
-        found = self.folder.evaluation(record.id)
+        found = self._stored.get(record.id)
         if found is None:
             return Final()
         if not self.is_scored:

@@ -69,8 +69,8 @@ def _records(trial: Trial, phase: PhaseData) -> list[EvaluationSpec]:
 def _final_rates(trial: Trial, first: PhaseData, last: PhaseData) -> Row:
     row: Row = {}
     places = (
-        ("individual", first, trial.tasks[0]),
-        ("sequential", last, trial.tasks[0]),
+        ("first_before", first, trial.tasks[0]),
+        ("first_after", last, trial.tasks[0]),
         ("second", last, trial.tasks[-1]),
     )
     for name, phase, task in places:
@@ -82,10 +82,10 @@ def _final_rates(trial: Trial, first: PhaseData, last: PhaseData) -> Row:
         if trial.finals.goals == "both":
             found = phase.final(trial.finals.evaluation(task, number, goals="heldout"))
             row |= {f"{name}_heldout": found.performance, f"{name}_heldout_n": found.episodes}
-    row["forgetting"] = metrics.forgetting(row["individual"], row["sequential"])
+    row["forgetting"] = metrics.forgetting(row["first_before"], row["first_after"])
     # A score has no threshold that would mean "learnt".
-    known = not first.is_scored and not np.isnan(row["individual"])
-    row["learnt_first"] = row["individual"] >= metrics.LEARNT if known else None
+    known = not first.is_scored and not np.isnan(row["first_before"])
+    row["learnt_first"] = row["first_before"] >= metrics.LEARNT if known else None
     return row
 
 

@@ -1,51 +1,112 @@
 """What a report says, block by block: what ran, tables, figures, definitions, cost."""
 
-from collections.abc import Iterator
+import datetime
+from collections import Counter
+from collections.abc import Iterator, Mapping
 
 import pandas as pd
 
 from analysis import metrics
-from analysis.blocks import Block, Bullets, Heading, Paragraph, Picture, TextTable, join
+from analysis.blocks import (
+    Block,
+    Bullets,
+    Contents,
+    Facts,
+    Heading,
+    Paragraph,
+    Picture,
+    Section,
+    TextTable,
+    join,
+)
 from analysis.frames.load import Results
 from analysis.frames.phases import STATUSES
+from analysis.pages.finding import finding
 from analysis.tables.notes import score_notes, what_ran
 from analysis.tables.table import Shown
+from analysis.tables.trials import ROOT
 from nbsp_ray.config.schema import Learning
 from nbsp_ray.specs import ALGORITHM_VERSION
+from nbsp_ray.sweepfile.scope import Scope
 from nbsp_ray.units import duration
+
+OFTEN = 3
+"""A sentence under so many tables is said once, for all."""
 
 
 def report_blocks(
-    results: Results, shown: list[Shown], pictures: list[Picture], name: str, title: str
+    results: Results, shown: list[Shown], pictures: list[Picture], *, title: str, scope: Scope, root: str
 ) -> Iterator[Block]:
-    """The whole report."""
+    """The whole report; `root` is the path from its page to the results root."""
     yield Heading(title, level=1)
-    yield from _what_ran(results, name)
+    if part := scope.sentence():
+        yield Paragraph(f"**{part}**")
+    yield Paragraph(finding(results), lead=True)
+    yield from pictures[:1]
+    yield Facts(_facts(results, scope))
+    yield Contents()
+    ran = list(_what_ran(results, scope))
+    if ran:
+        yield Section("What ran", ran, open=True)
+    counts = Counter(sentence for table in shown for sentence in table.caption)
+    common = [sentence for sentence, n in counts.items() if n >= OFTEN]
+    opened = True
     for table in (one for one in shown if one.before_figures):
-        yield from section(table)
-    for picture in pictures:
-        yield Heading(f"Figure: {picture.title[0].lower()}{picture.title[1:]}")
-        yield picture
+        yield section(table, common, root, unfolded=opened)
+        opened = False
+    for picture in pictures[1:]:
+        yield Section(f"Figure: {picture.title[0].lower()}{picture.title[1:]}", [picture], open=True)
     for table in (one for one in shown if not one.before_figures):
-        yield from section(table)
-    yield from _definitions(results)
-    yield from _cost(results)
+        yield section(table, common, root)
+    if common:
+        yield Section("Under all tables", [Bullets(common)], open=True)
+    yield Section("What the numbers mean", list(_definitions(results)))
+    yield Section("Cost and versions", list(_cost(results)))
     yield Paragraph(
-        "Unrounded tables are in `tables/` (CSV, and LaTeX with booktabs), figures in `figures/` (SVG, PDF, PNG), the "
-        "data that all were made from and what each column means in `data/`."
+        "Unrounded tables are in `tables/` (CSV, and LaTeX; `paper.tex` has the shape of a paper's table), figures in "
+        "`figures/` (SVG, PDF, PNG), the data that all were made from, down to every episode, and what each column "
+        "means in `data/`."
     )
 
 
-def section(table: Shown) -> Iterator[Block]:
-    """A table under its title, its caption below."""
-    yield Heading(table.title)
-    yield TextTable(table.text)
-    yield Bullets(table.caption)
+def section(table: Shown, common: list[str], root: str, *, unfolded: bool = False) -> Section:
+    """A table under its title, its caption below without what is said in `common`; links lead to the results root."""
+    text = table.text.map(lambda cell: cell.replace(f"]({ROOT}", f"]({root}/") if isinstance(cell, str) else cell)
+    return Section(
+        table.title, [TextTable(text), Bullets([one for one in table.caption if one not in common])], unfolded
+    )
 
 
-def _what_ran(results: Results, name: str) -> Iterator[Block]:
-    yield Heading("What ran")
-    yield Paragraph(what_ran(results))
+def _facts(results: Results, scope: Scope) -> Mapping[str, str]:
+    """What ran, what it cost, when and where, by which command."""
+    done = results.phases[results.phases["env_steps"].notna()]
+    env_steps, seconds = int(done["env_steps"].sum()), float(done["seconds"].sum())
+    machines = [
+        f"{host} ({join(of_host['device'].dropna()) or 'device not recorded'})"
+        for host, of_host in done.groupby("host")
+    ]
+    return {
+        "Trials": what_ran(results),
+        "Cost": f"{duration(seconds)} of learning (wall time of {len(done)} phases, final evaluations not included): "
+        f"{env_steps:,} env steps",
+        "Machines": ", ".join(machines) or "not recorded",
+        "Made": _dates(results),
+        "Command": f"`{scope.command('run')}`",
+        "Results root": f"`{results.root}`",
+    }
+
+
+def _dates(results: Results) -> str:
+    """From the day on which the first phase was begun to that on which the last was finished."""
+    manifests = [phase.folder.manifest() or {} for phase in results.phase_data.values() if phase.result]
+    times = [float(one[name]) for one in manifests for name in ("started", "finished") if one.get(name)]
+    days = [datetime.datetime.fromtimestamp(when, tz=datetime.UTC).strftime("%-d %B %Y") for when in sorted(times)]
+    if not days:
+        return "not recorded"
+    return days[0] if days[0] == days[-1] else f"{days[0]} to {days[-1]}"
+
+
+def _what_ran(results: Results, scope: Scope) -> Iterator[Block]:
     others = _other_versions(results)
     if others:
         yield Paragraph(
@@ -67,8 +128,8 @@ def _what_ran(results: Results, name: str) -> Iterator[Block]:
             pd.DataFrame({"phase": failed["label"], "error": failed["error"].fillna("-"), "key": failed["key"]})
         )
     yield Paragraph(
-        f"What is not done is missing from tables and figures, never estimated; `nbsp-ray run {name}` does the rest, "
-        f"`nbsp-ray status {name}` says what failed."
+        "What is not done is missing from tables and figures, never estimated; "
+        f"`{scope.command('run')}` does the rest, `{scope.command('status')}` says what failed."
     )
 
 
@@ -80,7 +141,6 @@ def _other_versions(results: Results) -> int:
 
 
 def _definitions(results: Results) -> Iterator[Block]:
-    yield Heading("What the numbers mean")
     parts = results.parts()
     for part in parts.values():
         if len(parts) > 1:
@@ -100,14 +160,14 @@ def _of_rates(results: Results) -> list[str]:
         f"Stop rule of the last phase: {join(map(_stop_rule, learning))}.",
         f"Threshold: the first of {join(one.stop_evaluations for one in learning)} evaluations in a row of at "
         f"least {join(one.stop_threshold for one in learning)}.",
-        "Forgetting: individual - sequential, of the final evaluations.",
+        "Forgetting: first task before - first task after, of the final evaluations.",
         f"Retention (`first task, last 5`): mean of the last {metrics.RETENTION_EVALUATIONS} evaluations of the "
         "first task in the last phase; a single late evaluation is noisy.",
         "AUC: mean height of the curve of the second task's evaluations over the budget. After an early stop the final "
         "evaluation is carried forward, never the value that triggered the stop.",
         "Forward transfer: (AUC - AUC from scratch) / (1 - AUC from scratch), where the plan learns the second "
         "task first with the same seed, SAC and budget; else missing.",
-        f"Not learnt: a first task whose individual success is below {metrics.LEARNT}.",
+        f"Not learnt: a first task with a success rate below {metrics.LEARNT} before the second is learnt.",
     ]
 
 
@@ -121,7 +181,7 @@ def _of_scores(results: Results) -> list[str]:
         f"Evaluations while learning: {join(one.eval_episodes for one in learning)} episodes of each {task} every "
         f"{join(one.eval_every for one in learning)} env steps, stochastic policy.",
         f"Last phase: {join(one.env_steps for one in learning)} env steps, without a stop rule.",
-        "Forgetting: individual - sequential, normalised.",
+        f"Forgetting: first {task} before - first {task} after, normalised.",
         f"Retention (`first {task}, last 5`): mean of the last {metrics.RETENTION_EVALUATIONS} evaluations of the "
         f"first {task} in the last phase, normalised; a single late evaluation is noisy.",
         "There is no threshold of success and no forward transfer, which are defined for success rates.",
@@ -166,5 +226,4 @@ def _cost(results: Results) -> Iterator[Block]:
         lines.append(f"{what}: {'; '.join(map(str, found)) or 'not recorded'}.")
     if len(done["versions"].dropna().unique()) > 1:
         lines.append("The phases were made with different versions: `data/phases.csv` says which with which.")
-    yield Heading("Cost and versions")
     yield Bullets(lines)

@@ -10,7 +10,7 @@ from importlib.resources import files
 
 import pandas as pd
 
-from analysis.blocks import Block, Bullets, Heading, Paragraph, Picture, TextTable
+from analysis.blocks import Block, Bullets, Contents, Facts, Heading, Paragraph, Picture, Section, TextTable
 from analysis.figures.palette import INK, PAPER
 
 POLICY = (
@@ -18,6 +18,10 @@ POLICY = (
 )
 """The browser itself refuses every request."""
 
+NUMBER = re.compile(r"(?:\*\*)?[-+]?\d[\d,]*(?:\.\d+)?(?![\w.])")
+"""What a cell of numbers begins with."""
+LINK = re.compile(r"\[([^\]]*)\]\(([^():\s]+)\)")
+"""A link to a section or to a path beside the page: no scheme, so nothing of a page leads elsewhere."""
 ON_SCREEN = 1.4
 """Figures are that much larger on a page than on paper."""
 
@@ -49,25 +53,42 @@ def page(title: str, body: str, *, style: str = "", scripts: Iterable[str] = ())
 """
 
 
+def document(title: str, blocks: Iterable[Block]) -> str:
+    """A whole page of blocks, whose tables can be sorted and whose sections fold."""
+    return page(title, render(blocks), scripts=(asset("document.js"),))
+
+
 def render(blocks: Iterable[Block]) -> str:
-    """The main part of a page, with a list of its sections after the first heading."""
+    """The main part of a page, with a list of its sections where `Contents` is, else after the first heading."""
     blocks = list(blocks)
-    sections = [block.text for block in blocks if isinstance(block, Heading) and block.level == 2]
+    sections = [block.title for block in blocks if isinstance(block, Section)]
+    sections = sections or [block.text for block in blocks if isinstance(block, Heading) and block.level == 2]
     links = "".join(f'<li><a href="#{anchor(text)}">{escape(text)}</a></li>' for text in sections)
-    found = list(map(_render, blocks))
-    at = next((i + 1 for i, block in enumerate(blocks) if isinstance(block, Heading)), 0)
-    return "\n".join(["<main>", *found[:at], f"<nav><ul>{links}</ul></nav>", *found[at:], "</main>"])
+    found = [_render(block) for block in blocks]
+    marked = [i for i, block in enumerate(blocks) if isinstance(block, Contents)]
+    at = marked[0] if marked else next((i + 1 for i, block in enumerate(blocks) if isinstance(block, Heading)), 0)
+    contents = f'<nav aria-label="Contents"><ul>{links}</ul></nav>'
+    return "\n".join(["<main>", *found[:at], contents, *found[at:], "</main>"])
 
 
 def table(text: pd.DataFrame) -> str:
-    """A frame of text as a table that scrolls sideways on a narrow screen."""
-    head = "".join(f'<th scope="col">{_text(str(name))}</th>' for name in text.columns)
-    rows = "\n".join(
-        "<tr>" + "".join(f"<td>{_text(str(cell))}</td>" for cell in row) + "</tr>" for row in text.to_numpy().tolist()
+    """A frame of text as a table that scrolls sideways on a narrow screen; columns of numbers stand at the right."""
+    rows = text.astype(str).to_numpy().tolist()
+    kinds = [' class="n"' if is_numeric([row[i] for row in rows]) else "" for i in range(text.shape[1])]
+    head = "".join(f'<th scope="col"{kind}>{_text(str(name))}</th>' for name, kind in zip(text, kinds, strict=True))
+    body = "\n".join(
+        "<tr>" + "".join(f"<td{kind}>{_text(cell)}</td>" for cell, kind in zip(row, kinds, strict=True)) + "</tr>"
+        for row in rows
     )
     return (
-        f'<div class="wide" tabindex="0"><table><thead><tr>{head}</tr></thead>\n<tbody>\n{rows}\n</tbody></table></div>'
+        f'<div class="wide" tabindex="0"><table><thead><tr>{head}</tr></thead>\n<tbody>\n{body}\n</tbody></table></div>'
     )
+
+
+def is_numeric(column: list[str]) -> bool:
+    """Whether a column holds numbers, with what belongs to them."""
+    told = [cell for cell in column if cell not in ("", "-")]
+    return bool(told) and all(NUMBER.match(cell) for cell in told)
 
 
 def inline_svg(svg: str, name: str) -> str:
@@ -96,8 +117,8 @@ def _render(block: Block) -> str:
     match block:
         case Heading(text, level):
             return f'<h{level} id="{anchor(text)}">{_text(text)}</h{level}>'
-        case Paragraph(text):
-            return f"<p>{_text(text)}</p>"
+        case Paragraph(text, lead):
+            return f"<p{' class=lead' if lead else ''}>{_text(text)}</p>"
         case Bullets(sentences):
             return f'<ul class="notes">{"".join(f"<li>{_text(one)}</li>" for one in sentences)}</ul>'
         case TextTable(text):
@@ -105,11 +126,24 @@ def _render(block: Block) -> str:
         case Picture(name, title, caption, svg):
             caption_html = _text(" ".join(caption))
             return (
-                f'<figure aria-label="{escape(title)}">{inline_svg(svg.decode(), name)}'
-                f"<figcaption>{caption_html}</figcaption></figure>"
+                f'<figure aria-label="{escape(title)}"><div class="wide" tabindex="0">{inline_svg(svg.decode(), name)}'
+                f"</div><figcaption>{caption_html}</figcaption></figure>"
+            )
+        case Facts(found):
+            answers = "".join(f"<dt>{_text(name)}</dt><dd>{_text(text)}</dd>" for name, text in found.items())
+            return f'<dl class="facts">{answers}</dl>'
+        case Contents():
+            return ""
+        case Section(title, blocks, is_open):
+            inner = "\n".join(map(_render, blocks))
+            opened = " open" if is_open else ""
+            return (
+                f'<details id="{anchor(title)}"{opened}><summary><h2>{_text(title)}</h2></summary>\n{inner}</details>'
             )
 
 
 def _text(text: str) -> str:
-    """Text with code between backticks."""
-    return re.sub(r"`([^`]*)`", r"<code>\1</code>", escape(text))
+    """Text with code between backticks, what is best between stars, and links."""
+    found = re.sub(r"`([^`]*)`", r"<code>\1</code>", escape(text))
+    found = re.sub(r"\*\*(.+?)\*\*", r"<strong>\1</strong>", found)
+    return LINK.sub(r'<a href="\2">\1</a>', found)

@@ -4,12 +4,12 @@ from collections.abc import Iterable
 
 import pandas as pd
 
-from analysis.blocks import Block, Bullets, Heading, Paragraph, Picture, TextTable
+from analysis.blocks import Block, Bullets, Contents, Facts, Heading, Paragraph, Picture, Section, TextTable
 
 
 def render(blocks: Iterable[Block]) -> str:
     """A page; figures are links to `figures/`."""
-    return "\n\n".join(map(_render, blocks)) + "\n"
+    return "\n\n".join(part for part in map(_render, blocks) if part) + "\n"
 
 
 def table(text: pd.DataFrame) -> str:
@@ -34,6 +34,12 @@ def _render(block: Block) -> str:
             return bullets(sentences)
         case TextTable(text):
             return table(text)
+        case Facts(found):
+            return bullets([f"{name}: {text}" for name, text in found.items()])
+        case Contents():
+            return ""
+        case Section(title, blocks):
+            return "\n\n".join([f"## {title}", *map(_render, blocks)])
         case Picture(name, title, caption):
             return f"![{title}](figures/{name}.svg)\n\n{' '.join(caption)}"
 

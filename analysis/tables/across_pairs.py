@@ -29,9 +29,9 @@ from analysis.tables.groups import BASE, scopes
 from analysis.tables.notes import score_notes
 from analysis.tables.table import Shown, present
 
-MEASURES = ("sequential", "second")
+MEASURES = ("first_after", "second")
 """Stability and plasticity."""
-CONFIGURATION = ["benchmark", "method", "skill_neurons", "variant"]
+CONFIGURATION = ["benchmark", "method", "skill_neurons_given", "variant"]
 """Trials that agree in these differ in pair and seed alone."""
 Row = dict[str, Any]
 
@@ -41,7 +41,7 @@ def configurations(finals: pd.DataFrame) -> Iterator[tuple[Row, pd.DataFrame]]:
     for _, trials in finals.groupby(CONFIGURATION, sort=False, dropna=False):
         benchmark = finals[finals["benchmark"] == trials["benchmark"].iloc[0]]
         if benchmark["pair"].nunique() > 1:
-            identity = {name: trials[name].iloc[0] for name in CONFIGURATION}
+            identity = {name: trials[name].iloc[0] for name in [*CONFIGURATION, "skill_neurons"]}
             yield identity | {"pairs": benchmark["pair"].nunique()}, trials
 
 
@@ -95,14 +95,14 @@ def show_across_pairs(results: Results) -> Shown:
     task = words.task
     columns: dict[str, Callable[[Cells], str]] = {
         "pairs": lambda row: _pairs(row),
-        "runs": lambda row: f"{row['sequential_runs']} of {row['seeds']}",
+        "runs": lambda row: f"{row['first_after_runs']} of {row['seeds']}",
     }
-    for name, measure in ((f"first {task} after", "sequential"), (f"second {task} after", "second")):
+    for name, measure in ((f"first {task} after", "first_after"), (f"second {task}", "second")):
         columns[f"{name}, IQM"] = partial(cells.bootstrapped, name=f"{measure}_iqm")
         if not words.is_rate:
             columns[f"{name}, optimality gap"] = partial(cells.bootstrapped, name=f"{measure}_optimality_gap")
-    if len(data) and data["sequential_improvement"].notna().any():
-        columns[f"first {task}, P(better than base)"] = partial(cells.bootstrapped, name="sequential_improvement")
+    if len(data) and data["first_after_improvement"].notna().any():
+        columns[f"first {task}, P(better than base)"] = partial(cells.bootstrapped, name="first_after_improvement")
         columns[f"second {task}, P(better than base)"] = partial(cells.bootstrapped, name="second_improvement")
     caption = [
         "IQM: mean of the middle half of all runs of all pairs (Agarwal et al. 2021). P(better than base): chance that "
@@ -122,12 +122,12 @@ def show_across_pairs(results: Results) -> Shown:
         "cases, with 3 seeds in about 75 %. There is none if a pair has fewer than three seeds, or if all resamples "
         "agree.",
     ]
-    if len(data) and (data["sequential_pairs"] < data["pairs"]).any():
+    if len(data) and (data["first_after_pairs"] < data["pairs"]).any():
         caption.append("Rows over different pairs cannot be compared with one another.")
     return present("across_pairs", "Across pairs", data, columns, caption)
 
 
 def _pairs(row: Cells) -> str:
     """`4 of 4`; `4, 3 of 4` if fewer pairs have the second measure (a task without reference scores)."""
-    first, second = row["sequential_pairs"], row["second_pairs"]
+    first, second = row["first_after_pairs"], row["second_pairs"]
     return f"{first} of {row['pairs']}" if first == second else f"{first}, {second} of {row['pairs']}"

@@ -13,6 +13,7 @@ from typing import Any
 import pandas as pd
 
 from analysis.statistics import Summary
+from nbsp_ray.units import rounded
 
 NONE = "-"
 Cells = Mapping[str, Any]
@@ -20,10 +21,8 @@ Cells = Mapping[str, Any]
 
 
 def number(value: float, digits: int = 2) -> str:
-    """A number rounded to `digits`, a dash if it is missing; never `-0.00`."""
-    if pd.isna(value):
-        return NONE
-    return f"{round(float(value), digits) + 0.0:,.{digits}f}"
+    """A number rounded to `digits` (`nbsp_ray.units.rounded`), a dash if it is missing."""
+    return NONE if pd.isna(value) else rounded(value, digits)
 
 
 def count(value: float) -> str:
@@ -83,7 +82,7 @@ def remarks(row: Cells) -> str:
     """What to beware of in a group, in a few words."""
     found = []
     if row["not_learnt"]:
-        found.append(f"first task not learnt: {row['not_learnt']} of {row['individual_n']}")
+        found.append(f"first task not learnt: {row['not_learnt']} of {row['first_before_n']}")
     if row["stopped_early"]:
         found.append(f"stopped early: {row['stopped_early']} of {row['ended']}")
     return "; ".join(found)
@@ -126,6 +125,6 @@ def cost(row: Cells) -> str:
 
 
 def per_layer(row: Cells, name: str, show: Callable[[float], str] = number) -> str:
-    """The `spread` of each layer, from the input: `2 (1 to 3) + 1`."""
+    """The `spread` of each layer, from the input: `2 (1 to 3) / 1`."""
     layers = sum(column.startswith(f"{name}_layer_") and column.endswith("_mean") for column in row)
-    return " + ".join(spread(row, f"{name}_layer_{layer}", show) for layer in range(1, layers + 1))
+    return " / ".join(spread(row, f"{name}_layer_{layer}", show) for layer in range(1, layers + 1))

@@ -10,8 +10,8 @@ from analysis.tables.groups import BASE, Row, table_rows
 from analysis.tables.notes import interval_notes
 from analysis.tables.table import Shown, present
 
-COMPARED = ("sequential", "second", "retention_last_5", "auc_second")
-"""Not forgetting: as both share the first phase, its difference is that of `sequential` with the sign turned."""
+COMPARED = ("first_after", "second", "retention_last_5", "auc_second")
+"""Not forgetting: as both share the first phase, its difference is that of `first_after` with the sign turned."""
 
 
 def differences_table(results: Results) -> pd.DataFrame:
@@ -40,7 +40,7 @@ def show_differences(results: Results) -> Shown:
     """`differences_table`: every method against base."""
     data = differences_table(results)
     task = results.words.task
-    names = {f"first {task} after": "sequential", f"second {task} after": "second"}
+    names = {f"first {task} after": "first_after", f"second {task}": "second"}
     names |= {f"first {task}, last 5": "retention_last_5", f"second {task}, AUC": "auc_second"}
     columns = cells.estimates({title: f"{name}_difference" for title, name in names.items()})
     caption = [
@@ -49,5 +49,5 @@ def show_differences(results: Results) -> Shown:
         "whether there is a difference; with several methods and columns, some intervals miss 0 by chance.",
     ]
     if len(data):
-        caption += interval_notes(data, "sequential_difference", "second_difference")
+        caption += interval_notes(data, "first_after_difference", "second_difference")
     return present("differences", "Against base, paired by seed", data, columns, caption)

@@ -14,10 +14,10 @@ import pandas as pd
 from analysis.metrics import limits
 from analysis.statistics import Summary, summary
 
-GROUP = ["benchmark", "pair", "method", "skill_neurons", "variant"]
+GROUP = ["benchmark", "pair", "method", "skill_neurons_given", "variant"]
 """Trials that agree in these differ in their seed alone."""
 BASE = "base"
-SUCCESSES = ("individual", "sequential", "second")
+SUCCESSES = ("first_before", "first_after", "second")
 Row = dict[str, Any]
 
 
@@ -25,7 +25,10 @@ def groups(finals: pd.DataFrame) -> Iterator[tuple[Row, pd.DataFrame]]:
     """Groups of trials with their identity: pair by pair, within it in the order of the plan."""
     for _, of_pair in finals.groupby(["benchmark", "pair"], sort=False):
         for _, trials in of_pair.groupby(GROUP[2:], sort=False, dropna=False):
-            identity = {name: trials[name].iloc[0] for name in [*GROUP, "measure", "paper_pair", "paper_method"]}
+            identity = {
+                name: trials[name].iloc[0]
+                for name in [*GROUP, "skill_neurons", "measure", "paper_pair", "paper_method"]
+            }
             yield identity, trials
 
 

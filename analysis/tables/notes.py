@@ -5,6 +5,7 @@ import pandas as pd
 from analysis.frames.load import Results
 from analysis.frames.phases import STATUSES
 from analysis.metrics import LEARNT
+from analysis.statistics import CUT
 from nbsp_ray.benchmarks import Score, get_benchmark
 
 
@@ -23,9 +24,8 @@ def interval_notes(data: pd.DataFrame, *names: str, interval: bool = True) -> li
         notes.append("Mean ± standard error over seeds; the report has the intervals.")
     elif (counts > 1).any():
         notes.append(
-            "Mean ± standard error over seeds, in brackets the 95 % Student t interval of the mean, cut at what the "
-            "number can be. Fewer than three seeds have none, nor have seeds that are all equal: they do not say that "
-            "the next would be."
+            f"Mean ± standard error over seeds, in brackets the interval of the mean. {CUT} Fewer than three seeds "
+            "have none, nor have seeds that are all equal: they do not say that the next would be."
         )
     if (counts == 1).any():
         notes.append("One seed ranks nothing: no interval is possible, and another seed may turn the order round.")
@@ -73,7 +73,7 @@ def cautions(results: Results) -> list[str]:
     learnt = finals.drop_duplicates("key_first")["learnt_first"].dropna()
     if len(learnt) and not learnt.all():
         notes.append(
-            f"{(~learnt).sum()} of {len(learnt)} first phases did not learn their task (individual success below "
+            f"{(~learnt).sum()} of {len(learnt)} first phases did not learn their task (success below "
             f"{LEARNT}). They have nothing to forget; they are in every number here, except in forgetting where it "
             "says `learnt only`."
         )

@@ -71,7 +71,7 @@ def references_table(results: Results) -> pd.DataFrame:
         judged_by = get_benchmark(benchmark).judged_by
         if isinstance(judged_by, Score):
             zero, one = judged_by.references.get(task, (None, None))
-            rows.append({results.words.task: task, "normalised 0": zero, "normalised 1": one})
+            rows.append({"task": task, "normalised 0": zero, "normalised 1": one})
     return pd.DataFrame(rows)
 
 
@@ -92,4 +92,5 @@ def show_references(results: Results) -> Shown:
     """`references_table`: in Atari the paper's Table 3; no rows of success rates."""
     data = references_table(results)
     text = data.map(lambda value: value if isinstance(value, str) else cells.number(value, digits=1))
+    text = text.rename(columns={"task": results.words.task})
     return Shown("references", "Reference scores", data, text, score_notes(results))

@@ -1,6 +1,7 @@
 """The main table: the success of both tasks, forgetting, and what to beware of."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
+from functools import partial
 
 import numpy as np
 import pandas as pd
@@ -8,6 +9,7 @@ import pandas as pd
 from analysis.frames.load import Results
 from analysis.paper import TABLE_1
 from analysis.tables import cells
+from analysis.tables.best import NONE_IS_BEST, RULE, Identity, best_groups, identity
 from analysis.tables.cells import Cells
 from analysis.tables.groups import BASE, SUCCESSES, Row, is_true, summary_of, table_rows
 from analysis.tables.notes import cautions, interval_notes, score_notes
@@ -19,10 +21,10 @@ HELDOUT = tuple(f"{name}_heldout" for name in SUCCESSES)
 def results_table(results: Results) -> pd.DataFrame:
     """One row per pair, method and number of skill neurons: both tasks' success, forgetting, and what to beware of.
 
-    Where tasks are judged by their score it is the normalised one. `paper_sequential` is the paper's number of plain
+    Where tasks are judged by their score it is the normalised one. `paper_first_after` is the paper's number of plain
     SAC (Table 1).
 
-    `forgetting_learnt` leaves out the seeds whose first task was not learnt (individual < 0.5); counts of trials:
+    `forgetting_learnt` leaves out the seeds whose first task was not learnt (first_before < 0.5); counts of trials:
     `not_learnt`, `stopped_early` (the last phase was `stable` before its budget was spent).
     """
     return pd.DataFrame(
@@ -34,8 +36,8 @@ def _published(identity: Row) -> Row:
     _, published = TABLE_1.get((identity["benchmark"], identity["pair"]), (None, None))
     found = published if identity["method"] == BASE else None
     return {
-        "paper_sequential": found.mean if found else np.nan,
-        "paper_sequential_spread": found.spread if found else np.nan,
+        "paper_first_after": found.mean if found else np.nan,
+        "paper_first_after_spread": found.spread if found else np.nan,
     }
 
 
@@ -59,9 +61,9 @@ def show_results(results: Results, *, interval: bool = True) -> Shown:
     """
     data, words = results_table(results), results.words
     task = words.task
-    metrics = {f"first {task} before": "individual", f"first {task} after": "sequential"}
+    metrics = {f"first {task} before": "first_before", f"first {task} after": "first_after"}
     metrics |= {} if interval else {f"first {task}, last 5": "retention_last_5"}
-    metrics |= {f"second {task} after": "second"}
+    metrics |= {f"second {task}": "second"}
     has_scratch = interval and bool((data["second_scratch_n"] > 0).any())
     metrics |= {f"second {task} from scratch": "second_scratch"} if has_scratch else {}
     metrics |= {"forgetting": "forgetting"}
@@ -69,14 +71,21 @@ def show_results(results: Results, *, interval: bool = True) -> Shown:
         metrics["forgetting, learnt only"] = "forgetting_learnt"
     has_heldout = bool((data[[f"{name}_n" for name in HELDOUT]] > 0).any(axis=None))
     if has_heldout:
-        places = (f"first {task} before", f"first {task} after", f"second {task} after")
+        places = (f"first {task} before", f"first {task} after", f"second {task}")
         metrics |= {f"{place}, held out": name for place, name in zip(places, HELDOUT, strict=True)}
     columns: dict[str, Callable[[Cells], str]] = {
         "seeds": lambda row: f"{row['done']} of {row['seeds']}",
         **cells.estimates(metrics, interval=interval),
     }
-    if interval and data["paper_sequential"].notna().any():
-        columns["paper: first task after"] = lambda row: cells.published(row, "sequential")
+    if interval and data["paper_first_after"].notna().any():
+        columns["paper: first task after"] = lambda row: cells.published(row, "first_after")
+    if interval and data.groupby(["benchmark", "pair"]).size().max() > 1:
+        best = {name: best_groups(results.finals, name) for name in ("first_after", "second")}
+        for title, name in ((f"first {task} after", "first_after"), (f"second {task}", "second")):
+            columns[title] = partial(_marked, show=columns[title], best=best[name])
+        best_note = [RULE if any(best.values()) else NONE_IS_BEST]
+    else:
+        best_note = []
     columns["remarks"] = cells.remarks
     caption = [
         f"{words.performance.capitalize()}s of the stochastic policy in the final evaluations; first {task} before and "
@@ -85,7 +94,8 @@ def show_results(results: Results, *, interval: bool = True) -> Shown:
         if interval
         else f"Last 5: mean of the last five evaluations of the first {task} while the second was learnt.",
         *score_notes(results),
-        *interval_notes(data, "individual", "sequential", "second", interval=interval),
+        *interval_notes(data, "first_before", "first_after", "second", interval=interval),
+        *best_note,
         *cautions(results),
     ]
     if has_scratch:
@@ -99,3 +109,8 @@ def show_results(results: Results, *, interval: bool = True) -> Shown:
         caption.append("The bars of the figures by method and by number of skill neurons are `first task after`.")
         caption[-1] = caption[-1].replace("first task", f"first {task}")
     return present("results", f"Both {task}s", data, columns, caption, before_figures=True)
+
+
+def _marked(row: Cells, show: Callable[[Cells], str], best: Collection[Identity]) -> str:
+    """A cell between stars if its row is the best of its pair."""
+    return f"**{show(row)}**" if row["scope"] == "all" and identity(row) in best else show(row)

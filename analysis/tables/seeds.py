@@ -49,10 +49,10 @@ def _of_seeds(rates: "pd.Series[float]") -> Row:
 def show_seeds(results: Results) -> Shown:
     """`seeds_table`, to be read beside the main one."""
     data = seeds_table(results)
-    titles = ("first task before", "first task after", "second task after", "first task, last 5")
+    titles = ("first task before", "first task after", "second task", "first task, last 5")
     columns: dict[str, Callable[[Cells], str]] = {}
     for title, name in zip(titles, RATES, strict=True):
-        columns |= {title: partial(_spread, name=name), f"{title} >= {GOOD:g}": partial(_share, name=name)}
+        columns |= {title: partial(_spread, name=name), f"{title} ≥ {GOOD:g}": partial(_share, name=name)}
     caption = [
         "Of each success rate the mean over seeds, then its worst, median and best seed; forgetting makes seeds all or "
         "nothing, and a mean of 0.60 may be three ones and two zeros.",

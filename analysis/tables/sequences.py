@@ -99,14 +99,18 @@ def sequences_table(results: Results) -> pd.DataFrame:
     found = list(sequences(results))
     if not found:
         return pd.DataFrame()
-    identity = results.finals[[*GROUP, "measure", "seed", "score_undefined"]].reset_index(drop=True)
+    identity = results.finals[[*GROUP, "skill_neurons", "measure", "seed", "score_undefined"]].reset_index(drop=True)
     places = [place for place, trial in enumerate(results.plan.trials) if len(trial.tasks) > 2]
     frame = identity.iloc[places].reset_index(drop=True)
     rows: list[Row] = []
     of_groups = [trials for _, trials in frame.groupby(GROUP, sort=False, dropna=False)]
     for scope, trials in (one for of_group in of_groups for one in scopes(of_group)):
         members = [found[place] for place in trials.index]
-        row: Row = {name: trials[name].iloc[0] for name in (*GROUP, "measure")} | scope | {"seeds": len(members)}
+        row: Row = (
+            {name: trials[name].iloc[0] for name in (*GROUP, "skill_neurons", "measure")}
+            | scope
+            | {"seeds": len(members)}
+        )
         numbers = pd.DataFrame([member.row() for member in members])
         row["done"] = int(numbers["average_performance"].notna().sum())
         for name in METRICS:

@@ -61,7 +61,7 @@ def identity(row: Cells) -> dict[str, str]:
     found = {"pair": str(row["pair"])} if "pair" in row else {}
     if "method" in row:
         found["method"] = str(row["method"])
-        found["neurons"] = "" if pd.isna(row["skill_neurons"]) else str(row["skill_neurons"])
+        found["neurons"] = "" if pd.isna(row["skill_neurons_given"]) else str(row["skill_neurons_given"])
     return found | {"settings": str(row.get("variant", "")), UNDEFINED: _undefined(row)}
 
 

@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Annotated
 
 from nbsp_ray.store import DEFAULT_ROOT, Store
+from nbsp_ray.sweepfile.scope import scope_of
 from nbsp_ray.verbs._common import Overrides, Root, Sweep, check_analysis, load_plan, path_option, say, short
 
 
@@ -19,12 +20,12 @@ def command(
 
     loaded, planned = load_plan(sweep, overrides, root)
     store = Store(root)
+    scope = scope_of(loaded, planned, store, root)
     page = analysis.write_explorer(
         analysis.load(store.root, planned),
-        to or store.report_folder(loaded.name) / "explore.html",
-        name=loaded.name,
-        title=loaded.title or loaded.name,
-        given=loaded.given,
-        overrides=loaded.overrides,
+        to or store.report_folder(scope.folder) / "explore.html",
+        name=scope.name,
+        title=scope.title,
+        scope=scope,
     )
     say(f"Open it in a browser: {short(page)}")

@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from nbsp_ray.store import DEFAULT_ROOT, Store
+from nbsp_ray.sweepfile.scope import scope_of
 from nbsp_ray.verbs._common import Overrides, Root, Sweep, check_analysis, load_plan, path_option, say, short
 
 command = typer.Typer(
@@ -39,7 +40,7 @@ def tables(
     sweep: Sweep,
     overrides: Overrides = None,
     root: Root = DEFAULT_ROOT,
-    to: Annotated[Path | None, path_option("Folder; default: the report's.")] = None,
+    to: Annotated[Path | None, path_option("Folder for the files; default: tables in the report's.")] = None,
 ) -> None:
     """Write a sweep's tables alone: CSV, Markdown, LaTeX."""
     check_analysis()
@@ -47,9 +48,10 @@ def tables(
 
     loaded, planned = load_plan(sweep, overrides, root)
     store = Store(root)
-    folder = to or store.report_folder(loaded.name)
+    scope = scope_of(loaded, planned, store, root)
+    folder = to or store.report_folder(scope.folder) / "tables"
     analysis.write_tables(analysis.load(store.root, planned), folder, name=loaded.name)
-    say(f"Tables: {short(folder / 'tables')}")
+    say(f"Tables: {short(folder)}")
 
 
 @command.command()

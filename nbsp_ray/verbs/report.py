@@ -9,7 +9,7 @@ from rich.text import Text
 from nbsp_ray.errors import NbspError
 from nbsp_ray.specs import Plan
 from nbsp_ray.store import DEFAULT_ROOT, Store
-from nbsp_ray.sweepfile import LoadedSweep
+from nbsp_ray.sweepfile.scope import Scope, scope_of
 from nbsp_ray.terminal.output import plain_console
 from nbsp_ray.verbs._common import (
     Overrides,
@@ -39,22 +39,24 @@ def command(
     hint_at_last_overrides(store, loaded, nothing_done=not any(store.phase(key).done() for key in planned.phases))
     if not any(key in planned.phases for key in store.phases()):
         raise NbspError(f"{store.root} has nothing of {loaded.name} yet: `{loaded.command('run', root)}` starts it")
-    show_report(planned, store, loaded, to or store.report_folder(loaded.name))
+    scope = scope_of(loaded, planned, store, root)
+    show_report(planned, store, scope, to or store.report_folder(scope.folder))
 
 
-def show_report(planned: Plan, store: Store, loaded: LoadedSweep, folder: Path | None = None) -> None:
+def show_report(planned: Plan, store: Store, scope: Scope, folder: Path | None = None) -> None:
     """Write the report, if there is a folder for it, and then print the table of what there is."""
     check_analysis()
     import analysis
 
     results = analysis.load(store.root, planned)
-    title = loaded.title or loaded.name
     if written := folder if results.any_begun else None:
-        analysis.write_report(results, written, name=loaded.name, title=title)
+        analysis.write_report(results, written, name=scope.name, title=scope.title, scope=scope)
     if results.any_done:
-        print_results(results, title=title)
+        print_results(results, title=scope.title)
     else:
         say("No trial is finished yet, so there is no table")
+    if part := scope.sentence():
+        say(part.replace("`", ""))
     if written:
         say(f"Report: {short(written / 'report.html')}, and report.md beside it")
 

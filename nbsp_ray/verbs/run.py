@@ -6,6 +6,7 @@ import typer
 
 from nbsp_ray.specs import Plan
 from nbsp_ray.store import DEFAULT_ROOT, Store
+from nbsp_ray.sweepfile.scope import scope_of
 from nbsp_ray.verbs._common import Overrides, Root, Sweep, load_plan, say, work_is_done
 from nbsp_ray.verbs.report import show_report
 
@@ -36,7 +37,9 @@ def command(
 
     outcome = run_search(loaded.name, loaded.sweeps, store, run_all, say)
     with work_is_done(loaded.command("report", root)):
-        show_report(loaded.plan(store), store, loaded, store.report_folder(loaded.name))
+        planned = loaded.plan(store)
+        scope = scope_of(loaded, planned, store, root)
+        show_report(planned, store, scope, store.report_folder(scope.folder))
     again = loaded.command("run", root)
     if outcome.failed or outcome.blocked:
         say(f"{outcome.failed} phases failed and {outcome.blocked} wait for them; `{again}` tries them again")

@@ -8,6 +8,7 @@ from nbsp_ray.limits import memory
 from nbsp_ray.plan.memory import check_fits, largest_need
 from nbsp_ray.status import is_complete
 from nbsp_ray.store import DEFAULT_ROOT, Store
+from nbsp_ray.sweepfile.scope import scope_of
 from nbsp_ray.verbs._common import UNFINISHED, Overrides, Root, Sweep, load_plan, say, work_is_done
 from nbsp_ray.verbs.report import show_report
 
@@ -34,7 +35,7 @@ def command(
         say("Saved; the same command goes on from here")
         raise typer.Exit(UNFINISHED)
     with work_is_done(loaded.command("report", root)):
-        show_report(planned, store, loaded)
+        show_report(planned, store, scope_of(loaded, planned, store, root))
 
 
 def _progress_line(label: str, progress: Any) -> str:

@@ -22,8 +22,8 @@ def plan() -> Plan:
 @pytest.fixture
 def full(store: Store, plan: Plan) -> Store:
     """All four trials of `plan` done. Successes of 10 before, after, second: base 9 1 10, 3 0 5; nbsp 9 8 9, 3 3 2."""
-    for seed, individual in ((0, 9), (1, 3)):
-        learn_first(store, plan, find(plan, "base", seed), individual)
+    for seed, first_before in ((0, 9), (1, 3)):
+        learn_first(store, plan, find(plan, "base", seed), first_before)
     learn_second(store, plan, find(plan, "base", 0), 1, 10)
     learn_second(store, plan, find(plan, "base", 1), 0, 5, curve=(0, 0, 0, 0, 0.8))
     learn_second(store, plan, find(plan, "nbsp", 0), 8, 9, **NBSP_REPORT)

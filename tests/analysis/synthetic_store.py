@@ -130,19 +130,19 @@ def evaluate(
 
 
 def learn_first(
-    store: Store, plan: Plan, trial: Trial, individual: int, curve: Sequence[float] = (0, 0, 1, 1, 1)
+    store: Store, plan: Plan, trial: Trial, first_before: int, curve: Sequence[float] = (0, 0, 1, 1, 1)
 ) -> None:
-    """A first phase with `individual` successes of `EPISODES`."""
+    """A first phase with `first_before` successes of `EPISODES`."""
     key = trial.phases[0]
     learn(store, plan, key, evaluations(trial.tasks[0], curve) + training(trial.tasks[0], [0] * 6 + [1] * 10))
-    evaluate(store, plan, key, trial.tasks[0], individual, deterministic=individual)
+    evaluate(store, plan, key, trial.tasks[0], first_before, deterministic=first_before)
 
 
 def learn_second(
     store: Store,
     plan: Plan,
     trial: Trial,
-    sequential: int,
+    first_after: int,
     second: int,
     curve: Sequence[float] = (0, 0.5, 1, 1, 1),
     first_curve: Sequence[float] = (1, 0.8, 0.6, 0.4, 0.2),
@@ -153,7 +153,7 @@ def learn_second(
     of_both = zip(evaluations(first, first_curve), evaluations(last, curve), strict=False)
     rows = [row for both in of_both for row in both]
     learn(store, plan, key, rows, env_steps=100 * (len(curve) - 1), **result)
-    evaluate(store, plan, key, first, sequential, deterministic=sequential)
+    evaluate(store, plan, key, first, first_after, deterministic=first_after)
     evaluate(store, plan, key, last, second, deterministic=second)
 
 

@@ -33,7 +33,7 @@ def test_vectors_judged_by_a_score_have_scores_and_no_games(results: dict[str, R
     found = results["scored_toy"]
     (trial, _) = found.finals.to_dict("records")
     zero, one = -25.0, 0.0
-    assert trial["individual"] == pytest.approx((trial["individual_return"] - zero) / (one - zero))
+    assert trial["first_before"] == pytest.approx((trial["first_before_return"] - zero) / (one - zero))
     shown = {table.name: table for table in all_tables(found)}
     assert {"results_score", "returns_score", "references_score", "learning_score"} <= shown.keys()
     assert shown["results_score"].title == "Both tasks (tasks, by score)"
@@ -52,7 +52,7 @@ def test_frames_judged_by_success_have_rates_and_their_own_noun(results: dict[st
     found = results["seen_toy"]
     shown = {table.name: table for table in all_tables(found)}
     assert shown["results"].title == "Both scenes"
-    assert {"first scene before", "second scene after"} <= set(shown["results"].text.columns)
+    assert {"first scene before", "second scene"} <= set(shown["results"].text.columns)
     assert not [name for name in shown if name.endswith("_score")]
     captions = " ".join(" ".join(table.caption) for table in shown.values())
     assert "Success rates of the stochastic policy in the final evaluations; first scene before" in captions

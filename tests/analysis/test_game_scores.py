@@ -51,12 +51,12 @@ def test_a_trial_on_games_by_hand(store, games):
     row = row_of(analysis.load(store.root, games), PONG)
     assert (row["measure"], row["status"]) == ("score", "done")
     # Pong: random -20.7, human 9.3, so 30 points are 1. Mean 1.8 before: 22.5 / 30; mean -13.2 after: 7.5 / 30.
-    assert (row["individual_return"], row["sequential_return"]) == pytest.approx((1.8, -13.2))
-    assert (row["individual"], row["sequential"], row["forgetting"]) == pytest.approx((0.75, 0.25, 0.5))
+    assert (row["first_before_return"], row["first_after_return"]) == pytest.approx((1.8, -13.2))
+    assert (row["first_before"], row["first_after"], row["forgetting"]) == pytest.approx((0.75, 0.25, 0.5))
     # Bowling: random 23.1, human 154.8: (88.95 - 23.1) / 131.7.
     assert (row["second_return"], row["second"]) == pytest.approx((88.95, 0.5))
     assert row["second_deterministic"] == pytest.approx(0.5)
-    assert (row["individual_n"], row["second_n"]) == (2, 2)
+    assert (row["first_before_n"], row["second_n"]) == (2, 2)
     # Evaluations after the first update: 8, 7, 6, 5 of Pong; Bowling rises from 0 to 40, 20 on average.
     assert row["retention_last_5_return"] == pytest.approx(6.5)
     assert row["retention_last_5"] == pytest.approx((6.5 + 20.7) / 30)
@@ -82,7 +82,7 @@ def test_a_game_without_reference_scores_has_raw_ones_only(store, games):
     play_second(store, games, trial, [152.1], [500.0])
     results = analysis.load(store.root, games)
     row = row_of(results, DEMON)
-    assert (row["individual"], row["sequential"], row["second_return"]) == pytest.approx((0.5, 0, 500))
+    assert (row["first_before"], row["first_after"], row["second_return"]) == pytest.approx((0.5, 0, 500))
     assert np.isnan(row["second"])
     assert np.isnan(row["auc_second"])
     assert row["auc_second_return"] == pytest.approx(20)
@@ -108,15 +108,15 @@ def test_tables_of_games_by_hand(store, games):
     results = analysis.load(store.root, games)
     (row,) = [row for row in results_table(results).to_dict("records") if row["pair"] == "Pong > Bowling"][:1]
     # Trials 0 and 1: means of (-20.7, -5.7) and (-19.7, -5.7) are 7.5 and 8 points above random, of 30.
-    assert row["sequential_mean"] == pytest.approx((7.5 + 8) / 2 / 30)
+    assert row["first_after_mean"] == pytest.approx((7.5 + 8) / 2 / 30)
     (raw, *_) = returns_table(results).to_dict("records")
     assert (raw["second_return_mean"], raw["second_return_n"]) == (pytest.approx(28.1), 2)
     (difference, *_) = differences_table(results).to_dict("records")
     # nbsp's trials are 2 and 3, two trials later each: one point of Pong more, 20 of Bowling.
-    assert difference["sequential_difference_mean"] == pytest.approx(1 / 30)
+    assert difference["first_after_difference_mean"] == pytest.approx(1 / 30)
     assert difference["second_difference_mean"] == pytest.approx(20 / 131.7)
     trials = trials_table(results)
-    assert "sequential_wilson_low" not in trials
+    assert "first_after_wilson_low" not in trials
     assert trials["second_return"].tolist() == [23.1 + 10 * number for number in range(8)]
 
 
@@ -124,10 +124,10 @@ def test_a_t_interval_of_scores_is_not_cut(store):
     plan = games_of(seeds=(0, 1, 2))
     play_all(store, plan)
     shown = {table.name: table for table in all_tables(analysis.load(store.root, plan))}["results_score"]
-    cell = shown.text["second game after"][0]
+    cell = shown.text["second game"][0]
     # 0, 10 and 20 / 131.7: mean 0.08, +- 0.04, t(2) 4.3.
     assert cell == "0.08 ± 0.04 [-0.11, 0.26]"
-    assert shown.text["second game after"][2] == "-"
+    assert shown.text["second game"][2] == "-"
 
 
 def test_tasks_and_games_in_one_report_are_never_averaged(store, tmp_path):
@@ -242,7 +242,7 @@ def test_reference_scores_are_those_of_table_3(store, games):
 
 def test_a_task_has_no_returns(full, plan):
     results = analysis.load(full.root, plan)
-    assert results.finals["individual_return"].isna().all()
+    assert results.finals["first_before_return"].isna().all()
     assert results.curves["normalised"].isna().all()
     assert FIRST in set(results.curves["task"])
     assert not [table.name for table in all_tables(results) if table.name in ("returns", "references")]

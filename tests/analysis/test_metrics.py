@@ -82,7 +82,7 @@ def test_forgetting_retention_and_transfer():
 
 
 @pytest.mark.parametrize(
-    ("name", "low", "high"), [("sequential", 0, 1), ("forgetting", -1, 1), ("forward_transfer", -np.inf, 1)]
+    ("name", "low", "high"), [("first_after", 0, 1), ("forgetting", -1, 1), ("forward_transfer", -np.inf, 1)]
 )
 def test_an_interval_is_cut_at_what_the_number_can_be_of_rates_alone(name, low, high):
     assert metrics.limits("success", name) == (low, high)

@@ -13,7 +13,7 @@ import analysis
 from nbsp_ray.store import Store
 
 PAIRS = ((FIRST, SECOND), (SECOND, FIRST))
-GROUP = ("pair", "method", "skill_neurons", "variant")
+GROUP = ("pair", "method", "skill_neurons_given", "variant")
 
 
 def read(path):
@@ -77,9 +77,9 @@ def test_results(report, finals):
     assert [tuple(row[name] for name in GROUP) for row in table] == list(finals)
     for row in table:
         trials = finals[tuple(row[name] for name in GROUP)]
-        for name in ("individual", "sequential", "second", "forgetting", "retention_last_5"):
+        for name in ("first_before", "first_after", "second", "forgetting", "retention_last_5"):
             expect(row, name, numbers(trials, name), LIMITS.get(name, RATE))
-        learnt = [trial for trial in trials if trial["individual"] and float(trial["individual"]) >= 0.5]
+        learnt = [trial for trial in trials if trial["first_before"] and float(trial["first_before"]) >= 0.5]
         expect(row, "forgetting_learnt", numbers(learnt, "forgetting"), DIFFERENCE)
         assert int(row["done"]) == sum(trial["status"] == "done" for trial in trials)
 
@@ -93,9 +93,9 @@ def test_learning(report, finals):
 
 
 def test_table_1(report, finals):
-    for row in read(report / "tables/individual_sequential.csv"):
+    for row in read(report / "tables/first_task.csv"):
         trials = finals[row["pair"], "base", "", ""]
-        for name in ("individual", "sequential", "forgetting"):
+        for name in ("first_before", "first_after", "forgetting"):
             expect(row, name, numbers(trials, name), LIMITS.get(name, RATE))
 
 
@@ -105,15 +105,17 @@ def test_differences(report, finals):
     for row in rows:
         base = {trial["seed"]: trial for trial in finals[row["pair"], "base", "", ""]}
         trials = finals[tuple(row[name] for name in GROUP)]
-        for name in ("sequential", "second", "retention_last_5", "auc_second"):
+        for name in ("first_after", "second", "retention_last_5", "auc_second"):
             both = [(trial[name], base[trial["seed"]][name]) for trial in trials]
             expect(row, f"{name}_difference", [float(x) - float(y) for x, y in both if x and y], DIFFERENCE)
 
 
 def test_across_pairs(report, finals):
     for row in read(report / "tables/across_pairs.csv"):
-        own = [finals[pair, row["method"], row["skill_neurons"], ""] for pair in ("reach > avoid", "avoid > reach")]
-        for name in ("sequential", "second"):
+        own = [
+            finals[pair, row["method"], row["skill_neurons_given"], ""] for pair in ("reach > avoid", "avoid > reach")
+        ]
+        for name in ("first_after", "second"):
             runs = sorted(value for trials in own for value in numbers(trials, name))
             cut = len(runs) // 4
             assert float(row[f"{name}_iqm"]) == pytest.approx(statistics.fmean(runs[cut : len(runs) - cut]))
@@ -158,7 +160,7 @@ def normalised(game, score):
 
 def test_normalised_scores_follow_from_raw_ones(games):
     for trial in (trial for trials in games[1].values() for trial in trials):
-        for name, game in (("individual", "first_task"), ("sequential", "first_task"), ("second", "second_task")):
+        for name, game in (("first_before", "first_task"), ("first_after", "first_task"), ("second", "second_task")):
             if trial[game] == "Carnival":
                 assert trial[name] == ""
             else:
@@ -168,8 +170,8 @@ def test_normalised_scores_follow_from_raw_ones(games):
 def test_tables_of_games(games):
     folder, finals = games
     for table, names in (
-        ("results_score", ("individual", "sequential", "second", "forgetting", "retention_last_5")),
-        ("returns_score", ("individual_return", "sequential_return", "second_return", "auc_second_return")),
+        ("results_score", ("first_before", "first_after", "second", "forgetting", "retention_last_5")),
+        ("returns_score", ("first_before_return", "first_after_return", "second_return", "auc_second_return")),
         ("learning_score", ("retention_last_5", "auc_second")),
     ):
         rows = read(folder / f"tables/{table}.csv")
@@ -183,7 +185,7 @@ def test_differences_of_games(games):
     folder, finals = games
     for row in read(folder / "tables/differences_score.csv"):
         base = {trial["seed"]: trial for trial in finals[row["pair"], "base", "", ""]}
-        for name in ("sequential", "second", "retention_last_5", "auc_second"):
+        for name in ("first_after", "second", "retention_last_5", "auc_second"):
             trials = finals[tuple(row[name] for name in GROUP)]
             both = [(trial[name], base[trial["seed"]][name]) for trial in trials]
             expect(row, f"{name}_difference", [float(x) - float(y) for x, y in both if x and y])
@@ -192,8 +194,8 @@ def test_differences_of_games(games):
 def test_across_pairs_of_games(games):
     folder, finals = games
     for row in read(folder / "tables/across_pairs_score.csv"):
-        own = [trials for key, trials in finals.items() if key[1:3] == (row["method"], row["skill_neurons"])]
-        for name, pairs in (("sequential", 3), ("second", 2)):
+        own = [trials for key, trials in finals.items() if key[1:3] == (row["method"], row["skill_neurons_given"])]
+        for name, pairs in (("first_after", 3), ("second", 2)):
             runs = sorted(value for trials in own for value in numbers(trials, name))
             cut = len(runs) // 4
             assert float(row[f"{name}_iqm"]) == pytest.approx(statistics.fmean(runs[cut : len(runs) - cut]))

@@ -15,7 +15,7 @@ from analysis.tables.sequences import sequences_table
 from analysis.tables.table import UNDEFINED, UNDEFINED_NOTE
 
 PAIRS = ((FIRST, SECOND), (SECOND, FIRST))
-NO_SCORE_IN_IT = {"individual_sequential", "difficulty", "settings"}
+NO_SCORE_IN_IT = {"first_task", "difficulty", "settings"}
 """The first task before and after plain SAC, which has no score; first phases; no trials at all."""
 
 
@@ -56,12 +56,12 @@ def test_means_are_given_with_them_and_without(results):
     every, without = rows_of(results_table(results))
     assert (every["scope"], every["seeds"], every["score_undefined"]) == ("all", 3, 1)
     assert (without["scope"], without["seeds"], without["score_undefined"]) == ("defined", 2, 0)
-    assert (every["sequential_mean"], without["sequential_mean"]) == pytest.approx((0.5, 0.7))
-    found = [row["sequential_difference_mean"] for row in rows_of(differences_table(results))]
+    assert (every["first_after_mean"], without["first_after_mean"]) == pytest.approx((0.5, 0.7))
+    found = [row["first_after_difference_mean"] for row in rows_of(differences_table(results))]
     assert found == pytest.approx([0.4, 0.6])
     assert [row["auc_second_n"] for row in rows_of(learning_table(results))] == [3, 2]
     # .1 .1 .6 .6 .8 .8, one cut at each end; then .6 .6 .8 .8.
-    found = [row["sequential_iqm"] for row in across_pairs_table(results).to_dict("records")]
+    found = [row["first_after_iqm"] for row in across_pairs_table(results).to_dict("records")]
     assert found == pytest.approx([0.1, (0.1 + 0.6 + 0.6 + 0.8) / 4, 0.7])
 
 

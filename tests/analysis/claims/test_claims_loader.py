@@ -12,7 +12,7 @@ claims:
   - id: C1
     claim: plain SAC forgets
     where: section 3.1
-    decided_by: individual - sequential of base
+    decided_by: first task before - after, of base
     sweeps: [toy]
     tests:
       - {rule: above, methods: [base], measure: forgetting}

@@ -95,7 +95,7 @@ def test_a_page_of_results_from_an_archive(tmp_path: Path, monkeypatch: pytest.M
     assert "| not run |" in glance["paper"]
     # (180 - s - 100 - 2 s) / 200 for seeds 0 to 4: mean 74 / 200, s = 3 x 1.5811 / 200, half = 2.7764 s / sqrt(5)
     assert "| confirmed | stability, nbsp - replay_only: 0.37 [0.34, 0.40]; plasticity" in glance["at reduced scale"]
-    assert "| 5 x 1 | 0.1 CPU |" in glance["at reduced scale"]  # 15 phases of 36 s
+    assert "| 5 x 1 | 0.2 CPU |" in glance["at reduced scale"]  # 15 phases of 36 s: 0.15 h
     assert "0.34, 0.37, 0.40" in text
     assert "2 of 10 numbers rest on a first phase that did not learn its task (success below 0.5). Without" in text
     assert "not the paper's pair" in text

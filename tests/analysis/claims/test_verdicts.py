@@ -114,24 +114,26 @@ Rates = Mapping[str, Sequence[float]]
 """By method: success on the first task after the second phase, one per seed."""
 
 
-def fill(store: Store, claim: Claim, rates: Mapping[str, Rates], individual: Sequence[float] = (1.0,) * SEEDS) -> Plan:
+def fill(
+    store: Store, claim: Claim, rates: Mapping[str, Rates], first_before: Sequence[float] = (1.0,) * SEEDS
+) -> Plan:
     """Trials by pair and method with success on the first task as given, and 0.9 on the second."""
     plan = make_plan("x", claim.loaded)
     for trial in plan.trials:
         pair = " > ".join(trial.tasks)
         found = rates.get(pair, {}).get(trial.method, ())
         if trial.seed < len(found):
-            commit(store, plan, trial, individual[trial.seed], found[trial.seed])
+            commit(store, plan, trial, first_before[trial.seed], found[trial.seed])
     return plan
 
 
-def commit(store: Store, plan: Plan, trial: Trial, individual: float, sequential: float) -> None:
+def commit(store: Store, plan: Plan, trial: Trial, first_before: float, first_after: float) -> None:
     (first, second), (one, other) = trial.phases, trial.tasks
     if not store.phase(first).done():
         learn(store, plan, first, evaluations(one, (0, 0.5, 0.95, 1, 1), every=5_000), env_steps=20_000)
-        write_evaluations(store, plan, first, one, round(individual * 200), deterministic=0)
+        write_evaluations(store, plan, first, one, round(first_before * 200), deterministic=0)
     learn(store, plan, second, evaluations(other, (0, 0.5, 1, 1, 1), every=5_000), env_steps=20_000)
-    write_evaluations(store, plan, second, one, round(sequential * 200), deterministic=0)
+    write_evaluations(store, plan, second, one, round(first_after * 200), deterministic=0)
     write_evaluations(store, plan, second, other, 180, deterministic=0)
 
 
@@ -234,7 +236,7 @@ def test_without_first_phases_that_did_not_learn(store: Store, tmp_path: Path) -
         sweep_file(tmp_path, "pairs: [window-open:window-close]"), claim_test("above", "nbsp", "replay_only")
     )
     rates = {"replay_only": (0.5, 0.6, 0.4, 0.5, 0.9), "nbsp": (0.9, 1.0, 0.8, 0.95, 0.1)}
-    fill(store, claim, {PAPER: rates}, individual=(1.0, 1.0, 1.0, 1.0, 0.3))
+    fill(store, claim, {PAPER: rates}, first_before=(1.0, 1.0, 1.0, 1.0, 0.3))
     (outcome,) = evaluate(claim, store)
     assert (outcome.verdict, outcome.without, outcome.not_learnt) == ("inconclusive", "confirmed", 1)
 

@@ -43,9 +43,9 @@ def test_finals_of_a_trial_that_is_done(full, plan):
     row = trial_of(analysis.load(full.root, plan), "nbsp", 1)
     assert row["status"] == "done"
     assert (row["pair"], row["first_task"], row["second_task"]) == ("reach > avoid", FIRST, SECOND)
-    assert (row["skill_neurons"], row["skill_neurons_count"]) == ("0.2", 3)
-    assert (row["individual"], row["sequential"], row["second"]) == (0.3, 0.3, 0.2)
-    assert row["individual_n"] == row["sequential_n"] == row["second_deterministic_n"] == EPISODES
+    assert (row["skill_neurons"], row["skill_neurons_given"], row["skill_neurons_count"]) == (0.2, "0.2", 3)
+    assert (row["first_before"], row["first_after"], row["second"]) == (0.3, 0.3, 0.2)
+    assert row["first_before_n"] == row["first_after_n"] == row["second_deterministic_n"] == EPISODES
     assert (row["forgetting"], row["learnt_first"]) == (0.0, False)
     # Evaluations of the first task after the first update: 0.8, 0.6, 0.4 (the phase stopped at 300).
     assert row["retention_last_5"] == pytest.approx(0.6)
@@ -97,7 +97,9 @@ def test_training_success_is_the_mean_of_ten_episodes(full, plan):
 def test_an_empty_store_gives_all_rows_and_no_numbers(store, plan):
     results = analysis.load(store.root, plan)
     assert results.finals["status"].tolist() == ["missing"] * 4
-    assert results.finals[["individual", "sequential", "second", "auc_second", "actor_selected"]].isna().all(axis=None)
+    assert (
+        results.finals[["first_before", "first_after", "second", "auc_second", "actor_selected"]].isna().all(axis=None)
+    )
     assert results.finals["curve_truncated"].isna().all()
     assert list(results.curves.columns) == list(CURVES)
     assert len(results.curves) == 0
@@ -121,12 +123,12 @@ def test_a_sweep_half_done(store, plan):
     results = analysis.load(store.root, plan)
     done, failed = trial_of(results, "base", 0), trial_of(results, "nbsp", 0)
     assert done["status"] == "partial"  # The second task is not evaluated yet.
-    assert done["sequential"] == 0.2
+    assert done["first_after"] == 0.2
     assert np.isnan(done["second"])
-    assert np.isnan(done["sequential_deterministic"])
+    assert np.isnan(done["first_after_deterministic"])
     assert done["auc_second"] == pytest.approx(0.875)
     assert failed["status"] == "failed"
-    assert failed["individual"] == 0.9
+    assert failed["first_before"] == 0.9
     assert np.isnan(failed["forgetting"])
     assert trial_of(results, "base", 1)["status"] == "missing"
     assert results.any_begun
@@ -162,7 +164,7 @@ def test_metrics_of_a_curve_that_is_cut_off_are_missing(full, plan):
     row = trial_of(results, "base", 0)
     assert row["curve_truncated"] is True
     assert np.isnan([row["auc_second"], row["retention_last_5"]]).all()
-    assert row["sequential"] == 0.1
+    assert row["first_after"] == 0.1
     assert trial_of(results, "base", 1)["curve_truncated"] is False
 
 
@@ -229,10 +231,10 @@ def test_heldout_goals_come_from_their_own_evaluation(store):
     learn(store, plan, trial.phases[0], evaluations(FIRST, [0, 1, 1, 1, 1]))
     folder = store.phase(trial.phases[0])
     folder.write_evaluation(f"{FIRST}.rollouts.{EPISODES}.train", {"success": [1] * EPISODES}, None)
-    assert np.isnan(analysis.load(store.root, plan).finals["individual"].iloc[0])
+    assert np.isnan(analysis.load(store.root, plan).finals["first_before"].iloc[0])
     folder.write_evaluation(f"{FIRST}.stochastic.{EPISODES}.heldout", {"success": [1, 0] * 5}, None)
     row = analysis.load(store.root, plan).finals.iloc[0]
-    assert (row["individual"], row["goals"]) == (0.5, "heldout")
+    assert (row["first_before"], row["goals"]) == (0.5, "heldout")
 
 
 def test_heldout_goals_beside_those_of_training(store):
@@ -248,9 +250,9 @@ def test_heldout_goals_beside_those_of_training(store):
             assert analysis.load(store.root, plan).finals["status"].iloc[0] == "partial"
         path.write_evaluation(record, {"success": [1] * wins + [0] * (EPISODES - wins)}, None)
     row = analysis.load(store.root, plan).finals.iloc[0]
-    assert (row["individual"], row["sequential"], row["second"]) == (0.9, 0.4, 0.8)
-    assert (row["individual_heldout"], row["sequential_heldout"], row["second_heldout"]) == (0.7, 0.2, 0.6)
-    assert {row[f"{name}_heldout_n"] for name in ("individual", "sequential", "second")} == {EPISODES}
+    assert (row["first_before"], row["first_after"], row["second"]) == (0.9, 0.4, 0.8)
+    assert (row["first_before_heldout"], row["first_after_heldout"], row["second_heldout"]) == (0.7, 0.2, 0.6)
+    assert {row[f"{name}_heldout_n"] for name in ("first_before", "first_after", "second")} == {EPISODES}
     assert (row["goals"], row["status"]) == ("both", "done")
     shown = show_results(analysis.load(store.root, plan))
     assert shown.text["first task after, held out"].tolist() == ["0.20"]
@@ -303,7 +305,7 @@ def test_trials_are_comparable_if_they_differ_in_their_method_alone():
 
 def test_one_neuron_and_all_neurons_are_not_the_same():
     finals = analysis.load("nowhere", plan_of(methods=("nbsp",), seeds=(0,), skill_neurons=(1, 1.0))).finals
-    assert finals["skill_neurons"].tolist() == ["1", "1.0"]
+    assert finals["skill_neurons_given"].tolist() == ["1", "1.0"]
     assert finals["skill_neurons_count"].tolist() == [1, 16]
 
 

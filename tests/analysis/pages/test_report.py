@@ -10,7 +10,7 @@ from analysis.frames.columns import CURVES, PHASES
 from analysis.pages.report import write_tables
 from nbsp_ray.errors import NbspError
 
-TABLES = {"results", "individual_sequential", "seeds", "learning", "differences", "difficulty", "neurons", "trials"}
+TABLES = {"results", "first_task", "seeds", "learning", "differences", "difficulty", "neurons", "trials"}
 TABLES |= {"settings"}
 FIGURES = {"two_phases", "methods", "first_tasks"}
 

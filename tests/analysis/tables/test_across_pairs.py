@@ -21,16 +21,16 @@ def results(store):
 def test_iqm_and_improvement_by_hand(results):
     base, nbsp = across_pairs_table(results).to_dict("records")
     # Of 0.1, 0.3, 0.5, 0.5 the lowest and the highest are cut; of 0.9, 0.2, 0.5, 0.8 too.
-    assert base["sequential_iqm"] == pytest.approx(0.4)
-    assert nbsp["sequential_iqm"] == pytest.approx(0.65)
-    assert (nbsp["pairs"], nbsp["sequential_pairs"], nbsp["sequential_runs"]) == (2, 2, 4)
+    assert base["first_after_iqm"] == pytest.approx(0.4)
+    assert nbsp["first_after_iqm"] == pytest.approx(0.65)
+    assert (nbsp["pairs"], nbsp["first_after_pairs"], nbsp["first_after_runs"]) == (2, 2, 4)
     # First pair: 0.9 beats both, 0.2 beats 0.1 alone; second: 0.5 ties twice, 0.8 beats both.
-    assert nbsp["sequential_improvement"] == pytest.approx((3 / 4 + (1 + 2) / 4) / 2)
+    assert nbsp["first_after_improvement"] == pytest.approx((3 / 4 + (1 + 2) / 4) / 2)
     assert nbsp["second_improvement"] == 0.5
-    assert np.isnan(base["sequential_improvement"])
+    assert np.isnan(base["first_after_improvement"])
     # Two seeds have no interval.
-    assert nbsp["sequential_fewest_seeds"] == 2
-    assert np.isnan([nbsp["sequential_iqm_low"], nbsp["sequential_iqm_high"]]).all()
+    assert nbsp["first_after_fewest_seeds"] == 2
+    assert np.isnan([nbsp["first_after_iqm_low"], nbsp["first_after_iqm_high"]]).all()
 
 
 def test_a_seed_that_is_good_in_both_pairs_is_drawn_for_both(store):
@@ -40,7 +40,7 @@ def test_a_seed_that_is_good_in_both_pairs_is_drawn_for_both(store):
         learn_first(store, plan, trial, 10)
         learn_second(store, plan, trial, (2, 5, 8)[trial.seed], 10)
     (row,) = across_pairs_table(analysis.load(store.root, plan)).to_dict("records")
-    found = [row[f"sequential_iqm{suffix}"] for suffix in ("", "_low", "_high")]
+    found = [row[f"first_after_iqm{suffix}"] for suffix in ("", "_low", "_high")]
     assert found == pytest.approx([0.5, 0.2, 0.8])
     # The second task is 1.0 in all runs: no width, no interval.
     assert np.isnan(row["second_iqm_low"])

@@ -7,7 +7,7 @@ NAN = float("nan")
 
 
 def test_numbers_are_rounded_and_never_minus_zero():
-    assert [cells.number(value) for value in (0.625, -0.001, 1234.5, float("nan"))] == ["0.62", "0.00", "1,234.50", "-"]
+    assert [cells.number(value) for value in (0.625, -0.001, 1234.5, float("nan"))] == ["0.63", "0.00", "1,234.50", "-"]
     assert [cells.count(value) for value in (3.0, 3.5)] == ["3", "3.5"]
 
 

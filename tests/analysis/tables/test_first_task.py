@@ -4,22 +4,22 @@ from synthetic_store import FIRST, SECOND, find, learn_first, learn_second, plan
 
 import analysis
 from analysis.paper import TABLE_1, is_paper_pair
-from analysis.tables.first_task import individual_sequential_table
+from analysis.tables.first_task import first_task_table
 from nbsp_ray.benchmarks import get_benchmark
 
 
-def test_individual_and_sequential_as_in_table_1(results):
-    (row,) = individual_sequential_table(results).to_dict("records")
-    assert (row["individual_mean"], row["sequential_mean"]) == pytest.approx((0.6, 0.05))
-    assert np.isnan(row["paper_individual"])
+def test_before_and_after_as_in_table_1(results):
+    (row,) = first_task_table(results).to_dict("records")
+    assert (row["first_before_mean"], row["first_after_mean"]) == pytest.approx((0.6, 0.05))
+    assert np.isnan(row["paper_first_before"])
     assert not row["paper_pair"]
 
 
-def test_table_1_without_base_has_the_individual_success_of_each_first_phase_once(full):
+def test_table_1_without_base_has_the_success_of_each_first_phase_once(full):
     plan = plan_of(methods=("nbsp", "mask_only"))
-    (row,) = individual_sequential_table(analysis.load(full.root, plan)).to_dict("records")
-    assert (row["seeds"], row["individual_n"], row["sequential_n"]) == (2, 2, 0)
-    assert row["individual_mean"] == pytest.approx(0.6)
+    (row,) = first_task_table(analysis.load(full.root, plan)).to_dict("records")
+    assert (row["seeds"], row["first_before_n"], row["first_after_n"]) == (2, 2, 0)
+    assert row["first_before_mean"] == pytest.approx(0.6)
 
 
 def test_the_papers_numbers_stand_beside_ours(store):
@@ -28,11 +28,15 @@ def test_the_papers_numbers_stand_beside_ours(store):
     trial = find(plan, "base", 0, pair)
     learn_first(store, plan, trial, 10)
     learn_second(store, plan, trial, 5, 0)
-    paper, other = individual_sequential_table(analysis.load(store.root, plan)).to_dict("records")
-    assert (paper["sequential_mean"], paper["paper_sequential"], paper["paper_sequential_spread"]) == (0.5, 0.62, 0.2)
+    paper, other = first_task_table(analysis.load(store.root, plan)).to_dict("records")
+    assert (paper["first_after_mean"], paper["paper_first_after"], paper["paper_first_after_spread"]) == (
+        0.5,
+        0.62,
+        0.2,
+    )
     assert paper["paper_pair"]
     assert not other["paper_pair"]
-    assert np.isnan(other["paper_individual"])
+    assert np.isnan(other["paper_first_before"])
 
 
 def test_the_papers_pairs_are_those_of_its_benchmark():

@@ -1,6 +1,6 @@
 import analysis
 from analysis.tables import all_tables
-from analysis.tables.first_task import individual_sequential_table
+from analysis.tables.first_task import first_task_table
 from analysis.tables.learning import learning_table
 from analysis.tables.neurons import neurons_table
 from analysis.tables.results import results_table
@@ -13,9 +13,9 @@ def test_tables_of_an_empty_store_have_all_rows(store, plan):
         assert make(results)["seeds"].tolist() == [2, 2]
     assert trials_table(results)["status"].tolist() == ["missing"] * 4
     assert len(neurons_table(results)) == 0
-    assert individual_sequential_table(results)["individual_n"].tolist() == [0]
+    assert first_task_table(results)["first_before_n"].tolist() == [0]
 
 
 def test_a_table_without_rows_is_left_out(store, plan):
     names = [table.name for table in all_tables(analysis.load(store.root, plan))]
-    assert names == ["results", "individual_sequential", "seeds", "learning", "differences", "trials", "settings"]
+    assert names == ["results", "first_task", "seeds", "learning", "differences", "trials", "settings"]

@@ -8,7 +8,9 @@ def test_every_trial_has_a_row_with_wilson_intervals(results):
     table = trials_table(results)
     assert len(table) == 4
     row = table.iloc[0]
-    assert (row["seed"], row["individual"], row["individual_n"]) == (0, 0.9, EPISODES)
+    assert (row["seed"], row["first_before"], row["first_before_n"]) == (0, 0.9, EPISODES)
     # Wilson for 9 of 10.
-    assert (row["individual_wilson_low"], row["individual_wilson_high"]) == pytest.approx((0.5958, 0.9821), abs=1e-4)
+    assert (row["first_before_wilson_low"], row["first_before_wilson_high"]) == pytest.approx(
+        (0.5958, 0.9821), abs=1e-4
+    )
     assert row["key_first"] == results.finals["key_first"][0][:8]

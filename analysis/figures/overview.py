@@ -1,0 +1,113 @@
+"""What a sweep comes to at one glance: the first task after against the second, a panel for each pair."""
+
+from collections.abc import Mapping
+
+import numpy as np
+from matplotlib.axes import Axes
+
+from analysis.blocks import Picture
+from analysis.figures.bands import CurveReader
+from analysis.figures.palette import INK, PAPER, Look, look, scale
+from analysis.figures.panels import make_panels, put_legend
+from analysis.figures.style import render
+from analysis.frames.load import Results
+from analysis.statistics import Summary
+from analysis.tradeoff import MEASURES, Count, Series, all_series
+
+COLUMNS = 4
+
+
+def overview(results: Results, reader: CurveReader) -> Picture | None:
+    """Means of both tasks with the crosses of their intervals, seeds as small dots; None with one thing to show."""
+    by_pair: dict[str, list[Series]] = {}
+    for series in all_series(results):
+        by_pair.setdefault(series.pair, []).append(series)
+    if max(sum(len(one.counts) for one in of_pair) for of_pair in by_pair.values()) < 2:
+        return None
+    columns = min(COLUMNS, len(by_pair))
+    canvas, panels = make_panels(-(-len(by_pair) // columns), columns, height=2.3)
+    words, looks = results.words, _looks(list(all_series(results)))
+    for (pair, of_pair), axes in zip(by_pair.items(), panels, strict=False):
+        for series in of_pair:
+            _draw(axes, series, looks)
+        axes.set_title("\n> ".join(pair.split(" > ")) if columns > 2 else pair)
+        _style(axes, is_rate=words.is_rate)
+        if not axes.lines:
+            axes.text(0.5, 0.5, "nothing to draw yet", transform=axes.transAxes, ha="center", va="center")
+    for axes in panels[len(by_pair) :]:
+        axes.set_visible(False)
+    what = "" if words.is_rate else f", {words.performance}"
+    for number, axes in enumerate(panels):
+        axes.set_xlabel(f"first {words.task} after{what}")
+        if number % columns == 0:
+            axes.set_ylabel(f"second {words.task}{what}")
+    put_legend(canvas, *panels)
+    caption = [
+        f"Stability (the first {words.task} after the second was learnt) against plasticity (the second {words.task}): "
+        "means over seeds, their 95 % t intervals as crosses where there are three seeds that differ, every seed as a "
+        "small dot. Up and to the right is better.",
+        *(
+            ["A line joins the numbers of skill neurons of one method, from few (blue) to many (yellow)."]
+            if _counted(by_pair)
+            else []
+        ),
+    ]
+    return render("overview", "Both tasks at a glance", caption, canvas)
+
+
+def _counted(by_pair: Mapping[str, list[Series]]) -> bool:
+    return any(len(_counts(one)) > 1 for of_pair in by_pair.values() for one in of_pair)
+
+
+def _counts(series: Series) -> list[int]:
+    return [count.neurons for count in series.counts if count.neurons is not None]
+
+
+def _looks(every: list[Series]) -> dict[tuple[str, int | None], Look]:
+    """A method's own look; where it has several numbers of skill neurons, each in its colour of Figure 15."""
+    neurons: dict[str, set[int]] = {}
+    for series in every:
+        neurons.setdefault(series.method, set()).update(_counts(series))
+    found: dict[tuple[str, int | None], Look] = {}
+    for method, of_method in neurons.items():
+        own, counts = look(method), sorted(of_method)
+        found[method, None] = own
+        colours = scale(len(counts)) if len(counts) > 1 else [own.colour] * len(counts)
+        found |= {(method, count): Look(colour, own.marker) for count, colour in zip(counts, colours, strict=True)}
+    return found
+
+
+def _draw(axes: Axes, series: Series, looks: Mapping[tuple[str, int | None], Look]) -> None:
+    measures = MEASURES[series.measure]["final"]
+    means = [(count, *count.summaries(measures)) for count in series.counts]
+    means = [one for one in means if one[1].n]
+    several = len(_counts(series)) > 1
+    if several:
+        joined = [one for one in means if one[0].neurons is not None]
+        axes.plot([x.mean for _, x, _ in joined], [y.mean for _, _, y in joined], color=INK, linewidth=0.7, alpha=0.5)
+    for count, x, y in means:
+        own, both = looks[series.method, count.neurons], count.both(measures)
+        axes.plot(both[:, 0], both[:, 1], own.marker, color=own.colour, markersize=2.6, alpha=0.45, markeredgewidth=0)
+        axes.errorbar(
+            x.mean, y.mean, xerr=_half(x), yerr=_half(y), fmt=own.marker, color=own.colour, markersize=5.5,
+            markeredgecolor=PAPER, markeredgewidth=0.5, elinewidth=0.9, zorder=3, label=_label(series, count, several=several),
+        )  # fmt: skip
+
+
+def _half(found: Summary) -> np.ndarray | None:
+    return np.array([[found.mean - found.low], [found.high - found.mean]]) if found.has_interval else None
+
+
+def _label(series: Series, count: Count, *, several: bool) -> str:
+    neurons = f" {count.label}" if several and count.label else ""
+    return " ".join(part for part in (f"{series.method}{neurons}", series.variant) if part)
+
+
+def _style(axes: Axes, *, is_rate: bool) -> None:
+    if is_rate:
+        axes.set_xlim(-0.04, 1.04)
+        axes.set_ylim(-0.04, 1.04)
+        axes.set_xticks([0, 0.5, 1], ["0", "0.5", "1"])
+        axes.set_yticks([0, 0.5, 1], ["0", "0.5", "1"])
+    else:
+        axes.margins(0.08)

@@ -7,11 +7,11 @@ import pandas as pd
 from analysis import metrics
 from analysis.blocks import Block, Bullets, Heading, Paragraph, Picture, TextTable, join
 from analysis.frames.load import Results
-from analysis.frames.phases import STATUSES
 from analysis.tables.notes import score_notes, what_ran
 from analysis.tables.table import Shown
 from nbsp_ray.config.schema import Learning
 from nbsp_ray.specs import ALGORITHM_VERSION
+from nbsp_ray.states import STORED
 from nbsp_ray.units import duration
 
 
@@ -59,7 +59,7 @@ def _what_ran(results: Results, name: str) -> Iterator[Block]:
     if set(results.finals["status"]) == {"done"}:
         return
     counts = results.finals.groupby(["pair", "method"], sort=False)["status"].value_counts().unstack(fill_value=0)
-    yield TextTable(counts[[status for status in STATUSES if status in counts]].reset_index())
+    yield TextTable(counts[[status for status in STORED if status in counts]].reset_index())
     failed = results.phases[results.phases["status"] == "failed"]
     if len(failed):
         yield Paragraph(f"Failed phases ({len(failed)}), with the first line of their last error:")

@@ -5,6 +5,7 @@ import errno
 import importlib.util
 import json
 import os
+import shutil
 import sys
 import traceback
 from collections.abc import Iterator
@@ -19,6 +20,7 @@ from nbsp_ray.folders import local
 from nbsp_ray.specs import Plan
 from nbsp_ray.store import Store
 from nbsp_ray.sweepfile import LoadedSweep, load_sweep, sweep_names
+from nbsp_ray.terminal.output import wrapped
 
 DONE, FAILED, USAGE, UNFINISHED = 0, 1, 2, 3
 """Exit codes: all done; some phases failed; bad usage; not finished, the same command goes on."""
@@ -116,4 +118,7 @@ def of_the_machine(error: OSError) -> str:
 
 
 def say(text: str) -> None:
-    sys.stderr.write(f"{text}\n")
+    """Say something beside the results, on the standard error: on a terminal broken between words."""
+    width = shutil.get_terminal_size().columns if sys.stderr.isatty() else sys.maxsize
+    for line in text.split("\n"):
+        sys.stderr.writelines(f"{part}\n" for part in wrapped(line, width))

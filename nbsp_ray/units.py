@@ -25,8 +25,8 @@ def duration(seconds: float) -> str:
 
 
 def gb(count: float) -> str:
-    """Bytes as `1.4 GB` (10^9 bytes)."""
-    return f"{count / 1e9:.1f} GB"
+    """Bytes as `1.4 GB` (10^9 bytes), or few of them as `52.3 MB`."""
+    return f"{count / 1e9:.1f} GB" if count >= 1e8 else f"{count / 1e6:.1f} MB"
 
 
 def clock(when: float, *, now: float) -> str:

@@ -160,6 +160,15 @@ class Store:
         """The data that `write_sweep` wrote; None if that sweep was never run here."""
         return self._read_json(f"sweeps/{name}.json")
 
+    def sweeps(self) -> list[str]:
+        """Names of all sweeps ever run here."""
+        return [name.removesuffix(".json") for name in self.files.names("sweeps") if name.endswith(".json")]
+
+    def damaged_phase(self, key: str) -> StoreError:
+        """What to say of a phase's folder without a spec."""
+        path = self.phase(key).path
+        return StoreError(f"{path} has no spec.json: it was not written to its end; remove the folder and run again")
+
     def write_search(self, search: str, data: Mapping[str, Any]) -> None:
         """Remember what a search has chosen."""
         self.files.write(f"searches/{search}.json", to_json(dict(data)))

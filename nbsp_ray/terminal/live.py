@@ -233,7 +233,9 @@ def _now() -> str:
 
 def print_status(status: SweepStatus) -> None:
     """Print how far a sweep is."""
-    plain_console().print(render(status))
+    console = plain_console()
+    console.print(render(status))
+    console.print(Text(f"read from {status.root}", style="dim"), soft_wrap=True)
 
 
 def watch_status(plan: Plan, store: Store) -> None:

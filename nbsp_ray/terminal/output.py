@@ -97,7 +97,11 @@ class Rows:
         """As a table, or as a list."""
         table = self._table()
         if Measurement.get(console, options.update(width=WIDE), table).minimum <= options.max_width:
-            yield table
+            # What is no terminal gets no blanks at the ends of its lines.
+            lines = [] if console.is_terminal else console.render_lines(table, options, pad=False)
+            yield from (Text("".join(part.text for part in line).rstrip()) for line in lines)
+            if console.is_terminal:
+                yield table
         else:
             yield from self._list(options.max_width)
 

@@ -8,7 +8,7 @@ import typer
 
 from nbsp_ray.store import DEFAULT_ROOT, Store
 from nbsp_ray.terminal.output import Column, Rows, plain_console, print_prose
-from nbsp_ray.verbs._common import AsJson, Overrides, Root, Sweep, check_analysis, load_plan, print_json
+from nbsp_ray.verbs._common import AsJson, Overrides, Root, Sweep, check_analysis, check_begun, load_plan, print_json
 
 if TYPE_CHECKING:
     from analysis import Advice, Results
@@ -27,7 +27,8 @@ def command(
     check_analysis()
     import analysis
 
-    _, planned = load_plan(sweep, overrides, root)
+    loaded, planned = load_plan(sweep, overrides, root)
+    check_begun(Store(root), planned, loaded, root)
     results = analysis.load(Store(root).root, planned)
     advice = analysis.advise(results, weight_stability)
     if as_json:

@@ -4,7 +4,17 @@ from pathlib import Path
 from typing import Annotated
 
 from nbsp_ray.store import DEFAULT_ROOT, Store
-from nbsp_ray.verbs._common import Overrides, Root, Sweep, check_analysis, load_plan, path_option, say, short
+from nbsp_ray.verbs._common import (
+    Overrides,
+    Root,
+    Sweep,
+    check_analysis,
+    check_begun,
+    load_plan,
+    path_option,
+    say,
+    short,
+)
 
 
 def command(
@@ -19,6 +29,7 @@ def command(
 
     loaded, planned = load_plan(sweep, overrides, root)
     store = Store(root)
+    check_begun(store, planned, loaded, root)
     page = analysis.write_explorer(
         analysis.load(store.root, planned),
         to or store.report_folder(loaded.name) / "explore.html",

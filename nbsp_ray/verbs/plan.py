@@ -16,7 +16,7 @@ from nbsp_ray.specs import Trial, arrows
 from nbsp_ray.store import DEFAULT_ROOT, Store
 from nbsp_ray.sweepfile import LoadedSweep, load_sweep
 from nbsp_ray.terminal.output import Column, Rows, plain_console, print_command, print_prose
-from nbsp_ray.units import clock, count, duration, moment, plural, span
+from nbsp_ray.units import clock, count, duration, gb, moment, plural, span
 from nbsp_ray.verbs._common import AsJson, Overrides, Root, Sweep, print_json
 from nbsp_ray.verbs._costs import Costs, Half, Machines, Rates, halves_of, measure_speeds
 
@@ -179,7 +179,7 @@ def print_plan(
     for line in (loaded.title, *_counts(costs), *(_cost_lines(costs) if status.left else ()), *notes):
         print_prose(console, line, indent=2)
     disk = costs.price
-    print_prose(console, f"disk {_gb(disk.disk_gb)}, {_gb(disk.peak_disk_gb)} while running", indent=2)
+    print_prose(console, f"disk {gb(1e9 * disk.disk_gb)}, {gb(1e9 * disk.peak_disk_gb)} while running", indent=2)
     for benchmark in dict.fromkeys(trial.benchmark for trial in plan.trials):
         trials = [trial for trial in plan.trials if trial.benchmark == benchmark]
         console.print()
@@ -205,11 +205,6 @@ def print_plan(
         console.print("Nothing was started, and `run` would refuse:")
     else:
         print_command(console, "Nothing was started. Run it:  ", command)
-
-
-def _gb(number: float) -> str:
-    """Small sweeps have some megabytes."""
-    return f"{number:.1f} GB" if number >= 0.1 else f"{1000 * number:.1f} MB"
 
 
 def _hours(number: float) -> str:

@@ -3,7 +3,6 @@
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
-from nbsp_ray.errors import NbspError
 from nbsp_ray.specs import Plan
 from nbsp_ray.store import DEFAULT_ROOT, Store
 from nbsp_ray.sweepfile import LoadedSweep
@@ -13,6 +12,7 @@ from nbsp_ray.verbs._common import (
     Root,
     Sweep,
     check_analysis,
+    check_begun,
     hint_at_last_overrides,
     load_plan,
     path_option,
@@ -34,8 +34,7 @@ def command(
     loaded, planned = load_plan(sweep, overrides, root)
     store = Store(root)
     hint_at_last_overrides(store, loaded, nothing_done=not any(store.phase(key).done() for key in planned.phases))
-    if not any(key in planned.phases for key in store.phases()):
-        raise NbspError(f"{store.root} has nothing of {loaded.name} yet: `{loaded.command('run', root)}` starts it")
+    check_begun(store, planned, loaded, root)
     show_report(planned, store, loaded, to or store.report_folder(loaded.name))
 
 

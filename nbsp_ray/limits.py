@@ -1,10 +1,11 @@
-"""CPUs and memory that this process may use: the one place where either is counted.
+"""CPUs, GPUs and memory that this process may use: the one place where any of them is counted.
 
 A job of Slurm or Kubernetes, a container or a login session often has less than the machine, by affinity (`taskset`,
 cpusets) or by its control group (cgroup v1 and v2: a quota of CPU time, a limit of memory), and each group above it may
 have a tighter limit than its own.
 """
 
+import ctypes
 import math
 import os
 import platform
@@ -25,6 +26,26 @@ def usable_cpus(root: Path = ROOT) -> int:
     """
     allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return max(1, math.floor(min([allowed, *_quotas(root)])))
+
+
+def usable_gpus() -> int:
+    """NVIDIA GPUs that this process may use, as Ray counts them: the driver's, or as few as CUDA_VISIBLE_DEVICES names.
+
+    Torch is not asked, as a CPU build of it sees none, and takes seconds to load.
+    """
+    try:
+        driver = ctypes.CDLL("libnvidia-ml.so.1")
+    except OSError:
+        return 0
+    found = ctypes.c_uint(0)
+    if driver.nvmlInit_v2() != 0:
+        return 0
+    driver.nvmlDeviceGetCount_v2(ctypes.byref(found))
+    driver.nvmlShutdown()
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if visible is None:
+        return found.value
+    return min(found.value, 0 if visible in ("", "NoDevFiles") else len(visible.split(",")))
 
 
 def processor(root: Path = ROOT) -> str:

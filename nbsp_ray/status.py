@@ -12,13 +12,14 @@ from collections import Counter
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from nbsp_ray.errors import StoreError
+from nbsp_ray.plan.price import Work, evaluation_work, seconds
 from nbsp_ray.specs import Plan, PlannedPhase
+from nbsp_ray.states import AT_WORK, State
 from nbsp_ray.store import PhaseFolder, Store
 
-State = Literal["done", "learning", "evaluating", "stopped", "waiting", "failed", "blocked"]
 PLACES = ("first", "second", "third")
 SILENT_SECONDS = 300.0
 """A worker tells how far it is every few seconds; one that has been silent for so long is gone."""
@@ -40,14 +41,17 @@ class PhaseStatus:
     index: int
     """0 for a first phase."""
     state: State
-    """`stopped`: begun, and no process works on it now; `waiting`: not begun, or about to be tried again."""
     env_steps: int
     budget: int
     """The most env steps the phase can take; for a phase that has learnt to its end, those it took."""
     success: float | None = None
     env_steps_per_second: float | None = None
     eta_seconds: float | None = None
-    """At most, until its learning ends."""
+    """At most, until it is done, final evaluations included."""
+    evaluation_steps: int = 0
+    """Env steps of final evaluations that are left, at most."""
+    host: str | None = None
+    """The machine that works on it, or did last."""
     error: str | None = None
     """First line of the last failed attempt."""
     failures: Path | None = None
@@ -56,6 +60,11 @@ class PhaseStatus:
     """Failed attempts."""
     notes: tuple[str, ...] = ()
     """What is to be known of how it was made: that its update is not compiled although it was to be, ..."""
+
+    @property
+    def work(self) -> Work:
+        """What is left to do, at most."""
+        return Work(self.budget - self.env_steps, self.evaluation_steps)
 
 
 @dataclass(frozen=True)
@@ -73,7 +82,9 @@ class SweepStatus:
     concurrent: int
     """Phases at work, or how many can be."""
     eta_seconds: float | None
-    """Until all learning is done: at most, if phases may stop early; None while no speed is known."""
+    """Until all is learnt and evaluated: at most, if phases may stop early; None while no speed is known."""
+    root: str = ""
+    """The results root that was read."""
 
     def keys(self, *states: State) -> list[str]:
         """Keys of the phases in one of `states`, in plan order."""
@@ -82,22 +93,22 @@ class SweepStatus:
     @property
     def done(self) -> list[str]:
         """Keys of phases that have learnt and are evaluated."""
-        return self.keys("done")
+        return self.keys(State.DONE)
 
     @property
     def failed(self) -> list[str]:
         """Keys of phases that failed for good."""
-        return self.keys("failed")
+        return self.keys(State.FAILED)
 
     @property
     def blocked(self) -> list[str]:
         """Keys of phases that need a failed one."""
-        return self.keys("blocked")
+        return self.keys(State.BLOCKED)
 
     @property
     def left(self) -> list[str]:
         """Keys of all phases that are not done: what `run` would try, failed and blocked ones too."""
-        return [phase.key for phase in self.phases if phase.state != "done"]
+        return [phase.key for phase in self.phases if phase.state is not State.DONE]
 
     @property
     def notes(self) -> dict[str, int]:
@@ -107,7 +118,7 @@ class SweepStatus:
     @property
     def running(self) -> tuple[PhaseStatus, ...]:
         """Phases that a process works on."""
-        return tuple(phase for phase in self.phases if phase.state in ("learning", "evaluating"))
+        return tuple(phase for phase in self.phases if phase.state in AT_WORK)
 
     def by_place(self) -> dict[str, tuple[PhaseStatus, ...]]:
         """The `first` phases of trials, the `second` ones, ..."""
@@ -147,11 +158,11 @@ class StatusReader:
         found: dict[str, PhaseStatus] = {}
         for key, phase in self.plan.phases.items():
             status = self._done.get(key) or self._phase(phase, now=now, begun=key in begun)
-            if status.state == "done":
+            if status.state is State.DONE:
                 self._done[key] = status
             found[key] = self._blocked(phase, status, found)
         phases = tuple(found.values())
-        running = sum(status.state in ("learning", "evaluating") for status in phases)
+        running = sum(status.state in AT_WORK for status in phases)
         concurrent = self.concurrent or running
         return SweepStatus(
             name=self.plan.name,
@@ -161,11 +172,18 @@ class StatusReader:
             budget=sum(status.budget for status in phases),
             concurrent=concurrent,
             eta_seconds=_eta(self.plan, found, concurrent),
+            root=str(self.store.root),
         )
 
     def _phase(self, phase: PlannedPhase, *, now: float, begun: bool) -> PhaseStatus:
         blank = PhaseStatus(
-            phase.key, phase.label, phase.spec.index, "waiting", env_steps=0, budget=phase.spec.learning.env_steps
+            phase.key,
+            phase.label,
+            phase.spec.index,
+            State.WAITING,
+            env_steps=0,
+            budget=phase.spec.learning.env_steps,
+            evaluation_steps=evaluation_work(phase),
         )
         if not begun:
             return blank
@@ -173,38 +191,46 @@ class StatusReader:
         try:
             return self._begun(phase, folder, blank, now)
         except StoreError as error:
-            return _replace(blank, state="failed", error=str(error), failures=folder.path)
+            return _replace(blank, state=State.FAILED, error=str(error), failures=folder.path)
 
     def _begun(self, phase: PlannedPhase, folder: PhaseFolder, blank: PhaseStatus, now: float) -> PhaseStatus:
         result, progress = folder.result(), folder.progress() or {}
-        blank = _replace(blank, notes=tuple((result or progress).get("notes") or ()))
+        speed = (result or progress).get("env_steps_per_second")
+        blank = _replace(
+            blank,
+            notes=tuple((result or progress).get("notes") or ()),
+            host=progress.get("host"),
+            env_steps_per_second=speed,
+        )
         if result is not None:
-            steps, speed = int(result["env_steps"]), result.get("env_steps_per_second")
-            learnt = _replace(blank, env_steps=steps, budget=steps, env_steps_per_second=speed)
+            steps = int(result["env_steps"])
+            learnt = _replace(blank, env_steps=steps, budget=steps)
             if is_complete(phase, self.store):
-                return _replace(learnt, state="done", success=_own_success(phase, folder))
+                return _replace(learnt, state=State.DONE, success=_own_success(phase, folder), evaluation_steps=0)
+            learnt = _replace(learnt, evaluation_steps=evaluation_work(phase, folder.evaluations()))
         else:
-            steps, speed = int(progress.get("env_steps") or 0), progress.get("env_steps_per_second")
-            left = (blank.budget - steps) / speed if speed else None
-            learnt = _replace(blank, env_steps=steps, env_steps_per_second=speed, eta_seconds=left)
-        learnt = _replace(learnt, success=progress.get("success"), state=self._at_work(progress, now))
+            learnt = _replace(blank, env_steps=int(progress.get("env_steps") or 0))
+        left = seconds(phase, learnt.work, speed) if speed else None
+        learnt = _replace(learnt, success=progress.get("success"), state=self._at_work(progress, now), eta_seconds=left)
         return _with_failures(learnt, folder, progress, now)
 
     def _at_work(self, progress: dict[str, Any], now: float) -> State:
         """What a phase that is not done does, from what it last told."""
         if not progress:
-            return "waiting"
+            return State.WAITING
         silent = now - float(progress.get("time") or 0)
         here = progress.get("host") == self._host
         gone = here and silent > DEAD_SECONDS and not _alive(progress.get("pid"))
         if progress.get("stopped") or gone or silent > SILENT_SECONDS:
-            return "stopped"
-        return "evaluating" if progress.get("stage") == "evaluating" else "learning"
+            return State.STOPPED
+        return State.EVALUATING if progress.get("stage") == State.EVALUATING else State.LEARNING
 
     def _blocked(self, phase: PlannedPhase, status: PhaseStatus, before: dict[str, PhaseStatus]) -> PhaseStatus:
         needs = (before[need].state for need in phase.spec.needs)
-        if status.state in ("waiting", "stopped") and any(state in ("failed", "blocked") for state in needs):
-            return _replace(status, state="blocked")
+        if status.state in (State.WAITING, State.STOPPED) and any(
+            state in (State.FAILED, State.BLOCKED) for state in needs
+        ):
+            return _replace(status, state=State.BLOCKED)
         return status
 
 
@@ -222,7 +248,7 @@ def _with_failures(status: PhaseStatus, folder: PhaseFolder, progress: dict[str,
     if float(progress.get("time") or 0) > float(last["time"]):
         return status
     for_good = last.get("final") or now - float(last["time"]) > SILENT_SECONDS
-    return _replace(status, state="failed" if for_good else "waiting")
+    return _replace(status, state=State.FAILED if for_good else State.WAITING)
 
 
 def _own_success(phase: PlannedPhase, folder: PhaseFolder) -> float | None:
@@ -243,21 +269,21 @@ def _alive(pid: Any) -> bool:
 
 
 def _eta(plan: Plan, phases: dict[str, PhaseStatus], concurrent: int) -> float | None:
-    """Seconds until all learning is done: all that is left, shared, but never less than the longest chain of needs."""
-    at_work = [phase for phase in phases.values() if phase.state == "learning"]
+    """Seconds until all is done: all that is left, shared, but never less than the longest chain of needs."""
+    at_work = [phase for phase in phases.values() if phase.state is State.LEARNING]
     speeds = _speeds(at_work) or _speeds(phases.values())
     if not speeds or not concurrent:
         return None
     speed = statistics.median(speeds)
     left = {
-        key: phase.budget - phase.env_steps
+        key: seconds(plan.phases[key], phase.work, speed)
         for key, phase in phases.items()
-        if phase.state not in ("done", "failed", "blocked")
+        if phase.state not in (State.DONE, State.FAILED, State.BLOCKED)
     }
-    chain: dict[str, int] = {}
+    chain: dict[str, float] = {}
     for key in left:
-        chain[key] = left[key] + max((chain.get(need, 0) for need in plan.phases[key].spec.needs), default=0)
-    return max(sum(left.values()) / min(concurrent, max(1, len(left))), max(chain.values(), default=0)) / speed
+        chain[key] = left[key] + max((chain.get(need, 0.0) for need in plan.phases[key].spec.needs), default=0.0)
+    return max(sum(left.values()) / min(concurrent, max(1, len(left))), max(chain.values(), default=0.0))
 
 
 def _speeds(phases: Iterable[PhaseStatus]) -> list[float]:

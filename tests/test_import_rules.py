@@ -22,7 +22,7 @@ def sources(*folders: str) -> list[Path]:
 
 
 FLOORS = (
-    "errors units stopping limits",
+    "errors units stopping limits states",
     "folders config spaces",
     "layout specs",
     "benchmarks store",

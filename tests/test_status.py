@@ -47,8 +47,8 @@ def of(status: SweepStatus, phase: PlannedPhase) -> PhaseStatus:
     return next(found for found in status.phases if found.key == phase.key)
 
 
-def text(status: SweepStatus) -> str:
-    console = Console(width=120, record=True, file=open(os.devnull, "w"))  # noqa: SIM115
+def text(status: SweepStatus, width: int = 120) -> str:
+    console = Console(width=width, record=True, file=open(os.devnull, "w"))  # noqa: SIM115
     console.print(render(status))
     console.file.close()
     return console.export_text()
@@ -157,21 +157,57 @@ def test_a_damaged_folder_is_a_finding_and_no_crash(plan: Plan, store: Store) ->
     assert "damaged" in (found.error or "")
 
 
+EPISODE = 25
+"""Env steps of the toy's."""
+FIRST, SECOND = 2 * 4 * EPISODE, 4 * 4 * EPISODE
+"""Env steps of final evaluations: four episodes of each task, drawn and not."""
+
+
+def evaluating(steps: int, speed: float) -> float:
+    """Seconds of evaluations where learning goes on at `speed`, by hand: the reference's 90, scaled to this network."""
+    reference = 90 * 19_660_800 / ((7 * 256 + 256 * 256 + 256) * 256)
+    return steps / (2_500 * speed / reference)
+
+
 def test_the_eta_is_what_is_left_by_speed_and_never_shorter_than_a_chain(plan: Plan, store: Store) -> None:
     first, other = firsts(plan)
     tell(store, first, env_steps=500, env_steps_per_second=10.0)
     tell(store, other, env_steps=500, env_steps_per_second=10.0)
     # 500 + 500 left of the first phases and 4 x 500 of the second ones; the longest chain is 500 + 500.
-    assert sweep_status(plan, store).eta_seconds == pytest.approx(3_000 / (10 * 2))
-    assert sweep_status(plan, store, concurrent=1).eta_seconds == pytest.approx(300)
-    assert sweep_status(plan, store, concurrent=100).eta_seconds == pytest.approx(100)
+    whole = 3_000 / 10 + evaluating(2 * FIRST + 4 * SECOND, 10)
+    chain = 1_000 / 10 + evaluating(FIRST + SECOND, 10)
+    assert sweep_status(plan, store).eta_seconds == pytest.approx(whole / 2)
+    assert sweep_status(plan, store, concurrent=1).eta_seconds == pytest.approx(whole)
+    assert sweep_status(plan, store, concurrent=100).eta_seconds == pytest.approx(chain)
+    assert of(sweep_status(plan, store), first).eta_seconds == pytest.approx(500 / 10 + evaluating(FIRST, 10))
+
+
+def test_a_phase_that_is_evaluated_has_an_eta_too(plan: Plan, store: Store) -> None:
+    first = firsts(plan)[0]
+    write_result(store, first, speed=10.0)
+    tell(store, first, stage="evaluating")
+    record = next(iter(first.evaluations))
+    assert of(sweep_status(plan, store), first).eta_seconds == pytest.approx(evaluating(FIRST, 10))
+    store.phase(first.key).write_evaluation(record, {"success_rate": 1.0}, None)
+    assert of(sweep_status(plan, store), first).eta_seconds == pytest.approx(evaluating(FIRST // 2, 10))
 
 
 def test_speeds_of_finished_phases_serve_where_none_is_at_work(plan: Plan, store: Store) -> None:
     write_done(store, firsts(plan)[0], speed=20.0)
     assert sweep_status(plan, store).eta_seconds is None
     # 1,000 + 4 x 500 are left, at 20 a second, one at a time.
-    assert sweep_status(plan, store, concurrent=1).eta_seconds == pytest.approx(150)
+    whole = 3_000 / 20 + evaluating(FIRST + 4 * SECOND, 20)
+    assert sweep_status(plan, store, concurrent=1).eta_seconds == pytest.approx(whole)
+
+
+def test_speed_and_host_of_what_is_at_work_are_shown_at_any_width(plan: Plan, store: Store) -> None:
+    tell(store, firsts(plan)[0], host="node-7", env_steps_per_second=63.4)
+    status = sweep_status(plan, store)
+    words = ["reach, first phase, seed 0", "250/1000", "63 env steps/s", "success 0.50", "ETA ", "on node-7"]
+    for width in (30, 60, 80, 200):
+        shown = text(status, width=width)
+        assert [word for word in words if word not in " ".join(shown.split())] == []
+        assert max(map(len, shown.splitlines())) <= width
 
 
 def test_json_has_counts_and_one_object_for_each_phase(plan: Plan, store: Store) -> None:

@@ -317,10 +317,21 @@ def test_a_root_may_be_given_from_home(monkeypatch: pytest.MonkeyPatch, tmp_path
 def test_sweeps_and_speeds(store: Store) -> None:
     store.write_sweep("paper", {"title": "x"})
     assert store.read_sweep("paper") == {"title": "x"}
-    store.write_speed("toy", 10.0)
-    store.write_speed("metaworld", 99.5)
-    store.write_speed("toy", 11.0)
-    assert store.speeds() == {"toy": 11.0, "metaworld": 99.5}
+    store.files.write("speeds.json", b'{"atari": 14.5}')  # as an earlier version wrote it
+    store.write_speed("toy", {"env_steps_per_second": 10.0})
+    store.write_speed("toy", {"env_steps_per_second": 11.0, "load": 2.0})
+    assert store.speeds() == {
+        "atari": {"env_steps_per_second": 14.5},
+        "toy": {"env_steps_per_second": 11.0, "load": 2.0},
+    }
+
+
+def test_a_root_that_can_be_made_is_not_made_to_see_that(tmp_path: Path) -> None:
+    Store(tmp_path / "a" / "b").check_can_be_written()
+    assert list(tmp_path.iterdir()) == []
+    (tmp_path / "file").write_text("")
+    with pytest.raises(StoreError, match=r"file/results cannot be written: Not a directory; name another with --root"):
+        Store(tmp_path / "file" / "results").check_can_be_written()
 
 
 # Damage

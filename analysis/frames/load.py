@@ -32,6 +32,7 @@ from nbsp_ray.layout import NETWORKS
 from nbsp_ray.plan.counts import resolve_counts
 from nbsp_ray.plan.replicates import rests_on
 from nbsp_ray.specs import Plan, Trial
+from nbsp_ray.states import State
 from nbsp_ray.store import Store
 from nbsp_ray.sweepfile import load_sweep
 
@@ -55,7 +56,7 @@ class Results:
     """One row per phase (`PHASES`)."""
 
     def __repr__(self) -> str:
-        done = int((self.finals["status"] == "done").sum())
+        done = int((self.finals["status"] == State.DONE).sum())
         size = f"{len(self.curves):,} rows of curves, {len(self.phases)} phases"
         return f"<Results of {self.plan.name} in {self.root}: {done} of {len(self.finals)} trials done, {size}>"
 
@@ -115,12 +116,12 @@ class Results:
     @property
     def any_begun(self) -> bool:
         """True if the results root has anything at all of the plan."""
-        return bool((self.phases["status"] != "missing").any())
+        return bool((self.phases["status"] != State.WAITING).any())
 
     @property
     def any_done(self) -> bool:
         """True if any trial is done."""
-        return bool((self.finals["status"] == "done").any())
+        return bool((self.finals["status"] == State.DONE).any())
 
 
 def load(store_root: str | Path, plan: Plan) -> Results:

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import zip_longest
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -17,22 +17,13 @@ from analysis import metrics
 from analysis.frames.columns import CURVE_ROW, frame
 from nbsp_ray.benchmarks import Benchmark, get_benchmark
 from nbsp_ray.specs import EvaluationSpec, PlannedPhase
+from nbsp_ray.states import State
 from nbsp_ray.store import PhaseFolder
 
 DERIVED = ("success_last_10", "return_last_10", "normalised")
 """Columns of a curve that are computed here."""
 FINAL = "final"
 """Kind of the row of a curve that a final evaluation makes."""
-Status = Literal["done", "failed", "partial", "missing"]
-STATUSES: tuple[Status, ...] = ("done", "failed", "partial", "missing")
-
-
-def together(statuses: Iterable[Status]) -> Status:
-    """The status of what consists of parts: done if all are, missing if all are, failed if any is."""
-    found = set(statuses)
-    if len(found) == 1:
-        return found.pop()
-    return "failed" if "failed" in found else "partial"
 
 
 @dataclass(frozen=True)
@@ -58,14 +49,14 @@ class PhaseData:
         """The result; empty while the phase is not done."""
         return self.folder.result() or {}
 
-    def status(self, records: Iterable[EvaluationSpec]) -> Status:
+    def status(self, records: Iterable[EvaluationSpec]) -> State:
         """`done` if it has learnt to its end and the final evaluations `records` are there: all its numbers."""
         if self.folder.has_all((record.id for record in records), with_buffer=False):
-            return "done"
+            return State.DONE
         if self.folder.failures():
-            return "failed"
+            return State.FAILED
         begun = bool(self.result) or len(self.curve) > 0 or self.folder.progress() is not None
-        return "partial" if begun else "missing"
+        return State.BEGUN if begun else State.WAITING
 
     @property
     def error(self) -> str | None:

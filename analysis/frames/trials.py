@@ -11,13 +11,14 @@ from typing import Any
 import numpy as np
 
 from analysis import metrics
-from analysis.frames.phases import PhaseData, together
+from analysis.frames.phases import PhaseData
 from analysis.paper import is_paper_pair
 from nbsp_ray.benchmarks import get_benchmark
 from nbsp_ray.layout import NETWORKS
 from nbsp_ray.methods import get_method
 from nbsp_ray.plan.counts import resolve_counts
 from nbsp_ray.specs import EvaluationSpec, PhaseSpec, Trial, canonical
+from nbsp_ray.states import together
 
 Row = dict[str, Any]
 NEURON_REPORT = (

@@ -1,47 +1,51 @@
 """The short tables that a terminal shows after `run` and `report`: one of success rates, one of scores."""
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 
-from rich.box import SIMPLE_HEAD
-from rich.table import Table
-from rich.text import Text
+import pandas as pd
 
 from analysis.frames.load import Results
 from analysis.tables.notes import what_ran
 from analysis.tables.results import show_results
 from analysis.tables.table import UNDEFINED, Shown
 
-IDENTIFYING = ("pair", "method", "neurons", "settings", UNDEFINED)
+IDENTIFYING = ("pair", "method", "neurons", UNDEFINED)
 LEFT_TO_THE_REPORT = ["seeds", "forgetting, learnt only", "remarks"]
 NUMBER_WIDTH = len("0.60 ± 0.30")
 
 
-def console_tables(results: Results, *, title: str = "") -> Iterator[tuple[Table, list[str]]]:
-    """One row per pair, method and number of skill neurons; and the sentences that belong under the table.
+@dataclass(frozen=True)
+class ConsoleTable:
+    """A table for a terminal, however wide, and the sentences that belong under it."""
+
+    cells: pd.DataFrame
+    """As text: a row for each pair, method and number of skill neurons; the columns of `names` first."""
+    names: tuple[str, ...]
+    """Columns that say which row it is, and are never broken."""
+    ends: list[bool]
+    """Whether a pair ends with a row."""
+    notes: list[str]
+
+    def least(self, name: str) -> int:
+        """Characters that a cell of the column must have in one line: a number with its error."""
+        return 0 if name in self.names or name == "settings" else NUMBER_WIDTH
+
+
+def console_tables(results: Results) -> Iterator[ConsoleTable]:
+    """Each measure's table.
 
     A cell is `0.62 ± 0.20 (n=3 of 5)`: the t intervals are left to the report. In a narrow terminal headings and what
     is in brackets go on the next line; what says which row it is, and the numbers, do not.
     """
     for part in results.parts().values():
         shown = show_results(part, interval=False)
-        yield _table(shown, title), [what_ran(part), *shown.caption]
+        yield _table(shown, [what_ran(part), *shown.caption])
 
 
-def _table(shown: Shown, title: str) -> Table:
+def _table(shown: Shown, notes: list[str]) -> ConsoleTable:
     text = shown.text.drop(columns=LEFT_TO_THE_REPORT, errors="ignore")
+    names = tuple(str(name) for name in text.columns if name in IDENTIFYING)
     pairs = shown.data["pair"].tolist()
-    table = Table(
-        title=Text(title) if title else None,
-        title_justify="left",
-        box=SIMPLE_HEAD,
-        collapse_padding=True,
-        pad_edge=False,
-    )
-    for name in map(str, text.columns):
-        if name in IDENTIFYING:
-            table.add_column(name, no_wrap=name != "settings")
-        else:
-            table.add_column(name, min_width=NUMBER_WIDTH)
-    for row, pair, following in zip(text.to_numpy().tolist(), pairs, [*pairs[1:], None], strict=True):
-        table.add_row(*map(Text, row), end_section=pair != following)
-    return table
+    ends = [pair != following for pair, following in zip(pairs, [*pairs[1:], None], strict=True)]
+    return ConsoleTable(text[[*names, *(name for name in text.columns if name not in names)]], names, ends, notes)

@@ -20,13 +20,13 @@ from analysis.blocks import (
     join,
 )
 from analysis.frames.load import Results
-from analysis.frames.phases import STATUSES
 from analysis.pages.finding import finding
 from analysis.tables.notes import score_notes, what_ran
 from analysis.tables.table import Shown
 from analysis.tables.trials import ROOT
 from nbsp_ray.config.schema import Learning
 from nbsp_ray.specs import ALGORITHM_VERSION
+from nbsp_ray.states import STORED
 from nbsp_ray.sweepfile.scope import Scope
 from nbsp_ray.units import duration
 
@@ -120,7 +120,7 @@ def _what_ran(results: Results, scope: Scope) -> Iterator[Block]:
     if set(results.finals["status"]) == {"done"}:
         return
     counts = results.finals.groupby(["pair", "method"], sort=False)["status"].value_counts().unstack(fill_value=0)
-    yield TextTable(counts[[status for status in STATUSES if status in counts]].reset_index())
+    yield TextTable(counts[[status for status in STORED if status in counts]].reset_index())
     failed = results.phases[results.phases["status"] == "failed"]
     if len(failed):
         yield Paragraph(f"Failed phases ({len(failed)}), with the first line of their last error:")

@@ -3,16 +3,16 @@
 import pandas as pd
 
 from analysis.frames.load import Results
-from analysis.frames.phases import STATUSES
 from analysis.metrics import LEARNT
 from analysis.statistics import CUT
 from nbsp_ray.benchmarks import Score, get_benchmark
+from nbsp_ray.states import STORED
 
 
 def what_ran(results: Results) -> str:
     """How many trials are done, and what is with the others."""
     counts = results.finals["status"].value_counts()
-    there = [f"{counts[status]} {status}" for status in STATUSES if counts.get(status, 0)]
+    there = [f"{counts[status]} {status}" for status in STORED if counts.get(status, 0)]
     return f"{len(results.finals)} trial{'s' * (len(results.finals) != 1)}: {', '.join(there)}."
 
 

@@ -6,6 +6,7 @@ A benchmark is one file with a `BENCHMARK`: in this folder, or in any package th
 """
 
 import importlib
+import importlib.util
 import pkgutil
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
@@ -176,6 +177,19 @@ class Benchmark(ABC):
         extra = f"[{self.extra}]" if self.extra else ""
         return f"install nbsp-ray{extra} with its dependencies" + ("" if extra else ": make setup")
 
+    def check_installed(self) -> None:
+        """Its simulator, the first of its packages, is here; it is not imported, which would take seconds.
+
+        Raises:
+            ConfigError: it is not.
+        """
+        for name in self.packages[:1]:
+            if version_of(name) is None and importlib.util.find_spec(name.replace("-", "_")) is None:
+                raise self._needs(name)
+
+    def _needs(self, name: str | None) -> ConfigError:
+        return ConfigError(f"{self.name} needs {name}, which is not here: {self.how_to_install}")
+
     def check(self, task: str) -> None:
         """An environment of `task` can be made here, and its steps have what episodes are judged by.
 
@@ -186,7 +200,7 @@ class Benchmark(ABC):
         try:
             env = self.make_env(task, 0)
         except ModuleNotFoundError as error:
-            raise ConfigError(f"{self.name} needs {error.name}, which is not here: {self.how_to_install}") from error
+            raise self._needs(error.name) from error
         env.reset(0, np.random.default_rng(0))
         step = env.step(np.zeros(action.size, np.float32) if isinstance(action, Continuous) else np.int64(0))
         env.close()

@@ -1,6 +1,7 @@
 """Times a few hundred env steps of learning, for `plan --measure`."""
 
 import time
+from collections.abc import Callable
 
 import torch
 
@@ -21,10 +22,13 @@ EPISODE = 100
 SECONDS = 10.0
 
 
-def measure_speed(spec: PhaseSpec, resources: Resources, env_steps: int = 500) -> float:
+def measure_speed(
+    spec: PhaseSpec, resources: Resources, env_steps: int = 500, tell: Callable[[str], None] = lambda what: None
+) -> float:
     """Measure env steps per second of learning, without evaluations, over `env_steps` of them or ten seconds.
 
-    The update is compiled if the phase's would be, which takes a minute where this machine has no code of it yet.
+    The update is compiled if the phase's would be, which takes a minute where this machine has no code of it yet;
+    `tell` is told what is under way.
     """
     torch.set_num_threads(resources.cpus)
     device, benchmark = find_device(resources), get_benchmark(spec.benchmark)
@@ -45,10 +49,14 @@ def measure_speed(spec: PhaseSpec, resources: Resources, env_steps: int = 500) -
         env=environments[0],
         evaluation_envs={spec.task: environments[1]},
     )
-    compiling.build(phase.agent, {}, resources, compile=compiling.wanted(resources, spec))
+    wanted = compiling.wanted(resources, spec)
+    tell("compiling the update, up to a minute" if wanted else "building the networks")
+    compiling.build(phase.agent, {}, resources, compile=wanted)
+    tell(f"filling the buffer with {warm_up} env steps")
     began = before = 0.0
     for _ in alone(learn(phase)):
         if not before and phase.env_steps >= warm_up:
+            tell(f"timing {env_steps} env steps, {SECONDS:.0f} seconds at most")
             began, before = time.monotonic(), phase.env_steps
         elif before and (phase.env_steps >= before + env_steps or time.monotonic() > began + SECONDS):
             break

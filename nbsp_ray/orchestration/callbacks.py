@@ -14,8 +14,9 @@ from ray.tune.experiment import Trial
 from ray.tune.stopper import Stopper as TuneStopper
 
 from nbsp_ray.limits import out_of_memory_kills
-from nbsp_ray.orchestration.gate import Gate, State
+from nbsp_ray.orchestration.gate import Gate
 from nbsp_ray.orchestration.gated_search import NotKept, phase_key
+from nbsp_ray.states import State
 from nbsp_ray.stopping import StopRequest
 from nbsp_ray.store import Store
 

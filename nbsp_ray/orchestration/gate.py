@@ -7,20 +7,8 @@ issued and nothing runs, every phase is done, failed or blocked: the gate ends f
 
 import heapq
 from collections.abc import Callable, Collection, Iterable, Mapping
-from enum import Enum
 
-
-class State(Enum):
-    """Where a phase stands."""
-
-    WAITING = "waiting"
-    """Something that it needs is not done yet."""
-    READY = "ready"
-    RUNNING = "running"
-    DONE = "done"
-    FAILED = "failed"
-    BLOCKED = "blocked"
-    """Something that it needs has failed."""
+from nbsp_ray.states import State
 
 
 class Gate:

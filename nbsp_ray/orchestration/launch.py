@@ -21,9 +21,11 @@ from nbsp_ray.orchestration.cluster import (
     set_environment,
     temporary_folder,
 )
-from nbsp_ray.orchestration.gate import Gate, State
+from nbsp_ray.orchestration.gate import Gate
 from nbsp_ray.plan.build import check_benchmarks
+from nbsp_ray.plan.nodes import side_by_side
 from nbsp_ray.specs import Plan
+from nbsp_ray.states import State
 from nbsp_ray.status import SweepStatus, is_complete
 from nbsp_ray.stopping import StopRequest
 from nbsp_ray.store import Store
@@ -174,7 +176,7 @@ class _Launch:
         """
         from nbsp_ray.orchestration.machines import machines
 
-        slots = max(1, preflight.slots(self.plan, self.todo, machines()))
+        slots = max(1, side_by_side(self.plan, self.todo, machines()))
         self.live.concurrent = min(slots, self.max_concurrent or slots)
         self.gate.max_concurrent = self.max_concurrent if autoscaling else self.live.concurrent
         return slots

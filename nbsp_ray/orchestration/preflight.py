@@ -8,13 +8,14 @@ import math
 import shutil
 import socket
 from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass
 
+from nbsp_ray.benchmarks import get_benchmark
 from nbsp_ray.config.schema import Resources
-from nbsp_ray.errors import ClusterError, NbspError, StoreError
-from nbsp_ray.folders import existing
+from nbsp_ray.errors import ClusterError, StoreError
+from nbsp_ray.folders import existing, temporary_parent
 from nbsp_ray.limits import memory, usable_cpus
-from nbsp_ray.plan.memory import RAY_BYTES, fits_side_by_side, free, largest_need
+from nbsp_ray.plan.memory import RAY_BYTES, check_fits, fits_side_by_side, free, largest_need
+from nbsp_ray.plan.nodes import Node, requests, side_by_side, this_machine
 from nbsp_ray.plan.price import price
 from nbsp_ray.specs import Plan
 from nbsp_ray.store import Store
@@ -25,32 +26,13 @@ EARLY_STOP_SHARE = 0.1
 """A phase that may stop early is not refused for want of disk before even this share of its buffer would not fit."""
 
 
-@dataclass(frozen=True)
-class Node:
-    """One machine of the cluster."""
-
-    name: str
-    cpus: float
-    gpus: float
-    memory_gb: float
-
-    def fits(self, resources: Resources) -> int:
-        """How many phases with these resources it holds side by side."""
-        room = [self.cpus // resources.cpus]
-        if resources.gpus:
-            room.append(self.gpus / resources.gpus + 1e-9)
-        if resources.memory_gb:
-            room.append(self.memory_gb / resources.memory_gb)
-        return int(min(room))
-
-
 def check_settings(plan: Plan, keys: Collection[str]) -> None:
     """The resources asked for make sense at all.
 
     Raises:
         ClusterError: they do not.
     """
-    for resources in _resources(plan, keys):
+    for resources in requests(plan, keys):
         if resources.gpus > 1 and resources.gpus != int(resources.gpus):
             raise ClusterError(
                 f"resources.gpus={resources.gpus:g}: more than one GPU comes in whole ones only; "
@@ -82,20 +64,37 @@ def check_here(plan: Plan, keys: Collection[str], say: Callable[[str], None]) ->
         say(sentence)
 
 
-def lacking(plan: Plan, keys: Collection[str], store: Store) -> list[str]:
-    """For `plan`: what `run` would refuse on this machine, or say of it; memory is another matter."""
-    said: list[str] = []
-    for check in (
-        lambda: check_settings(plan, keys),
-        lambda: check_cpus(plan, keys, usable_cpus()),
-        lambda: check_here(plan, keys, said.append),
-        lambda: check_disk(plan, keys, store, said.append),
-    ):
-        try:
-            check()
-        except NbspError as error:
-            said.append(f"It cannot run here: {error}")
-    return said
+def check_plan(
+    plan: Plan, keys: Collection[str], store: Store, say: Callable[[str], None], nodes: Sequence[Node] | None = None
+) -> None:
+    """For `plan`: all that `run` would refuse, in its order and its words, though nothing is started or written.
+
+    But for one thing: that each task can be played, as simulators take seconds to load.
+
+    Args:
+        plan: With all its phases.
+        keys: Those that are left, at least one.
+        store: Where they would be kept.
+        say: Told what `run` would say.
+        nodes: Other machines, of which nothing else is known; None: this one.
+
+    Raises:
+        NbspError: as of `run`.
+    """
+    store.check_can_be_written()
+    check_settings(plan, keys)
+    for name in dict.fromkeys(plan.phases[key].spec.benchmark for key in keys):
+        get_benchmark(name).check_installed()
+    check_disk(plan, keys, store, say)
+    if nodes is not None:
+        check_nodes(plan, keys, nodes, local=False)
+        return
+    check_cpus(plan, keys, usable_cpus())
+    check_here(plan, keys, say)
+    check_fits(largest_need(plan, keys), memory())
+    check_loopback()
+    temporary_parent()
+    check_nodes(plan, keys, [this_machine()], local=True)
 
 
 def check_disk(plan: Plan, keys: Collection[str], store: Store, say: Callable[[str], None]) -> None:
@@ -129,7 +128,7 @@ def check_memory(plan: Plan, keys: Collection[str], cpus: int, say: Callable[[st
             f"memory is scarce: a phase can come to hold {gb(most.total)} and Ray takes {gb(RAY_BYTES)}, and "
             f"{free(found)}; if workers are killed, free memory, ask for more, or do without Ray: `nbsp-ray try`"
         )
-    elif fits < slots(plan, keys, [Node("", cpus, math.inf, math.inf)]):
+    elif fits < side_by_side(plan, keys, [Node("", cpus, math.inf, math.inf)]):
         say(f"{fits} side by side: more, with all their buffers, do not fit in memory: {free(found)}")
     else:
         return None
@@ -166,6 +165,8 @@ def check_address(address: str) -> None:
     host, _, port = address.rpartition(":")
     if address == "auto":
         return
+    if not host or not port.isdigit():
+        raise ClusterError(f"{address} is no address of a Ray cluster: give `auto`, or host:port, such as head:6379")
     try:
         socket.create_connection((host, int(port)), CONNECT_SECONDS).close()
     except (OSError, ValueError) as error:
@@ -194,7 +195,7 @@ def check_nodes(plan: Plan, keys: Collection[str], nodes: Sequence[Node], *, loc
     Raises:
         ClusterError: none can.
     """
-    for resources in _resources(plan, keys):
+    for resources in requests(plan, keys):
         if not any(node.fits(resources) for node in nodes):
             raise ClusterError(_infeasible(resources, nodes, local=local))
 
@@ -208,19 +209,10 @@ def check_cpus(plan: Plan, keys: Collection[str], cpus: int) -> None:
     check_nodes(plan, keys, [Node("", cpus, math.inf, math.inf)], local=True)
 
 
-def slots(plan: Plan, keys: Collection[str], nodes: Sequence[Node]) -> int:
-    """How many phases can be at work at a time, by the most modest of their requests."""
-    return max((sum(node.fits(resources) for node in nodes) for resources in _resources(plan, keys)), default=0)
-
-
 def cpus_in_use(plan: Plan, keys: Collection[str], cpus: int, max_concurrent: int | None) -> int:
     """CPUs of so many that phases can be at work on, `max_concurrent` of them at a time."""
     at_once = min(len(keys), max_concurrent or cpus)
-    return min(cpus, at_once * max((resources.cpus for resources in _resources(plan, keys)), default=1))
-
-
-def _resources(plan: Plan, keys: Collection[str]) -> list[Resources]:
-    return list(dict.fromkeys(plan.phases[key].resources for key in keys))
+    return min(cpus, at_once * max((resources.cpus for resources in requests(plan, keys)), default=1))
 
 
 def _infeasible(resources: Resources, nodes: Sequence[Node], *, local: bool) -> str:

@@ -1,15 +1,15 @@
-"""What a plan costs on this machine: hours and disk, from measured speeds.
+"""What a plan costs: CPU hours, GPU hours and disk, from measured speeds.
 
-The speed of a phase is, in this order: what finished phases of the same kind ran at here, what `plan --measure` timed
-here, or a reference from another machine, which is then called one.
+The speed of a phase is, in this order: what finished phases of the same kind ran at in this results root, what
+`plan --measure` timed here, or a reference from another machine, which is then called one.
 """
 
-import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from statistics import fmean
+from typing import Any, Literal
 
-from nbsp_ray.limits import usable_cpus
+from nbsp_ray.plan.nodes import side_by_side, this_machine
 from nbsp_ray.plan.sizes import buffer_bytes, disk_bytes, evaluation_steps, kind, multiplications, on_gpu, spaces_of
 from nbsp_ray.specs import Plan, PlannedPhase
 from nbsp_ray.store import Store
@@ -35,83 +35,151 @@ REFERENCES: Mapping[str, Reference] = {
 }
 
 Source = Literal["finished phases", "measured", "reference"]
+"""Where a speed is from. A reference is one of a CPU core, for a phase on a GPU too: nothing else is known then."""
+
+
+@dataclass(frozen=True)
+class Speed:
+    """How fast phases of one kind learn."""
+
+    env_steps_per_second: float
+    source: Source
+    device: str | None = None
+    """The GPU that it was found on; None of a CPU."""
+    load: float | None = None
+    """Other processes that were busy on the machine while it was measured; None if nobody looked."""
+    cpus: int | None = None
+    """CPUs that they shared with it."""
+
+
+@dataclass(frozen=True)
+class Work:
+    """What is left to do of a phase, at most."""
+
+    learning: int
+    """Env steps."""
+    evaluations: int
+    """Env steps of final evaluations."""
 
 
 @dataclass(frozen=True)
 class Price:
     """Cost of what is left of a plan."""
 
+    seconds: Mapping[str, float]
+    """Of each phase that is left, final evaluations included, by its key."""
     cpu_hours: float
     """Hours times CPUs."""
-    hours: float
-    """With as many phases side by side as there are CPUs and memory for here; a chain of phases cannot be split."""
-    side_by_side: int
-    speed_source: Source
+    gpu_hours: float
+    """Hours times GPUs, or parts of one."""
+    evaluation_hours: float
+    """Hours of final evaluations, of one phase after another."""
+    speeds: Mapping[str, Speed]
+    """By kind of phase, of all kinds that are left."""
     disk_gb: float
     """What the finished store holds of the plan, in GB (10^9 bytes)."""
     peak_disk_gb: float
     """While buffers of running phases are checkpointed beside it."""
 
 
-def speed_kind(phase: PlannedPhase) -> str:
-    """Phases of one kind run at one speed: the benchmark and all that decides how long an update takes."""
+def speed_kind(phase: PlannedPhase, manifest: Mapping[str, Any] | None = None) -> str:
+    """Phases of one kind run at one speed: the benchmark and all that decides how long an update takes.
+
+    Args:
+        phase: As it is planned.
+        manifest: Of the finished phase: it may have run elsewhere than the plan would have it now.
+    """
     sac = phase.spec.sac
     size = "-".join(map(str, sac.hidden))
     rate = f"{sac.updates_per_env_step:g}x{sac.policy_frequency}"
     where = "gpu" if on_gpu(phase) else f"{phase.resources.cpus} cpus"
+    if manifest:
+        where = f"{manifest.get('threads', phase.resources.cpus)} cpus" if manifest.get("device") == "cpu" else "gpu"
     precision = "" if sac.precision == "fp32" else f"/{sac.precision}"
     return f"{phase.spec.benchmark}/{size}/batch {sac.batch_size}/{rate}/{where}{precision}"
 
 
-def price(plan: Plan, store: Store, keys: list[str], *, fits: int | None = None) -> Price:
-    """Price the phases `keys` of `plan` (those that are left), evaluation included; memory holds `fits` at a time."""
-    speeds, source = _speeds(plan, store)
-    slots = min(cpu_slots(plan), fits or sys.maxsize)
-    seconds = {key: _seconds(plan.phases[key], speeds) for key in keys}
-    chains: dict[str, float] = {}
-    for key in plan.phases:  # each after those it needs
-        needs = [chains.get(need, 0.0) for need in plan.phases[key].spec.needs]
-        chains[key] = max(needs, default=0.0) + seconds.get(key, 0.0)
-    total = sum(seconds.values())
+def whole(phase: PlannedPhase) -> Work:
+    """All the work of a phase."""
+    return Work(phase.spec.learning.env_steps, evaluation_work(phase))
+
+
+def evaluation_work(phase: PlannedPhase, done: Sequence[str] = ()) -> int:
+    """Env steps of the final evaluations that are wanted and not among `done`, at most."""
+    return sum(evaluation_steps(phase, one) for name, one in phase.evaluations.items() if name not in done)
+
+
+def seconds(phase: PlannedPhase, work: Work, env_steps_per_second: float) -> float:
+    """How long the work takes where learning goes on at so many env steps a second.
+
+    Evaluations are as much slower than the reference's as learning is: by what else the machine has to do. Whatever
+    makes learning faster, a GPU or compiled code, does nothing for the simulator.
+    """
+    reference = REFERENCES[kind(spaces_of(phase))]
+    pace = 1.0 if on_gpu(phase) else min(1.0, env_steps_per_second / _reference_speed(phase))
+    return work.learning / env_steps_per_second + work.evaluations / (pace * reference.evaluation_steps_per_second)
+
+
+def price(plan: Plan, store: Store, left: Mapping[str, Work] | Sequence[str], *, at_once: int | None = None) -> Price:
+    """Price what is left of a plan.
+
+    Args:
+        plan: With all its phases.
+        store: Where finished phases and measured speeds are.
+        left: What is left of each phase that is not done; keys alone: all of it.
+        at_once: Phases that work side by side; None: as many as this machine has CPUs and GPUs for.
+    """
+    work = left if isinstance(left, Mapping) else {key: whole(plan.phases[key]) for key in left}
+    phases = {key: plan.phases[key] for key in work}
+    speeds = known_speeds(plan, store, {speed_kind(phase): phase for phase in phases.values()})
+    pace = {key: speeds[speed_kind(phase)].env_steps_per_second for key, phase in phases.items()}
+    taken = {key: seconds(phase, work[key], pace[key]) for key, phase in phases.items()}
+    evaluating = sum(seconds(phase, Work(0, work[key].evaluations), pace[key]) for key, phase in phases.items())
+    if at_once is None:
+        at_once = max(1, side_by_side(plan, list(work), [this_machine()]))
     disk = sum(disk_bytes(phase) for phase in plan.phases.values())
-    buffers = sorted((buffer_bytes(plan.phases[key]) for key in keys), reverse=True)
+    buffers = sorted((buffer_bytes(phase) for phase in phases.values()), reverse=True)
     return Price(
-        cpu_hours=sum(seconds[key] * plan.phases[key].resources.cpus for key in keys) / 3600,
-        hours=max(total / slots, max(chains.values(), default=0.0)) / 3600,
-        side_by_side=slots,
-        speed_source=source,
+        seconds=taken,
+        cpu_hours=sum(taken[key] * phase.resources.cpus for key, phase in phases.items()) / 3600,
+        gpu_hours=sum(taken[key] * phase.resources.gpus for key, phase in phases.items()) / 3600,
+        evaluation_hours=evaluating / 3600,
+        speeds=speeds,
         disk_gb=disk / 1e9,
-        peak_disk_gb=(disk + sum(buffers[:slots])) / 1e9,
+        peak_disk_gb=(disk + sum(buffers[:at_once])) / 1e9,
     )
 
 
-def cpu_slots(plan: Plan) -> int:
-    """How many phases, by the largest of their requests, there are CPUs for here."""
-    cpus = max((phase.resources.cpus for phase in plan.phases.values()), default=1)
-    return max(1, usable_cpus() // cpus)
-
-
-def _speeds(plan: Plan, store: Store) -> tuple[dict[str, float], Source]:
+def known_speeds(plan: Plan, store: Store, kinds: Mapping[str, PlannedPhase]) -> dict[str, Speed]:
+    """The best that is known of each of some kinds of phases, which have a phase of theirs beside them."""
     found: dict[str, list[float]] = {}
+    devices: dict[str, str] = {}
     begun = set(store.phases())
     for key, phase in plan.phases.items():
-        result = store.phase(key).result() if key in begun else None
+        folder = store.phase(key)
+        result = folder.result() if key in begun and not folder.imported() else None
         if result is not None:
-            found.setdefault(speed_kind(phase), []).append(float(result["env_steps_per_second"]))
-    if found:
-        return {kind: sum(values) / len(values) for kind, values in found.items()}, "finished phases"
+            manifest = folder.manifest()
+            name = speed_kind(phase, manifest)
+            found.setdefault(name, []).append(float(result["env_steps_per_second"]))
+            devices[name] = str((manifest or {}).get("device", "cpu"))
     measured = store.speeds()
-    known = {speed_kind(phase) for phase in plan.phases.values()} & set(measured)
-    return measured, "measured" if known else "reference"
+    speeds: dict[str, Speed] = {}
+    for name, phase in kinds.items():
+        if name in found:
+            device = devices[name]
+            speeds[name] = Speed(fmean(found[name]), "finished phases", None if device == "cpu" else device)
+        elif name in measured:
+            one = measured[name]
+            speed = float(one["env_steps_per_second"])
+            speeds[name] = Speed(speed, "measured", one.get("device"), one.get("load"), one.get("cpus"))
+        else:
+            speeds[name] = Speed(_reference_speed(phase), "reference")
+    return speeds
 
 
-def _seconds(phase: PlannedPhase, speeds: dict[str, float]) -> float:
+def _reference_speed(phase: PlannedPhase) -> float:
+    """Of one core of the reference machine; the simulator and the bookkeeping are never free."""
     reference = REFERENCES[kind(spaces_of(phase))]
-    speed = speeds.get(speed_kind(phase)) or reference.env_steps_per_second / _work(phase, reference)
-    steps = sum(evaluation_steps(phase, record) for record in phase.evaluations.values())
-    return phase.spec.learning.env_steps / speed + steps / reference.evaluation_steps_per_second
-
-
-def _work(phase: PlannedPhase, reference: Reference) -> float:
-    """How many times the reference's an env step costs; the simulator and the bookkeeping are never free."""
-    return max(multiplications(spaces_of(phase), phase.spec.sac) / reference.multiplications, 0.05)
+    work = max(multiplications(spaces_of(phase), phase.spec.sac) / reference.multiplications, 0.05)
+    return reference.env_steps_per_second / work

@@ -28,13 +28,14 @@ where other storage than a local disk would fit. No torch, no Ray, no pickle.
 """
 
 import re
+import tempfile
 import uuid
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from nbsp_ray.errors import StoreError
-from nbsp_ray.folders import local
+from nbsp_ray.folders import existing, local
 from nbsp_ray.store.checkpoints import Attempt, Checkpoint, StoredCheckpoint
 from nbsp_ray.store.files import SCRAP_SECONDS, Files, JsonObject, from_json, to_json
 from nbsp_ray.store.phases import PhaseFolder
@@ -79,9 +80,21 @@ class Store:
             self.files.write(probe, b"")
             self.files.remove(probe)
         except OSError as error:
-            raise StoreError(
-                f"the results root {self.root} cannot be written: {error.strerror}; name another with --root"
-            ) from error
+            raise self._unwritable(error) from error
+
+    def check_can_be_written(self) -> None:
+        """The results root can be made, or written; nothing is left there.
+
+        Raises:
+            StoreError: it cannot, as one that was opened with `create` says too.
+        """
+        try:
+            tempfile.TemporaryFile(dir=existing(self.root)).close()
+        except OSError as error:
+            raise self._unwritable(error) from error
+
+    def _unwritable(self, error: OSError) -> StoreError:
+        return StoreError(f"the results root {self.root} cannot be written: {error.strerror}; name another with --root")
 
     def _check_format(self, *, create: bool) -> None:
         data = self.files.read("store.json")
@@ -147,6 +160,15 @@ class Store:
         """The data that `write_sweep` wrote; None if that sweep was never run here."""
         return self._read_json(f"sweeps/{name}.json")
 
+    def sweeps(self) -> list[str]:
+        """Names of all sweeps ever run here."""
+        return [name.removesuffix(".json") for name in self.files.names("sweeps") if name.endswith(".json")]
+
+    def damaged_phase(self, key: str) -> StoreError:
+        """What to say of a phase's folder without a spec."""
+        path = self.phase(key).path
+        return StoreError(f"{path} has no spec.json: it was not written to its end; remove the folder and run again")
+
     def write_search(self, search: str, data: Mapping[str, Any]) -> None:
         """Remember what a search has chosen."""
         self.files.write(f"searches/{search}.json", to_json(dict(data)))
@@ -155,13 +177,14 @@ class Store:
         """The data that `write_search` wrote; None if that search has chosen nothing."""
         return self._read_json(f"searches/{search}.json")
 
-    def speeds(self) -> dict[str, float]:
-        """Env steps per second measured here, by kind of phase."""
-        return {kind: float(speed) for kind, speed in (self._read_json("speeds.json") or {}).items()}
+    def speeds(self) -> dict[str, JsonObject]:
+        """Speeds measured here, by kind of phase: `env_steps_per_second`, and how it was measured."""
+        found = self._read_json("speeds.json") or {}
+        return {kind: one if isinstance(one, dict) else {"env_steps_per_second": one} for kind, one in found.items()}
 
-    def write_speed(self, kind: str, env_steps_per_second: float) -> None:
-        """Remember a measured speed."""
-        self.files.write("speeds.json", to_json({**self.speeds(), kind: env_steps_per_second}))
+    def write_speed(self, kind: str, data: Mapping[str, Any]) -> None:
+        """Remember a measured speed: its `env_steps_per_second`, and how it was measured."""
+        self.files.write("speeds.json", to_json({**self.speeds(), kind: dict(data)}))
 
     def report_folder(self, name: str) -> Path:
         """The folder of a sweep's report."""

@@ -15,6 +15,7 @@ from rich.live import Live
 from rich.text import Text
 
 from nbsp_ray.specs import Plan
+from nbsp_ray.states import AT_WORK, State
 from nbsp_ray.status import PhaseStatus, StatusReader, SweepStatus
 from nbsp_ray.store import Store
 from nbsp_ray.terminal.output import plain_console
@@ -150,7 +151,7 @@ class _Table:
     def draw(self, status: SweepStatus) -> None:
         """Show `status` in place of what was shown, and above it each attempt that has failed since."""
         for phase in status.phases:
-            if phase.attempts > self._attempts.get(phase.key, phase.attempts) and phase.state != "failed":
+            if phase.attempts > self._attempts.get(phase.key, phase.attempts) and phase.state is not State.FAILED:
                 self._live.console.print(_line(_tried_again(phase), phase), soft_wrap=True)
         self._attempts = {phase.key: phase.attempts for phase in status.phases}
         self._live.update(render(status, most=max(2, self._live.console.height // 3)), refresh=True)
@@ -206,17 +207,17 @@ def _tried_again(phase: PhaseStatus) -> str:
 
 
 def _change(before: PhaseStatus, now: PhaseStatus) -> str | None:
-    if now.attempts > before.attempts and now.state != "failed":
+    if now.attempts > before.attempts and now.state is not State.FAILED:
         return _tried_again(now)
     if now.state == before.state:
         return None
-    if now.state == "learning" and before.state in ("waiting", "stopped"):
-        return "started" if before.state == "waiting" else "going on"
-    return now.state if now.state in ("done", "failed", "blocked", "stopped") else None
+    if now.state is State.LEARNING and before.state in (State.WAITING, State.STOPPED):
+        return "started" if before.state is State.WAITING else "going on"
+    return now.state if now.state in (State.DONE, State.FAILED, State.BLOCKED, State.STOPPED) else None
 
 
 def _detail(phase: PhaseStatus) -> str:
-    if phase.error and phase.state in ("failed", "waiting"):
+    if phase.error and phase.state in (State.FAILED, State.WAITING):
         return f": {phase.error} ({phase.failures})"
     if not phase.env_steps:
         return ""
@@ -233,7 +234,8 @@ def _now() -> str:
 def print_status(status: SweepStatus) -> None:
     """Print how far a sweep is."""
     console = plain_console()
-    console.print(render(status), soft_wrap=not console.is_terminal)
+    console.print(render(status))
+    console.print(Text(f"read from {status.root}", style="dim"), soft_wrap=True)
 
 
 def watch_status(plan: Plan, store: Store) -> None:
@@ -241,5 +243,5 @@ def watch_status(plan: Plan, store: Store) -> None:
     console = plain_console()
     live = LiveStatus(plan, store, console=console, seconds=2.0, summary_seconds=60.0)
     with live, contextlib.suppress(KeyboardInterrupt):
-        while live.status is None or live.status.keys("learning", "evaluating", "waiting", "stopped"):
+        while live.status is None or live.status.keys(*AT_WORK, State.WAITING, State.STOPPED):
             time.sleep(0.2)

@@ -1,11 +1,14 @@
 """A sweep's status as tables and lines for a terminal."""
 
-from rich.console import Group, RenderableType
+from rich.console import Console, ConsoleOptions, Group, RenderableType, RenderResult
+from rich.measure import Measurement
 from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from nbsp_ray.status import State, SweepStatus
+from nbsp_ray.states import State
+from nbsp_ray.status import PhaseStatus, SweepStatus
+from nbsp_ray.terminal.output import WIDE
 from nbsp_ray.units import clock, count, duration
 
 # For people
@@ -15,11 +18,11 @@ def render(status: SweepStatus, *, most: int = 20) -> RenderableType:
     """One line for each phase at work (at most `most`), then the failures, then a line of summary."""
     parts: list[RenderableType] = []
     if status.running:
-        parts.append(_running_table(status, most))
+        parts.append(_Running(status.running[:most]))
     hidden = len(status.running) - most
     if hidden > 0:
         parts.append(Text(f"... and {hidden} more at work", style="dim"))
-    failed = [phase for phase in status.phases if phase.state == "failed"]
+    failed = [phase for phase in status.phases if phase.state is State.FAILED]
     for phase in failed[:most]:
         parts.append(Text.assemble(("failed  ", "bold red"), phase.label, ": ", phase.error or "no reason is stored"))
         parts.append(Text(f"        {phase.failures}", style="dim"))
@@ -31,28 +34,48 @@ def render(status: SweepStatus, *, most: int = 20) -> RenderableType:
     return Group(*parts)
 
 
-def _running_table(status: SweepStatus, most: int) -> Table:
-    table = Table(box=None, show_header=False, pad_edge=False, padding=(0, 2, 0, 0))
-    table.add_column(ratio=1, no_wrap=True, overflow="ellipsis")
-    for _ in range(4):
-        table.add_column(no_wrap=True, justify="right")
-    for phase in status.running[:most]:
-        evaluating = phase.state == "evaluating"
-        ends = None if evaluating else phase.eta_seconds
-        table.add_row(
-            Text(phase.label),
-            ProgressBar(total=max(1, phase.budget), completed=phase.env_steps, width=16),
-            "evaluating" if evaluating else f"{count(phase.env_steps)}/{count(phase.budget)}",
-            "" if phase.success is None else f"success {phase.success:.2f}",
-            "" if ends is None else f"ETA {duration(ends)}",
-        )
-    return table
+class _Running:
+    """The phases at work: a line for each if the console is wide enough, else one for its name and one for the rest."""
+
+    def __init__(self, phases: tuple[PhaseStatus, ...]) -> None:
+        self._phases = phases
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        for bar in (True, False) if console.is_terminal else (False,):
+            table = self._table(bar=bar)
+            if Measurement.get(console, options.update(width=WIDE), table).maximum <= options.max_width:
+                yield table
+                return
+        for phase in self._phases:
+            yield Text(phase.label)
+            yield Text(f"  {', '.join(filter(None, cells(phase)))}")
+
+    def _table(self, *, bar: bool) -> Table:
+        table = Table(box=None, show_header=False, pad_edge=False, padding=(0, 2, 0, 0))
+        table.add_column()
+        for _ in range(5 + bar):
+            table.add_column(no_wrap=True, justify="right")
+        for phase in self._phases:
+            drawn = [ProgressBar(total=max(1, phase.budget), completed=phase.env_steps, width=16)] if bar else []
+            table.add_row(Text(phase.label), *drawn, *map(Text, cells(phase)))
+        return table
+
+
+def cells(phase: PhaseStatus) -> list[str]:
+    """How far a phase at work is, how fast, how good, when it ends, and where; what is not known is empty."""
+    return [
+        "evaluating" if phase.state is State.EVALUATING else f"{count(phase.env_steps)}/{count(phase.budget)}",
+        f"{phase.env_steps_per_second:.0f} env steps/s" if phase.env_steps_per_second else "",
+        "" if phase.success is None else f"success {phase.success:.2f}",
+        "" if phase.eta_seconds is None else f"ETA {duration(phase.eta_seconds)}",
+        f"on {phase.host}" if phase.host else "",
+    ]
 
 
 def summary(status: SweepStatus) -> str:
     """`3 of 12 phases done (first 2 of 2, second 1 of 10), 2 at work, ...; 3.1M of 12.0M env steps; ETA 2 h`."""
     kinds = [
-        f"{place} {sum(phase.state == 'done' for phase in found)} of {len(found)}"
+        f"{place} {sum(phase.state is State.DONE for phase in found)} of {len(found)}"
         for place, found in status.by_place().items()
     ]
     text = f"{len(status.done)} of {len(status.phases)} phases done ({', '.join(kinds)})"
@@ -67,4 +90,4 @@ def summary(status: SweepStatus) -> str:
     return text
 
 
-_OTHER: tuple[State, ...] = ("waiting", "stopped", "failed", "blocked")
+_OTHER = (State.WAITING, State.STOPPED, State.FAILED, State.BLOCKED)

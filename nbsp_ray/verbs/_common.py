@@ -5,6 +5,7 @@ import errno
 import importlib.util
 import json
 import os
+import shutil
 import sys
 import traceback
 from collections.abc import Iterator
@@ -17,19 +18,27 @@ import nbsp_ray
 from nbsp_ray.errors import NbspError
 from nbsp_ray.folders import local
 from nbsp_ray.specs import Plan
-from nbsp_ray.store import Store
+from nbsp_ray.store import DEFAULT_ROOT, Store
 from nbsp_ray.sweepfile import LoadedSweep, load_sweep, sweep_names
+from nbsp_ray.terminal.output import wrapped
 
 DONE, FAILED, USAGE, UNFINISHED = 0, 1, 2, 3
 """Exit codes: all done; some phases failed; bad usage; not finished, the same command goes on."""
 
 
-def _complete_sweep(begun: str) -> list[str]:
+def complete_sweep(begun: str) -> list[str]:
+    """Names of sweeps."""
     return [name for name in sweep_names() if name.startswith(begun)]
 
 
+def complete_key(context: typer.Context, begun: str) -> list[str]:
+    """Keys of phases in the results root."""
+    root = context.params.get("root") or os.environ.get("NBSP_RAY_ROOT") or DEFAULT_ROOT
+    return [key for key in Store(root).phases() if key.startswith(begun)]
+
+
 Sweep = Annotated[
-    str, typer.Argument(help="A file of tune_configs by its name, or a path to one.", autocompletion=_complete_sweep)
+    str, typer.Argument(help="A file of tune_configs by its name, or a path to one.", autocompletion=complete_sweep)
 ]
 Overrides = Annotated[
     list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="Settings to change: seeds=0-1 sac.gamma=0.98")
@@ -60,8 +69,24 @@ def load_plan(sweep: str, overrides: list[str] | None, root: Path) -> tuple[Load
     return loaded, loaded.plan(Store(root))
 
 
+def remember(store: Store, loaded: LoadedSweep) -> None:
+    """Keep in the results root which sweep was run there, and with which settings."""
+    given = loaded.given if loaded.given in sweep_names() else str(local(loaded.given).absolute())
+    store.write_sweep(loaded.name, {"title": loaded.title, "overrides": list(loaded.overrides), "given": given})
+
+
 def print_json(data: Any) -> None:
     sys.stdout.write(json.dumps(data, indent=1) + "\n")
+
+
+def check_begun(store: Store, planned: Plan, loaded: LoadedSweep, root: Path) -> None:
+    """There is something of the plan to show.
+
+    Raises:
+        NbspError: there is not; how to begin.
+    """
+    if not any(key in planned.phases for key in store.phases()):
+        raise NbspError(f"{store.root} has nothing of {loaded.name} yet: `{loaded.command('run', root)}` starts it")
 
 
 def hint_at_last_overrides(store: Store, loaded: LoadedSweep, *, nothing_done: bool) -> None:
@@ -116,4 +141,7 @@ def of_the_machine(error: OSError) -> str:
 
 
 def say(text: str) -> None:
-    sys.stderr.write(f"{text}\n")
+    """Say something beside the results, on the standard error: on a terminal broken between words."""
+    width = shutil.get_terminal_size().columns if sys.stderr.isatty() else sys.maxsize
+    for line in text.split("\n"):
+        sys.stderr.writelines(f"{part}\n" for part in wrapped(line, width))

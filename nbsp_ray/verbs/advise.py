@@ -1,17 +1,14 @@
 """`nbsp-ray advise`: which number of skill neurons serves a weighting best."""
 
 import math
-import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.table import Table
-from rich.text import Text
 
 from nbsp_ray.store import DEFAULT_ROOT, Store
-from nbsp_ray.terminal.output import plain_console
-from nbsp_ray.verbs._common import AsJson, Overrides, Root, Sweep, check_analysis, load_plan, print_json
+from nbsp_ray.terminal.output import Column, Rows, plain_console, print_prose
+from nbsp_ray.verbs._common import AsJson, Overrides, Root, Sweep, check_analysis, check_begun, load_plan, print_json
 
 if TYPE_CHECKING:
     from analysis import Advice, Results
@@ -30,7 +27,8 @@ def command(
     check_analysis()
     import analysis
 
-    _, planned = load_plan(sweep, overrides, root)
+    loaded, planned = load_plan(sweep, overrides, root)
+    check_begun(Store(root), planned, loaded, root)
     results = analysis.load(Store(root).root, planned)
     advice = analysis.advise(results, weight_stability)
     if as_json:
@@ -77,20 +75,24 @@ def print_advice(advice: "Sequence[Advice]", results: "Results", weight_stabilit
     from analysis.advise import advice_notes
     from analysis.tables.cells import of_summary
 
-    console = plain_console(width=None if sys.stdout.isatty() else 120)
+    console = plain_console()
     for one in advice:
-        table = Table(box=None, padding=(0, 2), header_style="bold", title=one.label, title_justify="left")
-        for title in ("skill neurons", "per network", f"value (n={one.seeds})", "behind the best", "best in"):
-            table.add_column(title, justify="right")
+        print_prose(console, one.label, style="italic")
+        rows: list[list[str]] = []
         for count in one.counts:
             value, behind = (of_summary(found, error=False) for found in (count.value, count.behind_best))
             best_in = "-" if math.isnan(count.best_share) else f"{count.best_share:.0%}"
             mark = "* " if count is one.best else ""
-            table.add_row(mark + count.label, str(count.neurons), value, behind, best_in)
-        console.print(table)
-        console.print(Text(one.sentence()), soft_wrap=True)
+            rows.append([mark + count.label, str(count.neurons), value, behind, best_in])
+        others = "per network", f"value (n={one.seeds})", "behind the best", "best in"
+        console.print(
+            Rows(
+                [Column("skill neurons", whole=True, right=True), *(Column(name, right=True) for name in others)], rows
+            )
+        )
+        print_prose(console, one.sentence())
         if one.left_out:
-            console.print(Text(f"Left out, without a finished seed in common: {', '.join(one.left_out)}."))
+            print_prose(console, f"Left out, without a finished seed in common: {', '.join(one.left_out)}.")
         console.print()
     for note in advice_notes(results, weight_stability):
-        console.print(Text(f"  {note}"), soft_wrap=True)
+        print_prose(console, note, indent=2)

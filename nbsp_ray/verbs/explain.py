@@ -5,6 +5,7 @@ Nothing is said here that stands elsewhere: types, ranges, defaults and help com
 """
 
 import json
+import re
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
@@ -88,6 +89,9 @@ def explain(key: str = "") -> Explanation:
         return _setting(settings()[short[0]])
     if "/" in key or key.endswith((".yaml", ".yml")):
         return _sweep(key)
+    if re.fullmatch("[0-9a-f]{4,20}", key):
+        summary = f"`nbsp-ray show {key}` shows the phase: its settings, numbers, episodes, curve, neurons and folder."
+        return Explanation("key of a phase", key, summary)
     near = get_close_matches(key, [word for word, _ in words] + [one.name for one in settings().values()], n=1)
     meant = f" (did you mean {near[0]!r}?)" if near else ""
     raise ConfigError(f"nothing is known of {key!r}{meant}; `nbsp-ray explain` alone says what can be explained")

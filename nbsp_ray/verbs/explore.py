@@ -5,7 +5,17 @@ from typing import Annotated
 
 from nbsp_ray.store import DEFAULT_ROOT, Store
 from nbsp_ray.sweepfile.scope import scope_of
-from nbsp_ray.verbs._common import Overrides, Root, Sweep, check_analysis, load_plan, path_option, say, short
+from nbsp_ray.verbs._common import (
+    Overrides,
+    Root,
+    Sweep,
+    check_analysis,
+    check_begun,
+    load_plan,
+    path_option,
+    say,
+    short,
+)
 
 
 def command(
@@ -20,6 +30,7 @@ def command(
 
     loaded, planned = load_plan(sweep, overrides, root)
     store = Store(root)
+    check_begun(store, planned, loaded, root)
     scope = scope_of(loaded, planned, store, root)
     page = analysis.write_explorer(
         analysis.load(store.root, planned),

@@ -1,19 +1,17 @@
 """`nbsp-ray probe`: what breaks when neurons are silenced."""
 
-import sys
 import time
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-from rich.table import Table
 from rich.text import Text
 
 from nbsp_ray.errors import NbspError
 from nbsp_ray.plan.search import resolve_searches
 from nbsp_ray.probe import request
 from nbsp_ray.store import DEFAULT_ROOT, Store
-from nbsp_ray.terminal.output import plain_console
+from nbsp_ray.terminal.output import Column, Rows, plain_console, print_prose
 from nbsp_ray.verbs._common import (
     UNFINISHED,
     AsJson,
@@ -132,16 +130,13 @@ def print_probe(probe: "Probe") -> None:
     """The tables of a probe, and what must be said under each."""
     from analysis.probe.report import cautions, show_probe
 
-    console = plain_console(width=None if sys.stdout.isatty() else 140)
+    console = plain_console()
     for shown in show_probe(probe):
-        table = Table(box=None, padding=(0, 2, 0, 0), header_style="bold", title=shown.title, title_justify="left")
-        for name in shown.text.columns:
-            table.add_column(str(name))
-        for row in shown.text.to_numpy().tolist():
-            table.add_row(*map(Text, row))
-        console.print(table)
+        print_prose(console, shown.title, style="italic")
+        columns = [Column(str(name)) for name in shown.text.columns]
+        console.print(Rows(columns, shown.text.to_numpy().tolist()))
         for note in shown.caption:
-            console.print(Text(f"  {note}", style="dim"), soft_wrap=True)
+            print_prose(console, note, indent=2, style="dim")
         console.print()
     for note in cautions(probe):
-        console.print(Text(note, style="yellow"), soft_wrap=True)
+        print_prose(console, note, style="yellow")

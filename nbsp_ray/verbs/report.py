@@ -1,21 +1,18 @@
 """`nbsp-ray report`: a page, tables, figures and tidy data of what there is."""
 
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
-from rich.text import Text
-
-from nbsp_ray.errors import NbspError
 from nbsp_ray.specs import Plan
 from nbsp_ray.store import DEFAULT_ROOT, Store
 from nbsp_ray.sweepfile.scope import Scope, scope_of
-from nbsp_ray.terminal.output import plain_console
+from nbsp_ray.terminal.output import Column, Rows, plain_console, print_prose
 from nbsp_ray.verbs._common import (
     Overrides,
     Root,
     Sweep,
     check_analysis,
+    check_begun,
     hint_at_last_overrides,
     load_plan,
     path_option,
@@ -37,8 +34,7 @@ def command(
     loaded, planned = load_plan(sweep, overrides, root)
     store = Store(root)
     hint_at_last_overrides(store, loaded, nothing_done=not any(store.phase(key).done() for key in planned.phases))
-    if not any(key in planned.phases for key in store.phases()):
-        raise NbspError(f"{store.root} has nothing of {loaded.name} yet: `{loaded.command('run', root)}` starts it")
+    check_begun(store, planned, loaded, root)
     scope = scope_of(loaded, planned, store, root)
     show_report(planned, store, scope, to or store.report_folder(scope.folder))
 
@@ -65,8 +61,10 @@ def print_results(results: "Results", *, title: str) -> None:
     """The tables of a sweep, and what must be said under each."""
     from analysis.pages.console import console_tables
 
-    console = plain_console(width=None if sys.stdout.isatty() else 120)
-    for table, notes in console_tables(results, title=title):
-        console.print(table)
-        for note in notes:
-            console.print(Text(f"  {note}"), soft_wrap=True)
+    console = plain_console()
+    for table in console_tables(results):
+        print_prose(console, title, style="italic")
+        columns = [Column(name, name in table.names, least=table.least(name)) for name in map(str, table.cells)]
+        console.print(Rows(columns, table.cells.to_numpy().tolist(), ends=table.ends, ruled=True))
+        for note in table.notes:
+            print_prose(console, note, indent=2)

@@ -7,7 +7,7 @@ import typer
 from nbsp_ray.specs import Plan
 from nbsp_ray.store import DEFAULT_ROOT, Store
 from nbsp_ray.sweepfile.scope import scope_of
-from nbsp_ray.verbs._common import Overrides, Root, Sweep, load_plan, say, work_is_done
+from nbsp_ray.verbs._common import Overrides, Root, Sweep, load_plan, remember, say, work_is_done
 from nbsp_ray.verbs.report import show_report
 
 
@@ -30,7 +30,7 @@ def command(
     # Planned here too, though a search plans anew: what cannot be planned is refused before a folder is made.
     loaded, _ = load_plan(sweep, overrides, root)
     store = Store(root, create=True)
-    store.write_sweep(loaded.name, {"title": loaded.title, "overrides": list(loaded.overrides)})
+    remember(store, loaded)
 
     def run_all(wanted: Plan) -> Outcome:
         return run_plan(wanted, store, address=address, cpus=cpus, autoscaling=autoscaling)

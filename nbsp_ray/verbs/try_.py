@@ -9,7 +9,7 @@ from nbsp_ray.plan.memory import check_fits, largest_need
 from nbsp_ray.status import is_complete
 from nbsp_ray.store import DEFAULT_ROOT, Store
 from nbsp_ray.sweepfile.scope import scope_of
-from nbsp_ray.verbs._common import UNFINISHED, Overrides, Root, Sweep, load_plan, say, work_is_done
+from nbsp_ray.verbs._common import UNFINISHED, Overrides, Root, Sweep, load_plan, remember, say, work_is_done
 from nbsp_ray.verbs.report import show_report
 
 
@@ -30,6 +30,7 @@ def command(
     from nbsp_ray.local import run_trial
 
     store = Store(root, create=True)
+    remember(store, loaded)
     finished = run_trial(planned, trial, store, lambda label, progress: say(_progress_line(label, progress)))
     if not finished:
         say("Saved; the same command goes on from here")

@@ -118,7 +118,7 @@ def test_an_empty_store_is_an_error_that_says_what_to_run(store, plan, tmp_path)
 def test_a_sweep_hardly_begun_has_a_page(store, plan):
     store.phase(find(plan, "base", 0).phases[0]).write_progress({"env_steps": 3})
     data = explorer_data(analysis.load(store.root, plan), "x", ())
-    assert {trial["status"] for trial in data["trials"]} == {"partial", "missing"}
+    assert {trial["status"] for trial in data["trials"]} == {"begun", "waiting"}
     nothing = {"mean": None, "se": None, "equal": False, "t": None}
     assert data["series"][0]["counts"][0]["success-final"]["stability"] == nothing
     json.dumps(data, allow_nan=False)

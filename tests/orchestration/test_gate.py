@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from nbsp_ray.orchestration.gate import Gate, State
+from nbsp_ray.orchestration.gate import Gate
+from nbsp_ray.states import State
 
 ENDS = {State.DONE, State.FAILED, State.BLOCKED}
 

@@ -7,8 +7,9 @@ from typing import Any
 import pytest
 
 from nbsp_ray.orchestration import gated_search as search_module
-from nbsp_ray.orchestration.gate import Gate, State
+from nbsp_ray.orchestration.gate import Gate
 from nbsp_ray.orchestration.gated_search import GAVE_UP, GatedSearch, phase_key
+from nbsp_ray.states import State
 
 NEEDS: dict[str, tuple[str, ...]] = {"a": (), "b": (), "a1": ("a",)}
 

@@ -12,7 +12,7 @@ from nbsp_ray.config.schema import Resources
 from nbsp_ray.errors import ClusterError, StoreError
 from nbsp_ray.learning import machine
 from nbsp_ray.orchestration import preflight
-from nbsp_ray.orchestration.preflight import Node
+from nbsp_ray.plan.nodes import Node, side_by_side
 from nbsp_ray.specs import Plan
 
 SMALL, LARGE = Node("small", 2, 0, 4), Node("large", 16, 1, 64)
@@ -72,11 +72,13 @@ def test_what_is_done_need_not_fit() -> None:
         ({"gpus": 0.1}, 10),
         ({"memory_gb": 3.0}, 17),
         ({"cpus": 17}, 0),
+        ({"gpus": 0.4}, 2),
+        ({"gpus": 1.0}, 1),
     ],
 )
 def test_slots_are_those_of_all_machines(resources: dict[str, Any], slots: int) -> None:
     plan = plan_with(**resources)
-    assert preflight.slots(plan, plan.phases, [SMALL, LARGE]) == slots
+    assert side_by_side(plan, plan.phases, [SMALL, LARGE]) == slots
 
 
 @pytest.mark.parametrize(
@@ -160,7 +162,7 @@ def test_an_address_of_another_kind_is_refused(address: str) -> None:
 
 
 def test_an_address_without_a_port_is_refused() -> None:
-    with pytest.raises(ClusterError, match="no Ray cluster answers at nowhere"):
+    with pytest.raises(ClusterError, match="nowhere is no address of a Ray cluster: give `auto`, or host:port"):
         preflight.check_address("nowhere")
 
 

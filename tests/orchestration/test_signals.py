@@ -13,7 +13,8 @@ from stored import new_store
 
 from nbsp_ray.orchestration import callbacks as hooks_module
 from nbsp_ray.orchestration.callbacks import ExperimentHooks, Stopper
-from nbsp_ray.orchestration.gate import Gate, State
+from nbsp_ray.orchestration.gate import Gate
+from nbsp_ray.states import State
 from nbsp_ray.stopping import StopRequest
 
 

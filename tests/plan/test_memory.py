@@ -16,12 +16,12 @@ from nbsp_ray.config.schema import Sweep
 from nbsp_ray.errors import ConfigError
 from nbsp_ray.limits import Memory
 from nbsp_ray.orchestration import preflight
-from nbsp_ray.orchestration.gate import State
 from nbsp_ray.orchestration.launch import KILLED_ALONE, _Launch
 from nbsp_ray.plan.build import make_plan
 from nbsp_ray.plan.memory import RAY_BYTES, check_fits, fits_side_by_side, largest_need, memory_note, need
 from nbsp_ray.plan.sizes import PROCESS_BYTES
 from nbsp_ray.specs import Plan
+from nbsp_ray.states import State
 from nbsp_ray.terminal.live import LiveStatus
 from nbsp_ray.verbs import main as cli
 from nbsp_ray.verbs._common import USAGE
@@ -183,8 +183,9 @@ def test_too_little_memory_is_refused_before_anything_starts(nbsp_ray: Run, verb
 
 def test_plan_says_so_and_prices_it_all_the_same(nbsp_ray: Run) -> None:
     code, said = nbsp_ray("plan", "atari_smoke", *HUGE)
-    assert code == 0
-    assert "It cannot run here: Pong > Bowling, nbsp, seed 0 can come to hold" in said
+    assert code == USAGE
+    assert "disk " in said
+    assert re.search(r"`run` would refuse:\n(Pong > Bowling, nbsp, seed 0 can come to hold|.* may write .* GB)", said)
     code, said = nbsp_ray("plan", "atari_smoke")
     assert code == 0
     assert "memory 0.7 GB a phase at most" in said

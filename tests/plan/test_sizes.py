@@ -10,6 +10,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from pixel_toy import pixel_spaces
+from stored import write_result
 
 from nbsp_ray.benchmarks import Continuous, Discrete, Frames, Spaces, Vector, get_benchmark
 from nbsp_ray.config.schema import Sac, Sweep
@@ -17,9 +18,10 @@ from nbsp_ray.learning.agent import Agent, new_losses
 from nbsp_ray.learning.replay import new_replay
 from nbsp_ray.plan import sizes
 from nbsp_ray.plan.build import make_plan
-from nbsp_ray.plan.price import REFERENCES, price, speed_kind
+from nbsp_ray.plan.price import REFERENCES, Speed, Work, price, seconds, speed_kind
 from nbsp_ray.specs import Plan
 from nbsp_ray.store import Store
+from nbsp_ray.store.files import to_json
 
 SMALL_FRAMES = Frames((36, 44), 2)
 SPACES = [
@@ -145,11 +147,51 @@ def test_the_price_of_an_atari_phase_is_that_of_its_network(tmp_path: Path) -> N
     found, store = plan(methods=("base",)), Store(tmp_path)
     (first, _) = found.trials[0].phases
     cost = price(found, store, [first])
-    seconds = 1_500_000 / REFERENCES["pixels"].env_steps_per_second + (100_000 + 30 * sizes.USUAL_ENV_STEPS) / 400
-    assert cost.cpu_hours == pytest.approx(seconds / 3600)
-    assert cost.speed_source == "reference"
+    whole = 1_500_000 / REFERENCES["pixels"].env_steps_per_second + (100_000 + 30 * sizes.USUAL_ENV_STEPS) / 400
+    assert cost.cpu_hours == pytest.approx(whole / 3600)
+    assert cost.evaluation_hours == pytest.approx((100_000 + 30 * sizes.USUAL_ENV_STEPS) / 400 / 3600)
+    assert [speed.source for speed in cost.speeds.values()] == ["reference"]
     assert cost.disk_gb == pytest.approx(sum(sizes.disk_bytes(phase) for phase in found.phases.values()) / 1e9)
     assert cost.peak_disk_gb == pytest.approx(cost.disk_gb + 1.412)
+
+
+def test_gpu_hours_are_those_that_phases_ask_for_and_its_speed_is_not_a_cpus(tmp_path: Path) -> None:
+    """Two phases of an hour each of learning, a quarter of a GPU and two CPUs each."""
+    changes = {"methods": ("base",), "resources": {"gpus": 0.25, "cpus": 2}}
+    learning = {"env_steps": 360_000, "stop": "fixed"}
+    found = plan("metaworld", first=learning, second=learning, evaluation={"episodes": 5}, **changes)
+    store = Store(tmp_path)
+    (kind,) = {speed_kind(phase) for phase in found.phases.values()}
+    assert kind.endswith("/gpu")
+    store.write_speed(kind, {"env_steps_per_second": 100.0, "device": "some GPU", "load": 3.0, "cpus": 2})
+    cost = price(found, store, list(found.phases))
+    # Five episodes of 500 steps: the first phase's task drawn and not, and both tasks after the second.
+    evaluations = (2 + 4) * 5 * 500 / 2_500 / 3600
+    assert cost.gpu_hours == pytest.approx(0.25 * (2 + evaluations))
+    assert cost.cpu_hours == pytest.approx(2 * (2 + evaluations))
+    assert cost.speeds == {kind: Speed(100.0, "measured", "some GPU", 3.0, 2)}
+
+
+def test_phases_that_ran_on_a_cpu_say_nothing_of_a_gpu(tmp_path: Path) -> None:
+    """Resources are in no key: the same phases are found, and their speed is that of where they were learnt."""
+    store = Store(tmp_path)
+    found = plan("metaworld", methods=("base",), resources={"gpus": 1})
+    for phase, device in zip(found.phases.values(), ("cpu", "cpu"), strict=True):
+        write_result(store, phase, speed=50.0)
+        store.files.write(f"phases/{phase.key}/manifest.json", to_json({"device": device, "threads": 1}))
+    (speed,) = price(found, store, list(found.phases)).speeds.values()
+    assert speed.source == "reference"
+    on_cpu = plan("metaworld", methods=("base",))
+    (speed,) = price(on_cpu, store, list(on_cpu.phases)).speeds.values()
+    assert speed == Speed(50.0, "finished phases")
+
+
+def test_a_machine_that_is_slowed_down_evaluates_as_slowly() -> None:
+    """At a third of the reference's speed it takes thrice as long; a faster update makes no simulator fast."""
+    phase = next(iter(plan("metaworld").phases.values()))
+    reference = REFERENCES["vectors"]
+    assert seconds(phase, Work(0, 2_500), reference.env_steps_per_second / 3) == pytest.approx(3)
+    assert seconds(phase, Work(0, 2_500), reference.env_steps_per_second * 3) == pytest.approx(1)
 
 
 @settings(deadline=None, max_examples=30)

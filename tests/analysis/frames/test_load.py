@@ -96,7 +96,7 @@ def test_training_success_is_the_mean_of_ten_episodes(full, plan):
 
 def test_an_empty_store_gives_all_rows_and_no_numbers(store, plan):
     results = analysis.load(store.root, plan)
-    assert results.finals["status"].tolist() == ["missing"] * 4
+    assert results.finals["status"].tolist() == ["waiting"] * 4
     assert (
         results.finals[["first_before", "first_after", "second", "auc_second", "actor_selected"]].isna().all(axis=None)
     )
@@ -122,7 +122,7 @@ def test_a_sweep_half_done(store, plan):
     store.phase(nbsp.phases[1]).write_failure({"error": "out of memory"})
     results = analysis.load(store.root, plan)
     done, failed = trial_of(results, "base", 0), trial_of(results, "nbsp", 0)
-    assert done["status"] == "partial"  # The second task is not evaluated yet.
+    assert done["status"] == "begun"  # The second task is not evaluated yet.
     assert done["first_after"] == 0.2
     assert np.isnan(done["second"])
     assert np.isnan(done["first_after_deterministic"])
@@ -130,7 +130,7 @@ def test_a_sweep_half_done(store, plan):
     assert failed["status"] == "failed"
     assert failed["first_before"] == 0.9
     assert np.isnan(failed["forgetting"])
-    assert trial_of(results, "base", 1)["status"] == "missing"
+    assert trial_of(results, "base", 1)["status"] == "waiting"
     assert results.any_begun
     assert not results.any_done
 
@@ -151,7 +151,7 @@ def test_a_running_phase_shows_its_curve_and_no_metrics_of_it(store, plan):
     )
     results = analysis.load(store.root, plan)
     row = trial_of(results, "base", 0)
-    assert row["status"] == "partial"
+    assert row["status"] == "begun"
     assert np.isnan(row["auc_second"])
     assert pd.isna(row["env_steps_second"])
     assert results.curves[results.curves["phase"] == 1]["success"].tolist() == [0, 0.5, 1]
@@ -247,7 +247,7 @@ def test_heldout_goals_beside_those_of_training(store):
         path = store.phase(key)
         if (key, task) == (trial.phases[1], SECOND):
             (path.path / "evaluations" / f"{record}.json").unlink()
-            assert analysis.load(store.root, plan).finals["status"].iloc[0] == "partial"
+            assert analysis.load(store.root, plan).finals["status"].iloc[0] == "begun"
         path.write_evaluation(record, {"success": [1] * wins + [0] * (EPISODES - wins)}, None)
     row = analysis.load(store.root, plan).finals.iloc[0]
     assert (row["first_before"], row["first_after"], row["second"]) == (0.9, 0.4, 0.8)

@@ -73,7 +73,7 @@ def test_a_half_done_sweep_gives_a_half_filled_report(store, plan, tmp_path):
     learn_second(store, plan, trial, 1, 10)
     store.phase(find(plan, "nbsp", 1).phases[0]).write_failure({"error": "out of memory"})
     page = analysis.write_report(analysis.load(store.root, plan), tmp_path, name="x", title="x")[0].read_text()
-    assert "4 trials: 1 done, 2 failed, 1 partial." in page
+    assert "4 trials: 1 done, 2 failed, 1 begun." in page
     assert "| reach > avoid | base | 1 | 1 | 0 |" in page
     assert "(n=1 of 2)" in page
     assert "`nbsp-ray run x` does the rest" in page
@@ -118,5 +118,5 @@ def test_a_report_can_be_written_again(store, tmp_path):
     learn_second(store, plan, find(plan, "base", 0), 2, 2)
     evaluate(store, plan, find(plan, "base", 0).phases[1], FIRST, 2, deterministic=1)
     again = analysis.write_report(analysis.load(store.root, plan), tmp_path, name="x", title="x")[0].read_text()
-    assert "1 partial" in first
+    assert "1 begun" in first
     assert "1 trial: 1 done" in again

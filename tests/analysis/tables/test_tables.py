@@ -11,7 +11,7 @@ def test_tables_of_an_empty_store_have_all_rows(store, plan):
     results = analysis.load(store.root, plan)
     for make in (results_table, learning_table):
         assert make(results)["seeds"].tolist() == [2, 2]
-    assert trials_table(results)["status"].tolist() == ["missing"] * 4
+    assert trials_table(results)["status"].tolist() == ["waiting"] * 4
     assert len(neurons_table(results)) == 0
     assert first_task_table(results)["first_before_n"].tolist() == [0]
 

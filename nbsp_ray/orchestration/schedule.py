@@ -1,0 +1,85 @@
+"""When each phase of a plan would end: the gate that `run` has, with a clock in place of Ray."""
+
+import heapq
+import math
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from nbsp_ray.config.schema import Resources
+from nbsp_ray.orchestration.gate import Gate
+from nbsp_ray.plan.nodes import Node, side_by_side
+from nbsp_ray.specs import Plan, Trial
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """What is left of a plan, in time."""
+
+    at_once: int
+    """Phases at work side by side, at most."""
+    ends: Mapping[str, float]
+    """Seconds from now at which each phase that is left would be done; infinite if no machine can hold it."""
+
+    @property
+    def seconds(self) -> float:
+        """Until all is done."""
+        return max(self.ends.values(), default=0.0)
+
+    def done_by(self, seconds: float, trials: Sequence[Trial]) -> list[Trial]:
+        """The trials that would be done after so many seconds."""
+        return [trial for trial in trials if all(self.ends.get(key, 0.0) <= seconds for key in trial.phases)]
+
+
+def schedule(plan: Plan, seconds: Mapping[str, float], nodes: Sequence[Node], *, most: int | None = None) -> Schedule:
+    """Hand out what is left of a plan as `run` does, on machines that may be there or not.
+
+    Args:
+        plan: With all its phases.
+        seconds: How long each phase that is left takes.
+        nodes: The machines.
+        most: At most so many phases at a time.
+    """
+    at_once = max(1, min(side_by_side(plan, list(seconds), nodes), most or sys.maxsize))
+    ends: dict[str, float] = {}
+    needs = {key: phase.spec.needs for key, phase in plan.phases.items()}
+    gate = Gate(needs, lambda key: key not in seconds or key in ends, max_concurrent=at_once)
+    rooms = [_Room(node) for node in nodes]
+    at_work: list[tuple[float, str, int]] = []
+    waiting: list[str] = []
+    now = 0.0
+    while True:
+        while (key := gate.next()) is not None:
+            waiting.append(key)
+        for key in waiting.copy():
+            wanted = plan.phases[key].resources
+            place = next((number for number, room in enumerate(rooms) if room.has_room(wanted)), None)
+            if place is not None:
+                waiting.remove(key)
+                rooms[place].taken.append(wanted)
+                heapq.heappush(at_work, (now + seconds[key], key, place))
+        if not at_work:
+            return Schedule(at_once, dict.fromkeys(seconds, math.inf) | ends)
+        now, key, place = heapq.heappop(at_work)
+        rooms[place].taken.remove(plan.phases[key].resources)
+        ends[key] = now
+        gate.finished(key)
+
+
+class _Room:
+    """A machine, and what the phases at work there have taken of it."""
+
+    def __init__(self, node: Node) -> None:
+        self._node = node
+        self.taken: list[Resources] = []
+
+    def has_room(self, wanted: Resources) -> bool:
+        if set(self.taken) <= {wanted}:  # As nearly always; and parts of GPUs need not be added up.
+            return len(self.taken) < self._node.fits(wanted)
+        free = Node(
+            self._node.name,
+            self._node.cpus - sum(one.cpus for one in self.taken),
+            self._node.gpus - sum(one.gpus for one in self.taken),
+            self._node.memory_gb - sum(one.memory_gb or 0 for one in self.taken),
+        )
+        return free.fits(wanted) > 0

@@ -2,7 +2,7 @@
 
 Each machine has a network of its own (10.9.0.10 and on, behind one bridge), a hostname, processes, /tmp, /dev/shm and
 home directory; all see the folder STATE/shared at /mnt, as a lab's machines see a file server. So a power cut, a cut
-cable, another Python or a disk that is not mounted are the real thing; GPUs are not (`ray start --num-gpus` only counts).
+cable, another Python or a disk that is not mounted are the real thing; GPUs are not (`ray start --num-gpus` counts).
 
     python tests/virtual_cluster.py STATE up n0 n1 n2        start machines (n and a number), or more of them
     python tests/virtual_cluster.py STATE on n0 COMMAND...   run a command on one (as ssh would)
@@ -80,8 +80,12 @@ class VirtualCluster:
         ready = "exec </dev/null >/dev/null 2>&1"
         started = subprocess.Popen(
             [*unshare, "bash", "-c", f"{setup}\n{ready}\n{INIT}"],
-            stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True,
-        )  # fmt: skip
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            start_new_session=True,
+        )
         assert started.stdout is not None
         if (said := started.stdout.readline()) != "ready\n":
             raise SystemExit(f"{name} cannot be started ({said.strip()}): namespaces need root")

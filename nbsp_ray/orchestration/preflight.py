@@ -5,16 +5,20 @@ Without this, Ray leaves a trial that fits no machine pending for ever. Knows no
 
 import dataclasses
 import math
+import re
 import shutil
 import socket
-from collections.abc import Callable, Collection, Sequence
+from collections import Counter
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from nbsp_ray.config.schema import Resources
 from nbsp_ray.errors import ClusterError, NbspError, StoreError
 from nbsp_ray.folders import existing
 from nbsp_ray.limits import memory, usable_cpus
 from nbsp_ray.plan.memory import RAY_BYTES, fits_side_by_side, free, largest_need
+from nbsp_ray.plan.memory import need as memory_need
 from nbsp_ray.plan.price import price
 from nbsp_ray.specs import Plan
 from nbsp_ray.store import Store
@@ -33,15 +37,43 @@ class Node:
     cpus: float
     gpus: float
     memory_gb: float
+    id: str = ""
+    ip: str = ""
+    labels: tuple[tuple[str, str], ...] = ()
+    leaving: bool = False
+    """The cluster takes it away soon (a spot machine)."""
 
     def fits(self, resources: Resources) -> int:
         """How many phases with these resources it holds side by side."""
+        if not all(_matches(dict(self.labels), label) for label in resources.labels):
+            return 0
         room = [self.cpus // resources.cpus]
-        if resources.gpus:
-            room.append(self.gpus / resources.gpus + 1e-9)
+        if 0 < resources.gpus < 1:  # A fraction is a fraction of one GPU: 0.4 leaves 0.2 of each unused.
+            room.append(int(self.gpus) * int(1 / resources.gpus + 1e-9))
+        elif resources.gpus:
+            room.append(self.gpus // resources.gpus)
         if resources.memory_gb:
             room.append(self.memory_gb / resources.memory_gb)
         return int(min(room))
+
+    def without(self, resources: Resources, number: int) -> "Node":
+        """What is left beside `number` phases with these resources."""
+        per_gpu = int(1 / resources.gpus + 1e-9) if 0 < resources.gpus < 1 else 0
+        gpus = math.ceil(number / per_gpu) if per_gpu else number * resources.gpus
+        return dataclasses.replace(
+            self,
+            cpus=self.cpus - number * resources.cpus,
+            gpus=self.gpus - gpus,
+            memory_gb=self.memory_gb - number * (resources.memory_gb or 0),
+        )
+
+
+def _matches(labels: Mapping[str, str], wanted: str) -> bool:
+    """Whether a machine has a label as Ray's selectors mean it: `x=a`, `x=!a`, `x=in(a,b)`, `x=!in(a,b)`."""
+    name, _, value = wanted.partition("=")
+    value, no = value.removeprefix("!"), value.startswith("!")
+    several = re.fullmatch(r"in\((.*)\)", value)
+    return (labels.get(name) in (several[1].split(",") if several else [value])) is not no
 
 
 def check_settings(plan: Plan, keys: Collection[str]) -> None:
@@ -161,7 +193,7 @@ def check_address(address: str) -> None:
     if "://" in address:
         raise ClusterError(
             f"{address} is no address that a sweep can be driven from; run this command on a machine of the cluster "
-            "(`ray job submit ... -- nbsp-ray run ...`) with --address auto"
+            "(`ray job submit ... -- nbsp-ray run ...`) with --address auto; --address local starts a Ray here"
         )
     host, _, port = address.rpartition(":")
     if address == "auto":
@@ -175,17 +207,53 @@ def check_address(address: str) -> None:
         ) from error
 
 
-def unreachable(address: str, error: Exception) -> ClusterError:
+WRONG_TOKEN = "it did not accept this process's token"
+
+
+def unreachable(address: str, why: str) -> ClusterError:
     """What to say when Ray does not start here (`local`), or does not let us in."""
-    lines = str(error).strip().splitlines()
-    why = lines[0] if lines else type(error).__name__
+    why = " ".join(why.split())
     if address == "local":
         return ClusterError(f"Ray cannot be started on this machine ({why}); `nbsp-ray doctor` looks at what it needs")
     return ClusterError(
-        f"Ray cannot be reached at {address} ({why}). Is a cluster running there, with the same versions of Ray and "
-        "Python? If it uses token authentication, this process needs RAY_AUTH_MODE=token and the cluster's token in "
-        "RAY_AUTH_TOKEN_PATH (a file only you can read): a missing token looks like this too"
+        f"Ray cannot be reached at {address} ({why}). Is a cluster running there? If it uses token authentication, "
+        "this process needs RAY_AUTH_MODE=token and the cluster's token in RAY_AUTH_TOKEN_PATH (a file only you can "
+        "read): a missing token looks like this too"
     )
+
+
+def check_versions(theirs: Mapping[str, str | None], ours: Mapping[str, str]) -> None:
+    """Ray and Python of the cluster's head are those of this process: Ray joins no others.
+
+    Raises:
+        ClusterError: one is another.
+    """
+    words = {"ray": "Ray", "python": "Python"}
+    for name, here in ours.items():
+        if (there := theirs.get(name)) and there != here:
+            raise ClusterError(
+                f"the cluster runs {words[name]} {there}, this process {words[name]} {here}: use the Python "
+                "environment that its machines use"
+            )
+
+
+def check_member(address: str, nodes: Collection[Sequence[Any]], ours: Collection[str]) -> None:
+    """This machine is one of the cluster's: a driver talks to the raylet beside it.
+
+    Args:
+        address: Of the head.
+        nodes: IP of each machine, and whether its raylet's socket is to be seen here.
+        ours: This machine's IPs.
+
+    Raises:
+        ClusterError: it is not.
+    """
+    if not any(ip in ours and seen for ip, seen in nodes):
+        raise ClusterError(
+            f"this machine is no part of the cluster at {address} ({', '.join(sorted(str(ip) for ip, _ in nodes))}), "
+            f"and a sweep is driven from one: run `ray start --address {address} --num-cpus 0` here first, or run this "
+            "command there (`ray job submit ... -- nbsp-ray run ... --address auto`)"
+        )
 
 
 def check_nodes(plan: Plan, keys: Collection[str], nodes: Sequence[Node], *, local: bool) -> None:
@@ -194,9 +262,28 @@ def check_nodes(plan: Plan, keys: Collection[str], nodes: Sequence[Node], *, loc
     Raises:
         ClusterError: none can.
     """
+    if not local and not any(node.cpus for node in nodes):
+        raise ClusterError(
+            "no machine of the cluster offers CPUs to phases: join some (`ray start --address ...`), wait for them "
+            "with --min-machines, or say --autoscaling if the cluster grows on demand"
+        )
     for resources in _resources(plan, keys):
         if not any(node.fits(resources) for node in nodes):
             raise ClusterError(_infeasible(resources, nodes, local=local))
+
+
+def with_memory(plan: Plan, keys: Collection[str]) -> Plan:
+    """`plan` with the memory that a phase can come to hold asked for wherever nothing is said of memory.
+
+    On a cluster Ray counts it for each machine: so none gets more phases than it can hold when their buffers are full.
+    """
+    phases = dict(plan.phases)
+    for key in keys:
+        phase = phases[key]
+        if phase.resources.memory_gb is None:
+            wanted = math.ceil(10 * memory_need(plan, key).total / 2**30) / 10
+            phases[key] = dataclasses.replace(phase, resources=phase.resources.model_copy(update={"memory_gb": wanted}))
+    return dataclasses.replace(plan, phases=phases)
 
 
 def check_cpus(plan: Plan, keys: Collection[str], cpus: int) -> None:
@@ -209,8 +296,21 @@ def check_cpus(plan: Plan, keys: Collection[str], cpus: int) -> None:
 
 
 def slots(plan: Plan, keys: Collection[str], nodes: Sequence[Node]) -> int:
-    """How many phases can be at work at a time, by the most modest of their requests."""
-    return max((sum(node.fits(resources) for node in nodes) for resources in _resources(plan, keys)), default=0)
+    """How many of these phases can be at work at a time."""
+    return placed(Counter(plan.phases[key].resources for key in keys), nodes).total()
+
+
+def placed(wanted: Mapping[Resources, int], nodes: Sequence[Node]) -> Counter[Resources]:
+    """How many of each request the machines hold side by side; those that fit in the fewest places are placed first."""
+    left, found = list(nodes), Counter[Resources]()
+    hardest = sorted(wanted, key=lambda one: (-len(one.labels), -one.gpus, -one.cpus, -(one.memory_gb or 0)))
+    for resources in hardest:
+        for place, node in enumerate(left):
+            number = min(node.fits(resources), wanted[resources] - found[resources])
+            if number > 0:
+                found[resources] += number
+                left[place] = node.without(resources, number)
+    return found
 
 
 def cpus_in_use(plan: Plan, keys: Collection[str], cpus: int, max_concurrent: int | None) -> int:
@@ -229,7 +329,7 @@ def _infeasible(resources: Resources, nodes: Sequence[Node], *, local: bool) -> 
         ("cpus", resources.cpus, "CPUs", {node: node.cpus for node in nodes}),
         ("gpus", resources.gpus, "GPUs", {node: node.gpus for node in nodes}),
         ("memory_gb", resources.memory_gb or 0, "GiB of memory", {node: node.memory_gb for node in nodes}),
-    ):
+    ):  # fmt: skip
         most = max(offered.values(), default=0.0)
         if asked > most:
             names = [node.name for node in nodes if offered[node] == most]
@@ -238,13 +338,16 @@ def _infeasible(resources: Resources, nodes: Sequence[Node], *, local: bool) -> 
                 f"a trial asks for resources.{name}={asked:g}, and {where} {most:.4g} {unit}{at}: "
                 f"set resources.{name} to at most that{_or_where(name, local=local)}"
             )
+    labels = f" and labels {', '.join(resources.labels)}" if resources.labels else ""
     return (
-        f"no machine of the cluster has resources.cpus={resources.cpus}, resources.gpus={resources.gpus:g} and "
-        f"resources.memory_gb={resources.memory_gb} at once: lower one of them{_or_where('', local=local)}"
+        f"no machine of the cluster has resources.cpus={resources.cpus}, resources.gpus={resources.gpus:g}, "
+        f"resources.memory_gb={resources.memory_gb}{labels} at once: change one of them{_or_where('', local=local)}"
     )
 
 
 def _or_where(name: str, *, local: bool) -> str:
+    if name == "memory_gb" and not local:
+        return ", or lower sac.buffer_size (what a phase can come to hold is asked for unless you say otherwise)"
     if local:
         return ", raise --cpus" if name == "cpus" else ", or name a cluster with --address"
     return ", or say --autoscaling if the cluster grows on demand"

@@ -5,6 +5,7 @@ only at what was not; what was never begun costs nothing.
 """
 
 import os
+import re
 import socket
 import statistics
 import time
@@ -51,7 +52,7 @@ class PhaseStatus:
     evaluation_steps: int = 0
     """Env steps of final evaluations that are left, at most."""
     host: str | None = None
-    """The machine that works on it, or did last."""
+    """The machine that works on it, or did last; of a failed one, where it failed."""
     error: str | None = None
     """First line of the last failed attempt."""
     failures: Path | None = None
@@ -245,10 +246,28 @@ def _with_failures(status: PhaseStatus, folder: PhaseFolder, progress: dict[str,
         return status
     last = failures[-1]
     status = _replace(status, error=str(last.get("error")), attempts=len(failures), failures=folder.path / "failures")
+    status = _replace(status, host=last.get("host") or status.host)
     if float(progress.get("time") or 0) > float(last["time"]):
         return status
     for_good = last.get("final") or now - float(last["time"]) > SILENT_SECONDS
     return _replace(status, state=State.FAILED if for_good else State.WAITING)
+
+
+WAYS_OUT = (
+    ("want of memory", "set resources.memory_gb or lower sac.buffer_size, or use machines with more memory"),
+    ("No space left|Disk quota", "make room on the disk of the results root, or name a larger one with --root"),
+    ("ConfigError", "change that setting, or use machines that have what it asks for"),
+    ("Read-only file system|Permission denied|Stale file handle", "mend the results root on that machine"),
+    ("was killed|cannot be reached", "see the machine (its kernel's log says who killed what)"),
+)
+
+
+def way_out(error: str) -> str:
+    """What to do about a failed phase, by the first line of its last failure."""
+    found = next((way for pattern, way in WAYS_OUT if re.search(pattern, error)), None)
+    return (
+        f"{found}, and run the sweep again: it goes on" if found else "the traceback tells; running again tries again"
+    )
 
 
 def _own_success(phase: PlannedPhase, folder: PhaseFolder) -> float | None:

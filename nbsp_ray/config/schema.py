@@ -16,6 +16,7 @@ Rate = Annotated[float, Field(ge=0, le=1)]
 Count = Annotated[int, Field(ge=1)]
 Seed = Annotated[int, Field(ge=0, le=4_000_000_000)]
 """Below 2^32, with room for the held-out goals' offset: Meta-World seeds NumPy's old generator with it."""
+Label = Annotated[str, Field(pattern=r"^[^=\s]+=\S+$", title="NAME=VALUE")]
 Tasks = Annotated[tuple[str, ...], Field(min_length=2)]
 """In the order in which they are learnt; a task may come back, but not follow itself."""
 SkillNeurons = (
@@ -149,6 +150,11 @@ class Resources(Settings):
     """On a GPU, launch all updates that are due as one captured graph."""
     checkpoint_minutes: float = Field(5.0, gt=0)
     """At most so many minutes of work are lost to a kill -9."""
+    labels: tuple[Label, ...] = ()
+    """On a cluster, only machines with these labels (of `ray start --labels`): `market=spot`; `zone=in(a,b)`,
+    `zone=!a` and `zone=!in(a,b)` are understood too."""
+    first_labels: tuple[Label, ...] | None = None
+    """For first phases, which all others wait for, in place of `labels`: `market=on-demand`."""
 
 
 class Search(Settings):

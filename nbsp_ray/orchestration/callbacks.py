@@ -1,12 +1,10 @@
 """What we do within Tune's loop: stop when asked, and keep why a phase was given up. Nothing here raises."""
 
-import contextlib
 import logging
 import re
 import time
 from collections import Counter
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 from ray import tune
@@ -15,7 +13,7 @@ from ray.tune.stopper import Stopper as TuneStopper
 
 from nbsp_ray.limits import out_of_memory_kills
 from nbsp_ray.orchestration.gate import Gate
-from nbsp_ray.orchestration.gated_search import NotKept, phase_key
+from nbsp_ray.orchestration.gated_search import IP, NotKept, error_of, phase_key
 from nbsp_ray.states import State
 from nbsp_ray.stopping import StopRequest
 from nbsp_ray.store import Store
@@ -34,6 +32,7 @@ class ExperimentHooks(NotKept, tune.Callback):
         stop: The wish to stop.
         fit_to_cluster: Called now and then, for machines come and go.
         out_of_memory: Called with the key of a phase whose worker was killed for want of memory; may give it up.
+        host: The name of the machine with an IP.
         at_once: Do not wait for the step under way: trials in the queue would take the place of those that have ended.
     """
 
@@ -46,9 +45,10 @@ class ExperimentHooks(NotKept, tune.Callback):
         out_of_memory: Callable[[str], object],
         *,
         at_once: bool,
+        host: Callable[[str], str | None] = lambda ip: None,
     ) -> None:
         self._store, self._gate, self._stop, self._fit_to_cluster = store, gate, stop, fit_to_cluster
-        self._out_of_memory, self._at_once = out_of_memory, at_once
+        self._out_of_memory, self._at_once, self._host = out_of_memory, at_once, host
         self._failures: Counter[str] = Counter()
         self._killed_for_memory = out_of_memory_kills()
         self._fitted_at = time.monotonic()
@@ -96,9 +96,7 @@ class ExperimentHooks(NotKept, tune.Callback):
             key = phase_key(trial.trial_id)
             folder = self._store.phase(key)
             failures = folder.failures()
-            text = ""
-            with contextlib.suppress(OSError):
-                text = Path(trial.error_file or "").read_text(errors="replace")
+            text = error_of(trial)
             silent = len(failures) <= self._failures[key]
             error, for_memory = self._end_of_worker(text) if silent else (failures[-1]["error"], False)
             if for_memory:
@@ -106,7 +104,9 @@ class ExperimentHooks(NotKept, tune.Callback):
             final = self._gate.states[key] is State.FAILED
             if silent or final:
                 error = f"{error}; tried often enough" if final else error
-                folder.write_failure({"error": error, "traceback": text[-20_000:], "final": final})
+                found = IP.search(text)
+                where = {"host": self._host(found[1])} if found else {}
+                folder.write_failure({"error": error, "traceback": text[-20_000:], "final": final, **where})
             self._failures[key] = len(folder.failures())
         except Exception:
             log.exception("the failure of %s could not be stored", trial)
@@ -117,6 +117,8 @@ class ExperimentHooks(NotKept, tune.Callback):
         if self._killed_for_memory > before or re.search("out_?of_?memory|low on memory", text, re.IGNORECASE):
             return "the worker was killed for want of memory", True
         lines = text.strip().splitlines()
+        if "unavailable" in text:
+            return "its worker cannot be reached any more: it was killed, or its machine is gone", False
         return "the worker was killed" if not lines or re.search("died|dead", text) else lines[-1], False
 
 

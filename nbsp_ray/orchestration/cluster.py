@@ -7,11 +7,13 @@ import os
 import secrets
 import shutil
 import signal
+import socket
 import sys
 import tempfile
 import threading
+import time
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -25,6 +27,7 @@ from nbsp_ray.stopping import StopRequest
 
 OBJECT_STORE_BYTES = 80 * 2**20
 """Phases pass nothing through Ray; this is the least it takes."""
+HEAD_SECONDS = 40.0
 SHIELDED = (signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1)
 AUTH = ("RAY_AUTH_MODE", "RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH")
 
@@ -44,9 +47,13 @@ def connected_ray(address: str | None, cpus: int | None, stop: StopRequest) -> I
     if ray.is_initialized():
         yield
         return
+    stop.say(f"connecting to Ray at {address}" if address else "starting Ray here")
     if address is None:
         preflight.check_loopback()
-    stop.say(f"connecting to Ray at {address}" if address else "starting Ray here")
+    else:
+        from nbsp_ray.orchestration.ask import check_cluster
+
+        address = check_cluster(address)
     alone = _on_loopback() if address is None else contextlib.nullcontext()
     with set_environment({"RAY_USAGE_STATS_ENABLED": "0"}), alone, temporary_folder() as folder:
         common: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.CRITICAL}
@@ -62,6 +69,42 @@ def connected_ray(address: str | None, cpus: int | None, stop: StopRequest) -> I
             yield
         finally:
             _disconnect()
+
+
+@contextlib.contextmanager
+def head_watched(address: str | None, say: Callable[[str], None], again: str) -> Iterator[None]:
+    """In the `with` block this process ends by itself, with code 3, when the cluster's head is lost.
+
+    Left to itself, Ray ends it after 60 seconds without a word, and with the code of a sweep whose phases failed. A
+    head that is back within `HEAD_SECONDS` (one whose state is kept in Redis) is not lost.
+    """
+    if address is None:
+        yield
+        return
+    import ray
+
+    host, _, port = ray.get_runtime_context().gcs_address.rpartition(":")
+    over = threading.Event()
+
+    def watch() -> None:
+        seen = time.monotonic()
+        while not over.wait(HEAD_SECONDS / 10):
+            with contextlib.suppress(OSError):
+                socket.create_connection((host, int(port)), HEAD_SECONDS / 10).close()
+                seen = time.monotonic()
+            if time.monotonic() - seen > HEAD_SECONDS:
+                say(
+                    f"the cluster's head at {host}:{port} has not answered for {HEAD_SECONDS:.0f} seconds. All that is "
+                    f"committed and checkpointed is kept; with a cluster again, `{again}` goes on"
+                )
+                sys.stdout.flush()
+                os._exit(3)  # The main thread hangs in Ray, which would end this process another way.
+
+    threading.Thread(target=watch, name="nbsp-head", daemon=True).start()
+    try:
+        yield
+    finally:
+        over.set()
 
 
 @contextlib.contextmanager
@@ -95,7 +138,7 @@ def _connect(options: dict[str, Any], stop: StopRequest) -> None:
     try:
         ray.init(**options)
     except Exception as error:
-        raise preflight.unreachable(options["address"], error) from error
+        raise preflight.unreachable(options["address"], str(error) or type(error).__name__) from error
     finally:
         stop.install()  # Ray has put a handler of its own for SIGTERM.
         signal.pthread_sigmask(signal.SIG_SETMASK, before)

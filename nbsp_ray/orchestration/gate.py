@@ -6,7 +6,9 @@ issued and nothing runs, every phase is done, failed or blocked: the gate ends f
 """
 
 import heapq
+from collections import Counter, defaultdict
 from collections.abc import Callable, Collection, Iterable, Mapping
+from typing import Any
 
 from nbsp_ray.states import State
 
@@ -21,16 +23,24 @@ class Gate:
         needs: What each key needs, in plan order.
         done: Whether a key is done by now; must not raise.
         max_concurrent: At most so many keys are out at a time.
+        kind: What of a key (hashable) decides whether there is room for it (the resources it asks for).
 
     Raises:
         ValueError: a key needs one that is not there, or itself.
     """
 
     def __init__(
-        self, needs: Mapping[str, Collection[str]], done: Callable[[str], bool], *, max_concurrent: int | None = None
+        self,
+        needs: Mapping[str, Collection[str]],
+        done: Callable[[str], bool],
+        *,
+        max_concurrent: int | None = None,
+        kind: Callable[[str], Any] = lambda key: None,
     ) -> None:
-        self._done = done
+        self._done, self._kind = done, kind
         self.max_concurrent = max_concurrent
+        self.has_room: Callable[[Counter[Any]], bool] = lambda out: True
+        """Whether so many keys of each kind can be out at a time."""
         self._dependants = _dependants(needs)
         self.states = {key: State.DONE if done(key) else State.WAITING for key in needs}
         order = _topological(needs, self._dependants)
@@ -38,8 +48,9 @@ class Gate:
         fan_out = _fan_out(todo, self._dependants)
         self._rank = {key: (-fan_out[key], place) for place, key in enumerate(needs) if key in fan_out}
         self._missing = {key: sum(self.states[need] is not State.DONE for need in needs[key]) for key in todo}
-        self._ready: list[tuple[tuple[int, int], str]] = []
-        self._running = 0
+        self._ready: defaultdict[Any, list[tuple[tuple[int, int], str]]] = defaultdict(list)
+        """By kind: one that has no room now must not keep the others waiting."""
+        self._out: Counter[Any] = Counter()
         self._closed = False
         for key in todo:
             if not self._missing[key]:
@@ -49,11 +60,18 @@ class Gate:
         """The key to start now, if any; what has meanwhile been done elsewhere is passed over."""
         if self._closed:
             return None
-        while self._ready and (self.max_concurrent is None or self._running < self.max_concurrent):
-            key = heapq.heappop(self._ready)[1]
+        if self.max_concurrent is not None and self._out.total() >= self.max_concurrent:
+            return None
+        full = set[Any]()
+        while heads := [(ready[0], kind) for kind, ready in self._ready.items() if ready and kind not in full]:
+            (_, key), kind = min(heads, key=lambda head: head[0])
+            if not self.has_room(self._out + Counter([kind])):
+                full.add(kind)
+                continue
+            heapq.heappop(self._ready[kind])
             if not self._done(key):
                 self.states[key] = State.RUNNING
-                self._running += 1
+                self._out[kind] += 1
                 return key
             self._settle(key, State.DONE)
         return None
@@ -65,7 +83,7 @@ class Gate:
         """
         if self.states[key] is not State.RUNNING:
             return
-        self._running -= 1
+        self._out[self._kind(key)] -= 1
         if self._done(key):
             self._settle(key, State.DONE)
         elif ok and self._closed:
@@ -76,14 +94,15 @@ class Gate:
     def put_back(self, key: str) -> None:
         """A running key is to be tried again."""
         if self.states[key] is State.RUNNING:
-            self._running -= 1
+            self._out[self._kind(key)] -= 1
             self._make_ready(key)
 
     def give_up(self, key: str) -> None:
         """A key that was put back is not to be tried again after all."""
         if self.states[key] is State.READY:
-            self._ready.remove((self._rank[key], key))
-            heapq.heapify(self._ready)
+            ready = self._ready[self._kind(key)]
+            ready.remove((self._rank[key], key))
+            heapq.heapify(ready)
             self._settle(key, State.FAILED)
 
     def close(self) -> None:
@@ -93,11 +112,11 @@ class Gate:
     @property
     def is_finished(self) -> bool:
         """Whether nothing will ever be handed out again and nothing is out."""
-        return not self._running and (self._closed or not self._ready)
+        return not self._out.total() and (self._closed or not any(self._ready.values()))
 
     def _make_ready(self, key: str) -> None:
         self.states[key] = State.READY
-        heapq.heappush(self._ready, (self._rank[key], key))
+        heapq.heappush(self._ready[self._kind(key)], (self._rank[key], key))
 
     def _settle(self, key: str, state: State) -> None:
         """`key` is done or has failed: release its dependants, or block all that wait for it."""

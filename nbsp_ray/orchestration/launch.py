@@ -5,6 +5,7 @@ loggers and warnings; and nothing is written outside the results root but a temp
 """
 
 import logging
+import time
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -14,8 +15,10 @@ from typing import Any
 from nbsp_ray.folders import forget_failures
 from nbsp_ray.limits import usable_cpus
 from nbsp_ray.orchestration import preflight
+from nbsp_ray.orchestration.attempts import Attempts
 from nbsp_ray.orchestration.cluster import (
     connected_ray,
+    head_watched,
     home_for_ray,
     quiet_ray,
     set_environment,
@@ -23,7 +26,7 @@ from nbsp_ray.orchestration.cluster import (
 )
 from nbsp_ray.orchestration.gate import Gate
 from nbsp_ray.plan.build import check_benchmarks
-from nbsp_ray.plan.nodes import side_by_side
+from nbsp_ray.plan.nodes import placed, side_by_side
 from nbsp_ray.specs import Plan
 from nbsp_ray.states import State
 from nbsp_ray.status import SweepStatus, is_complete
@@ -33,6 +36,8 @@ from nbsp_ray.terminal.live import LiveStatus
 
 log = logging.getLogger(__name__)
 FAILURE_RETRIES = 10
+WAIT_SECONDS = 600.0
+"""For the machines that the user counts on; more of them may come later."""
 KILLED_ALONE = 3
 """So many times killed for want of memory with nothing at work beside it, a phase will be again."""
 TUNE_ENVIRONMENT: Mapping[str, str] = {
@@ -75,7 +80,9 @@ def run_plan(
     on_status: Callable[[SweepStatus], None] | None = None,
     max_concurrent: int | None = None,
     autoscaling: bool = False,
+    min_machines: int = 0,
     failure_retries: int = FAILURE_RETRIES,
+    again: str = "running it again",
 ) -> Outcome:
     """Run all phases of `plan` that are not done, and draw how far they are.
 
@@ -90,7 +97,9 @@ def run_plan(
         on_status: Gets the status every second, in place of the drawing on the terminal.
         max_concurrent: At most so many phases at work.
         autoscaling: Machines may yet come: do not refuse what none can hold now.
-        failure_retries: Dead workers and exceptions that a phase survives.
+        min_machines: Wait until so many machines of the cluster offer CPUs, `WAIT_SECONDS` at most.
+        failure_retries: Dead workers and exceptions that a phase survives without getting any further in between.
+        again: What goes on later, for the sentence with which this process ends when the cluster's head is lost.
 
     Raises:
         ClusterError: Ray is not there, or can never place what is asked for.
@@ -114,11 +123,13 @@ def run_plan(
             max_concurrent = min(fits, max_concurrent or fits)
         # Ray starts a process for each of its CPUs at once, whether it will be used or not.
         cpus = preflight.cpus_in_use(plan, todo, here, max_concurrent)
+    else:
+        plan = preflight.with_memory(plan, todo)
     launch = _Launch(plan, store, todo, live, max_concurrent=max_concurrent, failure_retries=failure_retries)
     with StopRequest(live.say) as stop, quiet_ray(), home_for_ray():
         try:
-            with connected_ray(address, cpus, stop):
-                launch.run(stop, local=address is None, autoscaling=autoscaling)
+            with connected_ray(address, cpus, stop), head_watched(address, live.say, again):
+                launch.run(stop, local=address is None, autoscaling=autoscaling, min_machines=min_machines)
         except KeyboardInterrupt:
             live.say("stopped at once: all that was checkpointed is kept")
     return launch.outcome(interrupted=stop.asked)
@@ -142,26 +153,39 @@ class _Launch:
         self._local = True
         self._killed_alone: Counter[str] = Counter()
         needs = {key: phase.spec.needs for key, phase in plan.phases.items()}
-        self.gate = Gate(needs, self._done, max_concurrent=max_concurrent)
+        self.gate = Gate(needs, self._done, max_concurrent=max_concurrent, kind=lambda key: plan.phases[key].resources)
 
-    def run(self, stop: StopRequest, *, local: bool, autoscaling: bool) -> None:
+    def run(self, stop: StopRequest, *, local: bool, autoscaling: bool, min_machines: int) -> None:
         """Start the experiment and see it end."""
         from ray.exceptions import RayError
         from ray.tune.error import TuneError
 
-        from nbsp_ray.orchestration.machines import check_machines, machines
+        from nbsp_ray.orchestration.gated_search import GatedSearch
+        from nbsp_ray.orchestration.machines import ANSWER_SECONDS, Machines
 
-        if not autoscaling:
-            preflight.check_nodes(self.plan, self.todo, machines(), local=local)
-        if not local:
-            check_machines(self.store)
+        wanted = [self.plan.phases[key].resources for key in self.todo]
+        with_gpus = any(resources.gpus and resources.device != "cpu" for resources in wanted)
+        self.machines = Machines(self.store, self.live.say, with_gpus=with_gpus, local=local)
+        self.search = GatedSearch(
+            self.gate,
+            self._config,
+            attempts=Attempts(self.failure_retries, self.machines.holds),
+            machine_at=self.machines.at,
+            refuse=self.machines.refuse,
+            look=lambda: self.fit_to_cluster(autoscaling=autoscaling),
+        )
+        self._await_machines(min_machines, stop)
+        self.machines.look(seconds=ANSWER_SECONDS)
+        self.machines.check()
+        if not autoscaling and not stop.asked:
+            preflight.check_nodes(self.plan, self.todo, self.machines.usable(), local=local)
         self._local = local
         slots = self.fit_to_cluster(autoscaling=autoscaling)
         for key in self.todo:
             self.store.phase(key).forget_failures()
         pending = max(2 * slots, 200 if autoscaling else 0)
-        wanted = {**TUNE_ENVIRONMENT, "TUNE_MAX_PENDING_TRIALS_PG": str(pending)}
-        with set_environment(wanted), temporary_folder() as folder, self.live:
+        environment = {**TUNE_ENVIRONMENT, "TUNE_MAX_PENDING_TRIALS_PG": str(pending)}
+        with set_environment(environment), temporary_folder() as folder, self.live:
             try:
                 self._fit(stop, folder, autoscaling=autoscaling)
             except (RayError, TuneError) as error:
@@ -169,16 +193,35 @@ class _Launch:
                 first = (str(error).splitlines() or [type(error).__name__])[0]
                 self.live.say(f"Ray stopped working ({first}); all that is committed and checkpointed is kept")
 
-    def fit_to_cluster(self, *, autoscaling: bool) -> int:
-        """Hand out no more phases than the cluster holds now, so that none waits in Tune's queue; how many that is.
-
-        A cluster that grows on demand grows by the queue, so there all that is ready is handed out.
-        """
+    def _await_machines(self, number: int, stop: StopRequest) -> None:
+        """Wait for so many machines; those that come later are used when they come."""
         from nbsp_ray.orchestration.machines import machines
 
-        slots = max(1, side_by_side(self.plan, self.todo, machines()))
+        end, said = time.monotonic() + WAIT_SECONDS, False
+        while (there := sum(node.cpus > 0 for node in machines())) < number and not stop.heard():
+            if time.monotonic() > end:
+                self.live.say(
+                    f"{there} of {number} machines have joined in {WAIT_SECONDS / 60:.0f} minutes: going on with those"
+                )
+                return
+            if not said:
+                self.live.say(f"waiting for {number} machines; {there} are there")
+                said = True
+            time.sleep(1)
+
+    def fit_to_cluster(self, *, autoscaling: bool) -> int:
+        """Look at the machines, and hand out no more phases than they hold now; how many that is.
+
+        So none waits in Tune's queue, and one that finds no room does not keep another, which would, from being handed
+        out. A cluster that grows on demand grows by the queue, so there all that is ready is handed out.
+        """
+        self.machines.look(at_work=[*self.search.machines.values(), *self.search.attempts.where()])
+        nodes = self.machines.usable()
+        slots = max(1, side_by_side(self.plan, self.todo, nodes))
         self.live.concurrent = min(slots, self.max_concurrent or slots)
-        self.gate.max_concurrent = self.max_concurrent if autoscaling else self.live.concurrent
+        self.gate.max_concurrent = self.max_concurrent
+        if not autoscaling:
+            self.gate.has_room = lambda out: placed(out, nodes) == +out
         return slots
 
     def give_room(self, key: str) -> None:
@@ -204,7 +247,6 @@ class _Launch:
         from ray import tune
 
         from nbsp_ray.orchestration.callbacks import ExperimentHooks, Stopper
-        from nbsp_ray.orchestration.gated_search import GatedSearch
         from nbsp_ray.orchestration.trainable import Trainable
 
         # A process starts in seconds, so one works on many phases; but only its end lets go of a GPU.
@@ -216,11 +258,12 @@ class _Launch:
             lambda: self.fit_to_cluster(autoscaling=autoscaling),
             self.give_room,
             at_once=autoscaling,
+            host=lambda ip: self.machines.name(self.machines.at(ip)),
         )
         tune.Tuner(
             Trainable,
             tune_config=tune.TuneConfig(
-                search_alg=GatedSearch(self.gate, self._config, retries=self.failure_retries),
+                search_alg=self.search,
                 reuse_actors=reuse,
                 trial_name_creator=_trial_id,
                 trial_dirname_creator=_trial_id,
@@ -237,6 +280,7 @@ class _Launch:
         ).fit()
 
     def _config(self, key: str) -> dict[str, Any]:
+        from nbsp_ray.orchestration.machines import code
         from nbsp_ray.orchestration.trainable import Job
 
         phase = self.plan.phases[key]
@@ -246,6 +290,9 @@ class _Launch:
             evaluations=tuple(phase.evaluations.values()),
             keep_buffer=phase.keep_buffer,
             resources=phase.resources,
+            label=phase.label,
+            code=None if self._local else code(),
+            selector={} if self._local else self.machines.selector(phase.resources),
         )
         return job.model_dump(mode="json")
 

@@ -7,7 +7,8 @@ import dataclasses
 import math
 import shutil
 import socket
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
+from typing import Any
 
 from nbsp_ray.benchmarks import get_benchmark
 from nbsp_ray.config.schema import Resources
@@ -15,6 +16,7 @@ from nbsp_ray.errors import ClusterError, StoreError
 from nbsp_ray.folders import existing, temporary_parent
 from nbsp_ray.limits import memory, usable_cpus
 from nbsp_ray.plan.memory import RAY_BYTES, check_fits, fits_side_by_side, free, largest_need
+from nbsp_ray.plan.memory import need as memory_need
 from nbsp_ray.plan.nodes import Node, requests, side_by_side, this_machine
 from nbsp_ray.plan.price import price
 from nbsp_ray.specs import Plan
@@ -160,7 +162,7 @@ def check_address(address: str) -> None:
     if "://" in address:
         raise ClusterError(
             f"{address} is no address that a sweep can be driven from; run this command on a machine of the cluster "
-            "(`ray job submit ... -- nbsp-ray run ...`) with --address auto"
+            "(`ray job submit ... -- nbsp-ray run ...`) with --address auto; --address local starts a Ray here"
         )
     host, _, port = address.rpartition(":")
     if address == "auto":
@@ -176,17 +178,53 @@ def check_address(address: str) -> None:
         ) from error
 
 
-def unreachable(address: str, error: Exception) -> ClusterError:
+WRONG_TOKEN = "it did not accept this process's token"
+
+
+def unreachable(address: str, why: str) -> ClusterError:
     """What to say when Ray does not start here (`local`), or does not let us in."""
-    lines = str(error).strip().splitlines()
-    why = lines[0] if lines else type(error).__name__
+    why = " ".join(why.split())
     if address == "local":
         return ClusterError(f"Ray cannot be started on this machine ({why}); `nbsp-ray doctor` looks at what it needs")
     return ClusterError(
-        f"Ray cannot be reached at {address} ({why}). Is a cluster running there, with the same versions of Ray and "
-        "Python? If it uses token authentication, this process needs RAY_AUTH_MODE=token and the cluster's token in "
-        "RAY_AUTH_TOKEN_PATH (a file only you can read): a missing token looks like this too"
+        f"Ray cannot be reached at {address} ({why}). Is a cluster running there? If it uses token authentication, "
+        "this process needs RAY_AUTH_MODE=token and the cluster's token in RAY_AUTH_TOKEN_PATH (a file only you can "
+        "read): a missing token looks like this too"
     )
+
+
+def check_versions(theirs: Mapping[str, str | None], ours: Mapping[str, str]) -> None:
+    """Ray and Python of the cluster's head are those of this process: Ray joins no others.
+
+    Raises:
+        ClusterError: one is another.
+    """
+    words = {"ray": "Ray", "python": "Python"}
+    for name, here in ours.items():
+        if (there := theirs.get(name)) and there != here:
+            raise ClusterError(
+                f"the cluster runs {words[name]} {there}, this process {words[name]} {here}: use the Python "
+                "environment that its machines use"
+            )
+
+
+def check_member(address: str, nodes: Collection[Sequence[Any]], ours: Collection[str]) -> None:
+    """This machine is one of the cluster's: a driver talks to the raylet beside it.
+
+    Args:
+        address: Of the head.
+        nodes: IP of each machine, and whether its raylet's socket is to be seen here.
+        ours: This machine's IPs.
+
+    Raises:
+        ClusterError: it is not.
+    """
+    if not any(ip in ours and seen for ip, seen in nodes):
+        raise ClusterError(
+            f"this machine is no part of the cluster at {address} ({', '.join(sorted(str(ip) for ip, _ in nodes))}), "
+            f"and a sweep is driven from one: run `ray start --address {address} --num-cpus 0` here first, or run this "
+            "command there (`ray job submit ... -- nbsp-ray run ... --address auto`)"
+        )
 
 
 def check_nodes(plan: Plan, keys: Collection[str], nodes: Sequence[Node], *, local: bool) -> None:
@@ -195,9 +233,28 @@ def check_nodes(plan: Plan, keys: Collection[str], nodes: Sequence[Node], *, loc
     Raises:
         ClusterError: none can.
     """
+    if not local and not any(node.cpus for node in nodes):
+        raise ClusterError(
+            "no machine of the cluster offers CPUs to phases: join some (`ray start --address ...`), wait for them "
+            "with --min-machines, or say --autoscaling if the cluster grows on demand"
+        )
     for resources in requests(plan, keys):
         if not any(node.fits(resources) for node in nodes):
             raise ClusterError(_infeasible(resources, nodes, local=local))
+
+
+def with_memory(plan: Plan, keys: Collection[str]) -> Plan:
+    """`plan` with the memory that a phase can come to hold asked for wherever nothing is said of memory.
+
+    On a cluster Ray counts it for each machine: so none gets more phases than it can hold when their buffers are full.
+    """
+    phases = dict(plan.phases)
+    for key in keys:
+        phase = phases[key]
+        if phase.resources.memory_gb is None:
+            wanted = math.ceil(10 * memory_need(plan, key).total / 2**30) / 10
+            phases[key] = dataclasses.replace(phase, resources=phase.resources.model_copy(update={"memory_gb": wanted}))
+    return dataclasses.replace(plan, phases=phases)
 
 
 def check_cpus(plan: Plan, keys: Collection[str], cpus: int) -> None:
@@ -221,7 +278,7 @@ def _infeasible(resources: Resources, nodes: Sequence[Node], *, local: bool) -> 
         ("cpus", resources.cpus, "CPUs", {node: node.cpus for node in nodes}),
         ("gpus", resources.gpus, "GPUs", {node: node.gpus for node in nodes}),
         ("memory_gb", resources.memory_gb or 0, "GiB of memory", {node: node.memory_gb for node in nodes}),
-    ):
+    ):  # fmt: skip
         most = max(offered.values(), default=0.0)
         if asked > most:
             names = [node.name for node in nodes if offered[node] == most]
@@ -230,13 +287,16 @@ def _infeasible(resources: Resources, nodes: Sequence[Node], *, local: bool) -> 
                 f"a trial asks for resources.{name}={asked:g}, and {where} {most:.4g} {unit}{at}: "
                 f"set resources.{name} to at most that{_or_where(name, local=local)}"
             )
+    labels = f" and labels {', '.join(resources.labels)}" if resources.labels else ""
     return (
-        f"no machine of the cluster has resources.cpus={resources.cpus}, resources.gpus={resources.gpus:g} and "
-        f"resources.memory_gb={resources.memory_gb} at once: lower one of them{_or_where('', local=local)}"
+        f"no machine of the cluster has resources.cpus={resources.cpus}, resources.gpus={resources.gpus:g}, "
+        f"resources.memory_gb={resources.memory_gb}{labels} at once: change one of them{_or_where('', local=local)}"
     )
 
 
 def _or_where(name: str, *, local: bool) -> str:
+    if name == "memory_gb" and not local:
+        return ", or lower sac.buffer_size (what a phase can come to hold is asked for unless you say otherwise)"
     if local:
         return ", raise --cpus" if name == "cpus" else ", or name a cluster with --address"
     return ", or say --autoscaling if the cluster grows on demand"

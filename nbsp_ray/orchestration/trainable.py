@@ -8,15 +8,19 @@ import contextlib
 import logging
 import os
 import re
+import socket
 import traceback
 from typing import TYPE_CHECKING, Any
 
 import ray
+from pydantic import Field
 from ray import tune
 
 from nbsp_ray.config.schema import Resources, Settings
+from nbsp_ray.errors import ClusterError, ConfigError
 from nbsp_ray.methods import read_ingredients
-from nbsp_ray.orchestration.gated_search import GAVE_UP
+from nbsp_ray.orchestration.gated_search import GAVE_UP, LEAVES, NODE
+from nbsp_ray.orchestration.machines import code, difference
 from nbsp_ray.specs import EvaluationSpec, PhaseSpec
 from nbsp_ray.store import Store
 
@@ -40,6 +44,12 @@ class Job(Settings):
     evaluations: tuple[EvaluationSpec, ...]
     keep_buffer: bool = False
     resources: Resources
+    label: str = ""
+    """For people who look at Ray's lists of workers."""
+    code: dict[str, str | None] | None = None
+    """What of the driver's code this worker's must equal; None where both run from the same files."""
+    selector: dict[str, str] = Field(default_factory=dict[str, str])
+    """Labels of the machines that may be used, as Ray understands them."""
 
 
 class Trainable(tune.Trainable):
@@ -48,12 +58,16 @@ class Trainable(tune.Trainable):
     @classmethod
     def default_resource_request(cls, config: dict[str, Any]) -> tune.PlacementGroupFactory:
         """What the phase asks of the cluster."""
-        return tune.PlacementGroupFactory([request(Job.model_validate(config).resources)])
+        job = Job.model_validate(config)
+        where: dict[str, Any] = {"bundle_label_selector": [job.selector]} if job.selector else {}
+        return tune.PlacementGroupFactory([request(job.resources)], **where)
 
     def setup(self, config: dict[str, Any]) -> None:
         """Settle the worker's environment. The first step opens the phase, for Tune does not retry a failed setup."""
-        self._job = Job.model_validate(config)
         self._run: PhaseRun | None = None
+        self._job = Job.model_validate(config)
+        if self._job.code is not None and (other := difference(code(), self._job.code)) is not None:
+            raise ClusterError(f"{socket.gethostname()} {other}")
         store = Store(self._job.root)
         self._store, self._folder = store, store.phase(self._job.spec.key())
         for name in THREADS:
@@ -67,15 +81,22 @@ class Trainable(tune.Trainable):
             if self._run is None:
                 self._run = self._open()
             progress = self._run.advance(STEP_SECONDS)
-            if not progress.done and self._node_is_draining():
-                self._run.save()
+            node, draining = self._node()
+            if not progress.done and draining:
+                self.cleanup()
+                return {**_scalars(progress), NODE: node, "done": True, LEAVES: True}
         except Exception as error:
             failed_at = self._env_steps()
             self._run = None  # It may stand in the middle of an episode, so it must not be saved any more.
             if not self._give_up(error, failed_at):
                 raise
             return {"done": True, GAVE_UP: True}
-        return _scalars(progress)
+        return {**_scalars(progress), NODE: node}
+
+    def __repr__(self) -> str:
+        """What the dashboard and `ray list actors` call the worker."""
+        job = getattr(self, "_job", None)
+        return (job.label or job.spec.key()) if job else type(self).__name__
 
     def cleanup(self) -> None:
         """Save where the phase stands; Tune stops the worker, and allows ten seconds for it."""
@@ -107,8 +128,8 @@ class Trainable(tune.Trainable):
 
     def _give_up(self, error: Exception, env_steps: int) -> bool:
         """Keep the traceback, and say whether the phase has failed like that too often."""
-        failure = describe(error) | {"env_steps": env_steps}
-        same = 1
+        failure = describe(error) | {"env_steps": env_steps, "host": socket.gethostname()}
+        same = SAME_FAILURES if isinstance(error, ConfigError) else 1  # What the settings ask for is not here, ever.
         try:
             same += sum(fingerprint(earlier) == fingerprint(failure) for earlier in self._folder.failures())
             self._folder.write_failure(failure | {"final": same >= SAME_FAILURES})
@@ -116,13 +137,13 @@ class Trainable(tune.Trainable):
             log.exception("the failure of phase %s could not be stored", self._folder.key)
         return same >= SAME_FAILURES
 
-    def _node_is_draining(self) -> bool:
-        """Whether the cluster takes this node away soon (a spot machine); false if Ray cannot tell."""
+    def _node(self) -> tuple[str | None, bool]:
+        """Ray's id of this machine, and whether the cluster takes it away soon (a spot machine); false if unknown."""
         try:
-            draining = ray._private.state.state.get_draining_nodes()
-            return ray.get_runtime_context().get_node_id() in draining
+            node = str(ray.get_runtime_context().get_node_id())
+            return node, node in ray._private.state.state.get_draining_nodes()
         except Exception:
-            return False
+            return None, False
 
 
 def request(resources: Resources) -> dict[str, float]:

@@ -152,7 +152,10 @@ class _Builder:
         own = f" of {method}" if active else ""
         what = f"{tasks[0]}, first phase{own}" if first else f"{arrows(tasks[: index + 1])}, {method}"
         key = spec.key()
-        planned = PlannedPhase(key, spec, sweep.resources, label=f"{what}, seed {seed}")
+        resources = sweep.resources
+        if first and resources.first_labels is not None:
+            resources = resources.model_copy(update={"labels": resources.first_labels})
+        planned = PlannedPhase(key, spec, resources, label=f"{what}, seed {seed}")
         phase = self.phases.setdefault(key, planned)
         phase.keep_buffer |= first
         if spec.rollouts is not None:

@@ -1,5 +1,7 @@
 """`nbsp-ray run`: what is left of a sweep."""
 
+import os
+import shlex
 from typing import Annotated
 
 import typer
@@ -16,12 +18,20 @@ def command(
     overrides: Overrides = None,
     root: Root = DEFAULT_ROOT,
     address: Annotated[
-        str | None, typer.Option(help="A running Ray cluster (`auto`, or host:port); else one is started here.")
+        str | None,
+        typer.Option(
+            envvar="RAY_ADDRESS",
+            help="A running Ray cluster (`auto`, or host:port); else, or with `local`, one is started here.",
+        ),
     ] = None,
     cpus: Annotated[int | None, typer.Option(min=1, help="CPUs of the local cluster; default: all.")] = None,
     autoscaling: Annotated[
         bool, typer.Option(help="The cluster grows on demand: do not refuse what no node can give yet.")
     ] = False,
+    max_concurrent: Annotated[int | None, typer.Option(min=1, help="At most so many phases at work.")] = None,
+    min_machines: Annotated[
+        int, typer.Option(min=0, help="Wait for so many machines of the cluster that offer CPUs, ten minutes at most.")
+    ] = 0,
 ) -> None:
     """Run what is left of a sweep; the same command again goes on."""
     from nbsp_ray.orchestration.choose_count import run_search
@@ -32,15 +42,30 @@ def command(
     store = Store(root, create=True)
     remember(store, loaded)
 
+    address = None if address in ("", "local") else address
+    if address and address == os.environ.get("RAY_ADDRESS"):
+        say(f"RAY_ADDRESS names the cluster {address}, which is used; `--address local` starts a Ray here")
+    options = {"--address": address, "--cpus": cpus, "--max-concurrent": max_concurrent, "--min-machines": min_machines}
+    given = [word for name, value in options.items() if value for word in (name, str(value))]
+    again = shlex.join([*shlex.split(loaded.command("run", root)), *given, *(["--autoscaling"] * autoscaling)])
+
     def run_all(wanted: Plan) -> Outcome:
-        return run_plan(wanted, store, address=address, cpus=cpus, autoscaling=autoscaling)
+        return run_plan(
+            wanted,
+            store,
+            address=address,
+            cpus=cpus,
+            autoscaling=autoscaling,
+            max_concurrent=max_concurrent,
+            min_machines=min_machines,
+            again=again,
+        )
 
     outcome = run_search(loaded.name, loaded.sweeps, store, run_all, say)
     with work_is_done(loaded.command("report", root)):
         planned = loaded.plan(store)
         scope = scope_of(loaded, planned, store, root)
         show_report(planned, store, scope, store.report_folder(scope.folder))
-    again = loaded.command("run", root)
     if outcome.failed or outcome.blocked:
         say(f"{outcome.failed} phases failed and {outcome.blocked} wait for them; `{again}` tries them again")
     if outcome.left:

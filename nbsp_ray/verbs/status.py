@@ -1,5 +1,6 @@
 """`nbsp-ray status`: how far a sweep is, or what there is in a results root."""
 
+import sys
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -10,7 +11,7 @@ from rich.text import Text
 
 from nbsp_ray.errors import ConfigError
 from nbsp_ray.plan.search import searches
-from nbsp_ray.status import sweep_status
+from nbsp_ray.status import SweepStatus, sweep_status, way_out
 from nbsp_ray.store import DEFAULT_ROOT, Store
 from nbsp_ray.sweepfile import load_sweep
 from nbsp_ray.terminal.live import print_status, watch_status
@@ -44,6 +45,7 @@ def command(
     overrides: Overrides = None,
     root: Root = DEFAULT_ROOT,
     watch: Annotated[bool, typer.Option(help="Draw it anew every few seconds.")] = False,
+    failures: Annotated[bool, typer.Option(help="Show tracebacks of phases that failed, and the way out.")] = False,
     as_json: AsJson = False,
 ) -> None:
     """Show how far a sweep is, or what is in a results root; reads folders alone, from anywhere, also after a crash."""
@@ -62,6 +64,8 @@ def command(
         print_json(now.to_json())
     elif store.root.exists():
         print_status(now)
+        if failures:
+            _print_failures(now, store)
         for line in search_lines(found):
             say(line)
         hint_at_last_overrides(store, loaded, nothing_done=not now.done)
@@ -69,6 +73,21 @@ def command(
         _say_nothing_is_there(store)
     unfinished = now.left or any(search.left for search in found)
     raise typer.Exit(FAILED if now.failed else UNFINISHED if unfinished else DONE)
+
+
+def _print_failures(now: SweepStatus, store: Store) -> None:
+    """Of each phase that failed and is not done: when, where, and the last traceback."""
+    for phase in now.phases:
+        failed = store.phase(phase.key).failures() if phase.attempts else []
+        if not failed:
+            continue
+        last = failed[-1]
+        when = time.strftime("%Y-%m-%d %H:%M", time.localtime(float(last["time"])))
+        at = f" on {last['host']}" if last.get("host") else ""
+        far = f", after {last['env_steps']:,} env steps" if last.get("env_steps") else ""
+        sys.stdout.write(f"\n{phase.label}: failed {len(failed)} times, last {when}{at}{far}\n")
+        sys.stdout.write("".join(f"    {line}\n" for line in str(last.get("traceback", "")).splitlines()))
+        sys.stdout.write(f"  {last['error']}\n  Way out: {way_out(str(last['error']))}\n")
 
 
 def _say_nothing_is_there(store: Store) -> None:

@@ -14,6 +14,7 @@ from ray.tune.experiment.config_parser import _create_trial_from_spec, _make_par
 from ray.tune.search import SearchAlgorithm
 
 from nbsp_ray.orchestration import cluster as cluster_module
+from nbsp_ray.orchestration.attempts import Attempts
 from nbsp_ray.orchestration.gate import Gate
 from nbsp_ray.orchestration.gated_search import GatedSearch
 
@@ -30,6 +31,7 @@ def test_a_search_algorithm_has_the_hooks_that_we_answer() -> None:
         "is_finished",
         "next_trial",
         "on_trial_complete",
+        "on_trial_result",
         "set_finished",
         "total_samples",
     }
@@ -59,7 +61,7 @@ def test_a_search_that_is_over_ends_the_experiment() -> None:
     gate = Gate({"a": (), "b": ("a",)}, lambda key: False)
     gate.next()
     gate.finished("a", ok=False)
-    assert GatedSearch(gate, lambda key: {}, retries=0).is_finished()
+    assert GatedSearch(gate, lambda key: {}, attempts=Attempts(0, lambda machine: True)).is_finished()
 
 
 @pytest.mark.ray

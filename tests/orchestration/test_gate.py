@@ -174,3 +174,17 @@ def test_ten_thousand_phases_cost_little() -> None:
     assert gate.is_finished
     assert len(store) == len(needs)
     assert time.process_time() - began < 5
+
+
+def test_a_kind_that_has_no_room_does_not_keep_the_others_waiting() -> None:
+    """One GPU: while a phase is on it, those that need none go on."""
+    needs: dict[str, tuple[str, ...]] = {name: () for name in ("gpu-0", "gpu-1", "cpu-0", "cpu-1")}
+    gate = Gate(needs, lambda key: False, kind=lambda key: key[:3])
+    gate.has_room = lambda out: out["gpu"] <= 1
+    assert [gate.next() for _ in range(4)] == ["gpu-0", "cpu-0", "cpu-1", None]
+    gate.finished("cpu-0", ok=False)
+    assert gate.next() is None
+    gate.put_back("gpu-0")
+    assert gate.next() == "gpu-0"
+    gate.finished("gpu-0", ok=False)
+    assert gate.next() == "gpu-1"

@@ -20,6 +20,7 @@ import pytest
 import ray
 from stored import firsts, new_store, small_plan
 
+from nbsp_ray.config.schema import Resources
 from nbsp_ray.errors import ClusterError
 from nbsp_ray.orchestration import launch as launch_module
 from nbsp_ray.orchestration import machines
@@ -252,19 +253,37 @@ def test_what_no_machine_can_hold_fails_fast_and_begins_nothing(tmp_path: Path) 
     assert store.phases() == []
 
 
-def test_machines_must_see_the_root_and_have_our_version(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    store = new_store(tmp_path)
-    machines.check_machines(store)
-    assert [node.cpus for node in machines.machines()] == [2.0]
-    with monkeypatch.context() as patched:
-        patched.setattr(machines.metadata, "version", lambda name: "0.0.0")
-        with pytest.raises(ClusterError, match=r"this machine 0\.0\.0: install the same version"):
-            machines.check_machines(store)
+def test_machines_must_write_the_root_and_have_our_code(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One machine, which is looked at as each machine of a cluster is."""
+    store, said = new_store(tmp_path), list[str]()
+
+    def look() -> machines.Machines:
+        found = machines.Machines(store, said.append)
+        found.look(seconds=60)
+        return found
+
+    assert [(node.cpus, node.ip) for node in look().usable()] == [(2.0, "127.0.0.1")]
+    assert said == []
+    ours = machines.code()
+    for changed, says in (
+        ({"nbsp-ray": "9.9.9"}, r"has nbsp-ray 0\.1\.0, this machine 9\.9\.9: install the same version"),
+        ({"source": "f00d"}, "has other source files of nbsp-ray"),
+    ):
+        monkeypatch.setattr(machines, "code", lambda changed=changed: ours | changed)
+        found = look()
+        assert found.usable() == []
+        (id,) = (node.id for node in machines.machines())
+        assert found.selector(Resources()) == {machines.NODE_ID: f"!in({id})"}
+        assert not found.holds(id)
+        with pytest.raises(ClusterError, match=says):
+            found.check()
+    monkeypatch.setattr(machines, "code", lambda: ours)
     with monkeypatch.context() as patched:
         patched.setattr(type(store.files), "write", lambda *rest: None)
         patched.setattr(machines, "LOOKS", 1)
         with pytest.raises(ClusterError, match="must be a folder that all machines share"):
-            machines.check_machines(store)
+            look().check()
+    assert len(said) == 3
     assert list(store.root.iterdir()) == [store.root / "store.json"]
 
 

@@ -1,5 +1,6 @@
 """What is known to be wrong before anything starts; no Ray."""
 
+import dataclasses
 import socket
 from pathlib import Path
 from types import SimpleNamespace
@@ -12,7 +13,8 @@ from nbsp_ray.config.schema import Resources
 from nbsp_ray.errors import ClusterError, StoreError
 from nbsp_ray.learning import machine
 from nbsp_ray.orchestration import preflight
-from nbsp_ray.plan.nodes import Node, side_by_side
+from nbsp_ray.plan.memory import largest_need
+from nbsp_ray.plan.nodes import Node, placed, side_by_side
 from nbsp_ray.specs import Plan
 
 SMALL, LARGE = Node("small", 2, 0, 4), Node("large", 16, 1, 64)
@@ -74,11 +76,66 @@ def test_what_is_done_need_not_fit() -> None:
         ({"cpus": 17}, 0),
         ({"gpus": 0.4}, 2),
         ({"gpus": 1.0}, 1),
+        ({"labels": ("zone=b",)}, 16),
+        ({"labels": ("zone=!b",)}, 2),
+        ({"labels": ("zone=in(a,b)",)}, 16),
+        ({"labels": ("zone=!in(a,c)",)}, 18),
     ],
 )
 def test_slots_are_those_of_all_machines(resources: dict[str, Any], slots: int) -> None:
-    plan = plan_with(**resources)
-    assert side_by_side(plan, plan.phases, [SMALL, LARGE]) == slots
+    plan = small_plan(resources=resources, seeds=tuple(range(20)))
+    large = dataclasses.replace(LARGE, labels=(("zone", "b"),))
+    assert side_by_side(plan, plan.phases, [SMALL, large]) == slots
+
+
+def test_a_fraction_is_of_one_gpu() -> None:
+    """Four GPUs hold two phases of 0.4 each, and not ten of them."""
+    node = Node("gpus", 64, 4, 256)
+    assert node.fits(Resources(gpus=0.4)) == 8
+    assert node.without(Resources(gpus=0.4), 3).gpus == 2
+    assert node.fits(Resources(gpus=2)) == 2
+
+
+def test_requests_of_several_kinds_share_the_machines() -> None:
+    """Three machines of two CPUs, one of them with a GPU: one phase on it, and five beside."""
+    gpu, cpu = Resources(gpus=1), Resources()
+    nodes = [Node(name, 2, name == "b", 8) for name in "abc"]
+    assert placed({gpu: 6, cpu: 8}, nodes) == {gpu: 1, cpu: 5}
+    assert placed({gpu: 1, cpu: 5}, nodes) == {gpu: 1, cpu: 5}
+    assert placed({}, nodes) == {}
+
+
+def test_a_machine_without_cpus_is_none_to_work_on() -> None:
+    plan = plan_with()
+    with pytest.raises(ClusterError, match=r"no machine of the cluster offers CPUs .* --min-machines, or say --autosc"):
+        preflight.check_nodes(plan, plan.phases, [Node("head", 0, 0, 8)], local=False)
+
+
+def test_on_a_cluster_the_memory_that_a_phase_can_come_to_hold_is_asked_for() -> None:
+    plan = plan_with()
+    asked = preflight.with_memory(plan, list(plan.phases))
+    most = max(phase.resources.memory_gb or 0 for phase in asked.phases.values())
+    assert most == pytest.approx(largest_need(plan, list(plan.phases)).total / 2**30, abs=0.1)
+    assert set(asked.phases) == set(plan.phases)
+    with pytest.raises(ClusterError, match=r"resources.memory_gb=.* offers 0.1 GiB .*lower sac.buffer_size"):
+        preflight.check_nodes(asked, asked.phases, [Node("tiny", 2, 0, 0.1)], local=False)
+    own = plan_with(memory_gb=7.0)
+    assert {phase.resources.memory_gb for phase in preflight.with_memory(own, list(own.phases)).phases.values()} == {7}
+
+
+def test_a_machine_that_is_no_part_of_the_cluster_is_told_how_to_become_one() -> None:
+    nodes = [("10.9.0.10", True), ("10.9.0.11", False)]
+    preflight.check_member("10.9.0.10:6379", nodes, ["127.0.0.1", "10.9.0.10"])
+    for ours in (["10.9.0.99"], ["10.9.0.11"]):
+        with pytest.raises(ClusterError, match=r"no part of the cluster .*`ray start --address 10\.9\.0\.10:6379"):
+            preflight.check_member("10.9.0.10:6379", nodes, ours)
+
+
+def test_other_versions_are_named() -> None:
+    ours = {"ray": "2.60.0", "python": "3.11.7"}
+    preflight.check_versions(ours, ours)
+    with pytest.raises(ClusterError, match=r"the cluster runs Python 3\.12\.1, this process Python 3\.11\.7"):
+        preflight.check_versions(ours | {"python": "3.12.1"}, ours)
 
 
 @pytest.mark.parametrize(
@@ -167,10 +224,10 @@ def test_an_address_without_a_port_is_refused() -> None:
 
 
 def test_a_refused_connection_speaks_of_the_token() -> None:
-    error = preflight.unreachable("head:6379", RuntimeError("Failed to connect to GCS.\nand more"))
-    assert "Failed to connect to GCS." in str(error)
+    error = preflight.unreachable("head:6379", "Failed to connect to GCS.\nand more")
+    assert "Failed to connect to GCS. and more" in str(error)
     assert "RAY_AUTH_MODE=token" in str(error)
-    assert "doctor" in str(preflight.unreachable("local", RuntimeError()))
+    assert "doctor" in str(preflight.unreachable("local", "why"))
 
 
 def test_no_resources_are_no_slots() -> None:

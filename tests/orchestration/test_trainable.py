@@ -13,7 +13,7 @@ from nbsp_ray.config.schema import Resources
 from nbsp_ray.learning import run as run_module
 from nbsp_ray.learning.run import Progress
 from nbsp_ray.orchestration import trainable as trainable_module
-from nbsp_ray.orchestration.gated_search import GAVE_UP
+from nbsp_ray.orchestration.gated_search import GAVE_UP, LEAVES
 from nbsp_ray.orchestration.trainable import SAME_FAILURES, THREADS, Job, Trainable, describe, fingerprint
 from nbsp_ray.store import Store
 
@@ -91,6 +91,7 @@ def test_it_works_by_steps_and_says_when_it_is_done(store: Store) -> None:
         "updates": 0,
         "success": 0.5,
         "env_steps_per_second": None,
+        "node": NODE,
     }
     run = run_of(made)
     made.cleanup()
@@ -188,9 +189,13 @@ def test_on_a_node_that_is_taken_away_it_saves_at_once(store: Store, monkeypatch
     made.step()
     assert run_of(made).saves == 0
     made = worker(store)
-    monkeypatch.setattr(ray._private.state.state, "get_draining_nodes", lambda: {NODE: 0})
     made.step()
-    assert run_of(made).saves == 1
+    run = run_of(made)
+    monkeypatch.setattr(ray._private.state.state, "get_draining_nodes", lambda: {NODE: 0})
+    result = made.step()
+    assert (result["done"], result[LEAVES], result["env_steps"]) == (True, True, 20)
+    assert run.saves == 1
+    assert (store.phase(PHASE.key).progress() or {})["stopped"]
 
 
 def test_a_ray_that_cannot_tell_of_draining_does_no_harm(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:

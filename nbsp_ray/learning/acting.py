@@ -6,7 +6,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from nbsp_ray.benchmarks import Action, Observation
+from nbsp_ray.benchmarks import Action, Continuous, Discrete, Observation
 from nbsp_ray.layout import Layout
 from nbsp_ray.learning.networks import NumpyMlp, forward
 
@@ -23,7 +23,7 @@ class Policy(ABC):
     """
 
     def __init__(self, layout: Layout, actor: torch.Tensor, actions: int) -> None:
-        self._layout, self._actor, self._actions = layout, actor, actions
+        self.layout, self._actor, self._actions = layout, actor, actions
         small = actor.device.type == "cpu" and layout.image is None
         self._mlp = NumpyMlp(layout, actor[0, 0].numpy()) if small else None
 
@@ -36,8 +36,16 @@ class Policy(ABC):
         """What makes one action random."""
 
     @abstractmethod
+    def action(self, output: npt.NDArray[np.float32], noise: Noise | None) -> Action:
+        """An action, from what the actor gives for an observation; the most likely one without `noise`."""
+
     def __call__(self, observation: Observation, noise: Noise | None) -> Action:
         """An action; the most likely one without `noise`."""
+        return self.action(self._output(observation), noise)
+
+    def weights(self) -> npt.NDArray[np.float32]:
+        """A copy of the actor's parameters (P,) as they are now."""
+        return self._actor[0, 0].cpu().numpy().copy()
 
     def _output(self, observation: Observation) -> npt.NDArray[np.float32]:
         return self._mlp(observation) if self._mlp else self._on_device(observation)
@@ -45,7 +53,7 @@ class Policy(ABC):
     @torch.no_grad()
     def _on_device(self, observation: Observation) -> npt.NDArray[np.float32]:
         batch = torch.from_numpy(observation).to(self._actor.device)[None, None, None]
-        return forward(self._layout, self._actor, batch)[0, 0, 0].cpu().numpy()
+        return forward(self.layout, self._actor, batch)[0, 0, 0].cpu().numpy()
 
 
 class GaussianPolicy(Policy):
@@ -59,9 +67,8 @@ class GaussianPolicy(Policy):
         """Standard normal (A,)."""
         return rng.standard_normal(self._actions, dtype=np.float32)
 
-    def __call__(self, observation: Observation, noise: Noise | None) -> Action:
+    def action(self, output: npt.NDArray[np.float32], noise: Noise | None) -> Action:
         """An action in (-1, 1)^A; the mean action without `noise`."""
-        output = self._output(observation)
         mean = output[: self._actions]
         if noise is None:
             return np.tanh(mean)
@@ -80,7 +87,12 @@ class CategoricalPolicy(Policy):
         """Standard Gumbel (A,)."""
         return rng.gumbel(size=self._actions).astype(np.float32)
 
-    def __call__(self, observation: Observation, noise: Noise | None) -> Action:
+    def action(self, output: npt.NDArray[np.float32], noise: Noise | None) -> Action:
         """The number of an action."""
-        logits = self._output(observation)
-        return np.argmax(logits if noise is None else logits + noise)
+        return np.argmax(output if noise is None else output + noise)
+
+
+def new_policy(layout: Layout, actor: torch.Tensor, action: Continuous | Discrete) -> Policy:
+    """The policy for such actions."""
+    kind = GaussianPolicy if isinstance(action, Continuous) else CategoricalPolicy
+    return kind(layout, actor, action.size)

@@ -12,7 +12,7 @@ import torch
 from nbsp_ray.benchmarks import Action, Continuous, Observation, Spaces
 from nbsp_ray.config.schema import Sac
 from nbsp_ray.layout import Layout
-from nbsp_ray.learning.acting import CategoricalPolicy, GaussianPolicy, Policy
+from nbsp_ray.learning.acting import Policy, new_policy
 from nbsp_ray.learning.categorical import Categorical
 from nbsp_ray.learning.execution import CudaGraphExecutor, DrawnUpdate, EagerExecutor, Executor, PendingUpdate
 from nbsp_ray.learning.gaussian import Gaussian
@@ -168,9 +168,7 @@ class Agent:
         Args:
             actor: Other parameters (L, 1, P) to act with.
         """
-        action = self.spaces.action
-        kind = GaussianPolicy if isinstance(action, Continuous) else CategoricalPolicy
-        return kind(self.problem.actor, self.state.actor if actor is None else actor, action.size)
+        return new_policy(self.problem.actor, self.state.actor if actor is None else actor, self.spaces.action)
 
     def learn(
         self,

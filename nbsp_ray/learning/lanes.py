@@ -8,15 +8,18 @@ nothing to learn rests: its numbers are computed with all others', and put back.
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
+import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from nbsp_ray.benchmarks import Frames, Spaces
+from nbsp_ray.benchmarks import Frames, Observation, Spaces
 from nbsp_ray.config.schema import Resources, Sac
 from nbsp_ray.layout import row_width
 from nbsp_ray.learning import compiling
 from nbsp_ray.learning.agent import Agent, new_executor
 from nbsp_ray.learning.execution import DrawnUpdate, Executor, PendingUpdate
+from nbsp_ray.learning.networks import forward
 from nbsp_ray.learning.replay import AnyBatch, AnyChoice, AnyReplay, Choice, Replay, blank_batch
 from nbsp_ray.learning.sac import (
     PARTS,
@@ -95,6 +98,16 @@ class Lanes:
             name: Moments(*(tensor[lane] for tensor in one.tensors().values())) for name, one in state.moments.items()
         }
         return SacState(state.actor[lane], state.critic[lane], state.target[lane], state.log_alpha[lane], moments)
+
+    @torch.no_grad()
+    def outputs(self, observations: Mapping[int, Observation]) -> dict[int, npt.NDArray[np.float32]]:
+        """What the actors of some lanes give for an observation of each, in one launch."""
+        slots = list(observations)
+        seen = np.zeros((self.slots, *next(iter(observations.values())).shape), observations[slots[0]].dtype)
+        seen[slots] = list(observations.values())
+        batch = torch.from_numpy(seen).to(self.device)[:, None, None]
+        found = forward(self.problem.actor, self.state.actor, batch)[:, 0, 0].cpu().numpy()
+        return {slot: found[slot] for slot in slots}
 
     def update(self, drawn: Mapping[int, DrawnUpdate]) -> dict[int, Losses]:
         """One update of some lanes, by slot; the actors of all of them take part, or of none. Each lane's losses."""

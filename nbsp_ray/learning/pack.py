@@ -5,8 +5,9 @@ wishes are answered beside those of the others. A phase that fails, fails alone.
 next. One that evaluates, or acts at random, rests, and the others go on.
 """
 
+import logging
 from collections import Counter, deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
@@ -17,7 +18,14 @@ from nbsp_ray.learning.lanes import Lanes
 from nbsp_ray.learning.opening import OpenPhase
 from nbsp_ray.learning.replay import Mixture
 from nbsp_ray.learning.run import PhaseRun
-from nbsp_ray.learning.wishes import Learn, Work
+from nbsp_ray.learning.wishes import Act, Begin, Learn, Play, Watch, Work
+from nbsp_ray.learning.workers import RemoteEnv, WorkerDiedError, Workers
+
+log = logging.getLogger(__name__)
+
+
+DEATHS = 3
+"""Times that the process of a phase's environment may die before the phase is given up."""
 
 
 @dataclass(eq=False)
@@ -30,8 +38,21 @@ class Lane:
     """Where it learns; None before, and when it is over."""
     answer: Any = None
     """To what it wished last."""
+    acts: Act | None = None
+    """The action that it waits for, where those of all lanes are made in one launch."""
+    asked: RemoteEnv | None = None
+    """The environment that it waits for."""
+    env: RemoteEnv | None = None
+    """The environment that it learns in, in a worker."""
+    steps: bool = False
+    """Whether it waits for an env step, and learns from it: then the others of its group wait too."""
     due: deque[DrawnUpdate] = field(default_factory=deque[DrawnUpdate])
-    """What it waits for: the updates that it wished for, drawn and not yet made."""
+    """The updates that it waits for: what it wished for, drawn and not yet made."""
+
+    @property
+    def waits(self) -> bool:
+        """Whether it cannot go on by itself."""
+        return bool(self.due) or self.acts is not None or self.asked is not None
 
 
 class Pack:
@@ -41,7 +62,8 @@ class Pack:
         slots: Phases that learn side by side.
         capacity: Transitions of the largest buffer of all that will come.
         resources: How updates are made.
-        compile: Whether they are compiled.
+        workers: Processes that have the environments; None: they are in this one.
+        compile: Whether updates are compiled.
         stopped: Asked where a phase may be saved; True: each is saved there, and the pack ends.
         report: Told of a phase where it may be saved, and at its end.
     """
@@ -52,15 +74,21 @@ class Pack:
         capacity: int,
         resources: Resources,
         *,
+        workers: Workers | None = None,
         compile: bool = False,
         stopped: Callable[[], bool] = lambda: False,
         report: Callable[[PhaseRun], None] = lambda run: None,
     ) -> None:
-        self._slots, self._capacity, self._compile = slots, capacity, compile
+        # Two groups in turn: one plays while the other learns. Without workers there is nothing to be done meanwhile.
+        first = (slots + 1) // 2 if workers is not None else slots
+        self._groups = [range(first), range(first, slots)] if first < slots else [range(slots)]
+        self._slots, self._capacity, self._compile, self._workers = slots, capacity, compile, workers
         self._resources = resources.model_copy(update={"compile": compile})
         self._stopped, self._report = stopped, report
         self._lanes: list[Lane] = []
-        self._stack: Lanes | None = None
+        self._stacks: dict[range, Lanes] = {}
+        self._again: list[PhaseRun] = []
+        self._deaths: Counter[str] = Counter()
         self.failures: dict[str, Exception] = {}
         """What went wrong, by the phase's key."""
         self.calls: Counter[int] = Counter()
@@ -69,15 +97,27 @@ class Pack:
     def run(self, open: Callable[[], PhaseRun | None]) -> None:
         """Work until `open` has no more phase that may begin, and all that began are over."""
         while self._fill(open) or self._lanes:
-            self._update()
-            for lane in tuple(self._lanes):
-                self._go_on(lane)
+            moved = False
+            for group in self._groups:
+                lanes = [lane for lane in self._lanes if lane.slot is None or lane.slot in group]
+                for lane in lanes:
+                    moved |= self._go_on(lane)
+                moved |= self._act(group, lanes)
+                moved |= self._update(group, lanes)
+            if not moved and self._workers is not None:
+                self._workers.wait()
 
     def _fill(self, open: Callable[[], PhaseRun | None]) -> bool:
         """Open phases until each slot has one; whether any was opened."""
         opened = False
-        while not self._stopped() and self._free() is not None and (run := open()) is not None:
+        # Phases that are evaluated in the end have no slot any more; but they too take memory.
+        while not self._stopped() and self._free() is not None and len(self._lanes) < 2 * self._slots:
+            run = self._again.pop() if self._again else open()
+            if run is None:
+                break
             run.resources = self._resources
+            if self._workers is not None:
+                run.make_env = self._workers.make_env
             lane = Lane(run, run.work())
             run.adopt = partial(self._adopt, lane)
             self._lanes.append(lane)
@@ -86,68 +126,127 @@ class Pack:
         return opened
 
     def _free(self) -> int | None:
-        """The first slot that no phase learns in."""
+        """The first slot that no phase learns in, of the group that has most of them."""
         taken = {lane.slot for lane in self._lanes}
-        return next((slot for slot in range(self._slots) if slot not in taken), None)
+        free = [[slot for slot in group if slot not in taken] for group in self._groups]
+        most = max(free, key=len)
+        return most[0] if most else None
 
     def _adopt(self, lane: Lane, opened: OpenPhase) -> None:
         """A phase is open, and about to learn."""
-        if self._stack is None:
-            agent = opened.phase.agent
-            self._stack = Lanes(self._slots, agent, self._capacity, self._resources, compile=self._compile)
         lane.slot = self._free()
         assert lane.slot is not None
-        self._stack.put(lane.slot, opened.phase.agent, opened.phase.replay)
+        group, agent = self._group(lane.slot), opened.phase.agent
+        if group not in self._stacks:
+            self._stacks[group] = Lanes(len(group), agent, self._capacity, self._resources, compile=self._compile)
+        self._stacks[group].put(lane.slot - group.start, agent, opened.phase.replay)
 
-    def _go_on(self, lane: Lane) -> None:
-        """Answer what a lane wishes, until it waits for an update, or is over."""
+    def _group(self, slot: int) -> range:
+        return next(group for group in self._groups if slot in group)
+
+    def _go_on(self, lane: Lane) -> bool:
+        """Answer what a lane wishes, until it waits for others or is over; whether anything was done."""
+        moved = False
         try:
-            while not lane.due:
-                wish = lane.work.send(lane.answer)
-                if lane.run.opened is None:
-                    self._vacate(lane)  # What is left is its final evaluation.
-                if wish is None:
-                    lane.answer = None
-                    lane.run.pause()
-                    self._report(lane.run)
-                    if self._stopped():
-                        lane.run.save()
-                        self._leave(lane)
-                        return
-                elif isinstance(wish, Learn):
-                    replay = Mixture([wish.replay])
-                    lane.due.extend(wish.agent.draw(wish.updates, replay, wish.rng, wish.past, wish.memory))
-                else:
-                    lane.answer = wish()
+            if lane.asked is not None and lane.asked.answered():
+                env, lane.asked = lane.asked, None
+                lane.answer, lane.steps = env.answer(), False
+            while not lane.waits:
+                moved = True
+                if not self._next(lane):
+                    break
         except StopIteration:
             self._leave(lane)
             self._report(lane.run)
+        except WorkerDiedError as error:
+            self._deaths[lane.run.folder.key] += 1
+            if self._deaths[lane.run.folder.key] < DEATHS:
+                log.warning("phase %s goes on from its checkpoint: %s", lane.run.folder.key, error)
+                self._again.append(lane.run.again())
+            else:
+                self.failures[lane.run.folder.key] = error
+            self._leave(lane)
         except Exception as error:  # Whatever it is, it is this lane's alone.
             self.failures[lane.run.folder.key] = error
             self._leave(lane)
+        return moved
+
+    def _next(self, lane: Lane) -> bool:
+        """Take a lane's next wish; False if it has been told to stop.
+
+        Raises:
+            StopIteration: the phase is done.
+        """
+        wish = lane.work.send(lane.answer)
+        lane.answer, opened = None, lane.run.opened
+        if opened is None:
+            self._vacate(lane)  # What is left is its final evaluation.
+        match wish:
+            case None:
+                lane.run.pause()
+                self._report(lane.run)
+                if self._stopped():
+                    lane.run.save()
+                    self._leave(lane)
+                    return False
+            case Learn():
+                replay = Mixture([wish.replay])
+                lane.due.extend(wish.agent.draw(wish.updates, replay, wish.rng, wish.past, wish.memory))
+            case Act() if lane.slot is not None and self._stacks[self._group(lane.slot)].device.type == "cuda":
+                lane.acts = wish
+            case Begin(env=RemoteEnv() as env) | Play(env=RemoteEnv() as env) | Watch(env=RemoteEnv() as env):
+                env.ask(wish)
+                lane.asked = env
+                lane.env = lane.env if isinstance(wish, Watch) else env
+                lane.steps = isinstance(wish, Play) and opened is not None and opened.phase.agent.updates.critic > 0
+            case _:
+                lane.answer = wish()
+        return True
 
     def _leave(self, lane: Lane) -> None:
         self._vacate(lane)
         self._lanes.remove(lane)
 
     def _vacate(self, lane: Lane) -> None:
-        if lane.slot is not None and self._stack is not None:
-            self._stack.clear(lane.slot)
-        lane.slot = None
+        if lane.slot is not None:
+            group = self._group(lane.slot)
+            if group in self._stacks:
+                self._stacks[group].clear(lane.slot - group.start)
+            lane.slot = None
+        if lane.env is not None:
+            lane.env.close()
+            lane.env = None
 
-    def _update(self) -> None:
+    def _act(self, group: range, lanes: Sequence[Lane]) -> bool:
+        """The actions of all lanes that wait for one."""
+        acting = {lane.slot - group.start: lane for lane in lanes if lane.slot is not None and lane.acts is not None}
+        if not acting:
+            return False
+        observations = {slot: lane.acts.observation for slot, lane in acting.items() if lane.acts is not None}
+        outputs = self._stacks[group].outputs(observations)
+        for slot, lane in acting.items():
+            assert lane.acts is not None
+            lane.answer, lane.acts = lane.acts.policy.action(outputs[slot], lane.acts.noise), None
+            self._go_on(lane)
+        return True
+
+    def _update(self, group: range, lanes: Sequence[Lane]) -> bool:
         """One update of all lanes that wait for one, or of those whose actor is at the same point of its delay.
 
         The others wait until these come to their point, and then go on with them: an actor's step in which half of
         the lanes rest costs as much as one of all.
         """
-        waiting = [lane for lane in self._lanes if lane.due]
-        if not waiting:
-            return
+        waiting = [lane for lane in lanes if lane.due]
+        if not waiting or any(lane.steps for lane in lanes):
+            return False
         ((with_actor, _),) = Counter(lane.due[0].with_actor for lane in waiting).most_common(1)
-        served = {lane.slot: lane for lane in waiting if lane.due[0].with_actor == with_actor and lane.slot is not None}
-        assert self._stack is not None
-        losses = self._stack.update({slot: lane.due.popleft() for slot, lane in served.items()})
+        served = {
+            lane.slot - group.start: lane
+            for lane in waiting
+            if lane.slot is not None and lane.due[0].with_actor == with_actor
+        }
+        losses = self._stacks[group].update({slot: lane.due.popleft() for slot, lane in served.items()})
         for slot, lane in served.items():
             lane.answer = losses[slot]
         self.calls[len(served)] += 1
+        return True

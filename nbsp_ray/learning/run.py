@@ -127,6 +127,17 @@ class PhaseRun:
             )
         return self._progress
 
+    def again(self) -> "PhaseRun":
+        """The same phase, opened anew: as its furthest checkpoint has it."""
+        return PhaseRun(
+            self.store,
+            self.spec,
+            self._ingredients,
+            self._evaluations,
+            self.resources,
+            keep_buffer=self._keep_buffer,
+        )
+
     @property
     def opened(self) -> OpenPhase | None:
         """The phase while it learns."""

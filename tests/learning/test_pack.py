@@ -15,6 +15,7 @@ from nbsp_ray.learning.pack import Pack
 from nbsp_ray.learning.run import PhaseRun
 from nbsp_ray.methods import methods
 from nbsp_ray.specs import Plan, PlannedPhase
+from nbsp_ray.status import is_complete
 from nbsp_ray.store import Store
 
 SHORT: dict[str, Any] = {"first": {"env_steps": 120}, "second": {"env_steps": 150}}
@@ -25,7 +26,9 @@ def ready(plan: Plan, store: Store) -> Iterator[PhaseRun | None]:
     """What may begin, again and again: None where all that is left waits for something."""
     left = dict(plan.phases)
     while left:
-        found = next((one for one in left.values() if all(store.phase(key).done() for key in one.spec.needs)), None)
+        found = next(
+            (one for one in left.values() if all(is_complete(plan.phases[key], store) for key in one.spec.needs)), None
+        )
         if found is not None:
             del left[found.key]
         yield found and phase_run(store, found)

@@ -9,7 +9,7 @@ import ray
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from nbsp_ray.errors import ClusterError
-from nbsp_ray.plan.nodes import Node
+from nbsp_ray.orchestration.preflight import Node
 from nbsp_ray.store import Store
 
 ANSWER_SECONDS = 60.0

@@ -12,7 +12,7 @@ from nbsp_ray.config.schema import Resources
 from nbsp_ray.errors import ClusterError, StoreError
 from nbsp_ray.learning import machine
 from nbsp_ray.orchestration import preflight
-from nbsp_ray.plan.nodes import Node, side_by_side
+from nbsp_ray.orchestration.preflight import Node
 from nbsp_ray.specs import Plan
 
 SMALL, LARGE = Node("small", 2, 0, 4), Node("large", 16, 1, 64)
@@ -78,7 +78,7 @@ def test_what_is_done_need_not_fit() -> None:
 )
 def test_slots_are_those_of_all_machines(resources: dict[str, Any], slots: int) -> None:
     plan = plan_with(**resources)
-    assert side_by_side(plan, plan.phases, [SMALL, LARGE]) == slots
+    assert preflight.slots(plan, plan.phases, [SMALL, LARGE]) == slots
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from nbsp_ray.errors import StoreError
-from nbsp_ray.plan.price import Work, evaluation_work, seconds
+from nbsp_ray.plan.price import Work, evaluation_work, seconds, whole
 from nbsp_ray.specs import Plan, PlannedPhase
 from nbsp_ray.states import AT_WORK, State
 from nbsp_ray.store import PhaseFolder, Store
@@ -84,6 +84,8 @@ class SweepStatus:
     """Phases at work, or how many can be."""
     eta_seconds: float | None
     """Until all is learnt and evaluated: at most, if phases may stop early; None while no speed is known."""
+    beyond: int = 0
+    """Phases that a search is yet to choose, which the ETA counts too."""
     root: str = ""
     """The results root that was read."""
 
@@ -148,8 +150,10 @@ def sweep_status(plan: Plan, store: Store, *, concurrent: int | None = None) -> 
 class StatusReader:
     """Reads how far a plan is, again and again at little cost."""
 
-    def __init__(self, plan: Plan, store: Store, *, concurrent: int | None = None) -> None:
+    def __init__(self, plan: Plan, store: Store, *, concurrent: int | None = None, whole: Plan | None = None) -> None:
         self.plan, self.store, self.concurrent = plan, store, concurrent
+        self.whole = whole or plan
+        """For the ETA: what is planned, and what is yet to be chosen."""
         self._done: dict[str, PhaseStatus] = {}
         self._host = socket.gethostname()
 
@@ -172,7 +176,8 @@ class StatusReader:
             env_steps=sum(status.env_steps for status in phases),
             budget=sum(status.budget for status in phases),
             concurrent=concurrent,
-            eta_seconds=_eta(self.plan, found, concurrent),
+            eta_seconds=_eta(self.whole, found, concurrent),
+            beyond=sum(key not in found for key in self.whole.phases),
             root=str(self.store.root),
         )
 
@@ -299,6 +304,7 @@ def _eta(plan: Plan, phases: dict[str, PhaseStatus], concurrent: int) -> float |
         for key, phase in phases.items()
         if phase.state not in (State.DONE, State.FAILED, State.BLOCKED)
     }
+    left |= {key: seconds(phase, whole(phase), speed) for key, phase in plan.phases.items() if key not in phases}
     chain: dict[str, float] = {}
     for key in left:
         chain[key] = left[key] + max((chain.get(need, 0.0) for need in plan.phases[key].spec.needs), default=0.0)

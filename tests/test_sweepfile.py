@@ -54,13 +54,13 @@ def test_a_path_has_a_slash_or_ends_in_yaml(given: str, write: Write, tmp_path: 
 
 def test_an_unknown_name_lists_what_there_is(write: Write) -> None:
     (line,) = problems("quikstart")
-    assert "no sweep 'quikstart' (did you mean 'quickstart'?); there are " in line
+    assert "no sweep 'quikstart' (did you mean 'quickstart'?); `nbsp-ray explain sweeps` lists all" in line
     assert "paper_metaworld" in line
     assert "./mine.yaml" in line
 
 
 def test_a_path_to_nothing(write: Write) -> None:
-    assert problems("./x.yaml")[0].startswith("there is no file x.yaml; the sweeps known by name are ")
+    assert problems("./x.yaml")[0].startswith("there is no file x.yaml; `nbsp-ray explain sweeps` lists")
     assert problems("tune_configs/")[0].startswith("there is no file tune_configs; ")
 
 

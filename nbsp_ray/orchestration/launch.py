@@ -4,14 +4,16 @@ Ray is imported only when there is something to do. The process is left as it wa
 loggers and warnings; and nothing is written outside the results root but a temporary folder that is removed.
 """
 
+import contextlib
 import logging
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from nbsp_ray.errors import NbspError
 from nbsp_ray.folders import forget_failures
 from nbsp_ray.limits import usable_cpus
 from nbsp_ray.orchestration import preflight
@@ -26,7 +28,6 @@ from nbsp_ray.orchestration.cluster import (
 )
 from nbsp_ray.orchestration.gate import Gate
 from nbsp_ray.plan.build import check_benchmarks
-from nbsp_ray.plan.nodes import placed, side_by_side
 from nbsp_ray.specs import Plan
 from nbsp_ray.states import State
 from nbsp_ray.status import SweepStatus, is_complete
@@ -83,6 +84,8 @@ def run_plan(
     min_machines: int = 0,
     failure_retries: int = FAILURE_RETRIES,
     again: str = "running it again",
+    whole: Plan | None = None,
+    stop: StopRequest | None = None,
 ) -> Outcome:
     """Run all phases of `plan` that are not done, and draw how far they are.
 
@@ -100,6 +103,8 @@ def run_plan(
         min_machines: Wait until so many machines of the cluster offer CPUs, `WAIT_SECONDS` at most.
         failure_retries: Dead workers and exceptions that a phase survives without getting any further in between.
         again: What goes on later, for the sentence with which this process ends when the cluster's head is lost.
+        whole: A larger plan that this one is a part of, for the ETA.
+        stop: Who takes the signals already (`one_ray`); None: they are taken here.
 
     Raises:
         ClusterError: Ray is not there, or can never place what is asked for.
@@ -109,7 +114,7 @@ def run_plan(
     todo = [key for key, phase in plan.phases.items() if not is_complete(phase, store)]
     if not todo:
         return Outcome(len(plan.phases), 0, 0, 0, interrupted=False)
-    live = LiveStatus(plan, store, on_status=on_status)
+    live = LiveStatus(plan, store, on_status=on_status, whole=whole)
     preflight.check_settings(plan, todo)
     check_benchmarks(plan, todo)
     preflight.check_disk(plan, todo, store, live.say)
@@ -126,13 +131,40 @@ def run_plan(
     else:
         plan = preflight.with_memory(plan, todo)
     launch = _Launch(plan, store, todo, live, max_concurrent=max_concurrent, failure_retries=failure_retries)
-    with StopRequest(live.say) as stop, quiet_ray(), home_for_ray():
+    if stop is not None:
+        stop.say = live.say
+    with contextlib.nullcontext(stop) if stop else StopRequest(live.say) as asked, quiet_ray(), home_for_ray():
         try:
-            with connected_ray(address, cpus, stop), head_watched(address, live.say, again):
-                launch.run(stop, local=address is None, autoscaling=autoscaling, min_machines=min_machines)
+            with connected_ray(address, cpus, asked), head_watched(address, live.say, again):
+                launch.run(asked, local=address is None, autoscaling=autoscaling, min_machines=min_machines)
         except KeyboardInterrupt:
             live.say("stopped at once: all that was checkpointed is kept")
-    return launch.outcome(interrupted=stop.asked)
+    return launch.outcome(interrupted=asked.asked)
+
+
+@contextlib.contextmanager
+def one_ray(
+    plan: Plan, store: Store, say: Callable[[str], None], *, address: str | None = None, cpus: int | None = None
+) -> Iterator[StopRequest | None]:
+    """One Ray, as large as `plan` needs, for all `run_plan`s of the block, which is given what takes the signals.
+
+    If nothing of `plan` is left, or it cannot start, none is started: `run_plan` says why.
+    """
+    todo = [key for key, phase in plan.phases.items() if not is_complete(phase, store)]
+    try:
+        preflight.check_settings(plan, todo)
+        if address is None:
+            preflight.check_cpus(plan, todo, cpus or usable_cpus())
+            preflight.check_here(plan, todo, lambda said: None)
+    except NbspError:
+        todo = []
+    if not todo:
+        yield None
+        return
+    if address is None:
+        cpus = preflight.cpus_in_use(plan, todo, cpus or usable_cpus(), None)
+    with StopRequest(say) as stop, quiet_ray(), home_for_ray(), connected_ray(address, cpus, stop):
+        yield stop
 
 
 class _Launch:
@@ -217,11 +249,11 @@ class _Launch:
         """
         self.machines.look(at_work=[*self.search.machines.values(), *self.search.attempts.where()])
         nodes = self.machines.usable()
-        slots = max(1, side_by_side(self.plan, self.todo, nodes))
+        slots = max(1, preflight.slots(self.plan, self.todo, nodes))
         self.live.concurrent = min(slots, self.max_concurrent or slots)
         self.gate.max_concurrent = self.max_concurrent
         if not autoscaling:
-            self.gate.has_room = lambda out: placed(out, nodes) == +out
+            self.gate.has_room = lambda out: preflight.placed(out, nodes) == +out
         return slots
 
     def give_room(self, key: str) -> None:

@@ -4,11 +4,11 @@ import heapq
 import math
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from nbsp_ray.config.schema import Resources
 from nbsp_ray.orchestration.gate import Gate
-from nbsp_ray.plan.nodes import Node, side_by_side
+from nbsp_ray.orchestration.preflight import Node, slots
 from nbsp_ray.specs import Plan, Trial
 
 
@@ -40,7 +40,7 @@ def schedule(plan: Plan, seconds: Mapping[str, float], nodes: Sequence[Node], *,
         nodes: The machines.
         most: At most so many phases at a time.
     """
-    at_once = max(1, min(side_by_side(plan, list(seconds), nodes), most or sys.maxsize))
+    at_once = max(1, min(slots(plan, list(seconds), nodes), most or sys.maxsize))
     ends: dict[str, float] = {}
     needs = {key: phase.spec.needs for key, phase in plan.phases.items()}
     gate = Gate(needs, lambda key: key not in seconds or key in ends, max_concurrent=at_once)
@@ -76,10 +76,10 @@ class _Room:
     def has_room(self, wanted: Resources) -> bool:
         if set(self.taken) <= {wanted}:  # As nearly always; and parts of GPUs need not be added up.
             return len(self.taken) < self._node.fits(wanted)
-        free = Node(
-            self._node.name,
-            self._node.cpus - sum(one.cpus for one in self.taken),
-            self._node.gpus - sum(one.gpus for one in self.taken),
-            self._node.memory_gb - sum(one.memory_gb or 0 for one in self.taken),
+        free = replace(
+            self._node,
+            cpus=self._node.cpus - sum(one.cpus for one in self.taken),
+            gpus=self._node.gpus - sum(one.gpus for one in self.taken),
+            memory_gb=self._node.memory_gb - sum(one.memory_gb or 0 for one in self.taken),
         )
         return free.fits(wanted) > 0

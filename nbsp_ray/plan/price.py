@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from statistics import fmean
 from typing import Any, Literal
 
-from nbsp_ray.plan.nodes import side_by_side, this_machine
+from nbsp_ray.limits import usable_cpus
 from nbsp_ray.plan.sizes import buffer_bytes, disk_bytes, evaluation_steps, kind, multiplications, on_gpu, spaces_of
 from nbsp_ray.specs import Plan, PlannedPhase
 from nbsp_ray.store import Store
@@ -127,7 +127,7 @@ def price(plan: Plan, store: Store, left: Mapping[str, Work] | Sequence[str], *,
         plan: With all its phases.
         store: Where finished phases and measured speeds are.
         left: What is left of each phase that is not done; keys alone: all of it.
-        at_once: Phases that work side by side; None: as many as this machine has CPUs and GPUs for.
+        at_once: Phases that work side by side; None: as many as this machine has CPUs for.
     """
     work = left if isinstance(left, Mapping) else {key: whole(plan.phases[key]) for key in left}
     phases = {key: plan.phases[key] for key in work}
@@ -136,7 +136,7 @@ def price(plan: Plan, store: Store, left: Mapping[str, Work] | Sequence[str], *,
     taken = {key: seconds(phase, work[key], pace[key]) for key, phase in phases.items()}
     evaluating = sum(seconds(phase, Work(0, work[key].evaluations), pace[key]) for key, phase in phases.items())
     if at_once is None:
-        at_once = max(1, side_by_side(plan, list(work), [this_machine()]))
+        at_once = max(1, usable_cpus() // max((phase.resources.cpus for phase in phases.values()), default=1))
     disk = sum(disk_bytes(phase) for phase in plan.phases.values())
     buffers = sorted((buffer_bytes(phase) for phase in phases.values()), reverse=True)
     return Price(

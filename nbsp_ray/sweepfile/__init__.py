@@ -91,7 +91,10 @@ def load_sweep(name_or_path: str, overrides: Sequence[str] = ()) -> LoadedSweep:
     sweeps = [make_sweep(one, loader.problem) for layer in layers for one in layer.variations()]
     loader.raise_problems()
     checked = tuple(sweep for sweep in sweeps if sweep is not None)
-    return LoadedSweep(path.stem, top.data.get("title", file.title), checked, tuple(overrides), name_or_path)
+    title = file.title
+    if (other := top.data.get("benchmark")) and any(layer.data.get("benchmark") != other for layer in file.layers):
+        title = f"{path.stem} with benchmark={other}"  # The file's title is of another one.
+    return LoadedSweep(path.stem, top.data.get("title", title), checked, tuple(overrides), name_or_path)
 
 
 def sweep_names() -> list[str]:
@@ -109,14 +112,13 @@ def find_sweep(name_or_path: str, beside: Path | None = None) -> Path:
         path = Path(os.path.abspath((beside or Path()) / local(name_or_path)))
         if path.is_file():
             return path
-        raise ConfigError(f"there is no file {_shown(path)}; the sweeps known by name are {', '.join(sweep_names())}")
+        raise ConfigError(f"there is no file {_shown(path)}; `nbsp-ray explain sweeps` lists those known by name")
     for folder in (*([beside] if beside else []), *_folders()):
         if (path := folder / f"{name_or_path}.yaml").is_file():
             return path
-    known = sweep_names()
     raise ConfigError(
-        f"no sweep {name_or_path!r}{did_you_mean(name_or_path, known)}; there are {', '.join(known) or 'none here'}; "
-        "a file elsewhere is given by its path, such as ./mine.yaml"
+        f"no sweep {name_or_path!r}{did_you_mean(name_or_path, sweep_names())}; `nbsp-ray explain sweeps` lists all, "
+        "and a file elsewhere is given by its path, such as ./mine.yaml"
     )
 
 

@@ -36,6 +36,7 @@ class LiveStatus:
         plan: What to show.
         store: Where it is read.
         concurrent: Phases that can work at a time, for the ETA (default: as many as do).
+        whole: A larger plan that this one is a part of, for the ETA.
         console: Where to draw (default: the standard error, so that the standard output has results only).
         on_status: Gets each status in place of a drawing.
         seconds: Between two looks at the store.
@@ -48,12 +49,13 @@ class LiveStatus:
         store: Store,
         *,
         concurrent: int | None = None,
+        whole: Plan | None = None,
         console: Console | None = None,
         on_status: Callable[[SweepStatus], None] | None = None,
         seconds: float = SECONDS,
         summary_seconds: float = SUMMARY_SECONDS,
     ) -> None:
-        self._reader = StatusReader(plan, store, concurrent=concurrent)
+        self._reader = StatusReader(plan, store, concurrent=concurrent, whole=whole)
         self._console = console or plain_console(stderr=True)
         self._on_status = on_status
         self._seconds, self._summary_seconds = seconds, summary_seconds

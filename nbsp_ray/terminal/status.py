@@ -87,6 +87,8 @@ def summary(status: SweepStatus) -> str:
         text += f"; ETA {duration(status.eta_seconds)}"
         if status.eta_seconds > 600:
             text += f" ({clock(status.time + status.eta_seconds, now=status.time)})"
+        if status.beyond:
+            text += f", with {status.beyond} phases that the search is yet to choose"
     return text
 
 

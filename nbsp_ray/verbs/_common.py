@@ -18,30 +18,25 @@ import nbsp_ray
 from nbsp_ray.errors import NbspError
 from nbsp_ray.folders import local
 from nbsp_ray.specs import Plan
-from nbsp_ray.store import DEFAULT_ROOT, Store
+from nbsp_ray.store import Store
 from nbsp_ray.sweepfile import LoadedSweep, load_sweep, sweep_names
 from nbsp_ray.terminal.output import wrapped
+from nbsp_ray.verbs._completion import complete_override, complete_sweep
 
 DONE, FAILED, USAGE, UNFINISHED = 0, 1, 2, 3
 """Exit codes: all done; some phases failed; bad usage; not finished, the same command goes on."""
-
-
-def complete_sweep(begun: str) -> list[str]:
-    """Names of sweeps."""
-    return [name for name in sweep_names() if name.startswith(begun)]
-
-
-def complete_key(context: typer.Context, begun: str) -> list[str]:
-    """Keys of phases in the results root."""
-    root = context.params.get("root") or os.environ.get("NBSP_RAY_ROOT") or DEFAULT_ROOT
-    return [key for key in Store(root).phases() if key.startswith(begun)]
 
 
 Sweep = Annotated[
     str, typer.Argument(help="A file of tune_configs by its name, or a path to one.", autocompletion=complete_sweep)
 ]
 Overrides = Annotated[
-    list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="Settings to change: seeds=0-1 sac.gamma=0.98")
+    list[str] | None,
+    typer.Argument(
+        metavar="[KEY=VALUE]...",
+        help="Settings to change: seeds=0-1 sac.gamma=0.98",
+        autocompletion=complete_override,
+    ),
 ]
 
 

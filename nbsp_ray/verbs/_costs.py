@@ -10,10 +10,10 @@ from dataclasses import dataclass
 
 from nbsp_ray.errors import ConfigError
 from nbsp_ray.limits import memory, usable_cpus
+from nbsp_ray.orchestration.preflight import Node, slots, this_machine
 from nbsp_ray.orchestration.schedule import Schedule, schedule
 from nbsp_ray.plan.halves import ways_to_halve
 from nbsp_ray.plan.memory import largest_need, memory_note
-from nbsp_ray.plan.nodes import Node, side_by_side, this_machine
 from nbsp_ray.plan.price import Price, price, speed_kind
 from nbsp_ray.plan.search import searches
 from nbsp_ray.specs import Plan
@@ -142,12 +142,12 @@ class Costs:
         """Price what is left of a sweep."""
         plan = loaded.plan(store, whole_budget=True)
         status = sweep_status(plan, store)
-        slots = max(1, side_by_side(plan, status.left, machines.nodes))
+        room = max(1, slots(plan, status.left, machines.nodes))
         of_memory, fits = "", None
         if status.left and machines.here:
-            of_memory, fits = memory_note(largest_need(plan, status.left), memory(), slots)
+            of_memory, fits = memory_note(largest_need(plan, status.left), memory(), room)
         work = {phase.key: phase.work for phase in status.phases if phase.key in status.left}
-        cost = price(plan, store, work, at_once=min(slots, fits or slots))
+        cost = price(plan, store, work, at_once=min(room, fits or room))
         in_time = schedule(plan, cost.seconds, machines.nodes, most=fits)
         return cls(plan, status, machines, rates, fits, of_memory, cost, in_time)
 

@@ -21,7 +21,7 @@ from nbsp_ray.errors import NbspError
 from nbsp_ray.folders import code_folder, existing, remembered_failures, temporary_parent
 from nbsp_ray.limits import memory, processor, usable_cpus
 from nbsp_ray.store import DEFAULT_ROOT
-from nbsp_ray.terminal.output import plain_console
+from nbsp_ray.terminal.output import plain_console, print_prose
 from nbsp_ray.verbs._common import FAILED, AsJson, Root, print_json
 
 
@@ -256,7 +256,6 @@ def print_checks(checks: Sequence[Check]) -> None:
     console = plain_console()
     colours = {"ok": "green", "note": "yellow", "bad": "red"}
     for check in checks:
-        mark = Text(f"{check.state:>4}  ", style=colours[check.state])
-        console.print(mark + Text(f"{check.name}: ", style="bold") + Text(check.found), soft_wrap=True)
-        if check.advice:
-            console.print(Text(f"      {check.advice}"), soft_wrap=True)
+        console.print(Text(f"{check.state:>4}  ", style=colours[check.state]) + Text(check.name, style="bold"))
+        for text in filter(None, (check.found, check.advice)):
+            print_prose(console, text, indent=6)

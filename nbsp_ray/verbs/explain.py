@@ -4,17 +4,17 @@ Nothing is said here that stands elsewhere: types, ranges, defaults and help com
 `methods/`, tasks from `benchmarks/`, and who sets what from `tune_configs`.
 """
 
+import io
 import json
 import re
-import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from difflib import get_close_matches
 from functools import partial
-from textwrap import fill, wrap
 from typing import Annotated, Any
 
 import typer
+from rich.console import Console
 
 from nbsp_ray.benchmarks import Benchmark, Score, Spaces, Vector, benchmarks
 from nbsp_ray.config.describe import FILE_KEYS, MISSING, Section, Setting, sections, settings
@@ -23,15 +23,21 @@ from nbsp_ray.config.schema import Sac, Sweep
 from nbsp_ray.errors import ConfigError
 from nbsp_ray.methods import GROUPS, Method, method_options, methods
 from nbsp_ray.plan.counts import resolve_counts
+from nbsp_ray.states import State
 from nbsp_ray.sweepfile import find_sweep, load_sweep, own_settings, sweep_names
+from nbsp_ray.terminal.output import Column, Rows, plain_console, print_prose
 from nbsp_ray.verbs._common import AsJson, print_json
+from nbsp_ray.verbs._completion import complete_word
 
 WIDTH = 110
 """Characters of a line."""
 
 
 def command(
-    key: Annotated[str | None, typer.Argument(help="A setting (sac.tau), a method, a benchmark, a sweep.")] = None,
+    key: Annotated[
+        str | None,
+        typer.Argument(help="A setting (sac.tau), a method, a benchmark, a sweep.", autocompletion=complete_word),
+    ] = None,
     as_json: AsJson = False,
     schema: Annotated[bool, typer.Option(help="The JSON schema of sweep files, for editors.")] = False,
 ) -> None:
@@ -43,7 +49,7 @@ def command(
     if as_json:
         print_json(explanation.to_json())
     else:
-        sys.stdout.write(f"{explanation}\n")
+        explanation.print(plain_console())
 
 
 @dataclass(frozen=True)
@@ -64,10 +70,23 @@ class Explanation:
         return asdict(self)
 
     def __str__(self) -> str:
+        """For people, in lines of `WIDTH` characters."""
+        console = plain_console()
+        console.width, console.file = WIDTH, io.StringIO()
+        self.print(console)
+        return console.file.getvalue().rstrip("\n")
+
+    def print(self, console: Console) -> None:
+        """Print it for people, as wide as the console is."""
+        print_prose(console, f"{self.name} ({self.kind})")
+        console.print()
+        print_prose(console, self.summary)
         facts = [(f"{label}:", _text(value)) for label, value in self.facts.items()]
-        table = [self.columns, *(tuple(_text(cell) for cell in row) for row in self.rows)] if self.rows else []
-        blocks = (f"{self.name} ({self.kind})", fill(self.summary, WIDTH), _aligned(facts), _aligned(table))
-        return "\n\n".join(block for block in blocks if block)
+        table = [tuple(_text(cell) for cell in row) for row in self.rows]
+        for columns, rows in ((("", ""), facts), (self.columns, table)):
+            if rows:
+                console.print()
+                console.print(Rows([Column(title, whole=not number) for number, title in enumerate(columns)], rows))
 
 
 def explain(key: str = "") -> Explanation:
@@ -97,6 +116,21 @@ def explain(key: str = "") -> Explanation:
     raise ConfigError(f"nothing is known of {key!r}{meant}; `nbsp-ray explain` alone says what can be explained")
 
 
+GLOSSARY: Mapping[str, str] = {
+    "phase": "Learning one task, perhaps after others: what is stored, shared by trials, killed and resumed.",
+    "trial": "Phases one after another: a sequence of tasks, a method, a seed, a number of skill neurons.",
+    "q1": "One of the two Q networks (critics), beside `q2`. Each has skill neurons of its own, as the actor has.",
+    "q2": "One of the two Q networks (critics), beside `q1`.",
+    "skill neuron": "A hidden unit whose activation tells good env steps from others best (Eq. 1-4).",
+    "scoring step": "An env step of the first phase's final evaluation, on which neurons are scored.",
+    "stability": "Success on the first task after learning the last: `first task after` in tables.",
+    "plasticity": "Success on the last task after learning it: `second task after` in tables.",
+    "forgetting": "Success on the first task before learning the second, less that after it.",
+    "knee": "Of a trade-off's front: the point farthest beyond the line between its ends.",
+    "carried forward": "A phase that stopped early counts with its final evaluation from there to its budget.",
+    "drift": "How much frozen activations of a layer have changed with the second task, on states of the first.",
+}
+"""Words of tables and pages that are no setting."""
 Meaning = tuple[str, Callable[[], Explanation]]
 
 
@@ -108,6 +142,8 @@ def _words() -> list[tuple[str, Meaning]]:
         ("benchmark", ("list", _benchmarks)),
         ("benchmarks", ("list", _benchmarks)),
         ("sweeps", ("list", _sweeps)),
+        ("states", ("list", _states)),
+        ("words", ("list", _glossary)),
         *((name, ("section", partial(_section, one))) for name, one in sections().items()),
         *((path, ("setting", partial(_setting, one))) for path, one in settings().items()),
         *((name, ("key of sweep files", partial(_file_key, name))) for name in FILE_KEYS),
@@ -115,7 +151,14 @@ def _words() -> list[tuple[str, Meaning]]:
         *((name, ("benchmark", partial(_benchmark, one))) for name, one in benchmarks().items()),
         *((name, ("sweep", partial(_sweep, name))) for name in sweep_names()),
         *((task, ("task", partial(_task, one, task))) for one in benchmarks().values() for task in one.spaces()),
+        *((state.value, ("state", partial(_word, "state", state.value, state.meaning))) for state in State),
+        *((word, ("word", partial(_word, "word", word, meaning))) for word, meaning in GLOSSARY.items()),
     ]
+
+
+def words() -> list[str]:
+    """Every word that can be explained."""
+    return [word for word, _ in _words()]
 
 
 def _overview(words: Sequence[tuple[str, Meaning]]) -> Explanation:
@@ -124,9 +167,26 @@ def _overview(words: Sequence[tuple[str, Meaning]]) -> Explanation:
     return Explanation(
         "WORD",
         "nbsp-ray explain",
-        "WORD is a setting (sac.tau, or tau), a task, one of these, or a list: settings, methods, benchmarks, sweeps.",
+        "WORD is a setting (sac.tau, or tau), a task, one of these, or a list: settings, methods, benchmarks, sweeps, "
+        "states, words.",
         columns=("kind", "words"),
         rows=tuple(rows),
+    )
+
+
+def _word(kind: str, word: str, meaning: str) -> Explanation:
+    return Explanation(kind, word, meaning)
+
+
+def _states() -> Explanation:
+    rows = tuple((state.value, state.meaning) for state in State)
+    summary = "How far a phase or a trial is: the words of `status`, of reports, and of their JSON and data."
+    return Explanation("list", "states", summary, columns=("state", "a phase or a trial that is so"), rows=rows)
+
+
+def _glossary() -> Explanation:
+    return Explanation(
+        "list", "words", "Words of tables and pages.", columns=("word", "what it is"), rows=tuple(GLOSSARY.items())
     )
 
 
@@ -201,7 +261,7 @@ def _method(method: Method) -> Explanation:
     needed = sorted({one.needs_method for one in ingredients if one.needs_method})
     facts: dict[str, Any] = {
         "from": GROUPS[method.group],
-        "skill neurons": f"yes; here {fraction} of {sum(Sac().hidden)}" if method.selects_neurons else "none",
+        "skill neurons": f"yes, by default {fraction} of {sum(Sac().hidden)}" if method.selects_neurons else "none",
         **({"reads the phases of": ", ".join(needed)} if needed else {}),
         "in sweeps": [name for name in sweep_names() if method.name in _methods_of(name)],
     }
@@ -323,18 +383,3 @@ def _text(value: Any) -> str:
     if isinstance(value, list):
         return ", ".join(_text(one) for one in value) or "-"
     return json.dumps(value)
-
-
-def _aligned(rows: Sequence[Sequence[str]]) -> str:
-    """Columns under each other, the last one wrapped."""
-    if not rows:
-        return ""
-    *widths, _ = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
-    indent = sum(widths) + 2 * len(widths)
-    lines: list[str] = []
-    for *cells, last in rows:
-        before = "".join(f"{cell:<{width}}  " for cell, width in zip(cells, widths, strict=True))
-        lines += wrap(last, WIDTH, initial_indent=before, subsequent_indent=" " * indent, break_on_hyphens=False) or [
-            before.rstrip()
-        ]
-    return "\n".join(lines)

@@ -8,6 +8,7 @@ import typer
 from nbsp_ray.store import DEFAULT_ROOT, Store
 from nbsp_ray.sweepfile.scope import scope_of
 from nbsp_ray.verbs._common import Overrides, Root, Sweep, check_analysis, load_plan, path_option, say, short
+from nbsp_ray.verbs._completion import complete_key
 
 command = typer.Typer(
     help="Write results for others: archives, tables, agents.", no_args_is_help=True, rich_markup_mode=None
@@ -56,7 +57,12 @@ def tables(
 
 @command.command()
 def agent(
-    key: Annotated[str, typer.Argument(help="Key of a phase, or its first digits, as the report gives them.")],
+    key: Annotated[
+        str,
+        typer.Argument(
+            help="Key of a phase, or its first digits, as the report gives them.", autocompletion=complete_key
+        ),
+    ],
     to: Annotated[Path, path_option("Folder for the agent's files.")],
     root: Root = DEFAULT_ROOT,
     task: Annotated[

@@ -9,9 +9,11 @@ import errno
 import importlib
 import pkgutil
 import sys
+from typing import Annotated
 
 import typer
 
+import nbsp_ray
 from nbsp_ray import verbs
 from nbsp_ray.errors import NbspError
 from nbsp_ray.terminal.output import spare_outputs
@@ -26,11 +28,31 @@ ORDER = tuple("plan run status show try report claims explore advise probe watch
 
 app = typer.Typer(
     name="nbsp-ray",
-    help="Sweeps of two-phase continual reinforcement learning trials: plan them, run them, tabulate them.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
+
+
+def _print_version(*, wanted: bool) -> None:
+    if wanted:
+        sys.stdout.write(f"nbsp-ray {nbsp_ray.__version__}\n")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    version: Annotated[
+        bool,
+        typer.Option(
+            "--version",
+            is_eager=True,
+            callback=lambda value: _print_version(wanted=value),
+            help="Say which version this is.",
+        ),
+    ] = False,
+) -> None:
+    """Sweeps of two-phase continual reinforcement learning trials: plan them, run them, tabulate them."""
 
 
 def _add_verbs() -> None:

@@ -1,14 +1,17 @@
 """`nbsp-ray run`: what is left of a sweep."""
 
+import contextlib
 import os
 import shlex
 from typing import Annotated
 
 import typer
 
+from nbsp_ray.plan.search import searches
 from nbsp_ray.specs import Plan
 from nbsp_ray.store import DEFAULT_ROOT, Store
 from nbsp_ray.sweepfile.scope import scope_of
+from nbsp_ray.units import plural
 from nbsp_ray.verbs._common import Overrides, Root, Sweep, load_plan, remember, say, work_is_done
 from nbsp_ray.verbs.report import show_report
 
@@ -35,7 +38,7 @@ def command(
 ) -> None:
     """Run what is left of a sweep; the same command again goes on."""
     from nbsp_ray.orchestration.choose_count import run_search
-    from nbsp_ray.orchestration.launch import Outcome, run_plan
+    from nbsp_ray.orchestration.launch import Outcome, one_ray, run_plan
 
     # Planned here too, though a search plans anew: what cannot be planned is refused before a folder is made.
     loaded, _ = load_plan(sweep, overrides, root)
@@ -49,25 +52,34 @@ def command(
     given = [word for name, value in options.items() if value for word in (name, str(value))]
     again = shlex.join([*shlex.split(loaded.command("run", root)), *given, *(["--autoscaling"] * autoscaling)])
 
-    def run_all(wanted: Plan) -> Outcome:
-        return run_plan(
-            wanted,
-            store,
-            address=address,
-            cpus=cpus,
-            autoscaling=autoscaling,
-            max_concurrent=max_concurrent,
-            min_machines=min_machines,
-            again=again,
-        )
+    whole = loaded.plan(store, whole_budget=True)
+    searching = bool(searches(loaded.sweeps, store))
+    with one_ray(whole, store, say, address=address, cpus=cpus) if searching else contextlib.nullcontext() as stop:
 
-    outcome = run_search(loaded.name, loaded.sweeps, store, run_all, say)
+        def run_all(wanted: Plan) -> Outcome:
+            plan = loaded.plan(store, whole_budget=True) if searching else None
+            return run_plan(
+                wanted,
+                store,
+                address=address,
+                cpus=cpus,
+                autoscaling=autoscaling,
+                max_concurrent=max_concurrent,
+                min_machines=min_machines,
+                again=again,
+                whole=plan,
+                stop=stop,
+            )
+
+        outcome = run_search(loaded.name, loaded.sweeps, store, run_all, say)
     with work_is_done(loaded.command("report", root)):
         planned = loaded.plan(store)
         scope = scope_of(loaded, planned, store, root)
         show_report(planned, store, scope, store.report_folder(scope.folder))
     if outcome.failed or outcome.blocked:
-        say(f"{outcome.failed} phases failed and {outcome.blocked} wait for them; `{again}` tries them again")
+        waiting = f", {outcome.blocked} {'waits' if outcome.blocked == 1 else 'wait'} for it" if outcome.blocked else ""
+        say(f"{plural(outcome.failed, 'phase')} failed{waiting}; `{again}` tries again")
     if outcome.left:
-        say(f"Not finished, {outcome.left} phases are left, and all done so far is kept: `{again}` goes on")
+        are = "phase is" if outcome.left == 1 else "phases are"
+        say(f"Not finished, {outcome.left} {are} left, and all done so far is kept: `{again}` goes on")
     raise typer.Exit(outcome.exit_code)

@@ -16,7 +16,8 @@ from nbsp_ray.store import DEFAULT_ROOT, PhaseFolder, Store
 from nbsp_ray.sweepfile import command as sweep_command
 from nbsp_ray.terminal.output import Column, Rows, plain_console, print_command, print_prose
 from nbsp_ray.units import duration
-from nbsp_ray.verbs._common import AsJson, Root, complete_key, print_json
+from nbsp_ray.verbs._common import AsJson, Root, print_json
+from nbsp_ray.verbs._completion import complete_key
 from nbsp_ray.verbs._origin import Origin, find_origin
 
 CURVE_ROWS = 12

@@ -24,13 +24,13 @@ from nbsp_ray.verbs._common import (
     AsJson,
     Overrides,
     Root,
-    complete_sweep,
     hint_at_last_overrides,
     load_plan,
     print_json,
     say,
     short,
 )
+from nbsp_ray.verbs._completion import complete_sweep
 from nbsp_ray.verbs.plan import search_lines
 
 

@@ -40,6 +40,8 @@ def command(
 
 
 def _progress_line(label: str, progress: Any) -> str:
+    if progress.done and not progress.env_steps:
+        return f"{label}: was done already"
     speed = f", {progress.env_steps_per_second:.0f} env steps/s" if progress.env_steps_per_second else ""
     success = "" if progress.success is None else f", success {progress.success:.2f}"
     return f"{label}: {progress.stage}, {progress.env_steps:,} of {progress.budget:,} env steps{success}{speed}"

@@ -18,11 +18,17 @@ from nbsp_ray.verbs._common import (
     say,
     short,
 )
+from nbsp_ray.verbs._completion import complete_key_or_sweep
 
 
 def command(
     target: Annotated[
-        str, typer.Argument(metavar="KEY-OR-SWEEP", help="A phase's key, as reports give it, or a sweep.")
+        str,
+        typer.Argument(
+            metavar="KEY-OR-SWEEP",
+            help="A phase's key, as reports give it, or a sweep.",
+            autocompletion=complete_key_or_sweep,
+        ),
     ],
     overrides: Overrides = None,
     root: Root = DEFAULT_ROOT,

@@ -13,8 +13,8 @@ from nbsp_ray.config.schema import Resources
 from nbsp_ray.errors import ClusterError, StoreError
 from nbsp_ray.learning import machine
 from nbsp_ray.orchestration import preflight
+from nbsp_ray.orchestration.preflight import Node, placed
 from nbsp_ray.plan.memory import largest_need
-from nbsp_ray.plan.nodes import Node, placed, side_by_side
 from nbsp_ray.specs import Plan
 
 SMALL, LARGE = Node("small", 2, 0, 4), Node("large", 16, 1, 64)
@@ -85,7 +85,7 @@ def test_what_is_done_need_not_fit() -> None:
 def test_slots_are_those_of_all_machines(resources: dict[str, Any], slots: int) -> None:
     plan = small_plan(resources=resources, seeds=tuple(range(20)))
     large = dataclasses.replace(LARGE, labels=(("zone", "b"),))
-    assert side_by_side(plan, plan.phases, [SMALL, large]) == slots
+    assert preflight.slots(plan, plan.phases, [SMALL, large]) == slots
 
 
 def test_a_fraction_is_of_one_gpu() -> None:

@@ -7,8 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from stored import firsts, seconds, small_plan
 
+from nbsp_ray.orchestration.preflight import Node, slots
 from nbsp_ray.orchestration.schedule import schedule
-from nbsp_ray.plan.nodes import Node, side_by_side
 from nbsp_ray.specs import Plan
 
 FIRST, SECOND = 100.0, 10.0
@@ -67,9 +67,9 @@ def test_no_schedule_is_shorter_than_its_work_or_its_chains(
     taken = dict(zip(plan.phases, times, strict=True))
     nodes = machines(number, cpus=cpus)
     found = schedule(plan, taken, nodes)
-    slots = side_by_side(plan, list(plan.phases), nodes)
+    room = slots(plan, list(plan.phases), nodes)
     chains = [sum(taken[key] for key in trial.phases) for trial in plan.trials]
-    assert found.seconds >= max(*chains, sum(times) / slots) - 1e-6
+    assert found.seconds >= max(*chains, sum(times) / room) - 1e-6
     assert found.seconds <= sum(times) + 1e-6
     for key, phase in plan.phases.items():
         assert all(found.ends[key] >= found.ends[need] + taken[key] - 1e-6 for need in phase.spec.needs)
@@ -81,4 +81,4 @@ def test_machines_are_filled_as_far_as_slots_are_counted(gpus: float) -> None:
     plan = small_plan(seeds=tuple(range(20)), methods=("base",), resources={"gpus": gpus})
     taken = {phase.key: 1.0 for phase in firsts(plan)}
     nodes = machines(2, cpus=32, gpus=1)
-    assert schedule(plan, taken, nodes).seconds == math.ceil(20 / side_by_side(plan, list(taken), nodes))
+    assert schedule(plan, taken, nodes).seconds == math.ceil(20 / slots(plan, list(taken), nodes))

@@ -7,11 +7,12 @@ from nbsp_ray.benchmarks import benchmarks
 from nbsp_ray.config.describe import FILE_KEYS, sections, settings
 from nbsp_ray.errors import ConfigError
 from nbsp_ray.methods import methods
+from nbsp_ray.states import State
 from nbsp_ray.sweepfile import sweep_names
-from nbsp_ray.verbs.explain import WIDTH, Explanation, explain
+from nbsp_ray.verbs.explain import GLOSSARY, WIDTH, Explanation, explain
 
-LISTS = ("settings", "methods", "benchmark", "benchmarks", "sweeps")
-WORDS = ("", *LISTS, *settings(), *sections(), *FILE_KEYS, *methods(), *benchmarks(), *sweep_names())
+LISTS = ("settings", "methods", "benchmark", "benchmarks", "sweeps", "states", "words")
+WORDS = ("", *LISTS, *settings(), *sections(), *FILE_KEYS, *methods(), *benchmarks(), *sweep_names(), *State, *GLOSSARY)
 
 
 @pytest.mark.parametrize("word", WORDS)

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from nbsp_ray.plan import nodes
+from nbsp_ray.orchestration import preflight
 from nbsp_ray.verbs import _costs
 from nbsp_ray.verbs._common import DONE, USAGE
 
@@ -33,8 +33,8 @@ def planned(nbsp_ray: Run) -> Callable[..., dict[str, Any]]:
 
 def test_gpus_are_counted_and_not_cpus(planned: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """64 CPUs and two GPUs hold two trials that ask for one each, or eight that ask for a quarter."""
-    monkeypatch.setattr(nodes, "usable_cpus", lambda: 64)
-    monkeypatch.setattr(nodes, "usable_gpus", lambda: 2)
+    monkeypatch.setattr(preflight, "usable_cpus", lambda: 64)
+    monkeypatch.setattr(preflight, "usable_gpus", lambda: 2)
     whole, quarter = (planned("tradeoff", f"resources.gpus={gpus}") for gpus in (1, 0.25))
     assert (whole["cost"]["side_by_side"], quarter["cost"]["side_by_side"]) == (2, 8)
     assert whole["cost"]["gpu_hours"] == pytest.approx(4 * quarter["cost"]["gpu_hours"], rel=1e-6)
@@ -87,9 +87,7 @@ def test_plan_refuses_what_run_refuses_in_the_same_words(nbsp_ray: Run, tmp_path
 
 def test_more_gpus_than_there_are_is_what_ray_would_say(nbsp_ray: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     """On a machine with one GPU, which is not here: what torch is asked is passed over."""
-    from nbsp_ray.orchestration import preflight
-
-    monkeypatch.setattr(nodes, "usable_gpus", lambda: 1)
+    monkeypatch.setattr(preflight, "usable_gpus", lambda: 1)
     monkeypatch.setattr(preflight, "check_here", lambda *given: None)
     code, _, err = nbsp_ray("plan", "toy", "resources.gpus=2")
     assert code == USAGE

@@ -153,8 +153,8 @@ class Resources(Settings):
     labels: tuple[Label, ...] = ()
     """On a cluster, only machines with these labels (of `ray start --labels`): `market=spot`; `zone=in(a,b)`,
     `zone=!a` and `zone=!in(a,b)` are understood too."""
-    first_labels: tuple[Label, ...] | None = None
-    """For first phases, which all others wait for, in place of `labels`: `market=on-demand`."""
+    first_labels: tuple[Label, ...] = ()
+    """For first phases, which all others wait for, in place of `labels` if given: `market=on-demand`."""
 
 
 class Search(Settings):

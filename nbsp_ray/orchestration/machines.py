@@ -189,6 +189,8 @@ class Machines:
 
     def refuse(self, machine: str, why: str) -> None:
         """Send no phases to a machine any more; said once."""
+        if self._local:
+            return  # There is no other to go to.
         before = self._bad.get(machine)
         self._usable.pop(machine, None)
         self._bad[machine] = (why, time.monotonic())

@@ -153,7 +153,7 @@ class _Builder:
         what = f"{tasks[0]}, first phase{own}" if first else f"{arrows(tasks[: index + 1])}, {method}"
         key = spec.key()
         resources = sweep.resources
-        if first and resources.first_labels is not None:
+        if first and resources.first_labels:
             resources = resources.model_copy(update={"labels": resources.first_labels})
         planned = PlannedPhase(key, spec, resources, label=f"{what}, seed {seed}")
         phase = self.phases.setdefault(key, planned)

@@ -23,12 +23,11 @@ from analysis.pages import markdown
 from analysis.statistics import wilson_interval
 from analysis.tables.cells import NONE, number
 from analysis.words import normalised
+from nbsp_ray.agents import load_agent
 from nbsp_ray.benchmarks import Continuous, Frames, Score, Spaces, get_benchmark
 from nbsp_ray.config.schema import Sac
 from nbsp_ray.errors import StoreError
 from nbsp_ray.layout import layouts
-from nbsp_ray.methods import read_ingredients
-from nbsp_ray.specs import PhaseSpec
 from nbsp_ray.store import Files, PhaseFolder, Store
 
 Array = npt.NDArray[np.float32]
@@ -88,10 +87,7 @@ def export_agent(store_root: str | Path, key: str, folder: str | Path, task: str
     learnt = [*spec["earlier_tasks"], spec["task"]]
     if task is not None and task not in learnt:
         raise StoreError(f"the phase {phase.key} has not learnt {task!r}; it has learnt {', '.join(learnt)}")
-    from nbsp_ray.learning.past import load_agent_on  # It takes torch, which nothing else here does.
-
-    ingredients = read_ingredients(PhaseSpec.model_validate(spec))
-    actor = load_agent_on(store, phase.key, task or spec["task"], ingredients).state.actor.numpy()
+    actor = load_agent(store, phase.key, task=task).state.actor.numpy()
     spaces = get_benchmark(spec["benchmark"]).task_spaces(spec["task"])
     hidden = Sac.model_validate(spec["sac"]).hidden
     weights = policy_weights(actor.reshape(-1), hidden, spaces)

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from analysis import load_results
-    from nbsp_ray.learning.past import load_agent
+    from nbsp_ray.agents import load_agent
     from nbsp_ray.local import open_phase, run_trial
     from nbsp_ray.plan.build import make_plan
     from nbsp_ray.store import Store
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 else:
     _HOMES = {
         "Store": "nbsp_ray.store",
-        "load_agent": "nbsp_ray.learning.past",
+        "load_agent": "nbsp_ray.agents",
         "load_results": "analysis",
         "load_sweep": "nbsp_ray.sweepfile",
         "make_plan": "nbsp_ray.plan.build",

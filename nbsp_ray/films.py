@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from nbsp_ray.agents import load_agent
 from nbsp_ray.benchmarks import Action, Env, Observation, Picture, Step, get_benchmark
 from nbsp_ray.errors import NbspError, PhaseError
 from nbsp_ray.specs import PhaseSpec, Plan, Trial
@@ -96,8 +97,6 @@ def film(
         NbspError: this machine cannot draw, or has no ffmpeg, or drew nothing.
         PhaseError: an agent is missing.
     """
-    from nbsp_ray.learning.past import load_agent_on
-    from nbsp_ray.methods import read_ingredients
 
     for shot in shots:
         spec = PhaseSpec.model_validate(store.phase(shot.key).spec())
@@ -105,7 +104,7 @@ def film(
         _check_ffmpeg()
         path = folder / shot.name
         say(f"{shot.words}: filming")
-        scores = _film(load_agent_on(store, shot.key, shot.task, read_ingredients(spec)), spec, shot, path, wish)
+        scores = _film(load_agent(store, shot.key, task=shot.task), spec, shot, path, wish)
         say(f"{shot.words}: {', '.join(scores)}")
         yield path
 

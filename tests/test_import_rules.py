@@ -28,7 +28,7 @@ FLOORS = (
     "benchmarks store",
     "learning",
     "methods",
-    "plan",
+    "plan agents",
     "sweepfile status local films probe archives",
     "analysis terminal",
     "orchestration",

@@ -1,6 +1,5 @@
 """What a phase needs of the phases before it, read from the store: weights, D_pre, rollouts, auxiliary phases."""
 
-from collections.abc import Sequence
 from typing import Any, TypeVar
 from weakref import WeakValueDictionary
 
@@ -10,7 +9,7 @@ from nbsp_ray.benchmarks import Spaces, get_benchmark
 from nbsp_ray.errors import PhaseError
 from nbsp_ray.learning.agent import Agent
 from nbsp_ray.learning.final import read_rollouts
-from nbsp_ray.learning.hooks import ActiveMethod, Auxiliary, Ingredient, Past
+from nbsp_ray.learning.hooks import Auxiliary, Past
 from nbsp_ray.learning.replay import AnyReplay, Mixture, new_replay, replay_of
 from nbsp_ray.learning.seeding import Stream, generator
 from nbsp_ray.specs import PhaseSpec
@@ -44,27 +43,6 @@ def load_agent(store: Store, key: str, device: torch.device | None = None) -> Ag
     spaces = get_benchmark(spec.benchmark).task_spaces(spec.task)
     agent = Agent(spec.sac, spaces, device or torch.device("cpu"), generator(spec.seed, 0, Stream.NETWORKS))
     agent.restore(weights)
-    return agent
-
-
-def load_agent_on(store: Store, key: str, task: str, ingredients: Sequence[Ingredient]) -> Agent:
-    """The agent of a phase with the weights that its method acts with on one of the tasks it has learnt (`view`).
-
-    Args:
-        store: Where the phase is.
-        key: Of the phase, or as many of its digits as no other key begins with.
-        task: One of the phase's tasks.
-        ingredients: Those of the phase's spec, as objects.
-
-    Raises:
-        StoreError, PhaseError: as `load_agent`.
-    """
-    agent, folder = load_agent(store, key), store.phase(store.find(key))
-    method = ActiveMethod(tuple(ingredients))
-    method.arrays = folder.prepared()
-    viewed = method.view(agent, PhaseSpec.model_validate(folder.spec()).number_of(task))
-    if viewed is not None:
-        agent.state.actor.copy_(viewed)
     return agent
 
 

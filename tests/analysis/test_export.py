@@ -11,14 +11,13 @@ from toy_phases import run_whole, toy_plan
 import analysis
 from analysis import export
 from analysis.export import policy_weights
+from nbsp_ray.agents import load_agent
 from nbsp_ray.benchmarks import Continuous, Discrete, Frames, Spaces, Vector, get_benchmark
 from nbsp_ray.config.schema import Sac
 from nbsp_ray.errors import StoreError
 from nbsp_ray.layout import Image, Layout, layouts
 from nbsp_ray.learning.agent import Agent
 from nbsp_ray.learning.networks import NumpyMlp, forward
-from nbsp_ray.learning.past import load_agent_on
-from nbsp_ray.methods import read_ingredients
 from nbsp_ray.store import Store
 
 OBSERVATIONS, HIDDEN, ACTIONS = 5, (8, 8), 2
@@ -183,7 +182,7 @@ def test_an_agent_with_weights_for_each_task_is_exported_for_one(tmp_path):
     for name, weights in first.items():
         np.testing.assert_array_equal(weights, np.where(later[name], 0, last[name]))
     assert any((first[name] != last[name]).any() for name in first)
-    film_of_first = load_agent_on(store, key, "reach", read_ingredients(spec)).arrays()["actor"].reshape(-1)
+    film_of_first = load_agent(store, key, task="reach").arrays()["actor"].reshape(-1)
     np.testing.assert_array_equal(layout.named(film_of_first)["output.weight"], first["output.weight"])
     with pytest.raises(StoreError, match=r"has not learnt 'fly'; it has learnt reach, avoid"):
         analysis.export_agent(store.root, key, tmp_path / "no", "fly")

@@ -28,7 +28,7 @@ from analysis.statistics import (
 from analysis.tables.cells import number, within
 from analysis.tables.groups import is_true
 from analysis.tables.notes import unreferenced
-from analysis.tradeoff import MEASURES, Count, Measures, Series, all_series
+from analysis.tradeoff import MEASURES, Count, Series, all_series
 from nbsp_ray.errors import NbspError
 
 WITHOUT_UNDEFINED = "without undefined scores"
@@ -111,8 +111,56 @@ def advise(results: Results, weight_stability: float, *, measures: str = "final"
     Raises:
         NbspError: a weight outside [0, 1], or no method of the plan has two numbers of skill neurons with results.
     """
-    if not 0 <= weight_stability <= 1:
-        raise NbspError(f"the weight of stability is {weight_stability:g}; it takes a number in [0, 1], such as 0.5")
+    (advice,) = advise_at(results, (weight_stability,), measures=measures)
+    return advice
+
+
+def advise_at(results: Results, weights: Sequence[float], *, measures: str = "final") -> list[list[Advice]]:
+    """`advise` at each of several weights of stability: results are read once, which is what takes time."""
+    for weight in weights:
+        if not 0 <= weight <= 1:
+            raise NbspError(f"the weight of stability is {weight:g}; it takes a number in [0, 1], such as 0.5")
+    compared = list(_compared(results, measures))
+    if not compared:
+        raise NbspError(
+            "no two numbers of skill neurons have a finished trial of the same seed yet, so nothing can be advised"
+        )
+    return [[one.advice(weight) for one in compared] for weight in weights]
+
+
+@dataclass(frozen=True)
+class _Compared:
+    """What is compared: one pair, or all pairs of a method together, by the seeds that all compared counts have."""
+
+    label: str
+    counts: tuple[str, ...]
+    """From few neurons to many (C)."""
+    neurons: tuple[int | None, ...]
+    stability: Floats
+    """By seed and count (S, C), mean over pairs."""
+    plasticity: Floats
+    limits: Limits
+    left_out: tuple[str, ...]
+
+    def advice(self, weight: float) -> Advice:
+        """What follows from a weight of stability."""
+        values = weight * self.stability + (1 - weight) * self.plasticity
+        best = int(np.argmax(values.mean(axis=0).round(9)))
+        shares, of_difference = _best_shares(values), difference_limits(self.limits)
+        counts = tuple(
+            CountValue(
+                name,
+                neurons,
+                summary(values[:, i], self.limits),
+                summary(values[:, best] - values[:, i], of_difference) if i != best else summary([]),
+                float(shares[i]),
+            )
+            for i, (name, neurons) in enumerate(zip(self.counts, self.neurons, strict=True))
+        )
+        return Advice(self.label, len(values), counts, self.left_out)
+
+
+def _compared(results: Results, measures: str) -> Iterator[_Compared]:
     found = [one for one in all_series(results) if sum(count.neurons is not None for count in one.counts) > 1]
     if not found:
         raise NbspError(
@@ -131,18 +179,11 @@ def advise(results: Results, weight_stability: float, *, measures: str = "final"
         first = series[0]
         label = ", ".join(part for part in (f"all {len(series)} pairs", first.method, first.variant) if part)
         wanted.append((label, series))
-    advice = []
     for label, series in wanted:
-        advice.append(_of_series(series, label, weight_stability, measures))
+        every = [_of_series(series, label, measures)]
         if any(one.undefined for one in series):
-            defined = [one.defined() for one in series]
-            advice.append(_of_series(defined, f"{label}, {WITHOUT_UNDEFINED}", weight_stability, measures))
-    present = [one for one in advice if one is not None]
-    if not present:
-        raise NbspError(
-            "no two numbers of skill neurons have a finished trial of the same seed yet, so nothing can be advised"
-        )
-    return present
+            every.append(_of_series([one.defined() for one in series], f"{label}, {WITHOUT_UNDEFINED}", measures))
+        yield from (one for one in every if one is not None)
 
 
 def _over_pairs(found: Sequence[Series]) -> Iterator[list[Series]]:
@@ -152,42 +193,34 @@ def _over_pairs(found: Sequence[Series]) -> Iterator[list[Series]]:
     yield from (series for series in groups.values() if len({one.pair for one in series}) > 1)
 
 
-def _of_series(series: Sequence[Series], label: str, weight: float, measures: str) -> Advice | None:
-    """Advice on the mean over the pairs of `series`, by the seeds that all pairs and all compared counts have."""
-    tables = [_values(one.counts, weight, MEASURES[one.measure][measures]) for one in series]
+def _of_series(series: Sequence[Series], label: str, measures: str) -> _Compared | None:
+    """The mean over the pairs of `series`, by the seeds that all pairs and all compared counts have."""
+    both = [MEASURES[one.measure][measures] for one in series]
+    stability = [_by_seed(one.counts, of.stability) for one, of in zip(series, both, strict=True)]
+    plasticity = [_by_seed(one.counts, of.plasticity) for one, of in zip(series, both, strict=True)]
+    tables = [x.where(y.notna()) for x, y in zip(stability, plasticity, strict=True)]
     every = list(dict.fromkeys(name for table in tables for name in table.columns))
     columns = [name for name in every if all(name in table and table[name].notna().any() for table in tables)]
     if len(columns) < 2:
         return None
-    of_seed = pd.concat([table[columns] for table in tables]).groupby(level=0)
-    by_seed = of_seed.mean()[of_seed.count().eq(len(tables)).all(axis=1)]
-    if not len(by_seed):
-        return None
     neurons = {count.label: count.neurons for one in series for count in one.counts}
     columns.sort(key=lambda name: neurons[name] or 0)
-    values = by_seed[columns].to_numpy(dtype=np.float64)
-    best = int(np.argmax(values.mean(axis=0).round(9)))
-    shares = _best_shares(values)
-    limits: Limits = (0.0, 1.0) if series[0].measure == "success" else UNLIMITED
-    counts = tuple(
-        CountValue(
-            name,
-            neurons[name],
-            summary(values[:, i], limits),
-            summary(values[:, best] - values[:, i], difference_limits(limits)) if i != best else summary([]),
-            float(shares[i]),
-        )
-        for i, name in enumerate(columns)
+    has = pd.concat([table[columns] for table in tables]).groupby(level=0).count().eq(len(tables)).all(axis=1)
+    if not has.any():
+        return None
+    x, y = (
+        pd.concat([table[columns] for table in of_pairs]).groupby(level=0).mean()[has].to_numpy(dtype=np.float64)
+        for of_pairs in (stability, plasticity)
     )
-    return Advice(label, len(values), counts, tuple(name for name in every if name not in columns))
+    limits: Limits = (0.0, 1.0) if series[0].measure == "success" else UNLIMITED
+    left_out = tuple(name for name in every if name not in columns)
+    return _Compared(label, tuple(columns), tuple(neurons[name] for name in columns), x, y, limits, left_out)
 
 
-def _values(counts: Sequence[Count], weight: float, measures: Measures) -> pd.DataFrame:
-    """w x stability + (1 - w) x plasticity: a row for each seed, a column for each count that selects neurons."""
+def _by_seed(counts: Sequence[Count], measure: str) -> pd.DataFrame:
+    """A row for each seed, a column for each count that selects neurons."""
     columns = {
-        count.label: (weight * count.trials[measures.stability] + (1 - weight) * count.trials[measures.plasticity])
-        .set_axis(count.trials["seed"].to_numpy(dtype=np.int64))
-        .astype("float64")
+        count.label: count.trials[measure].set_axis(count.trials["seed"].to_numpy(dtype=np.int64)).astype("float64")
         for count in counts
         if count.neurons is not None
     }

@@ -4,24 +4,31 @@ Everything that is a number is computed here and tested; `pages/explorer.js` onl
 """
 
 import json
+import math
+import os
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from html import escape
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import numpy as np
 import pandas as pd
 
+from analysis.advise import WITHOUT_UNDEFINED, Advice, CountValue, advise_at
 from analysis.figures.bands import CurveReader, SeedCurve
-from analysis.figures.palette import look
+from analysis.figures.palette import look, scale
 from analysis.frames.load import Results
 from analysis.metrics import Floats
 from analysis.pages import html
-from analysis.statistics import Summary
+from analysis.statistics import CUT, Summary
+from analysis.tables import cells
 from analysis.tables.groups import is_true
 from analysis.tables.table import UNDEFINED_NOTE
+from analysis.tables.trials import films_of
 from analysis.tradeoff import (
     FRONT_RULE,
     KNEE_RULE,
@@ -40,6 +47,7 @@ from nbsp_ray.errors import NbspError
 from nbsp_ray.layout import NETWORKS
 from nbsp_ray.store import Files
 from nbsp_ray.sweepfile import command
+from nbsp_ray.sweepfile.scope import Scope
 
 CURVE_POINTS = 120
 """Points of a curve that the page keeps."""
@@ -58,14 +66,14 @@ SYMBOLS: Mapping[str, str] = {
     "p": "pentagon",
 }
 """matplotlib's markers as plotly calls them: a method looks the same everywhere."""
+WEIGHTS = tuple(number / 20 for number in range(21))
+"""Weights of stability that the slider stops at."""
 VARIED = re.compile(r"(?:^|, )(\w+\.\w+)=(.*?)(?=, \w+\.\w+=|$)")
 """A setting of a variant and its value, JSON."""
 Json = dict[str, Any]
 
 
-def write_explorer(
-    results: Results, path: str | Path, *, name: str, title: str, given: str = "", overrides: Sequence[str] = ()
-) -> Path:
+def write_explorer(results: Results, path: str | Path, *, name: str, title: str, scope: Scope | None = None) -> Path:
     """Write the page of sweep `name` to `path`.
 
     Args:
@@ -73,44 +81,66 @@ def write_explorer(
         path: The page's file.
         name: Of the sweep.
         title: Its title.
-        given: The sweep as it is named on the command line; default: `name`.
-        overrides: `KEY=VALUE`s that the sweep was planned with, for the commands that the page shows.
+        scope: With which overrides and root it was asked for, for the commands that the page shows; without it, it is
+            the whole sweep.
 
     Raises:
         NbspError: the results root has nothing of the sweep yet.
     """
     if not results.any_begun:
         raise NbspError(f"{results.root} has nothing of {name} yet: start it with `nbsp-ray run {name}`")
-    path = Path(path)
-    Files(path.parent).write(path.name, explorer_page(results, title, given or name, overrides).encode())
+    path, trials = Path(path), len(results.plan.trials)
+    scope = scope or Scope(name, title, name, (), results.root, trials, trials)
+    Files(path.parent).write(path.name, explorer_page(results, title, scope, path.parent).encode())
     return path
 
 
-def explorer_page(results: Results, title: str, given: str, overrides: Sequence[str]) -> str:
-    """The page as text."""
-    data = explorer_data(results, given, overrides)
+def explorer_page(results: Results, title: str, scope: Scope, folder: Path) -> str:
+    """The page as text, to stand in `folder`."""
+    data = explorer_data(results, scope, folder)
     # `<` as an escape: no text of a sweep can end the script.
     script = json.dumps(data, allow_nan=False, separators=(",", ":")).replace("<", "\\u003c")
     plotly = (files("plotly") / "package_data" / "plotly.min.js").read_text(encoding="utf-8")
     body = html.asset("explorer.html").replace("{{title}}", escape(title))
+    body = body.replace(
+        "{{part}}", f"<p><strong>{html.inline(scope.sentence())}</strong></p>" if scope.sentence() else ""
+    )
     scripts = (plotly, f"const DATA = {script};", html.asset("explorer.js"))
     return html.page(f"{title}: explorer", body, style=html.asset("explorer.css"), scripts=scripts)
 
 
-def explorer_data(results: Results, given: str, overrides: Sequence[str]) -> Json:
-    """All that the page knows, as JSON."""
+@dataclass(frozen=True)
+class _Page:
+    """Where trials are looked up, and where the page stands among them."""
+
+    results: Results
+    reader: CurveReader
+    scope: Scope
+    folder: Path
+    films: Mapping[str, Sequence[str]]
+
+    def link(self, path: Path) -> str:
+        """From the page to a folder of the results root."""
+        return quote(Path(os.path.relpath(path, self.folder)).as_posix()) + "/"
+
+
+def explorer_data(results: Results, scope: Scope, folder: Path) -> Json:
+    """All that the page in `folder` knows, as JSON. Each number that it shows is text here, rounded once."""
     series = list(all_series(results))
     methods = dict.fromkeys(one.method for one in series)
     trials: list[Json] = []
     described: list[Json] = []
+    films = films_of(results)
     for part in results.parts().values():
-        reader = CurveReader(part)
-        described += [_series(one, trials, reader, part, given, overrides) for one in all_series(part)]
+        page = _Page(part, CurveReader(part), scope, folder, films)
+        described += [_series(one, trials, page) for one in all_series(part)]
     return {
         "pairs": list(dict.fromkeys(one.pair for one in series)),
         "methods": [_method(method) for method in methods],
         "networks": list(NETWORKS),
-        "measures": [one for measure, part in results.parts().items() for one in _measures(measure, part.words)],
+        "measures": [one for measure, part in results.parts().items() for one in _measures(measure, part.words, scope)],
+        "weights": [cells.number(weight) for weight in WEIGHTS],
+        "advice": dict(_advice(results)),
         "rules": _rules(results, series),
         "counts": _all_counts(series),
         "series": described,
@@ -121,7 +151,13 @@ def explorer_data(results: Results, given: str, overrides: Sequence[str]) -> Jso
 def _rules(results: Results, series: Sequence[Series]) -> list[str]:
     """The sentences under the page."""
     normalised = [part.words.normalised for part in results.parts().values() if part.words.normalised]
-    rules = [FRONT_RULE, KNEE_RULE, *normalised]
+    rules = [
+        f"Means ± standard errors are over the seeds that have both numbers. {CUT} One seed has neither, and two seeds, "
+        "or seeds that are all equal, have no interval.",
+        FRONT_RULE,
+        KNEE_RULE,
+        *normalised,
+    ]
     live = [live_sentence(one.label, one.live()) for one in series if one.live() and len(one.counts) > 1]
     rules += [LIVE_RULE, *live] if live else []
     return (
@@ -129,19 +165,63 @@ def _rules(results: Results, series: Sequence[Series]) -> list[str]:
     )
 
 
-def _measures(measure: str, words: Words) -> list[Json]:
+def _measures(measure: str, words: Words, scope: Scope) -> Iterator[Json]:
     """What can be drawn of trials judged so: axes in [0, 1] for success rates, their own for scores."""
-    return [
-        {
+    for name, measures in MEASURES[measure].items():
+        axis = "raw score" if name == "raw" else words.performance
+        first, second = f"{axis}, first {words.task} after", f"{axis}, second {words.task}"
+        if name == "learning":
+            first, second = f"{axis}, first {words.task}, last 5", f"AUC of {axis}, second {words.task}"
+        yield {
             "id": f"{measure}-{name}",
             "kind": measure,
             "words": measures.words.format(task=words.task),
-            "axis": "raw score" if name == "raw" else "success" if words.is_rate else words.performance,
+            "axis": axis,
+            "stability": f"stability: {first}",
+            "plasticity": f"plasticity: {second}",
             "task": words.task,
             "rate": words.is_rate,
+            "raw": name == "raw",
+            "command": scope.command("advise") if name == "final" else "",
         }
-        for name, measures in MEASURES[measure].items()
-    ]
+
+
+def _advice(results: Results) -> Iterator[tuple[str, list[list[Json]]]]:
+    """What `advise` says at each weight, by the id of the measures: the slider looks it up and reckons nothing."""
+    for measure, part in results.parts().items():
+        series = {one.label: one for one in all_series(part)}
+        for name in MEASURES[measure]:
+            if name == "raw":
+                continue
+            try:
+                advice = advise_at(part, WEIGHTS, measures=name)
+            except NbspError:  # nothing to choose from
+                continue
+            yield f"{measure}-{name}", [[_advised(one, series) for one in at_weight] for at_weight in advice]
+
+
+def _advised(advice: Advice, series: Mapping[str, Series]) -> Json:
+    of = advice.label.removesuffix(f", {WITHOUT_UNDEFINED}")
+    return {
+        "of": advice.label,
+        "series": of if of in series else None,
+        "seeds": advice.seeds,
+        "best": advice.counts.index(advice.best),
+        "ties": [count.label for count in advice.ties],
+        "sentence": advice.sentence(),
+        "counts": [_valued(count) for count in advice.counts],
+    }
+
+
+def _valued(count: CountValue) -> Json:
+    best_in = cells.NONE if math.isnan(count.best_share) else f"{count.best_share:.0%}"
+    return {
+        "label": count.label,
+        "neurons": count.neurons,
+        "value": {"mean": _place(count.value.mean), "text": cells.of_summary(count.value, error=False)},
+        "behind": cells.of_summary(count.behind_best, error=False),
+        "best_in": best_in,
+    }
 
 
 def _method(method: str) -> Json:
@@ -152,22 +232,19 @@ def _method(method: str) -> Json:
 def _all_counts(series: Iterable[Series]) -> list[Json]:
     """Every number of skill neurons, from few to many: what the slider stops at."""
     found = {(count.neurons, count.label) for one in series for count in one.counts if count.neurons is not None}
-    return [{"label": label, "neurons": neurons} for neurons, label in sorted(found)]
+    return [
+        {"label": label, "neurons": neurons, "colour": colour}
+        for (neurons, label), colour in zip(sorted(found), scale(len(found)), strict=True)
+    ]
 
 
-def _series(
-    series: Series,
-    trials: list[Json],
-    reader: CurveReader,
-    results: Results,
-    given: str,
-    overrides: Sequence[str],
-) -> Json:
+def _series(series: Series, trials: list[Json], page: _Page) -> Json:
     counts: list[Json] = []
     for count in series.counts:
         indices = range(len(trials), len(trials) + len(count.trials))
-        trials += [_trial(row, reader, results, given, overrides) for row in count.trials.to_dict("records")]
-        counts.append(_count(count, series.measure) | {"trials": list(indices)})
+        trials += [_trial(row, page) for row in count.trials.to_dict("records")]
+        selected = {network: _mean_per_layer([trials[i]["selected"][network] for i in indices]) for network in NETWORKS}
+        counts.append(_count(count, series.measure) | {"trials": list(indices), "selected": selected})
     fronts: Json = {}
     for name, measures in MEASURES[series.measure].items():
         means = series.means(measures)
@@ -190,7 +267,7 @@ def _live_point(series: Series, means: Floats) -> list[float | None] | None:
     if place is None:
         return None
     at = [float(np.interp(place, np.arange(len(means)), means[:, axis])) for axis in range(2)]
-    return None if np.isnan(at).any() else [_rounded(value) for value in at]
+    return None if np.isnan(at).any() else [_place(value) for value in at]
 
 
 def _count(count: Count, measure: str) -> Json:
@@ -204,13 +281,20 @@ def _count(count: Count, measure: str) -> Json:
 
 
 def _summary(found: Summary) -> Json:
-    t = [_rounded(found.low), _rounded(found.high)] if found.has_interval else None
-    return {"mean": _rounded(found.mean), "se": _rounded(found.standard_error), "equal": found.equal, "t": t}
+    return {
+        "mean": _place(found.mean),
+        "se": _place(found.standard_error),
+        "t": [_place(found.low), _place(found.high)] if found.has_interval else None,
+        "text": cells.of_summary(found),
+        "mean_text": cells.of_summary(found, interval=False),
+        "t_text": cells.within(found.low, found.high),
+    }
 
 
-def _trial(row: Mapping[Any, Any], reader: CurveReader, results: Results, given: str, overrides: Sequence[str]) -> Json:
-    first, last = str(row["key_first"]), str(row["key_second"])
-    folders = {which: str(results.phase_data[key].folder.path) for which, key in (("first", first), ("second", last))}
+def _trial(row: Mapping[Any, Any], page: _Page) -> Json:
+    results, reader = page.results, page.reader
+    keys = {which: str(row[f"key_{which}"]) for which in ("first", "second")}
+    last = keys["second"]
     found: Json = {
         name: str(row[name]) for name in ("pair", "method", "variant", "status", "first_task", "second_task", "measure")
     }
@@ -218,18 +302,23 @@ def _trial(row: Mapping[Any, Any], reader: CurveReader, results: Results, given:
         "seed": int(row["seed"]),
         "count": None if pd.isna(row["skill_neurons_given"]) else str(row["skill_neurons_given"]),
         "budget": results.plan.phases[last].spec.learning.env_steps,
-        "first_before": _rounded(row["first_before"]),
         "learnt": None if pd.isna(row["learnt_first"]) else bool(row["learnt_first"]),
         "undefined": False if pd.isna(row["score_undefined"]) else bool(row["score_undefined"]),
         "truncated": bool(row["curve_truncated"]) if not pd.isna(row["curve_truncated"]) else False,
         "training": _curve(reader.training(last)),
         "retained": _curve(reader.evaluation(last, str(row["first_task"]))),
-        "folders": folders,
-        "command": rerun_command(row, given, overrides),
+        "keys": keys,
+        "folders": {which: page.link(results.phase_data[key].folder.path) for which, key in keys.items()},
+        "films": [page.link(results.root / one) for one in page.films[last]],
+        "command": rerun_command(row, page.scope.given, page.scope.overrides),
         "selected": {network: _per_layer(row, network) for network in NETWORKS},
     }
+    found["texts"] = {}
     for name, measures in MEASURES[results.measure].items():
-        found[f"{results.measure}-{name}"] = [_rounded(row[measures.stability]), _rounded(row[measures.plasticity])]
+        both = [row[measures.stability], row[measures.plasticity]]
+        if not any(map(pd.isna, both)):
+            found[f"{results.measure}-{name}"] = list(map(_place, both))
+            found["texts"][f"{results.measure}-{name}"] = list(map(cells.number, both))
     return found
 
 
@@ -258,7 +347,21 @@ def _per_layer(row: Mapping[Any, Any], network: str) -> list[Json] | None:
         return None
     numbers = range(1, 1 + sum(str(name).startswith(f"{network}_selected_layer_") for name in row))
     layers = [{what: row[f"{network}_{what}_layer_{n}"] for what in ("selected", "constant")} for n in numbers]
-    return [{name: int(value) for name, value in layer.items()} for layer in layers if not pd.isna(layer["selected"])]
+    known = [layer for layer in layers if not pd.isna(layer["selected"])]
+    return [{name: _neurons(float(value)) for name, value in layer.items()} for layer in known]
+
+
+def _neurons(number: float) -> Json:
+    return {"mean": _place(number), "text": cells.count(number)}
+
+
+def _mean_per_layer(seeds: Sequence[list[Json] | None]) -> list[Json] | None:
+    """The mean over the seeds that selected neurons."""
+    by_layer = zip(*(layers for layers in seeds if layers), strict=False)
+    names = ("selected", "constant")
+    return [
+        {name: _neurons(float(np.mean([one[name]["mean"] for one in layer]))) for name in names} for layer in by_layer
+    ] or None
 
 
 def _curve(curve: SeedCurve) -> Json:
@@ -266,11 +369,13 @@ def _curve(curve: SeedCurve) -> Json:
     at = at[at < len(curve.env_steps)]
     return {
         "x": curve.env_steps[at].astype(int).tolist(),
-        "y": [_rounded(value) for value in curve.heights[at]],
+        "y": [_place(value) for value in curve.heights[at]],
+        "text": [cells.number(value) for value in curve.heights[at]],
         "stopped": curve.end if curve.stopped_early else None,
-        "carried": _rounded(curve.carried) if curve.stopped_early else None,
+        "carried": _place(curve.carried) if curve.stopped_early else None,
     }
 
 
-def _rounded(value: Any) -> float | None:
-    return None if pd.isna(value) else round(float(value), 4)
+def _place(value: Any) -> float | None:
+    """Where a mark stands: for the eye, never to be read as a number."""
+    return None if pd.isna(value) else round(float(value), 6)

@@ -75,9 +75,9 @@ def table(text: pd.DataFrame) -> str:
     """A frame of text as a table that scrolls sideways on a narrow screen; columns of numbers stand at the right."""
     rows = text.astype(str).to_numpy().tolist()
     kinds = [' class="n"' if is_numeric([row[i] for row in rows]) else "" for i in range(text.shape[1])]
-    head = "".join(f'<th scope="col"{kind}>{_text(str(name))}</th>' for name, kind in zip(text, kinds, strict=True))
+    head = "".join(f'<th scope="col"{kind}>{inline(str(name))}</th>' for name, kind in zip(text, kinds, strict=True))
     body = "\n".join(
-        "<tr>" + "".join(f"<td{kind}>{_text(cell)}</td>" for cell, kind in zip(row, kinds, strict=True)) + "</tr>"
+        "<tr>" + "".join(f"<td{kind}>{inline(cell)}</td>" for cell, kind in zip(row, kinds, strict=True)) + "</tr>"
         for row in rows
     )
     return (
@@ -116,21 +116,21 @@ def anchor(text: str) -> str:
 def _render(block: Block) -> str:
     match block:
         case Heading(text, level):
-            return f'<h{level} id="{anchor(text)}">{_text(text)}</h{level}>'
+            return f'<h{level} id="{anchor(text)}">{inline(text)}</h{level}>'
         case Paragraph(text, lead):
-            return f"<p{' class=lead' if lead else ''}>{_text(text)}</p>"
+            return f"<p{' class=lead' if lead else ''}>{inline(text)}</p>"
         case Bullets(sentences):
-            return f'<ul class="notes">{"".join(f"<li>{_text(one)}</li>" for one in sentences)}</ul>'
+            return f'<ul class="notes">{"".join(f"<li>{inline(one)}</li>" for one in sentences)}</ul>'
         case TextTable(text):
             return table(text)
         case Picture(name, title, caption, svg):
-            caption_html = _text(" ".join(caption))
+            caption_html = inline(" ".join(caption))
             return (
                 f'<figure aria-label="{escape(title)}"><div class="wide" tabindex="0">{inline_svg(svg.decode(), name)}'
                 f"</div><figcaption>{caption_html}</figcaption></figure>"
             )
         case Facts(found):
-            answers = "".join(f"<dt>{_text(name)}</dt><dd>{_text(text)}</dd>" for name, text in found.items())
+            answers = "".join(f"<dt>{inline(name)}</dt><dd>{inline(text)}</dd>" for name, text in found.items())
             return f'<dl class="facts">{answers}</dl>'
         case Contents():
             return ""
@@ -138,11 +138,11 @@ def _render(block: Block) -> str:
             inner = "\n".join(map(_render, blocks))
             opened = " open" if is_open else ""
             return (
-                f'<details id="{anchor(title)}"{opened}><summary><h2>{_text(title)}</h2></summary>\n{inner}</details>'
+                f'<details id="{anchor(title)}"{opened}><summary><h2>{inline(title)}</h2></summary>\n{inner}</details>'
             )
 
 
-def _text(text: str) -> str:
+def inline(text: str) -> str:
     """Text with code between backticks, what is best between stars, and links."""
     found = re.sub(r"`([^`]*)`", r"<code>\1</code>", escape(text))
     found = re.sub(r"\*\*(.+?)\*\*", r"<strong>\1</strong>", found)

@@ -9,7 +9,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from nbsp_ray.limits import memory, out_of_memory_kills, processor, usable_cores, usable_cpus
+from nbsp_ray.limits import memory, out_of_memory_kills, processor, usable_cores, usable_cpus, usable_gpus
 
 MB = 1_000_000
 V2 = "30 23 0:26 / /sys/fs/cgroup rw,nosuid shared:4 - cgroup2 cgroup2 rw,nsdelegate"
@@ -136,3 +136,14 @@ def test_the_name_of_the_cpu(tmp_path: Path) -> None:
     (tmp_path / "proc/cpuinfo").write_text("processor\t: 0\nmodel name\t: Some CPU @ 2 GHz\nflags\t: avx2\n")
     assert processor(tmp_path) == "Some CPU @ 2 GHz"
     assert processor(tmp_path / "elsewhere") in (platform.processor(), platform.machine())
+
+
+def test_gpus_are_counted_as_ray_counts_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a machine with GPUs, and on one without."""
+    from ray._private.accelerators.nvidia_gpu import NvidiaGPUAcceleratorManager
+
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    assert usable_gpus() == NvidiaGPUAcceleratorManager.get_current_node_num_accelerators()
+    for none in ("", "NoDevFiles"):
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", none)
+        assert usable_gpus() == 0

@@ -210,6 +210,16 @@ def test_speed_and_host_of_what_is_at_work_are_shown_at_any_width(plan: Plan, st
         assert max(map(len, shown.splitlines())) <= width
 
 
+def test_the_eta_of_a_search_counts_what_it_is_yet_to_choose(store: Store) -> None:
+    """One seed of two is planned; the other is of the whole plan alone."""
+    part, whole = small_plan(seeds=(0,)), small_plan()
+    tell(store, firsts(part)[0], env_steps=500, env_steps_per_second=10.0)
+    status = StatusReader(part, store, concurrent=1, whole=whole).read()
+    assert (len(status.phases), status.beyond) == (3, 3)
+    assert status.eta_seconds == pytest.approx(3_500 / 10 + evaluating(2 * FIRST + 4 * SECOND, 10))
+    assert summary(status).endswith(", with 3 phases that the search is yet to choose")
+
+
 def test_json_has_counts_and_one_object_for_each_phase(plan: Plan, store: Store) -> None:
     write_done(store, firsts(plan)[0])
     store.phase(firsts(plan)[1].key).write_failure({"error": "no", "traceback": "", "final": True})

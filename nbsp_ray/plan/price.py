@@ -120,7 +120,14 @@ def seconds(phase: PlannedPhase, work: Work, env_steps_per_second: float) -> flo
     return work.learning / env_steps_per_second + work.evaluations / (pace * reference.evaluation_steps_per_second)
 
 
-def price(plan: Plan, store: Store, left: Mapping[str, Work] | Sequence[str], *, at_once: int | None = None) -> Price:
+def price(
+    plan: Plan,
+    store: Store,
+    left: Mapping[str, Work] | Sequence[str],
+    *,
+    at_once: int | None = None,
+    known: Mapping[str, Speed] | None = None,
+) -> Price:
     """Price what is left of a plan.
 
     Args:
@@ -128,10 +135,12 @@ def price(plan: Plan, store: Store, left: Mapping[str, Work] | Sequence[str], *,
         store: Where finished phases and measured speeds are.
         left: What is left of each phase that is not done; keys alone: all of it.
         at_once: Phases that work side by side; None: as many as this machine has CPUs for.
+        known: Speeds by kind, of a plan that this one is to be compared with.
     """
     work = left if isinstance(left, Mapping) else {key: whole(plan.phases[key]) for key in left}
     phases = {key: plan.phases[key] for key in work}
-    speeds = known_speeds(plan, store, {speed_kind(phase): phase for phase in phases.values()})
+    kinds = {speed_kind(phase): phase for phase in phases.values()}
+    speeds = dict(known) if known and kinds.keys() <= known.keys() else known_speeds(plan, store, kinds)
     pace = {key: speeds[speed_kind(phase)].env_steps_per_second for key, phase in phases.items()}
     taken = {key: seconds(phase, work[key], pace[key]) for key, phase in phases.items()}
     evaluating = sum(seconds(phase, Work(0, work[key].evaluations), pace[key]) for key, phase in phases.items())

@@ -5,7 +5,7 @@ import os
 import shlex
 import socket
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from nbsp_ray.errors import ConfigError
@@ -14,7 +14,7 @@ from nbsp_ray.orchestration.preflight import Node, slots, this_machine
 from nbsp_ray.orchestration.schedule import Schedule, schedule
 from nbsp_ray.plan.halves import ways_to_halve
 from nbsp_ray.plan.memory import largest_need, memory_note
-from nbsp_ray.plan.price import Price, price, speed_kind
+from nbsp_ray.plan.price import Price, Speed, price, speed_kind
 from nbsp_ray.plan.search import searches
 from nbsp_ray.specs import Plan
 from nbsp_ray.status import SweepStatus, sweep_status
@@ -138,8 +138,15 @@ class Costs:
     schedule: Schedule
 
     @classmethod
-    def of(cls, loaded: LoadedSweep, store: Store, machines: Machines, rates: Rates) -> "Costs":
-        """Price what is left of a sweep."""
+    def of(
+        cls,
+        loaded: LoadedSweep,
+        store: Store,
+        machines: Machines,
+        rates: Rates,
+        known: Mapping[str, Speed] | None = None,
+    ) -> "Costs":
+        """Price what is left of a sweep, at speeds that are `known` already if there are any."""
         plan = loaded.plan(store, whole_budget=True)
         status = sweep_status(plan, store)
         room = max(1, slots(plan, status.left, machines.nodes))
@@ -147,7 +154,7 @@ class Costs:
         if status.left and machines.here:
             of_memory, fits = memory_note(largest_need(plan, status.left), memory(), room)
         work = {phase.key: phase.work for phase in status.phases if phase.key in status.left}
-        cost = price(plan, store, work, at_once=min(room, fits or room))
+        cost = price(plan, store, work, at_once=min(room, fits or room), known=known)
         in_time = schedule(plan, cost.seconds, machines.nodes, most=fits)
         return cls(plan, status, machines, rates, fits, of_memory, cost, in_time)
 
@@ -204,7 +211,9 @@ def halves_of(loaded: LoadedSweep, overrides: Sequence[str], store: Store, whole
     for way in ways:
         kept = [one for one in overrides if one.partition("=")[0].strip() != way.partition("=")[0]]
         try:
-            fewer = Costs.of(load_sweep(loaded.given, [*kept, way]), store, whole.machines, whole.rates)
+            fewer = Costs.of(
+                load_sweep(loaded.given, [*kept, way]), store, whole.machines, whole.rates, whole.price.speeds
+            )
         except ConfigError:
             continue  # it lies otherwise in the files that this one includes
         share = fewer.weight / whole.weight

@@ -70,7 +70,7 @@ def main() -> None:
     """Entry point: an `NbspError` is one clear message and exit code 2, and so is a file that cannot be used."""
     spare_outputs()
     try:
-        app()
+        app(prog_name="nbsp-ray")
     except NbspError as error:
         sys.stderr.write(f"{error}\n")
         sys.exit(USAGE)

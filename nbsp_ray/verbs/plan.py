@@ -192,12 +192,9 @@ def print_plan(
             print_prose(console, line, indent=2)
         console.print()
     if halves:
-        console.print("To halve it:")
-        rows = [
-            (half.override, plural(half.trials, "trial"), f"{half.share:.0%} of the price", duration(3600 * half.hours))
-            for half in halves
-        ]
-        console.print(Rows([Column("", whole=True), *(Column("", right=True) for _ in range(3))], rows))
+        rows = [(half.override, str(half.trials), f"{half.share:.0%}", duration(3600 * half.hours)) for half in halves]
+        titles = Column("to halve it", whole=True), *(Column(name, right=True) for name in ("trials", "price", "time"))
+        console.print(Rows(titles, rows))
         console.print()
     if not status.left:
         console.print("All of it is done.")
@@ -287,11 +284,12 @@ def _until_lines(costs: Costs, until: float) -> Iterator[str]:
         alike: dict[str, list[str]] = {}
         for neurons, numbers in by_count.items():
             alike.setdefault(span(list(dict.fromkeys(numbers))), []).append("" if neurons is None else f"{neurons}")
-        words = "; ".join(
-            f"{', '.join(filter(None, counts))}{' with ' if any(counts) else ''}seeds {seeds}"
+        parts = [
+            f"{', '.join(filter(None, counts))}{' with ' if any(counts) else ''}seed{'' if seeds.isdigit() else 's'} "
+            + seeds
             for seeds, counts in alike.items()
-        )
-        yield f"{pair}, {method}: {words}"
+        ]
+        yield f"{pair}, {method}: {'; '.join(parts)}"
 
 
 def _cells(trials: Sequence[Trial], done: set[str]) -> Rows:

@@ -84,6 +84,13 @@ def test_export_agent_refuses_what_is_not_there(root, tmp_path):
         run("export", "agent", "abc", "--root", root, "--to", str(tmp_path / "agent"))
 
 
+@pytest.mark.parametrize("verb", ["report", "explore", "advise"])
+def test_the_way_out_of_an_empty_root_names_it_and_the_settings(sweep, tmp_path, verb):
+    again = f"`nbsp-ray run {sweep} seeds=3 --root {tmp_path}/nothing` starts it"
+    with pytest.raises(NbspError, match=f"nothing has nothing of mine yet: {again}"):
+        run(verb, sweep, "seeds=3", "--root", str(tmp_path / "nothing"))
+
+
 @pytest.mark.parametrize("verb", [("report",), ("explore",), ("advise",), ("export", "tables")])
 def test_an_empty_root_is_one_clear_sentence(sweep, tmp_path, verb):
     with pytest.raises(NbspError, match=r"nothing of mine yet|no two numbers"):

@@ -1,8 +1,11 @@
 """Choosing numbers of skill neurons: as a function, as a loop over a store, and with real trials on a real Ray."""
 
+import json
 import math
 import os
 import signal
+import subprocess
+import sys
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -190,3 +193,14 @@ def test_a_search_interrupted_on_a_real_ray_goes_on_and_repeats_nothing(cluster:
 
 def _finished(store: Store, key: str) -> int:
     return (store.phase(key).path / "result.json").stat().st_mtime_ns
+
+
+@pytest.mark.ray
+def test_a_search_starts_ray_once_for_all_its_rounds(tmp_path: Path) -> None:
+    (tmp_path / "mine.yaml").write_text(json.dumps(sweep_of(search={"trials": 3, "start": 2}).model_dump(mode="json")))
+    words = ["run", str(tmp_path / "mine.yaml"), "--root", str(tmp_path / "results"), "--cpus", "1"]
+    done = subprocess.run([sys.executable, "-m", "nbsp_ray", *words], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert done.stderr.count("starting Ray here") == 1
+    assert done.stderr.count("numbers of skill neurons tried") == 1
+    assert "4 of 4 phases done" in done.stderr

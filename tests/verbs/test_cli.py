@@ -250,3 +250,11 @@ def test_the_status_of_a_root_that_is_not_there_says_so(nbsp_ray: Run, tmp_path:
     code, _, err = nbsp_ray("status", "toy", "--root", str(tmp_path / "resluts"))
     assert code == cli.UNFINISHED
     assert f"There is no folder {tmp_path}/resluts" in err
+
+
+def test_a_trial_that_is_done_already_is_called_so() -> None:
+    from nbsp_ray.learning.run import Progress
+    from nbsp_ray.verbs.try_ import _progress_line
+
+    assert _progress_line("x", Progress("done", 0, 3_000, 0, None, None)) == "x: was done already"
+    assert _progress_line("x", Progress("done", 500, 3_000, 0, None, None)).startswith("x: done, 500 of 3,000")

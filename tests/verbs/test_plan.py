@@ -99,14 +99,14 @@ def test_what_fits_until_a_time_is_named(nbsp_ray: Run, planned: Any) -> None:
     words = ["tradeoff", "seeds=0", "pairs=drawer-open:drawer-close", "--nodes", "1", "--cpus-per-node", "1"]
     whole = planned(*words)["cost"]["hours"]
     assert len(planned(*words)["to_halve"]) == 1
-    half = time.strftime("%Y-%m-%dT%H:%M", time.localtime(time.time() + whole * 1800))
+    half = time.strftime("%Y-%m-%dT%H:%M", time.localtime(time.time() + whole * 3600 * 0.55))
     until = planned(*words, "--until", half)["until"]
-    # A phase takes a tenth, and half of ten is five: the first phase and four numbers.
+    # A phase takes a tenth, so that there is time for five and a half: the first phase and four numbers.
     assert until["fits"] is False
     assert [trial["skill_neurons"] for trial in until["trials"]] == [0.0, 0.05, 0.1, 0.2]
     _, out, _ = nbsp_ray("plan", *words, "--until", half)
     assert ": 4 of 9 trials, these first:\n" in out
-    assert "  drawer-open > drawer-close, nbsp: 0.0, 0.05, 0.1, 0.2 with seeds 0\n" in out
+    assert "  drawer-open > drawer-close, nbsp: 0.0, 0.05, 0.1, 0.2 with seed 0\n" in out
     late = time.strftime("%Y-%m-%dT%H:%M", time.localtime(time.time() + whole * 3600 + 120))
     assert planned(*words, "--until", late)["until"]["fits"] is True
     assert "all of 9 trials done by " in nbsp_ray("plan", *words, "--until", late)[1]

@@ -1,12 +1,23 @@
 """Phases one after another in this process, without Ray: for `nbsp-ray try`, a debugger, and the tests."""
 
-from collections.abc import Callable
+import math
+import time
+import traceback
+from collections.abc import Callable, Mapping
 
-from nbsp_ray.learning import opening
+import torch
+
+from nbsp_ray.benchmarks import get_benchmark
+from nbsp_ray.learning import compiling, opening
+from nbsp_ray.learning.machine import find_device
+from nbsp_ray.learning.pack import Pack
 from nbsp_ray.learning.phase import Phase
 from nbsp_ray.learning.run import PhaseRun, Progress
+from nbsp_ray.learning.workers import Workers
+from nbsp_ray.limits import memory, usable_cpus
 from nbsp_ray.methods import read_ingredients
 from nbsp_ray.plan.build import check_benchmarks
+from nbsp_ray.plan.lanes import by_shape, lanes, shape
 from nbsp_ray.specs import Plan, Trial
 from nbsp_ray.stopping import StopRequest
 from nbsp_ray.store import Store
@@ -32,6 +43,105 @@ def run_trial(plan: Plan, trial: Trial, store: Store, report: Report | None = No
                     run.save()
                     return False
     return True
+
+
+def run_plan(
+    plan: Plan, store: Store, report: Report | None = None, *, seconds: float = 2.0
+) -> Mapping[str, Exception] | None:
+    """Run what is left of a whole plan, `resources.lanes` phases at a time (`learning.pack`), in this process.
+
+    Phases of one shape are lanes of one pack; packs of other shapes follow one another. What fails is stored as a
+    failure of its phase, and what does not need it goes on.
+
+    Returns:
+        What went wrong, by key; None if a signal stopped it, saved.
+
+    Raises:
+        ConfigError: more lanes than the memory holds, or too little shared memory for their environments.
+    """
+    left = {key for key in plan.phases if not _is_complete(plan, key, store)}
+    check_benchmarks(plan, [key for key in plan.phases if key in left])
+    for of_shape in by_shape(plan, left).values():
+        _slots(plan, of_shape)  # Refused before anything starts.
+    failures: dict[str, Exception] = {}
+    with StopRequest() as stop:
+        while ready := [key for key in plan.phases if key in left - failures.keys() and _is_ready(plan, key, store)]:
+            # The shape that most of those that may begin have.
+            keys = max(by_shape(plan, ready).values(), key=len)
+            of_shape = by_shape(plan, left - failures.keys())[shape(plan.phases[keys[0]])]
+            failures |= _run_pack(plan, of_shape, store, stop, _every(seconds, report))
+            left = {key for key in left if not _is_complete(plan, key, store)}
+            if stop.asked:
+                return None
+    return failures
+
+
+def _every(seconds: float, report: Report | None) -> Report:
+    told = -math.inf
+
+    def tell(label: str, progress: Progress) -> None:
+        nonlocal told
+        if report is not None and (progress.done or time.monotonic() >= told + seconds):
+            told = time.monotonic()
+            report(label, progress)
+
+    return tell
+
+
+def _is_complete(plan: Plan, key: str, store: Store) -> bool:
+    phase = plan.phases[key]
+    return store.phase(key).is_complete(phase.evaluations, with_buffer=phase.keep_buffer)
+
+
+def _is_ready(plan: Plan, key: str, store: Store) -> bool:
+    return all(_is_complete(plan, need, store) for need in plan.phases[key].spec.needs)
+
+
+def _slots(plan: Plan, keys: list[str]) -> int:
+    """Phases of one shape that learn side by side here.
+
+    Raises:
+        ConfigError: more are asked for than the memory holds.
+    """
+    device = find_device(plan.phases[keys[0]].resources)
+    gpu_bytes = torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else None
+    return lanes(plan, keys, memory(), usable_cpus(), gpu_bytes)
+
+
+def _run_pack(plan: Plan, keys: list[str], store: Store, stop: StopRequest, report: Report) -> Mapping[str, Exception]:
+    """Run phases of one shape, each as soon as what it needs is done; those that failed."""
+    phases, slots, cpus = [plan.phases[key] for key in keys], _slots(plan, keys), usable_cpus()
+    largest = max(phases, key=lambda one: one.spec.learning.env_steps)
+    resources, spec, waiting = largest.resources, largest.spec, list(keys)
+
+    def open_next() -> PhaseRun | None:
+        key = next((key for key in waiting if _is_ready(plan, key, store)), None)
+        if key is None:
+            return None
+        waiting.remove(key)
+        return _phase_run(plan, key, store)
+
+    benchmark, workers = get_benchmark(spec.benchmark), None
+    if slots > 1 and cpus > 1:
+        workers = Workers(benchmark, benchmark.task_spaces(spec.task), 2 * slots, min(cpus, slots))
+    try:
+        pack = Pack(
+            slots,
+            max(min(one.spec.sac.buffer_size, one.spec.learning.env_steps) for one in phases),
+            resources,
+            workers=workers,
+            compile=compiling.wanted(resources, spec),
+            stopped=lambda: stop.asked,
+            report=lambda run: report(plan.phases[run.folder.key].label, run.progress()),
+        )
+        pack.run(open_next)
+    finally:
+        if workers is not None:
+            workers.close()
+    for key, error in pack.failures.items():
+        text = "".join(traceback.format_exception(error))
+        store.phase(key).write_failure({"error": f"{type(error).__name__}: {error}", "traceback": text, "final": True})
+    return pack.failures
 
 
 def open_phase(store: Store, plan: Plan, key: str) -> Phase:

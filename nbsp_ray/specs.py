@@ -24,6 +24,9 @@ LATER_SETTINGS: Mapping[str, Any] = {"replicate": None}
 """Settings added after results of this version were stored, as `{"sac.name": value}`: left out of a key while they
 have the value that means the old behaviour, so that older results stay valid."""
 
+LANES_MAY_DIFFER = ("learning_starts", "buffer_size")
+"""Settings of SAC that are no part of the update: phases that differ in them alone can be lanes of one pack."""
+
 SAMPLE_TRANSITIONS = 2_560
 """Transitions that a later phase keeps of its buffer, and that Fisher information and importance are a mean over: 10
 batches of 256 (Continual World)."""

@@ -5,10 +5,11 @@ import signal
 from pathlib import Path
 
 import pytest
+from interrupted import what_it_left
 from toy_phases import run_whole, toy_plan, trial_of
 
 from nbsp_ray.learning.run import Progress
-from nbsp_ray.local import run_trial
+from nbsp_ray.local import run_plan, run_trial
 from nbsp_ray.store import Store
 
 BEFORE = signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)
@@ -95,3 +96,17 @@ def test_a_second_signal_stops_at_once(store: Store) -> None:
     with pytest.raises(KeyboardInterrupt):
         run_trial(PLAN, trial_of(PLAN, "base"), store, stop, seconds=0)
     assert (signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)) == BEFORE
+
+
+def test_a_whole_plan_in_lanes_is_what_it_is_trial_by_trial(store: Store, tmp_path: Path) -> None:
+    short = {"first": {"env_steps": 100}, "second": {"env_steps": 100}}
+    plans = [toy_plan(methods=("base", "nbsp"), resources={"lanes": lanes}, **short) for lanes in (1, 3)]
+    alone, packed = Store(tmp_path / "alone", create=True), store
+    for phase in plans[0].phases.values():
+        run_whole(alone, phase)
+    reports = Reports()
+    assert run_plan(plans[1], packed, reports) == {}
+    assert {label for label, progress in reports if progress.done} == {one.label for one in plans[1].phases.values()}
+    for phase in plans[0].phases.values():
+        assert what_it_left(packed, phase) == what_it_left(alone, phase)
+    assert run_plan(plans[1], packed) == {}, "nothing is left"

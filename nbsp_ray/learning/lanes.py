@@ -31,6 +31,7 @@ from nbsp_ray.learning.sac import (
     SacState,
     UpdateRule,
 )
+from nbsp_ray.specs import LANES_MAY_DIFFER
 
 
 class Lanes:
@@ -204,8 +205,7 @@ class Lanes:
 
 def differs(sac: Sac, spaces: Spaces, other_sac: Sac, other_spaces: Spaces) -> list[str]:
     """Why two phases cannot be lanes of one pack: settings that are parts of the update, or spaces."""
-    free = ("learning_starts", "buffer_size")
-    unequal = [name for name, value in sac if name not in free and value != getattr(other_sac, name)]
+    unequal = [name for name, value in sac if name not in LANES_MAY_DIFFER and value != getattr(other_sac, name)]
     return [f"sac.{name}" for name in unequal] + ["spaces"] * (spaces != other_spaces)
 
 

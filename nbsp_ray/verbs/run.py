@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from nbsp_ray.errors import ConfigError
 from nbsp_ray.plan.search import searches
 from nbsp_ray.specs import Plan
 from nbsp_ray.store import DEFAULT_ROOT, Store
@@ -41,7 +42,11 @@ def command(
     from nbsp_ray.orchestration.launch import Outcome, one_ray, run_plan
 
     # Planned here too, though a search plans anew: what cannot be planned is refused before a folder is made.
-    loaded, _ = load_plan(sweep, overrides, root)
+    loaded, planned = load_plan(sweep, overrides, root)
+    if any(phase.resources.lanes != 1 for phase in planned.phases.values()):
+        raise ConfigError(
+            "resources.lanes is for `nbsp-ray try`, which runs a whole sweep in lanes: use it, or set lanes=1"
+        )
     store = Store(root, create=True)
     remember(store, loaded)
 

@@ -1,15 +1,17 @@
-"""`nbsp-ray try`: one trial in this process."""
+"""`nbsp-ray try`: one trial in this process, or with `resources.lanes` a whole sweep."""
 
+from pathlib import Path
 from typing import Any
 
 import typer
 
 from nbsp_ray.limits import memory
 from nbsp_ray.plan.memory import check_fits, largest_need
+from nbsp_ray.specs import Plan
 from nbsp_ray.status import is_complete
 from nbsp_ray.store import DEFAULT_ROOT, Store
 from nbsp_ray.sweepfile.scope import scope_of
-from nbsp_ray.verbs._common import UNFINISHED, Overrides, Root, Sweep, load_plan, remember, say, work_is_done
+from nbsp_ray.verbs._common import FAILED, UNFINISHED, Overrides, Root, Sweep, load_plan, remember, say, work_is_done
 from nbsp_ray.verbs.report import show_report
 
 
@@ -18,8 +20,14 @@ def command(
     overrides: Overrides = None,
     root: Root = DEFAULT_ROOT,
 ) -> None:
-    """Run the first trial of a sweep in this process, without Ray: a debugger works."""
+    """Run the first trial of a sweep in this process, without Ray: a debugger works.
+
+    With resources.lanes the whole sweep, so many phases at a time.
+    """
     loaded, planned = load_plan(sweep, overrides, root)
+    if any(phase.resources.lanes != 1 for phase in planned.phases.values()):
+        _run_all(loaded, planned, root)
+        return
     trial = planned.trials[0]
     if len(planned.trials) > 1:
         say(f"Trial 1 of {len(planned.trials)}: {trial.label}. Others: methods=..., seeds=..., pairs=...")
@@ -37,6 +45,24 @@ def command(
         raise typer.Exit(UNFINISHED)
     with work_is_done(loaded.command("report", root)):
         show_report(planned, store, scope_of(loaded, planned, store, root))
+
+
+def _run_all(loaded: Any, planned: Plan, root: Path) -> None:
+    """The whole sweep, in lanes."""
+    from nbsp_ray.local import run_plan
+
+    store = Store(root, create=True)
+    remember(store, loaded)
+    failures = run_plan(planned, store, lambda label, progress: say(_progress_line(label, progress)))
+    if failures is None:
+        say("Saved; the same command goes on from here")
+        raise typer.Exit(UNFINISHED)
+    with work_is_done(loaded.command("report", root)):
+        show_report(planned, store, scope_of(loaded, planned, store, root))
+    for key, error in failures.items():
+        say(f"{planned.phases[key].label} failed: {error}; `nbsp-ray status` has more")
+    if failures:
+        raise typer.Exit(FAILED)
 
 
 def _progress_line(label: str, progress: Any) -> str:

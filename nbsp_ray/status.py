@@ -14,11 +14,11 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from nbsp_ray.errors import StoreError
+from nbsp_ray.errors import DamagedPhaseError, StoreError
 from nbsp_ray.specs import Plan, PlannedPhase
 from nbsp_ray.store import PhaseFolder, Store
 
-State = Literal["done", "learning", "evaluating", "stopped", "waiting", "failed", "blocked"]
+State = Literal["done", "learning", "evaluating", "stopped", "waiting", "damaged", "failed", "blocked"]
 PLACES = ("first", "second", "third")
 SILENT_SECONDS = 300.0
 """A worker tells how far it is every few seconds; one that has been silent for so long is gone."""
@@ -27,8 +27,25 @@ DEAD_SECONDS = 15.0
 
 
 def is_complete(phase: PlannedPhase, store: Store) -> bool:
-    """Whether the phase has learnt to its end, and all that the plan wants of it is stored."""
+    """Whether the phase has learnt to its end, and all that the plan wants of it is stored.
+
+    Raises:
+        DamagedPhaseError: what says so is damaged.
+    """
     return store.phase(phase.key).is_complete(phase.evaluations, with_buffer=phase.keep_buffer)
+
+
+def set_aside_damaged(keys: Iterable[str], store: Store) -> list[str]:
+    """Set aside the results that cannot be read, so that they are made anew; a sentence for each."""
+    said: list[str] = []
+    for key in keys:
+        folder = store.phase(key)
+        try:
+            folder.result()
+        except DamagedPhaseError as error:
+            folder.set_aside(error)
+            said.append(f"{error.file} is damaged ({error.why}): it is set aside, and phase {key} is trained anew")
+    return said
 
 
 @dataclass(frozen=True)
@@ -40,7 +57,8 @@ class PhaseStatus:
     index: int
     """0 for a first phase."""
     state: State
-    """`stopped`: begun, and no process works on it now; `waiting`: not begun, or about to be tried again."""
+    """`stopped`: begun, and no process works on it now; `waiting`: not begun, or about to be tried again; `damaged`:
+    what is stored of it cannot be read."""
     env_steps: int
     budget: int
     """The most env steps the phase can take; for a phase that has learnt to its end, those it took."""
@@ -49,7 +67,7 @@ class PhaseStatus:
     eta_seconds: float | None = None
     """At most, until its learning ends."""
     error: str | None = None
-    """First line of the last failed attempt."""
+    """First line of the last failed attempt; of a damaged phase, what is wrong."""
     failures: Path | None = None
     """The folder with the tracebacks."""
     attempts: int = 0
@@ -139,11 +157,15 @@ class StatusReader:
     def __init__(self, plan: Plan, store: Store, *, concurrent: int | None = None) -> None:
         self.plan, self.store, self.concurrent = plan, store, concurrent
         self._done: dict[str, PhaseStatus] = {}
+        self._aside: dict[str, int] = {}
         self._host = socket.gethostname()
 
     def read(self) -> SweepStatus:
         """How far it is now."""
-        now, begun = time.time(), set(self.store.phases())
+        now, begun, aside = time.time(), set(self.store.phases()), self.store.set_aside()
+        for key in (key for key, number in aside.items() if number != self._aside.get(key)):
+            self._done.pop(key, None)  # It was complete, and is no more.
+        self._aside = aside
         found: dict[str, PhaseStatus] = {}
         for key, phase in self.plan.phases.items():
             status = self._done.get(key) or self._phase(phase, now=now, begun=key in begun)
@@ -172,12 +194,13 @@ class StatusReader:
         folder = self.store.phase(phase.key)
         try:
             return self._begun(phase, folder, blank, now)
-        except StoreError as error:
-            return _replace(blank, state="failed", error=str(error), failures=folder.path)
+        except (StoreError, OSError) as error:
+            return _replace(blank, state="damaged", error=str(error))
 
     def _begun(self, phase: PlannedPhase, folder: PhaseFolder, blank: PhaseStatus, now: float) -> PhaseStatus:
         result, progress = folder.result(), folder.progress() or {}
-        blank = _replace(blank, notes=tuple((result or progress).get("notes") or ()))
+        notes = [f"an earlier result was damaged and set aside: {one}" for one in self._why_aside(folder)]
+        blank = _replace(blank, notes=(*notes, *((result or progress).get("notes") or ())))
         if result is not None:
             steps, speed = int(result["env_steps"]), result.get("env_steps_per_second")
             learnt = _replace(blank, env_steps=steps, budget=steps, env_steps_per_second=speed)
@@ -189,6 +212,9 @@ class StatusReader:
             learnt = _replace(blank, env_steps=steps, env_steps_per_second=speed, eta_seconds=left)
         learnt = _replace(learnt, success=progress.get("success"), state=self._at_work(progress, now))
         return _with_failures(learnt, folder, progress, now)
+
+    def _why_aside(self, folder: PhaseFolder) -> list[str]:
+        return folder.aside() if folder.key in self._aside else []
 
     def _at_work(self, progress: dict[str, Any], now: float) -> State:
         """What a phase that is not done does, from what it last told."""

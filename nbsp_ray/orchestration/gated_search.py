@@ -29,6 +29,8 @@ class NotKept:
 
 GAVE_UP = "gave_up"
 """In a result: the phase has failed for good, and Tune need not try it again."""
+PUT_BACK = "put_back"
+"""In a result: something that the phase needs has to be made anew before it, which is no fault of its own."""
 
 
 class GatedSearch(NotKept, SearchAlgorithm):
@@ -78,7 +80,7 @@ class GatedSearch(NotKept, SearchAlgorithm):
         """The trial has ended, well or not: the store knows whether its phase is done."""
         key = phase_key(trial_id)
         self._errors[key] += error
-        if error and self._errors[key] <= self._retries:
+        if (error and self._errors[key] <= self._retries) or (result or {}).get(PUT_BACK):
             self._guarded(lambda: self.gate.put_back(key))
         else:
             ok = not error and not (result or {}).get(GAVE_UP, False)

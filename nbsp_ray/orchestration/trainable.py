@@ -15,8 +15,9 @@ import ray
 from ray import tune
 
 from nbsp_ray.config.schema import Resources, Settings
+from nbsp_ray.errors import DamagedPhaseError
 from nbsp_ray.methods import read_ingredients
-from nbsp_ray.orchestration.gated_search import GAVE_UP
+from nbsp_ray.orchestration.gated_search import GAVE_UP, PUT_BACK
 from nbsp_ray.specs import EvaluationSpec, PhaseSpec
 from nbsp_ray.store import Store
 
@@ -69,6 +70,10 @@ class Trainable(tune.Trainable):
             progress = self._run.advance(STEP_SECONDS)
             if not progress.done and self._node_is_draining():
                 self._run.save()
+        except DamagedPhaseError as error:
+            self._store.phase(error.key).set_aside(error)
+            self._run = None
+            return {"done": True, PUT_BACK: True}
         except Exception as error:
             failed_at = self._env_steps()
             self._run = None  # It may stand in the middle of an episode, so it must not be saved any more.

@@ -4,11 +4,13 @@ The speed of a phase is, in this order: what finished phases of the same kind ra
 here, or a reference from another machine, which is then called one.
 """
 
+import contextlib
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
+from nbsp_ray.errors import StoreError
 from nbsp_ray.limits import usable_cpus
 from nbsp_ray.plan.sizes import buffer_bytes, disk_bytes, evaluation_steps, kind, multiplications, on_gpu, spaces_of
 from nbsp_ray.specs import Plan, PlannedPhase
@@ -95,7 +97,9 @@ def _speeds(plan: Plan, store: Store) -> tuple[dict[str, float], Source]:
     found: dict[str, list[float]] = {}
     begun = set(store.phases())
     for key, phase in plan.phases.items():
-        result = store.phase(key).result() if key in begun else None
+        result = None
+        with contextlib.suppress(StoreError, OSError):  # Of what cannot be read, `status` tells.
+            result = store.phase(key).result() if key in begun else None
         if result is not None:
             found.setdefault(speed_kind(phase), []).append(float(result["env_steps_per_second"]))
     if found:

@@ -25,6 +25,11 @@ def render(status: SweepStatus, *, most: int = 20) -> RenderableType:
         parts.append(Text(f"        {phase.failures}", style="dim"))
     if len(failed) > most:
         parts.append(Text(f"... and {len(failed) - most} more failed", style="dim"))
+    damaged = [phase for phase in status.phases if phase.state == "damaged"]
+    for phase in damaged[:most]:
+        parts.append(Text.assemble(("damaged  ", "bold red"), phase.label, ": ", phase.error or ""))
+    if len(damaged) > most:
+        parts.append(Text(f"... and {len(damaged) - most} more damaged", style="dim"))
     for note, phases in list(status.notes.items())[:most]:
         parts.append(Text(f"noted in {phases} of {len(status.phases)} phases: {note}"))
     parts.append(Text(summary(status)))
@@ -67,4 +72,4 @@ def summary(status: SweepStatus) -> str:
     return text
 
 
-_OTHER: tuple[State, ...] = ("waiting", "stopped", "failed", "blocked")
+_OTHER: tuple[State, ...] = ("waiting", "stopped", "damaged", "failed", "blocked")

@@ -1,5 +1,6 @@
 """Phases one after another in this process, without Ray: for `nbsp-ray try`, a debugger, and the tests."""
 
+import logging
 import math
 import time
 import traceback
@@ -8,6 +9,7 @@ from collections.abc import Callable, Mapping
 import torch
 
 from nbsp_ray.benchmarks import get_benchmark
+from nbsp_ray.errors import DamagedPhaseError
 from nbsp_ray.learning import compiling, opening
 from nbsp_ray.learning.machine import find_device
 from nbsp_ray.learning.pack import Pack
@@ -19,9 +21,11 @@ from nbsp_ray.methods import read_ingredients
 from nbsp_ray.plan.build import check_benchmarks
 from nbsp_ray.plan.lanes import by_shape, lanes, shape
 from nbsp_ray.specs import Plan, Trial
+from nbsp_ray.status import set_aside_damaged
 from nbsp_ray.stopping import StopRequest
 from nbsp_ray.store import Store
 
+log = logging.getLogger(__name__)
 Report = Callable[[str, Progress], None]
 """Told the label of a phase and how far it is, every few seconds."""
 
@@ -29,19 +33,32 @@ Report = Callable[[str, Progress], None]
 def run_trial(plan: Plan, trial: Trial, store: Store, report: Report | None = None, *, seconds: float = 2.0) -> bool:
     """Run what is left of a trial's phases and of those they need; False if a signal stopped it, saved (`stopping`)."""
     keys = _with_needs(plan, trial.phases)
+    for sentence in set_aside_damaged(keys, store):
+        log.warning("%s", sentence)
     check_benchmarks(plan, [key for key in keys if not store.phase(key).done()])
     with StopRequest() as stop:
-        for key in keys:
-            run = _phase_run(plan, key, store)
-            while True:
-                progress = run.advance(seconds)
-                if report is not None:
-                    report(plan.phases[key].label, progress)
-                if progress.done:
-                    break
-                if stop.asked:
-                    run.save()
-                    return False
+        while True:
+            try:
+                return _run_phases(plan, keys, store, report, stop, seconds)
+            except DamagedPhaseError as error:  # Of a phase that was done: from there on once more.
+                log.warning("%s", error)
+                store.phase(error.key).set_aside(error)
+
+
+def _run_phases(
+    plan: Plan, keys: list[str], store: Store, report: Report | None, stop: StopRequest, seconds: float
+) -> bool:
+    for key in keys:
+        run = _phase_run(plan, key, store)
+        while True:
+            progress = run.advance(seconds)
+            if report is not None:
+                report(plan.phases[key].label, progress)
+            if progress.done:
+                break
+            if stop.asked:
+                run.save()
+                return False
     return True
 
 

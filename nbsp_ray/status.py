@@ -15,7 +15,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from nbsp_ray.errors import StoreError
+from nbsp_ray.errors import DamagedPhaseError, StoreError
 from nbsp_ray.plan.price import Work, evaluation_work, seconds, whole
 from nbsp_ray.specs import Plan, PlannedPhase
 from nbsp_ray.states import AT_WORK, State
@@ -29,8 +29,25 @@ DEAD_SECONDS = 15.0
 
 
 def is_complete(phase: PlannedPhase, store: Store) -> bool:
-    """Whether the phase has learnt to its end, and all that the plan wants of it is stored."""
+    """Whether the phase has learnt to its end, and all that the plan wants of it is stored.
+
+    Raises:
+        DamagedPhaseError: what says so is damaged.
+    """
     return store.phase(phase.key).is_complete(phase.evaluations, with_buffer=phase.keep_buffer)
+
+
+def set_aside_damaged(keys: Iterable[str], store: Store) -> list[str]:
+    """Set aside the results that cannot be read, so that they are made anew; a sentence for each."""
+    said: list[str] = []
+    for key in keys:
+        folder = store.phase(key)
+        try:
+            folder.result()
+        except DamagedPhaseError as error:
+            folder.set_aside(error)
+            said.append(f"{error.file} is damaged ({error.why}): it is set aside, and phase {key} is trained anew")
+    return said
 
 
 @dataclass(frozen=True)
@@ -54,7 +71,7 @@ class PhaseStatus:
     host: str | None = None
     """The machine that works on it, or did last; of a failed one, where it failed."""
     error: str | None = None
-    """First line of the last failed attempt."""
+    """First line of the last failed attempt; of a damaged phase, what is wrong."""
     failures: Path | None = None
     """The folder with the tracebacks."""
     attempts: int = 0
@@ -155,11 +172,15 @@ class StatusReader:
         self.whole = whole or plan
         """For the ETA: what is planned, and what is yet to be chosen."""
         self._done: dict[str, PhaseStatus] = {}
+        self._aside: dict[str, int] = {}
         self._host = socket.gethostname()
 
     def read(self) -> SweepStatus:
         """How far it is now."""
-        now, begun = time.time(), set(self.store.phases())
+        now, begun, aside = time.time(), set(self.store.phases()), self.store.set_aside()
+        for key in (key for key, number in aside.items() if number != self._aside.get(key)):
+            self._done.pop(key, None)  # It was complete, and is no more.
+        self._aside = aside
         found: dict[str, PhaseStatus] = {}
         for key, phase in self.plan.phases.items():
             status = self._done.get(key) or self._phase(phase, now=now, begun=key in begun)
@@ -196,15 +217,16 @@ class StatusReader:
         folder = self.store.phase(phase.key)
         try:
             return self._begun(phase, folder, blank, now)
-        except StoreError as error:
-            return _replace(blank, state=State.FAILED, error=str(error), failures=folder.path)
+        except (StoreError, OSError) as error:
+            return _replace(blank, state=State.DAMAGED, error=str(error), failures=folder.path)
 
     def _begun(self, phase: PlannedPhase, folder: PhaseFolder, blank: PhaseStatus, now: float) -> PhaseStatus:
         result, progress = folder.result(), folder.progress() or {}
         speed = (result or progress).get("env_steps_per_second")
+        notes = [f"an earlier result was damaged and set aside: {one}" for one in self._why_aside(folder)]
         blank = _replace(
             blank,
-            notes=tuple((result or progress).get("notes") or ()),
+            notes=(*notes, *((result or progress).get("notes") or ())),
             host=progress.get("host"),
             env_steps_per_second=speed,
         )
@@ -219,6 +241,9 @@ class StatusReader:
         left = seconds(phase, learnt.work, speed) if speed else None
         learnt = _replace(learnt, success=progress.get("success"), state=self._at_work(progress, now), eta_seconds=left)
         return _with_failures(learnt, folder, progress, now)
+
+    def _why_aside(self, folder: PhaseFolder) -> list[str]:
+        return folder.aside() if folder.key in self._aside else []
 
     def _at_work(self, progress: dict[str, Any], now: float) -> State:
         """What a phase that is not done does, from what it last told."""

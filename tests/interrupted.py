@@ -3,6 +3,7 @@
 import random
 from typing import Any
 
+from phase_files import bytes_of
 from toy_phases import phase_run
 
 from nbsp_ray.specs import PlannedPhase
@@ -13,9 +14,9 @@ def what_it_left(store: Store, phase: PlannedPhase) -> dict[str, Any]:
     """Everything but times, hosts and notes, and the scraps of a write that was killed."""
     folder = store.phase(phase.key)
     found: dict[str, Any] = {
-        str(path.relative_to(folder.path)): path.read_bytes()
-        for path in sorted(folder.path.rglob("*"))
-        if path.is_file() and path.name not in ("result.json", "manifest.json") and not path.name.startswith(".")
+        name: data
+        for name, data in bytes_of(store, phase.key).items()
+        if name != "manifest.json" and not name.rpartition("/")[2].startswith(".")
     }
     result = folder.result()
     assert result is not None

@@ -41,7 +41,9 @@ def new_store(folder: Path) -> Store:
     return Store(folder / "results", create=True)
 
 
-def write_result(store: Store, phase: PlannedPhase, *, env_steps: int = 400, speed: float = 100.0) -> None:
+def write_result(
+    store: Store, phase: PlannedPhase, *, env_steps: int = 400, speed: float = 100.0, buffer: bool = True
+) -> None:
     """Learnt, not evaluated."""
     store.phase(phase.key).commit(
         result={"env_steps": env_steps, "env_steps_per_second": speed},
@@ -49,7 +51,7 @@ def write_result(store: Store, phase: PlannedPhase, *, env_steps: int = 400, spe
         curve=[],
         agent={"weights": np.zeros(1)},
         prepared={},
-        replay=[np.zeros((1, 1))] if phase.keep_buffer else None,
+        replay=[np.zeros((1, 1))] if phase.keep_buffer and buffer else None,
         sample=None,
     )
 

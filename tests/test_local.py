@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 from interrupted import what_it_left
+from phase_files import path_of
 from toy_phases import run_whole, toy_plan, trial_of
 
 from nbsp_ray.learning.run import Progress
@@ -110,3 +111,19 @@ def test_a_whole_plan_in_lanes_is_what_it_is_trial_by_trial(store: Store, tmp_pa
     for phase in plans[0].phases.values():
         assert what_it_left(packed, phase) == what_it_left(alone, phase)
     assert run_plan(plans[1], packed) == {}, "nothing is left"
+
+
+@pytest.mark.parametrize("name", ["agent.safetensors", "evaluations/reach.rollouts.5.train.json"])
+def test_a_flipped_bit_is_seen_by_whoever_reads_it_and_made_good(name: str, store: Store) -> None:
+    trial = trial_of(PLAN, "nbsp")
+    first, second = trial.phases
+    digest = run_whole(store, PLAN.phases[first])["digest"]
+    path = path_of(store, store.phase(first), name)
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 1
+    path.write_bytes(data)
+    assert run_trial(PLAN, trial, store, seconds=60)
+    assert (store.phase(first).result() or {})["digest"] == digest
+    assert store.phase(second).done()
+    assert store.phase(first).has_evaluation("reach.rollouts.5.train")
+    assert len(store.phase(first).aside()) == (not name.startswith("evaluations"))

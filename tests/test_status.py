@@ -10,12 +10,22 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from phase_files import path_of
 from rich.console import Console
 from stored import firsts, new_store, seconds, small_plan, write_done, write_evaluations, write_result
 
 from nbsp_ray import status as status_module
+from nbsp_ray.errors import DamagedPhaseError
 from nbsp_ray.specs import Plan, PlannedPhase
-from nbsp_ray.status import SILENT_SECONDS, PhaseStatus, StatusReader, SweepStatus, is_complete, sweep_status
+from nbsp_ray.status import (
+    SILENT_SECONDS,
+    PhaseStatus,
+    StatusReader,
+    SweepStatus,
+    is_complete,
+    set_aside_damaged,
+    sweep_status,
+)
 from nbsp_ray.store import Store
 from nbsp_ray.terminal.status import render, summary
 from nbsp_ray.units import clock, count, duration
@@ -104,8 +114,8 @@ def test_a_phase_without_its_evaluations_is_not_done(plan: Plan, store: Store) -
 
 def test_a_phase_without_a_buffer_that_another_needs_is_not_done(plan: Plan, store: Store) -> None:
     first = firsts(plan)[0]
-    write_done(store, first)
-    (store.phase(first.key).path / "replay.npy").unlink()
+    write_result(store, first, buffer=False)
+    write_evaluations(store, first)
     assert not is_complete(first, store)
     assert of(sweep_status(plan, store), first).state == "waiting"
 
@@ -151,10 +161,25 @@ def test_a_failed_attempt_is_tried_again_until_it_is_final(
 def test_a_damaged_folder_is_a_finding_and_no_crash(plan: Plan, store: Store) -> None:
     first = firsts(plan)[0]
     write_done(store, first)
-    (store.phase(first.key).path / "result.json").write_text("{")
+    path_of(store, store.phase(first.key), "result.json").write_text("{")
     found = of(sweep_status(plan, store), first)
-    assert found.state == "failed"
-    assert "damaged" in (found.error or "")
+    assert found.state == "damaged"
+    assert "`nbsp-ray run` sets it aside and trains it anew" in (found.error or "")
+    assert "1 damaged" in text(sweep_status(plan, store))
+    assert set_aside_damaged(plan.phases, store)
+    assert of(sweep_status(plan, store), first).state == "waiting"
+    write_done(store, first)
+    found = of(sweep_status(plan, store), first)
+    assert found.state == "done"
+    assert found.notes[0].startswith("an earlier result was damaged and set aside: ")
+
+
+def test_what_is_set_aside_while_it_is_watched_is_not_done_any_more(plan: Plan, store: Store) -> None:
+    first, reader = firsts(plan)[0], StatusReader(plan, store)
+    write_done(store, first)
+    assert of(reader.read(), first).state == "done"
+    store.phase(first.key).set_aside(DamagedPhaseError(first.key, "agent.safetensors", "it is missing"))
+    assert of(reader.read(), first).state == "waiting"
 
 
 EPISODE = 25

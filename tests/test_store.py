@@ -1,6 +1,8 @@
 """The store: nothing is ever half there, and what is damaged says so."""
 
+import itertools
 import os
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -11,9 +13,12 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from phase_files import path_of
+from safetensors.numpy import save as save_safetensors
 
-from nbsp_ray.errors import CorruptCheckpointError, StoreError
-from nbsp_ray.store import SCRAP_SECONDS, Attempt, Files, PhaseFolder, Store, checkpoints
+from nbsp_ray.errors import CorruptCheckpointError, DamagedPhaseError, StoreError
+from nbsp_ray.store import Attempt, Files, PhaseFolder, Store, checkpoints
+from nbsp_ray.store.files import SCRAP_SECONDS
 
 KEY = "0123456789abcdef0123"
 OTHER = "f" * 20
@@ -109,29 +114,33 @@ def test_nothing_is_there_before(folder: PhaseFolder, store: Store) -> None:
     assert store.read_sweep("x") is None
     folder.clean()
     folder.forget_failures()
-    assert files_of(store.root) == {"store.json": b'{\n "format": 1\n}\n'}
+    assert files_of(store.root) == {"store.json": b'{\n "format": 2\n}\n'}
 
 
 WRITES = 7
-"""replay, curve, agent, prepared, sample, manifest, result."""
+"""replay, curve, agent, prepared, sample, manifest, and what names them."""
 
 
 def failing_at(number: int, monkeypatch: pytest.MonkeyPatch, how: str) -> list[str]:
     """Let the write with that number fail; the names written before."""
     written: list[str] = []
-    write = Files.write
 
-    def counted(self: Files, name: str, *chunks: Any) -> None:
-        if len(written) == number:
-            with monkeypatch.context() as inner:
-                fail = OSError(28, "No space left on device")
-                inner.setattr(how, lambda *_, **__: (_ for _ in ()).throw(fail))
-                write(self, name, *chunks)
-        else:
-            write(self, name, *chunks)
-        written.append(name)
+    def counting(act: Callable[..., Any]) -> Callable[..., Any]:
+        def counted(self: Files, name: str, *rest: Any, **options: Any) -> Any:
+            if len(written) == number:
+                with monkeypatch.context() as inner:
+                    fail = OSError(28, "No space left on device")
+                    for one in (how, "os.link") if how == "pathlib.Path.replace" else (how,):
+                        inner.setattr(one, lambda *_, **__: (_ for _ in ()).throw(fail))
+                    return act(self, name, *rest, **options)
+            answer = act(self, name, *rest, **options)
+            written.append(name)
+            return answer
 
-    monkeypatch.setattr(Files, "write", counted)
+        return counted
+
+    monkeypatch.setattr(Files, "_write", counting(Files._write))
+    monkeypatch.setattr(Files, "_create", counting(Files._create))
     return written
 
 
@@ -152,12 +161,54 @@ def test_a_commit_that_fails_at_any_write_is_no_commit(
     assert marks(folder) == {2.0}
 
 
+@pytest.mark.filterwarnings("ignore:.*multi-threaded:DeprecationWarning")
+def test_a_commit_that_is_killed_at_any_system_call_is_whole_or_none(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A real process is there and gone: nothing of it tidies up."""
+    monkeypatch.setattr("os.fsync", lambda descriptor: None)  # The machine stays; it would take a second in all.
+
+    def killed_at(number: int, folder: PhaseFolder) -> bool:
+        child = os.fork()
+        if child:
+            return os.waitpid(child, 0)[1] != 0
+        left = number
+
+        def count(event: str, _: Any) -> None:
+            nonlocal left
+            left -= event == "open" or event.startswith(("os.", "shutil."))
+            if left < 0:
+                os._exit(9)
+
+        sys.addaudithook(count)  # Of each call that reaches for a file.
+        commit(folder, 1.0)
+        os._exit(0)
+
+    outcomes = list[bool]()
+    for number in itertools.count():
+        store = Store(tmp_path / str(number), create=True)
+        killed = killed_at(number, store.phase(KEY))
+        outcomes.append(store.phase(KEY).done())
+        if outcomes[-1]:
+            assert marks(store.phase(KEY)) == {1.0}
+        else:
+            assert store.phase(KEY).result() is None
+        commit(store.phase(KEY), 2.0)
+        assert marks(store.phase(KEY)) == {1.0 if outcomes[-1] else 2.0}
+        assert len(store.files.names(f"phases/{KEY}/commits")) == 1
+        if not killed:
+            break
+    assert number > 20
+    assert outcomes == sorted(outcomes), "done from one call on"
+    assert not outcomes[0]
+
+
 def test_all_writes_were_tried(folder: PhaseFolder, monkeypatch: pytest.MonkeyPatch) -> None:
     written = failing_at(-1, monkeypatch, "os.fsync")
     commit(folder, 1.0)
     assert [name.rpartition("/")[2] for name in written] == [
         "replay.npy", "curve.jsonl", "agent.safetensors", "prepared.safetensors", "sample.npy", "manifest.json",
-        "result.json",
+        f"{KEY}.0.json",
     ]  # fmt: skip
     assert len(written) == WRITES
 
@@ -180,18 +231,19 @@ def test_a_commit_overtaken_by_another_changes_nothing_of_it(
     number: int, folder: PhaseFolder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The other's whole commit falls between any two writes of ours."""
-    write, count = Files.write, 0
+    write, count = Files._write, 0
 
-    def interrupted(self: Files, name: str, *chunks: Any) -> None:
+    def interrupted(self: Files, name: str, chunks: Any, **options: bool) -> None:
         nonlocal count
-        write(self, name, *chunks)
+        write(self, name, chunks, **options)
         count += 1
         if count == number:
-            commit(folder, 2.0)
+            commit(PhaseFolder(self, KEY), 2.0)
 
-    monkeypatch.setattr(Files, "write", interrupted)
+    monkeypatch.setattr(Files, "_write", interrupted)
     commit(folder, 1.0)
-    assert count >= WRITES
+    assert count >= WRITES - 1
+    assert len(folder._files.names(f"phases/{KEY}/commits")) == 1, "what came too late is gone"
     assert marks(folder) == {2.0}
 
 
@@ -219,14 +271,16 @@ def test_two_writers_at_once_leave_a_whole_phase(folder: PhaseFolder) -> None:
 def test_a_buffer_that_is_wanted_later_is_added_and_nothing_else(folder: PhaseFolder) -> None:
     commit(folder, 1.0, replay=None)
     assert not folder.has_replay()
-    before = files_of(folder.path)
+    before = files_of(folder._files.root)
     commit(folder, 2.0)
     assert folder.has_replay()
-    after = files_of(folder.path)
+    after = files_of(folder._files.root)
     assert before.items() < after.items()
-    assert after.keys() - before.keys() == {"replay.npy"}
+    assert sorted(name.rpartition("/")[2] for name in after.keys() - before.keys()) == [
+        f"{KEY}.0.buffer.json", "replay.npy",
+    ]  # fmt: skip
     commit(folder, 3.0)
-    assert files_of(folder.path) == after
+    assert files_of(folder._files.root) == after
 
 
 def test_clean_removes_only_what_unfinished_work_needs_and_only_when_done(folder: PhaseFolder) -> None:
@@ -246,16 +300,17 @@ def test_clean_removes_only_what_unfinished_work_needs_and_only_when_done(folder
 
 def test_clean_removes_the_scraps_of_killed_writers_but_none_that_may_be_at_work(folder: PhaseFolder) -> None:
     commit(folder, 1.0)
-    folder.write_evaluation("e", {}, None)
-    names = (".replay.npy.0123abcd", "evaluations/.e.json.0123abcd")
-    for name in names:
-        (folder.path / name).write_bytes(b"half")
+    folder.write_evaluation("e", {}, {"a": np.zeros(2)})
+    root = folder._files.root
+    scraps = [root / f"evaluations/{KEY}.0/.e.json.0123abcd", folder.path / "evaluations/.e.safetensors.0123abcd"]
+    for path in scraps:
+        path.write_bytes(b"half")
     folder.clean()
-    assert all((folder.path / name).exists() for name in names)
-    for name in names:
-        os.utime(folder.path / name, (0, time.time() - SCRAP_SECONDS - 1))
+    assert all(path.exists() for path in scraps)
+    for path in scraps:
+        os.utime(path, (0, time.time() - SCRAP_SECONDS - 1))
     folder.clean()
-    assert not [path for path in folder.path.rglob(".*")]
+    assert not [path for path in root.rglob(".*")]
     assert marks(folder) == {1.0}
     assert folder.has_evaluation("e")
 
@@ -277,11 +332,11 @@ def test_only_phases_are_listed(store: Store) -> None:
 
 
 def test_another_format_stops_at_the_door_and_changes_nothing(tmp_path: Path) -> None:
-    (tmp_path / "store.json").write_text('{"format": 2}')
+    (tmp_path / "store.json").write_text('{"format": 3}')
     (tmp_path / "phases").mkdir()
     before = files_of(tmp_path)
     for create in (False, True):
-        with pytest.raises(StoreError, match=r"store format 2, this nbsp_ray reads format 1; .*another --root"):
+        with pytest.raises(StoreError, match=r"store format 3, this nbsp_ray reads format 2; .*another --root"):
             Store(tmp_path, create=create)
     assert files_of(tmp_path) == before
 
@@ -289,7 +344,7 @@ def test_another_format_stops_at_the_door_and_changes_nothing(tmp_path: Path) ->
 @pytest.mark.parametrize("text", ["", "{", "[]", '{"version": 1}', "1"])
 def test_a_damaged_store_file_says_what_it_should_be(text: str, tmp_path: Path) -> None:
     (tmp_path / "store.json").write_text(text)
-    with pytest.raises(StoreError, match=r'store\.json is damaged; it should read {"format": 1}'):
+    with pytest.raises(StoreError, match=r'store\.json is damaged; it should read {"format": 2}'):
         Store(tmp_path)
 
 
@@ -337,41 +392,86 @@ def test_a_root_that_can_be_made_is_not_made_to_see_that(tmp_path: Path) -> None
 # Damage
 
 
-@pytest.mark.parametrize("name", ["result.json", "spec.json", "manifest.json", "evaluations/e.json"])
-@pytest.mark.parametrize("text", ["", '{"a": 1', "[]", '[["a", 1]]', "\xff", "null"])
-def test_damaged_json_names_the_file_and_the_way_out(name: str, text: str, folder: PhaseFolder) -> None:
-    commit(folder, 1.0)
-    (folder.path / "evaluations").mkdir(exist_ok=True)
-    (folder.path / name).write_bytes(text.encode("latin-1"))
-    read = {"result.json": folder.result, "spec.json": folder.spec, "manifest.json": folder.manifest}
-    with pytest.raises(StoreError) as caught:
-        read.get(name, lambda: folder.evaluation("e"))()
-    assert str(folder.path / name) in str(caught.value)
-    assert f"remove the folder {folder.path} and run again" in str(caught.value)
-    assert not isinstance(caught.value, CorruptCheckpointError)
+def read_all(folder: PhaseFolder) -> dict[str, Callable[[], Any]]:
+    """What reads each file of a finished phase."""
+    fresh = PhaseFolder(folder._files, folder.key)
+    return {
+        "result.json": fresh.result, "manifest.json": fresh.manifest, "curve.jsonl": fresh.curve,
+        "agent.safetensors": fresh.agent, "prepared.safetensors": fresh.prepared, "replay.npy": fresh.replay,
+        "sample.npy": fresh.sample, "evaluations/e.json": lambda: fresh.evaluation("e"),
+        "evaluations/e.safetensors": lambda: fresh.rollouts("e"),
+    }  # fmt: skip
 
 
 def half(data: bytes) -> bytes:
     return data[: len(data) // 2]
 
 
-@pytest.mark.parametrize("damage", [half, lambda data: b"", lambda data: b"garbage" * 9], ids=["half", "empty", "junk"])
-@pytest.mark.parametrize("name", ["agent.safetensors", "prepared.safetensors", "replay.npy", "sample.npy",
-                                  "evaluations/e.safetensors"])  # fmt: skip
-def test_damaged_arrays_name_the_file_and_the_way_out(
-    name: str, damage: Callable[[bytes], bytes], folder: PhaseFolder
+def flip(data: bytes) -> bytes:
+    middle = len(data) // 2
+    return data[:middle] + bytes([data[middle] ^ 1]) + data[middle + 1 :]
+
+
+DAMAGES: dict[str, Callable[[bytes], bytes | None]] = {
+    "half": half, "flip": flip, "empty": lambda data: b"", "junk": lambda data: b"garbage" * 9,
+    "longer": lambda data: data + b" ", "list": lambda data: b"[]", "gone": lambda data: None,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+@pytest.mark.parametrize("name", read_all(PhaseFolder(Files(Path()), KEY)))
+def test_whatever_is_altered_is_seen_set_aside_and_made_anew(
+    name: str, damage: str, folder: PhaseFolder, store: Store
 ) -> None:
+    if damage == "gone" and name in ("result.json", "evaluations/e.json"):
+        return  # then it was never there
     commit(folder, 1.0)
-    folder.write_evaluation("e", {}, {"a": np.zeros(3)})
-    path = folder.path / name
-    path.write_bytes(damage(path.read_bytes()))
-    read: dict[str, Callable[[], Any]] = {
-        "agent": folder.agent, "prepared": folder.prepared, "replay": folder.replay, "sample": folder.sample,
-    }  # fmt: skip
-    with pytest.raises(StoreError) as caught:
-        read.get(path.stem, lambda: folder.rollouts("e"))()
+    folder.write_evaluation("e", {"a": 1}, {"a": np.zeros(30)})
+    path = path_of(store, folder, name)
+    data = DAMAGES[damage](path.read_bytes())
+    path.unlink() if data is None else path.write_bytes(data)
+    with pytest.raises(DamagedPhaseError) as caught:
+        read_all(folder)[name]()
     assert str(path) in str(caught.value)
-    assert f"remove the folder {folder.path} and run again" in str(caught.value)
+    assert "`nbsp-ray run` sets it aside" in str(caught.value)
+    assert not isinstance(caught.value, CorruptCheckpointError)
+    folder = store.phase(KEY)
+    folder.set_aside(caught.value)
+    if name.startswith("evaluations"):
+        assert folder.done()
+        assert not folder.has_evaluation("e")
+        folder.write_evaluation("e", {"a": 2}, {"a": np.ones(3)})
+        assert store.phase(KEY).evaluation("e") == {"a": 2}
+        assert (store.phase(KEY).rollouts("e") or {})["a"].tolist() == [1] * 3
+        assert marks(store.phase(KEY)) == {1.0}
+        return
+    assert not folder.done()
+    assert folder.result() is None
+    commit(folder, 2.0)
+    assert marks(store.phase(KEY)) == {2.0}
+    (reason,) = store.phase(KEY).aside()
+    assert str(path) in reason
+    assert data is None or path.read_bytes() == data, "it stays, to be looked at"
+    assert not store.phase(KEY).has_evaluation("e"), "it was the damaged one's"
+
+
+def test_damage_is_set_aside_once_whoever_finds_it(folder: PhaseFolder, store: Store) -> None:
+    commit(folder, 1.0)
+    late, damage = store.phase(KEY), DamagedPhaseError(KEY, "agent.safetensors", "it is missing")
+    assert late.done()
+    folder.set_aside(damage)
+    commit(folder, 2.0)
+    late.set_aside(damage)  # it had opened what is not in force any more
+    assert marks(store.phase(KEY)) == {2.0}
+    assert len(store.phase(KEY).aside()) == 1
+
+
+@pytest.mark.parametrize("text", ["", '{"a": 1', "[]", "null", "\xff"])
+def test_a_damaged_spec_names_the_file_and_the_way_out(text: str, folder: PhaseFolder) -> None:
+    folder.write_spec({"a": 1})
+    (folder.path / "spec.json").write_bytes(text.encode("latin-1"))
+    with pytest.raises(StoreError, match=r"spec.json is damaged \(.*\); remove the folder .* and run again"):
+        folder.spec()
 
 
 @pytest.mark.parametrize("name", ["sweeps/paper.json", "speeds.json"])
@@ -385,6 +485,7 @@ def test_damaged_notes_of_the_store_can_be_removed(name: str, store: Store) -> N
 
 def test_pickles_are_never_read(folder: PhaseFolder) -> None:
     folder.path.mkdir(parents=True)
+    (folder.path / "result.json").write_text("{}")  # of format 1, which has no digests
     np.save(folder.path / "replay.npy", np.array([{"a": 1}], dtype=object), allow_pickle=True)
     with pytest.raises(StoreError, match="damaged"):
         folder.replay()
@@ -397,16 +498,70 @@ def test_the_sources_load_no_pickle() -> None:
     assert "import pickle" not in source
 
 
-def test_a_torn_line_ends_the_curve(folder: PhaseFolder) -> None:
-    commit(folder, 1.0, curve=[{"n": number} for number in range(5)])
+def test_a_torn_line_ends_the_curve_of_format_1(folder: PhaseFolder) -> None:
+    folder.path.mkdir(parents=True)
+    (folder.path / "result.json").write_text("{}")
     path = folder.path / "curve.jsonl"
-    lines = path.read_bytes().splitlines(keepends=True)
+    lines = [b'{"n": %d}\n' % number for number in range(5)]
     path.write_bytes(b"".join(lines[:3]) + lines[3][:4])
     assert folder.curve() == [{"n": 0}, {"n": 1}, {"n": 2}]
     path.write_bytes(lines[0] + b"\xff\xfe" + b"".join(lines[2:]))
     assert folder.curve() == [{"n": 0}]
     path.write_bytes(b"")
     assert folder.curve() == []
+
+
+def write_old(root: Path) -> None:
+    """A finished phase as store format 1 had it."""
+    at = root / "phases" / KEY
+    (at / "evaluations").mkdir(parents=True)
+    (root / "store.json").write_text('{"format": 1}')
+    for name in ("spec", "result", "manifest"):
+        (at / f"{name}.json").write_text('{"mark": 1.0}')
+    (at / "curve.jsonl").write_text('{"mark": 1.0}\n')
+    for name, array in (("agent", {"weights": np.ones(2)}), ("prepared", {"score": np.ones(2)})):
+        (at / f"{name}.safetensors").write_bytes(save_safetensors(array))
+    for name in ("replay", "sample"):
+        np.save(at / f"{name}.npy", np.ones((2, 3)))
+    (at / "evaluations/e.json").write_text('{"success": [1]}')
+    (at / "evaluations/e.safetensors").write_bytes(save_safetensors({"ends": np.ones(1)}))
+
+
+def test_a_root_of_format_1_is_read_and_gone_on_with(tmp_path: Path) -> None:
+    write_old(tmp_path)
+    before = files_of(tmp_path)
+    folder = Store(tmp_path).phase(KEY)
+    assert folder.has_all(["e"], with_buffer=True)
+    assert marks(folder) == {1.0}
+    assert (folder.evaluation("e"), folder.evaluations()) == ({"success": [1]}, ["e"])
+    assert folder.rollouts("e") is not None
+    assert Store(tmp_path).phases() == [KEY]
+    assert files_of(tmp_path) == before, "who only reads changes nothing"
+    store = Store(tmp_path, create=True)
+    folder = store.phase(KEY)
+    commit(folder, 2.0)
+    assert marks(folder) == {1.0}
+    folder.write_evaluation("f", {"success": [0]}, None)
+    assert store.phase(KEY).evaluations() == ["e", "f"]
+    commit(store.phase(OTHER), 2.0)
+    assert {name: data for name, data in files_of(tmp_path).items() if name in before} == before | {
+        "store.json": b'{\n "format": 2\n}\n'
+    }
+
+
+def test_a_damaged_phase_of_format_1_is_trained_anew_as_one_of_format_2(tmp_path: Path) -> None:
+    write_old(tmp_path)
+    folder = Store(tmp_path, create=True).phase(KEY)
+    path = folder.path / "agent.safetensors"
+    path.write_bytes(half(path.read_bytes()))
+    with pytest.raises(DamagedPhaseError) as caught:
+        folder.agent()
+    folder.set_aside(caught.value)
+    assert not folder.done()
+    commit(folder, 2.0)
+    assert marks(folder) == {2.0}
+    assert folder.evaluations() == []
+    assert [str(path) in reason for reason in folder.aside()] == [True]
 
 
 # Evaluations, failures, progress, specs

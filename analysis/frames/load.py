@@ -128,7 +128,7 @@ def load(store_root: str | Path, plan: Plan) -> Results:
     """Read what the results root has of `plan`: cells that are not done yet are missing values, never missing rows.
 
     Raises:
-        StoreError: the root is of another format, or a file in it is damaged.
+        StoreError: the root is of another format.
     """
     store = Store(store_root)
     data = {key: PhaseData(planned, store.phase(key)) for key, planned in plan.phases.items()}
@@ -163,7 +163,7 @@ def load_results(root: str | Path, sweep: str, *overrides: str) -> Results:
 
     Raises:
         ConfigError: a line for each problem of the file and the overrides.
-        StoreError: the root is of another format, or a file in it is damaged.
+        StoreError: the root is of another format.
     """
     return load(root, load_sweep(sweep, overrides).plan(Store(root)))
 
@@ -250,7 +250,7 @@ def _curve_head(identity: Row, *, of_all: bool) -> Row:
 
 
 def _phase_row(phase: PhaseData) -> Row:
-    spec, manifest = phase.planned.spec, phase.folder.manifest() or {}
+    spec, manifest = phase.planned.spec, phase.manifest
     names = ("env_steps", "updates", "stop_reason", "seconds", "env_steps_per_second")
     return {
         "key": phase.planned.key,
@@ -262,7 +262,7 @@ def _phase_row(phase: PhaseData) -> Row:
         "status": phase.status(phase.planned.evaluations.values()),
         "budget": spec.learning.env_steps,
         "replicate": spec.replicate,
-        "imported": phase.folder.imported(),
+        "imported": phase.imported,
         "versions": ", ".join(_versions(manifest.get("versions", {}))) or None,
         "error": phase.error,
         "notes": "; ".join(phase.result.get("notes") or ()) or None,

@@ -1,7 +1,7 @@
 """One phase as the store has it: how far it is, its curve, its final evaluations, and the metrics of its curve.
 
-Nothing here fails for what is not there yet: it is missing, or NaN. Only a damaged file is an error, which names the
-file and the mend.
+Nothing here fails for what is not there yet: it is missing, or NaN. A phase of which a file cannot be read counts as
+failed, with the file and the way out for its error.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
@@ -16,6 +16,7 @@ import pandas as pd
 from analysis import metrics
 from analysis.frames.columns import CURVE_ROW, frame
 from nbsp_ray.benchmarks import Benchmark, get_benchmark
+from nbsp_ray.errors import StoreError
 from nbsp_ray.specs import EvaluationSpec, PlannedPhase
 from nbsp_ray.states import State
 from nbsp_ray.store import PhaseFolder
@@ -38,6 +39,19 @@ class Final:
 
 
 @dataclass(frozen=True)
+class _Stored:
+    """What the store has of a phase."""
+
+    result: Mapping[str, Any]
+    manifest: Mapping[str, Any]
+    curve: list[dict[str, Any]]
+    evaluations: Mapping[str, Mapping[str, Any]]
+    imported: bool = False
+    damage: str | None = None
+    """What of it cannot be read, and the way out."""
+
+
+@dataclass(frozen=True)
 class PhaseData:
     """A planned phase and its folder, each file read once."""
 
@@ -45,12 +59,36 @@ class PhaseData:
     folder: PhaseFolder
 
     @cached_property
+    def _stored(self) -> "_Stored":
+        """All of it, or nothing but what is wrong with it."""
+        folder = self.folder
+        try:
+            found = {name: data for name in self.planned.evaluations if (data := folder.evaluation(name)) is not None}
+            return _Stored(
+                folder.result() or {}, folder.manifest() or {}, folder.curve(), found, imported=folder.imported()
+            )
+        except (StoreError, OSError) as error:
+            return _Stored({}, {}, [], {}, damage=str(error))
+
+    @property
     def result(self) -> Mapping[str, Any]:
-        """The result; empty while the phase is not done."""
-        return self.folder.result() or {}
+        """The result; empty while the phase is not done, or if it cannot be read."""
+        return self._stored.result
+
+    @property
+    def manifest(self) -> Mapping[str, Any]:
+        """With what it was made; empty like the result."""
+        return self._stored.manifest
+
+    @property
+    def imported(self) -> bool:
+        """Whether it came from an archive."""
+        return self._stored.imported
 
     def status(self, records: Iterable[EvaluationSpec]) -> State:
         """`done` if it has learnt to its end and the final evaluations `records` are there: all its numbers."""
+        if self._stored.damage:
+            return State.FAILED
         if self.folder.has_all((record.id for record in records), with_buffer=False):
             return State.DONE
         if self.folder.failures():
@@ -60,7 +98,9 @@ class PhaseData:
 
     @property
     def error(self) -> str | None:
-        """First line of the last failed attempt; None once the phase has learnt to its end."""
+        """First line of the last failed attempt, or what is damaged; None once the phase has learnt to its end."""
+        if self._stored.damage:
+            return self._stored.damage
         failures = [] if self.result else self.folder.failures()
         lines = str(failures[-1].get("error", "")).splitlines() if failures else []
         return lines[0] if lines else None
@@ -79,7 +119,8 @@ class PhaseData:
     def curve(self) -> pd.DataFrame:
         """Rows of the curve so far, with the columns `CURVE_ROW`."""
         stored = {name: column for name, column in CURVE_ROW.items() if name not in DERIVED}
-        known: list[Mapping[str, Any]] = [*self.folder.curve(), *self._final_rows()]
+        known: list[Mapping[str, Any]] = [*self._stored.curve, *self._final_rows()]
+        self._stored.curve.clear()  # It is kept once.
         curve = frame(known, stored).assign(**dict.fromkeys(DERIVED, np.nan))[list(CURVE_ROW)]
         training = curve["kind"] == "training"
         for column, rolled in (("success", "success_last_10"), ("env_return", "return_last_10")):
@@ -204,15 +245,9 @@ class PhaseData:
         """What each final evaluation of the plan came to, by its id."""
         return {name: self._final(record) for name, record in self.planned.evaluations.items()}
 
-    @cached_property
-    def _stored(self) -> Mapping[str, Mapping[str, Any]]:
-        """The final evaluations of the plan that are stored, by id."""
-        found = {name: self.folder.evaluation(name) for name in self.planned.evaluations}
-        return {name: data for name, data in found.items() if data is not None}
-
     def episodes(self) -> Iterator[Mapping[str, Any]]:
         """A row for each episode of its final evaluations."""
-        for name, data in self._stored.items():
+        for name, data in self._stored.evaluations.items():
             record = self.planned.evaluations[name]
             policy = "deterministic" if record.mode == "deterministic" else "stochastic"
             row = {"key": self.planned.key, "task": record.task, "policy": policy, "goals": record.goals}
@@ -221,7 +256,7 @@ class PhaseData:
                 yield row | {"evaluation": name, "episode": number, "success": won, "env_return": of_it}
 
     def _final(self, record: EvaluationSpec) -> Final:
-        found = self._stored.get(record.id)
+        found = self._stored.evaluations.get(record.id)
         if found is None:
             return Final()
         if not self.is_scored:

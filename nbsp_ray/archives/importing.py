@@ -9,7 +9,6 @@ from nbsp_ray.archives.reading import Archive, open_archive
 from nbsp_ray.errors import ArchiveError
 from nbsp_ray.store import Store
 from nbsp_ray.store.files import from_json
-from nbsp_ray.store.portable import remove_scraps
 
 
 @dataclass
@@ -56,7 +55,6 @@ def import_archive(archive: Archive, store: Store) -> Imported:
 
     A phase comes with what it rests on or not at all: never onto another phase of the same key.
     """
-    remove_scraps(store.files)
     refused, done = _compare(archive, store), Imported()
     origin = {"sweep": archive.sweep, "sha256": archive.sha256}
     for folder, files in archive.contents():
@@ -101,7 +99,7 @@ def _compare(archive: Archive, store: Store) -> dict[str, str]:
     begun, refused = set(store.phases()), dict[str, str]()
     for key in begun.intersection(archive.phases):
         if not store.phase(key).done():
-            refused[key] = "begun"
+            refused |= {key: "begun"} if store.portable(key).begun() else {}
         elif not _agrees(archive, store, key):
             refused[key] = "differing"
     while resting := [

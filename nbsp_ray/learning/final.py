@@ -47,6 +47,8 @@ class FinalEvaluation:
         self._recorder = new_recorder(benchmark, agent.spaces) if record.mode == "rollouts" else None
         self._episodes: list[Episode] = []
         self._make_env = make_env
+        self._steps: list[dict[str, object]] = []
+        """The file with the steps of each episode, of those that are stored one by one."""
 
     def play(self) -> Work:
         """Play it and store it; it may be saved between episodes."""
@@ -61,10 +63,11 @@ class FinalEvaluation:
             episode = yield Watch(policy, env, plan, deterministic, recorder is None, recorder)
             rows = recorder.take_rows() if recorder else None
             if rows is not None:
-                self._folder.write_episode(record.id, number, rows)
+                self._steps.append(self._folder.write_episode(record.id, number, rows))
             self._episodes.append(episode)
             yield None
-        self._folder.write_evaluation(record.id, self._data(), recorder.arrays() if recorder else None)
+        rollouts = recorder.arrays() if recorder else None
+        self._folder.write_evaluation(record.id, self._data(), rollouts, self._steps)
 
     def save(self) -> None:
         """Keep the episodes played so far, unless their steps are in this process alone."""
@@ -74,15 +77,18 @@ class FinalEvaluation:
         criterion = [] if recorder is None else [{"criterion": one.tolist()} for one in recorder.criterion]
         played = [asdict(episode) for episode in self._episodes]
         unfinished = played if recorder is None else [one | q for one, q in zip(played, criterion, strict=True)]
+        if self._steps:
+            unfinished = [one | {"steps": steps} for one, steps in zip(unfinished, self._steps, strict=True)]
         self._folder.write_unfinished(self._record.id, unfinished)
 
     def _resume(self) -> None:
         """Go on after the episodes that `save` kept."""
         for kept in self._folder.unfinished(self._record.id):
-            criterion = kept.pop("criterion", None)
+            criterion, steps = kept.pop("criterion", None), kept.pop("steps", None)
             if self._recorder is not None:
-                if criterion is None:  # as an earlier version kept it: all is played again
+                if criterion is None or steps is None:  # as an earlier version kept it: all is played again
                     return
+                self._steps.append(steps)
                 self._recorder.criterion.append(np.asarray(criterion, np.float64))
             self._episodes.append(Episode(**kept))
 

@@ -16,6 +16,7 @@ import torch
 
 from nbsp_ray.benchmarks import get_benchmark
 from nbsp_ray.config.schema import Resources
+from nbsp_ray.errors import StoreError
 from nbsp_ray.learning.evaluation import MakeEnv
 from nbsp_ray.learning.final import FinalEvaluation
 from nbsp_ray.learning.hooks import ActiveMethod, Ingredient
@@ -154,7 +155,7 @@ class PhaseRun:
         elif self._open is not None and not self._has_learnt():
             try:
                 _save(self._open)
-            except OSError:
+            except (OSError, StoreError):
                 # Another process may have committed just now, and removed what is no longer needed.
                 if not self._has_learnt():
                     raise

@@ -37,7 +37,7 @@ class Gate:
         max_concurrent: int | None = None,
         kind: Callable[[str], Any] = lambda key: None,
     ) -> None:
-        self._done, self._kind = done, kind
+        self._done, self._needs, self._kind = done, needs, kind
         self.max_concurrent = max_concurrent
         self.has_room: Callable[[Counter[Any]], bool] = lambda out: True
         """Whether so many keys of each kind can be out at a time."""
@@ -69,12 +69,28 @@ class Gate:
                 full.add(kind)
                 continue
             heapq.heappop(self._ready[kind])
-            if not self._done(key):
+            if self._done(key):
+                self._settle(key, State.DONE)
+            elif not self._undone(key):
                 self.states[key] = State.RUNNING
                 self._out[kind] += 1
                 return key
-            self._settle(key, State.DONE)
         return None
+
+    def _undone(self, key: str) -> bool:
+        """Whether something that a ready key needs is done no more; then that is to be done again first."""
+        undone = [need for need in self._needs[key] if not self._done(need)]
+        if undone:
+            self.states[key], self._missing[key] = State.WAITING, len(undone)
+        if any(self.states[need] in (State.FAILED, State.BLOCKED) for need in undone):
+            self._settle(key, State.BLOCKED)
+            return True
+        for need in undone:
+            if self.states[need] is State.DONE:
+                self._rank.setdefault(need, (-len(self._dependants[need]), 0))  # What was done from the start had none.
+                self._missing[need] = 0
+                self._make_ready(need)
+        return bool(undone)
 
     def finished(self, key: str, *, ok: bool = True) -> None:
         """A running key has ended: it is done if `done` says so, whatever `ok` is.
@@ -119,7 +135,7 @@ class Gate:
         heapq.heappush(self._ready[self._kind(key)], (self._rank[key], key))
 
     def _settle(self, key: str, state: State) -> None:
-        """`key` is done or has failed: release its dependants, or block all that wait for it."""
+        """`key` is done, or has failed or is blocked: release its dependants, or block all that wait for it."""
         self.states[key] = state
         affected = list(self._dependants[key])
         while affected:

@@ -39,6 +39,8 @@ NODE = "node"
 """In a result: Ray's id of the machine."""
 IP = re.compile(r"\bip[=:]\s*([0-9a-fA-F.:]+)")
 """In what Ray says of a worker that died: where it was."""
+PUT_BACK = "put_back"
+"""In a result: something that the phase needs has to be made anew before it, which is no fault of its own."""
 
 
 class GatedSearch(NotKept, SearchAlgorithm):
@@ -114,7 +116,8 @@ class GatedSearch(NotKept, SearchAlgorithm):
         leaves = bool((result or {}).get(LEAVES, False))
         if leaves:
             self._guarded(self._look)
-        if leaves or (error and self._guarded(lambda: self._again(key, trial, machine))):
+        put_back = leaves or (result or {}).get(PUT_BACK)
+        if put_back or (error and self._guarded(lambda: self._again(key, trial, machine))):
             self._guarded(lambda: self.gate.put_back(key))
         else:
             ok = not error and not (result or {}).get(GAVE_UP, False)

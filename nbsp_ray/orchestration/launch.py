@@ -30,7 +30,7 @@ from nbsp_ray.orchestration.gate import Gate
 from nbsp_ray.plan.build import check_benchmarks
 from nbsp_ray.specs import Plan
 from nbsp_ray.states import State
-from nbsp_ray.status import SweepStatus, is_complete
+from nbsp_ray.status import SweepStatus, is_complete, set_aside_damaged
 from nbsp_ray.stopping import StopRequest
 from nbsp_ray.store import Store
 from nbsp_ray.terminal.live import LiveStatus
@@ -111,10 +111,12 @@ def run_plan(
         ConfigError: this machine lacks what the settings ask for, memory for one phase not least.
         StoreError: the disk cannot hold it.
     """
+    live = LiveStatus(plan, store, on_status=on_status, whole=whole)
+    for sentence in set_aside_damaged(plan.phases, store):
+        live.say(sentence)
     todo = [key for key, phase in plan.phases.items() if not is_complete(phase, store)]
     if not todo:
         return Outcome(len(plan.phases), 0, 0, 0, interrupted=False)
-    live = LiveStatus(plan, store, on_status=on_status, whole=whole)
     preflight.check_settings(plan, todo)
     check_benchmarks(plan, todo)
     preflight.check_disk(plan, todo, store, live.say)

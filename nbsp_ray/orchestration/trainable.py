@@ -17,9 +17,9 @@ from pydantic import Field
 from ray import tune
 
 from nbsp_ray.config.schema import Resources, Settings
-from nbsp_ray.errors import ClusterError, ConfigError
+from nbsp_ray.errors import ClusterError, ConfigError, DamagedPhaseError
 from nbsp_ray.methods import read_ingredients
-from nbsp_ray.orchestration.gated_search import GAVE_UP, LEAVES, NODE
+from nbsp_ray.orchestration.gated_search import GAVE_UP, LEAVES, NODE, PUT_BACK
 from nbsp_ray.orchestration.machines import code, difference
 from nbsp_ray.specs import EvaluationSpec, PhaseSpec
 from nbsp_ray.store import Store
@@ -85,6 +85,10 @@ class Trainable(tune.Trainable):
             if not progress.done and draining:
                 self.cleanup()
                 return {**_scalars(progress), NODE: node, "done": True, LEAVES: True}
+        except DamagedPhaseError as error:
+            self._store.phase(error.key).set_aside(error)
+            self._run = None
+            return {"done": True, PUT_BACK: True}
         except Exception as error:
             failed_at = self._env_steps()
             self._run = None  # It may stand in the middle of an episode, so it must not be saved any more.

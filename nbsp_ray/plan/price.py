@@ -4,11 +4,13 @@ The speed of a phase is, in this order: what finished phases of the same kind ra
 `plan --measure` timed here, or a reference from another machine, which is then called one.
 """
 
+import contextlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean
 from typing import Any, Literal
 
+from nbsp_ray.errors import StoreError
 from nbsp_ray.limits import usable_cpus
 from nbsp_ray.plan.sizes import buffer_bytes, disk_bytes, evaluation_steps, kind, multiplications, on_gpu, spaces_of
 from nbsp_ray.specs import Plan, PlannedPhase
@@ -165,8 +167,9 @@ def known_speeds(plan: Plan, store: Store, kinds: Mapping[str, PlannedPhase]) ->
     devices: dict[str, str] = {}
     begun = set(store.phases())
     for key, phase in plan.phases.items():
-        folder = store.phase(key)
-        result = folder.result() if key in begun and not folder.imported() else None
+        folder, result = store.phase(key), None
+        with contextlib.suppress(StoreError, OSError):  # Of what cannot be read, `status` tells.
+            result = folder.result() if key in begun and not folder.imported() else None
         if result is not None:
             manifest = folder.manifest()
             name = speed_kind(phase, manifest)

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from itertools import count
 
+from nbsp_ray.errors import DamagedPhaseError
 from nbsp_ray.specs import PhaseSpec, Plan, PlannedPhase
 from nbsp_ray.store import Store
 
@@ -17,8 +18,23 @@ from nbsp_ray.store import Store
 def on_replicates(plan: Plan, store: Store) -> Plan:
     """The plan as it can be run in `store`: phases that would rest on imported ones rest on replicates of them."""
     begun = set(store.phases())
-    imported = frozenset(key for key in plan.phases if key in begun and store.phase(key).imported())
+    imported = frozenset(key for key in plan.phases if key in begun and _is_imported(store, key))
     return _Rewriter(plan, store, imported).plan() if imported else plan
+
+
+def _is_imported(store: Store, key: str) -> bool:
+    """Whether it is imported and whole: what is damaged is trained anew, which it can be built on."""
+    try:
+        return store.phase(key).imported()
+    except DamagedPhaseError:
+        return False
+
+
+def _is_complete(store: Store, key: str, phase: PlannedPhase) -> bool:
+    try:
+        return store.phase(key).is_complete(phase.evaluations, with_buffer=phase.keep_buffer)
+    except DamagedPhaseError:
+        return False
 
 
 def rests_on(plan: Plan, phases: tuple[str, ...]) -> int | None:
@@ -37,7 +53,7 @@ class _Rewriter:
 
     def plan(self) -> Plan:
         for key, phase in self._plan.phases.items():
-            if self._store.phase(key).is_complete(phase.evaluations, with_buffer=phase.keep_buffer):
+            if _is_complete(self._store, key, phase):
                 self._phases[key] = phase
             else:
                 self._moved[key] = self._place(phase)
@@ -49,7 +65,7 @@ class _Rewriter:
         for number in count(1):
             spec, needs = self._on(phase.spec, number)
             key = spec.key()
-            elsewhere = any(self._store.phase(need).imported() for need in needs)
+            elsewhere = any(_is_imported(self._store, need) for need in needs)
             if not elsewhere or self._store.phase(key).done():
                 break
         self._phases |= {need: one for need, one in needs.items() if need not in self._phases}

@@ -5,31 +5,40 @@
     <root>/searches/<id>.json                   numbers of skill neurons that a search has chosen so far
     <root>/speeds.json                          speeds measured here, for prices
     <root>/reports/<name>/...                   what `report` wrote
+    <root>/results/<key>.<n>.json               written last: the phase is done if and only if it is there. What came of
+                                                the phase, and which files, of what size and SHA-256, are its own
+                              .damaged.json     that commit was found damaged, and does not count; the next one is n + 1
+                              .buffer.json      names a replay buffer that was added later
+                              .freed.json       its replay buffer was let go, as nobody needed it any more
+                              .imported.json    it came from an archive: which one
+    <root>/evaluations/<key>.<n>/<id>.json      final evaluations of that commit
     <root>/phases/<key>/spec.json               what the phase is
-                       /result.json             written last: the phase is done if and only if it is there
-                       /manifest.json           where, when and with what it was made
-                       /curve.jsonl             every evaluation and training episode
-                       /agent.safetensors       the final networks and optimizers
-                       /replay.npy              the whole buffer, of a first phase and where a later one replays it
-                       /sample.npy              a sample of the buffer of a later phase
-                       /prepared.safetensors    what the method made of the past (masks, scores)
-                       /evaluations/<id>.json   a final evaluation, with <id>.safetensors if its steps were kept, or
-                                                also <id>/<number>.npy, the frames of each episode
+                       /commits/<id>/...        the files of a commit, in a folder of the attempt that made it:
+                           manifest.json        where, when and with what it was made
+                           curve.jsonl          every evaluation and training episode
+                           agent.safetensors    the final networks and optimizers
+                           replay.npy           the whole buffer, of a first phase and where a later one replays it
+                           sample.npy           a sample of the buffer of a later phase
+                           prepared.safetensors what the method made of the past (masks, scores)
+                       /evaluations/...         steps of final evaluations that were kept
                        /probes/<id>.json        what a probe of the phase found
-                       /imported.json           of a phase that came from an archive: which one
                        /progress.json           how far it is; advice for `status`, nothing rests on it
                        /attempts/<id>/...       checkpoints of unfinished work, removed when the phase is done
                        /unfinished/<id>.json    episodes of a final evaluation under way, removed then too
                        /failures/<id>.json      attempts that failed, with their traceback
 
-Every file is written whole and then named, so a reader never sees half of one. Attempts never share a file, the first
-valid commit wins, and a second one of the same phase changes nothing. All file access goes through `Files`, the seam
-where other storage than a local disk would fit. No torch, no Ray, no pickle.
+Every file is written whole and then named, so a reader never sees half of one. Attempts never share a file; what makes
+something of theirs valid is created exclusively, so the first one wins, and nothing is committed twice. What is read of
+a finished phase is checked against its digest. All file access goes through `Files`. No torch, no Ray, no pickle.
+
+Format 1, which is read too: `result.json` and the files of the commit lie in the phase's folder, with
+`evaluations/<id>.json`, and have no digests; `imported.json` says which archive the phase came from.
 """
 
 import re
 import tempfile
 import uuid
+from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -37,14 +46,21 @@ from typing import Any
 from nbsp_ray.errors import StoreError
 from nbsp_ray.folders import existing, local
 from nbsp_ray.store.checkpoints import Attempt, Checkpoint, StoredCheckpoint
-from nbsp_ray.store.files import SCRAP_SECONDS, Files, JsonObject, from_json, to_json
+from nbsp_ray.store.commits import RESULTS
+from nbsp_ray.store.files import (
+    READING_PATIENCE,
+    WORKING_PATIENCE,
+    Files,
+    JsonObject,
+    from_json,
+    to_json,
+)
 from nbsp_ray.store.phases import PhaseFolder
 from nbsp_ray.store.portable import Portable
 
 __all__ = [
     "DEFAULT_ROOT",
     "FORMAT",
-    "SCRAP_SECONDS",
     "Attempt",
     "Checkpoint",
     "Files",
@@ -54,7 +70,8 @@ __all__ = [
     "StoredCheckpoint",
 ]
 
-FORMAT = 1
+FORMAT = 2
+READABLE = (1, FORMAT)
 DEFAULT_ROOT = Path("results")
 """The results root of commands that name no other."""
 KEY = re.compile(r"[0-9a-f]{20}")
@@ -63,21 +80,27 @@ KEY = re.compile(r"[0-9a-f]{20}")
 class Store:
     """A results root.
 
+    Args:
+        root: Its folder.
+        create: Whether it is to be made, and written.
+        patience: Seconds that each call to the storage may fail; by default minutes with `create`, else seconds.
+
     Raises:
         StoreError: the root was written by an incompatible version, or (with `create`) cannot be written.
     """
 
-    def __init__(self, root: str | Path, *, create: bool = False) -> None:
+    def __init__(self, root: str | Path, *, create: bool = False, patience: float | None = None) -> None:
         self.root = local(root).absolute()
-        self.files = Files(self.root)
+        self.files = Files(self.root, patience=READING_PATIENCE)
         if create:
             self._check_writable()
         self._check_format(create=create)
+        self.files.patience = patience or (WORKING_PATIENCE if create else READING_PATIENCE)
 
     def _check_writable(self) -> None:
         probe = f"probe-{uuid.uuid4().hex[:8]}"
         try:
-            self.files.write(probe, b"")
+            self.files.create(probe, uuid.uuid4().bytes)
             self.files.remove(probe)
         except OSError as error:
             raise self._unwritable(error) from error
@@ -98,19 +121,24 @@ class Store:
 
     def _check_format(self, *, create: bool) -> None:
         data = self.files.read("store.json")
-        if data is None:
-            if create:
-                self.files.write("store.json", to_json({"format": FORMAT}))
-            return
+        found = None if data is None else self._format(data)
+        if create and found != FORMAT:
+            # From here on an older version, which would not see what is committed, stops at the door.
+            self.files.write("store.json", to_json({"format": FORMAT}))
+        if create or found is not None:
+            self.files.guard = "store.json"
+
+    def _format(self, data: bytes) -> int:
         try:
             found = from_json(data)["format"]
         except (ValueError, KeyError, TypeError) as error:
             raise StoreError(f'{self.root / "store.json"} is damaged; it should read {{"format": {FORMAT}}}') from error
-        if found != FORMAT:
+        if found not in READABLE:
             raise StoreError(
                 f"{self.root} was written in store format {found}, this nbsp_ray reads format {FORMAT}; "
                 "use the version that wrote it, or another --root (nothing was changed)"
             )
+        return int(found)
 
     def phase(self, key: str) -> "PhaseFolder":
         """The folder of a phase, which need not exist yet."""
@@ -125,6 +153,11 @@ class Store:
     def phases(self) -> list[str]:
         """Keys of all phases ever begun."""
         return [name for name in self.files.names("phases") if KEY.fullmatch(name)]
+
+    def set_aside(self) -> dict[str, int]:
+        """How many results of a phase were damaged and set aside, by its key, of those of which any was."""
+        names = (name.split(".") for name in self.files.names(RESULTS))
+        return Counter(name[0] for name in names if name[-2:] == ["damaged", "json"])
 
     def find(self, begun: str) -> str:
         """The one key of a phase that begins so, as reports abbreviate it.

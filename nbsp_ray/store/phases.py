@@ -14,9 +14,26 @@ from safetensors import SafetensorError
 from safetensors.numpy import load as load_safetensors
 from safetensors.numpy import save as save_safetensors
 
-from nbsp_ray.errors import StoreError
+from nbsp_ray.errors import DamagedPhaseError, StoreError
 from nbsp_ray.store.checkpoints import Attempt, StoredCheckpoint
-from nbsp_ray.store.files import Array, Arrays, Files, JsonObject, from_json, to_json, to_lines, to_npy
+from nbsp_ray.store.commits import OLD, Commits
+from nbsp_ray.store.files import (
+    Array,
+    Arrays,
+    Chunk,
+    Files,
+    JsonObject,
+    Part,
+    from_json,
+    sealed,
+    to_json,
+    to_lines,
+    to_npy,
+    unsealed,
+)
+
+STEPS = "steps"
+"""In an evaluation's record: the files with its steps."""
 
 
 class PhaseFolder:
@@ -26,6 +43,8 @@ class PhaseFolder:
         self._files = files
         self.key = key
         self._at = f"phases/{key}"
+        self._commits = Commits(files, key)
+        self._evaluations: dict[str, JsonObject] = {}
 
     @property
     def path(self) -> Path:
@@ -56,14 +75,21 @@ class PhaseFolder:
     def _write_json(self, name: str, data: Any) -> None:
         self._files.write(f"{self._at}/{name}", to_json(data))
 
-    def _read_arrays(self, name: str) -> dict[str, Array] | None:
-        data = self._files.read(f"{self._at}/{name}")
-        if data is None:
-            return None
+    def _committed(self, name: str) -> bytes | None:
+        commit = self._commits.find()
+        return None if commit is None else commit.read(self._files, name)
+
+    def _wrong(self, name: str, error: Exception) -> StoreError:
+        """What to raise of a file of the commit in force whose bytes make no sense."""
+        commit = self._commits.find()
+        return self._damaged(name, error) if commit is None else commit.damaged(self._files, name, str(error))
+
+    def _committed_arrays(self, name: str) -> dict[str, Array] | None:
+        data = self._committed(name)
         try:
-            return load_safetensors(data)
+            return None if data is None else load_safetensors(data)
         except SafetensorError as error:
-            raise self._damaged(name, error) from error
+            raise self._wrong(name, error) from error
 
     # What a phase is, and whether it is done
 
@@ -73,16 +99,18 @@ class PhaseFolder:
             self._write_json("spec.json", dict(spec))
 
     def spec(self) -> JsonObject | None:
-        """The spec that `write_spec` wrote, or None."""
-        return self._read_json("spec.json")
+        """The spec that `write_spec` wrote, or that came with an import; or None."""
+        found = self._read_json("spec.json")
+        data = self._committed("spec.json") if found is None and self.imported() else None
+        return found if data is None else from_json(data)
 
     def done(self) -> bool:
         """True once the phase has learnt to its end (its final evaluations are records of their own)."""
-        return self._files.exists(f"{self._at}/result.json")
+        return self._commits.done()
 
     def imported(self) -> bool:
         """Whether it came from an archive: it has results, and nothing can be trained further from it."""
-        return self._files.exists(f"{self._at}/imported.json")
+        return self._commits.imported() is not None
 
     def is_complete(self, evaluations: Iterable[str], *, with_buffer: bool) -> bool:
         """Whether the phase has learnt to its end, and has these final evaluations and (if wanted) its whole buffer.
@@ -101,11 +129,16 @@ class PhaseFolder:
 
     def result(self) -> JsonObject | None:
         """The result, or None while the phase is not done."""
-        return self._read_json("result.json")
+        commit = self._commits.find()
+        return None if commit is None else dict(commit.result)
 
     def manifest(self) -> JsonObject | None:
         """The record of where, when and with what the phase was made, or None."""
-        return self._read_json("manifest.json")
+        data = self._committed("manifest.json")
+        try:
+            return None if data is None else from_json(data)
+        except ValueError as error:
+            raise self._wrong("manifest.json", error) from error
 
     def commit(
         self,
@@ -118,14 +151,16 @@ class PhaseFolder:
         replay: Sequence[Array] | None,
         sample: Array | None,
     ) -> None:
-        """End the phase: data first, `result.json` last.
+        """End the phase: data first, then the one file that names them, if no other process was earlier.
 
         A phase that is done already stays as it is, but for a whole buffer that it lacks.
+
+        Raises:
+            ValueError: the result is no JSON.
         """
-        # Also where the phase is done: a later sweep may need the buffer that an earlier one did not keep.
-        if replay is not None and not (self.done() and self.has_replay()):
-            self._files.write(f"{self._at}/replay.npy", *to_npy(*replay))
-        parts: dict[str, tuple[bytes | memoryview, ...]] = {
+        buffer = {} if replay is None else {"replay.npy": to_npy(*replay)}
+        parts: dict[str, tuple[Chunk, ...]] = {
+            **buffer,
             "curve.jsonl": (to_lines(curve),),
             "agent.safetensors": (save_safetensors(dict(agent)),),
         }
@@ -133,55 +168,77 @@ class PhaseFolder:
             parts["prepared.safetensors"] = (save_safetensors(dict(prepared)),)
         if sample is not None:
             parts["sample.npy"] = to_npy(sample)
-        parts |= {"manifest.json": (to_json(dict(manifest)),), "result.json": (to_json(dict(result)),)}
-        for name, chunks in parts.items():
-            if self.done():  # another process has committed meanwhile
-                return
-            self._files.write(f"{self._at}/{name}", *chunks)
+        parts["manifest.json"] = (to_json(dict(manifest)),)
+        committed = not self.done() and self._commits.make(result, parts)
+        if buffer and not committed and not self.has_replay():
+            # A later sweep needs the buffer that an earlier one did not keep.
+            self._commits.add_buffer(buffer["replay.npy"])
+
+    def set_aside(self, damage: DamagedPhaseError) -> None:
+        """What was found damaged does not count any more, and stays in the folder for inspection: it is made anew."""
+        if damage.record is None:
+            self._commits.set_aside({"why": f"{damage.file}: {damage.why}", "time": time.time()})
+            return
+        self._evaluations.clear()
+        for name in self._evaluation_names(damage.record):
+            data = self._files.read(name)
+            if data is not None:
+                self._files.write(f"{name}.damaged", data)
+                self._files.remove(name)
+
+    def aside(self) -> list[str]:
+        """Why results of this phase were set aside, oldest first."""
+        return [str(one.get("why")) for one in self._commits.aside()]
 
     def clean(self) -> None:
         """Remove what only unfinished work needs; the phase must be done."""
         if self.done():
             for name in ("attempts", "unfinished", "failures", "progress.json"):
                 self._files.remove(f"{self._at}/{name}")
-            for folder in (self._at, f"{self._at}/evaluations"):
+            for folder in (self._at, f"{self._at}/evaluations", self._evaluation_names("x")[0].rpartition("/")[0]):
                 self._files.remove_scraps(folder)
 
     # What a later phase reads
 
     def agent(self) -> dict[str, Array] | None:
         """The final networks and optimizers, by name."""
-        return self._read_arrays("agent.safetensors")
+        return self._committed_arrays("agent.safetensors")
 
     def prepared(self) -> dict[str, Array]:
         """Arrays that the method prepared from the past, by name; empty if there are none."""
-        return self._read_arrays("prepared.safetensors") or {}
+        return self._committed_arrays("prepared.safetensors") or {}
 
     def has_replay(self) -> bool:
         """True if the whole replay buffer is kept."""
-        return self._files.exists(f"{self._at}/replay.npy")
+        return self._commits.buffer() is not None
 
     def replay(self) -> npt.NDArray[Any] | None:
         """The whole replay buffer (n, width), mapped copy-on-write: trials on one machine share its memory."""
-        return self._rows("replay.npy")
+        found = self._commits.buffer()
+        return None if found is None else self._rows(*found)
 
     def sample(self) -> npt.NDArray[Any] | None:
         """Transitions drawn from the buffer (n, width)."""
-        return self._rows("sample.npy")
+        commit = self._commits.find()
+        if commit is None or not commit.has(self._files, "sample.npy"):
+            return None
+        return self._rows(f"{commit.at}/sample.npy", commit.part("sample.npy"))
 
-    def _rows(self, name: str) -> npt.NDArray[Any] | None:
-        path = self.path / name
+    def _rows(self, name: str, part: Part | None, record: str | None = None) -> npt.NDArray[Any] | None:
         try:
+            path = self._files.local(name, part)
+            if path is None:
+                if part is None:
+                    return None
+                raise ValueError("it is missing")
             # "c", copy-on-write: torch takes writable memory only, and nothing that is written reaches the file.
             return np.asarray(np.load(path, mmap_mode="c", allow_pickle=False))
-        except FileNotFoundError:
-            return None
         except (ValueError, EOFError) as error:
-            raise self._damaged(name, error) from error
+            raise DamagedPhaseError(self.key, str(self._files.path(name)), str(error), record) from error
 
     def curve(self) -> list[dict[str, Any]]:
         """All rows of the curve: of the finished phase, or up to the last whole checkpoint. A torn line ends it."""
-        data = self._files.read(f"{self._at}/curve.jsonl")
+        data = self._committed("curve.jsonl")
         if data is None:
             newest = self._checkpoint_names()[:1]
             data = self._files.read(f"{newest[0].removesuffix('.json')}.curve") if newest else b""
@@ -198,30 +255,102 @@ class PhaseFolder:
 
     # Final evaluations
 
+    def _evaluation_names(self, record: str) -> list[str]:
+        """Where a final evaluation may lie; it belongs to one commit."""
+        stem = self._commits.stem
+        own = f"evaluations/{stem.removeprefix('results/')}/{record}.json"
+        return [own, f"{self._at}/evaluations/{record}.json"] if stem.endswith(OLD) else [own]
+
+    def _imported_part(self, record: str) -> str | None:
+        """Those of an imported phase are files of its commit."""
+        name = f"evaluations/{record}.json"
+        commit = self._commits.find() if self._commits.imported() is not None else None
+        return name if commit is not None and commit.has(self._files, name) else None
+
     def evaluations(self) -> list[str]:
         """Ids of all final evaluations that are there, sorted."""
-        names = self._files.names(f"{self._at}/evaluations")
-        return [name.removesuffix(".json") for name in names if name.endswith(".json")]
+        found = set[str]()
+        for name in self._evaluation_names("x"):
+            found.update(self._files.names(name.rpartition("/")[0]))
+        commit = self._commits.find() if self._commits.imported() is not None else None
+        if commit is not None and commit.parts is not None:
+            found |= {name.removeprefix("evaluations/") for name in commit.parts if name.startswith("evaluations/")}
+        return sorted(name.removesuffix(".json") for name in found if name.endswith(".json"))
 
     def evaluation(self, record: str) -> JsonObject | None:
-        """A final evaluation by its id, or None."""
-        return self._read_json(f"evaluations/{record}.json")
+        """A final evaluation by its id, or None.
+
+        Raises:
+            DamagedPhaseError: it is altered.
+        """
+        found = self._evaluation(record)
+        return found and {name: value for name, value in found.items() if name != STEPS}
+
+    def _evaluation(self, record: str) -> JsonObject | None:
+        """With its steps."""
+        if record not in self._evaluations:
+            found = self._read_evaluation(record)
+            if found is None:
+                return None
+            self._evaluations[record] = found
+        return self._evaluations[record]
+
+    def _read_evaluation(self, record: str) -> JsonObject | None:
+        for name in self._evaluation_names(record):
+            data = self._files.read(name)
+            if data is not None:
+                try:
+                    return from_json(data) if name.startswith(self._at) else unsealed(data)
+                except ValueError as error:
+                    raise DamagedPhaseError(self.key, str(self._files.path(name)), str(error), record) from error
+        part = self._imported_part(record)
+        data = None if part is None else self._committed(part)
+        try:
+            return None if data is None else from_json(data)
+        except ValueError as error:
+            raise self._wrong(f"evaluations/{record}.json", error) from error
 
     def has_evaluation(self, record: str) -> bool:
         """True if that final evaluation is there."""
-        return self._files.exists(f"{self._at}/evaluations/{record}.json")
+        there = any(self._files.exists(name) for name in self._evaluation_names(record))
+        return there or self._imported_part(record) is not None
 
     def rollouts(self, record: str) -> dict[str, Array] | None:
         """The steps of a final evaluation that kept them."""
-        return self._read_arrays(f"evaluations/{record}.safetensors")
+        found = self._evaluation(record) or {}
+        listed = found.get(STEPS, {}).get("arrays")
+        name = listed["name"] if listed else f"{self._at}/evaluations/{record}.safetensors"
+        data = self._files.read(name) if listed or self._commits.stem.endswith(OLD) else None
+        try:
+            if listed:
+                wrong = "it is missing" if data is None else Part(listed["bytes"], listed["sha256"]).check(data)
+                if wrong is not None:
+                    raise ValueError(wrong)
+            return None if data is None else load_safetensors(data)
+        except (ValueError, SafetensorError) as error:
+            raise DamagedPhaseError(self.key, str(self._files.path(name)), str(error), record) from error
 
-    def write_episode(self, record: str, number: int, rows: Array) -> None:
-        """Keep the steps of one episode of a final evaluation, whose record is written when all are played."""
-        self._files.write(f"{self._at}/evaluations/{record}/{number:05d}.npy", *to_npy(rows))
+    def write_episode(self, record: str, number: int, rows: Array) -> JsonObject:
+        """Keep the steps of one episode of a final evaluation, whose record is written when all are played.
+
+        Returns:
+            What the record must have of it.
+        """
+        return self._write_steps(f"{record}/{number:05d}.{uuid.uuid4().hex[:8]}.npy", to_npy(rows))
+
+    def _write_steps(self, name: str, chunks: Sequence[Chunk]) -> JsonObject:
+        self._files.write(f"{self._at}/evaluations/{name}", *chunks)
+        return {"name": f"{self._at}/evaluations/{name}", **vars(Part.of(chunks))}
 
     def episode(self, record: str, number: int) -> Array | None:
         """The steps of one episode, mapped copy-on-write."""
-        return self._rows(f"evaluations/{record}/{number:05d}.npy")
+        listed = (self._evaluation(record) or {}).get(STEPS, {}).get("episodes", [])
+        if number < len(listed):
+            one = listed[number]
+            return self._rows(one["name"], Part(one["bytes"], one["sha256"]), record)
+        if not self._commits.stem.endswith(OLD):
+            return None
+        return self._rows(f"{self._at}/evaluations/{record}/{number:05d}.npy", None, record)
 
     def write_unfinished(self, record: str, episodes: Sequence[Mapping[str, Any]]) -> None:
         """Keep how the episodes played so far went, of a final evaluation under way."""
@@ -233,11 +362,30 @@ class PhaseFolder:
             return list((self._read_json(f"unfinished/{record}.json") or {}).get("episodes", []))
         return []
 
-    def write_evaluation(self, record: str, data: Mapping[str, Any], rollouts: Arrays | None) -> None:
-        """Keep a final evaluation; its steps first."""
+    def write_evaluation(
+        self,
+        record: str,
+        data: Mapping[str, Any],
+        rollouts: Arrays | None,
+        episodes: Sequence[JsonObject] = (),
+    ) -> None:
+        """Keep a final evaluation, if no other process was earlier; its steps first.
+
+        Args:
+            record: Its id.
+            data: What it came to.
+            rollouts: Its steps.
+            episodes: What `write_episode` gave, if they are kept one by one.
+        """
+        steps: JsonObject = {}
         if rollouts is not None:
-            self._files.write(f"{self._at}/evaluations/{record}.safetensors", save_safetensors(dict(rollouts)))
-        self._write_json(f"evaluations/{record}.json", dict(data))
+            name = f"{record}.{uuid.uuid4().hex[:8]}.safetensors"
+            steps["arrays"] = self._write_steps(name, (save_safetensors(dict(rollouts)),))
+        if episodes:
+            steps["episodes"] = list(episodes)
+        kept = sealed({**data, **({STEPS: steps} if steps else {})})
+        if not self._files.create(self._evaluation_names(record)[0], kept) and rollouts is not None:
+            self._files.remove(steps["arrays"]["name"])
 
     # Probes
 
@@ -270,8 +418,11 @@ class PhaseFolder:
 
     def failures(self) -> list[dict[str, Any]]:
         """Failed attempts since the phase last got a fresh chance, oldest first."""
-        found = (self._read_json(f"failures/{name}") for name in self._files.names(f"{self._at}/failures"))
-        return [failure for failure in found if failure is not None]
+        found: list[dict[str, Any]] = []
+        for name in self._files.names(f"{self._at}/failures"):
+            with contextlib.suppress(StoreError):  # One that cannot be read says nothing.
+                found.append(self._read_json(f"failures/{name}") or {})
+        return [failure for failure in found if failure]
 
     def forget_failures(self) -> None:
         """Give the phase a fresh chance."""

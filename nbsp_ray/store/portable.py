@@ -1,8 +1,6 @@
 """What of a finished phase travels to another results root: its results, never its buffers or its work under way."""
 
 import re
-import time
-import uuid
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -11,7 +9,9 @@ from safetensors.numpy import load as load_safetensors
 from safetensors.numpy import save as save_safetensors
 
 from nbsp_ray.errors import StoreError
-from nbsp_ray.store.files import SCRAP_SECONDS, Files, from_json, to_json
+from nbsp_ray.store.commits import Commits
+from nbsp_ray.store.files import Files, from_json, to_json
+from nbsp_ray.store.phases import PhaseFolder
 
 NEEDED = ("spec.json", "curve.jsonl", "manifest.json", "result.json")
 AGENT = "agent.safetensors"
@@ -27,7 +27,10 @@ LARGEST_PREPARED = 2**17
 scores do; anchors and their Fisher information are as large as the agent itself."""
 PRIVATE = ("host", "command")
 """Of a manifest: they name somebody's machine and folders, and no number rests on them."""
-_SCRAP = ".import-"
+_OUTSIDE = ("result.json", "probes/")
+"""Not among the files of a commit."""
+UNTOUCHED = {"commits"}
+"""In the folder of a phase that nobody has begun; an import that was killed leaves no more."""
 
 
 class Portable:
@@ -36,9 +39,10 @@ class Portable:
     def __init__(self, files: Files, key: str) -> None:
         self._files = files
         self._at = f"phases/{key}"
+        self._folder, self._commits = PhaseFolder(files, key), Commits(files, key)
 
     def read(self, *, agents: bool = False) -> dict[str, bytes]:
-        """The phase's files by name, in the order in which a phase commits them: `result.json` last.
+        """The phase's files by name, in the order in which an archive has them: `result.json` last.
 
         Args:
             agents: The agent too, and whatever a method made of the past.
@@ -46,9 +50,7 @@ class Portable:
         Raises:
             StoreError: a file is missing or damaged.
         """
-        first, last = ("spec.json", "curve.jsonl"), ("manifest.json", "result.json")
-        names = [*first, *((AGENT,) if agents else ()), PREPARED, *self._records(), *last]
-        found = {name: data for name in names if (data := self._files.read(f"{self._at}/{name}")) is not None}
+        found = dict(self._read(agents=agents))
         try:
             manifest = from_json(found["manifest.json"])
             prepared = load_safetensors(found[PREPARED]) if PREPARED in found and not agents else {}
@@ -64,38 +66,58 @@ class Portable:
         found["manifest.json"] = to_json({name: one for name, one in manifest.items() if name not in PRIVATE})
         return found
 
-    def _records(self) -> Iterator[str]:
-        for folder in RECORDS:
-            for name in self._files.names(f"{self._at}/{folder}"):
-                if name.endswith(".json"):
-                    yield f"{folder}/{name}"
+    def _read(self, *, agents: bool) -> Iterator[tuple[str, bytes]]:
+        commit = self._commits.find()
+        if commit is None:
+            return
+        spec = self._files.read(f"{self._at}/spec.json") or commit.read(self._files, "spec.json")
+        committed = {
+            name: data
+            for name in ("curve.jsonl", *((AGENT,) if agents else ()), PREPARED, "manifest.json")
+            if (data := commit.read(self._files, name)) is not None
+        }
+        manifest = committed.pop("manifest.json", None)
+        yield from {} if spec is None else {"spec.json": spec}.items()
+        yield from committed.items()
+        for record in self._folder.evaluations():
+            yield f"evaluations/{record}.json", to_json(self._folder.evaluation(record))
+        for name in self._files.names(f"{self._at}/probes"):
+            probe = self._files.read(f"{self._at}/probes/{name}") if name.endswith(".json") else None
+            if probe is not None:
+                yield f"probes/{name}", probe
+        if manifest is not None:
+            yield "manifest.json", manifest
+        yield "result.json", to_json(commit.result)
+
+    def begun(self) -> bool:
+        """Whether anybody has worked on it here."""
+        return not UNTOUCHED.issuperset(self._files.names(self._at))
 
     def place(self, contents: Mapping[str, bytes], origin: Mapping[str, Any]) -> bool:
         """Make the phase of what `read` gave elsewhere; False, and nothing is changed, if it has been begun here.
 
-        The folder gets its name when all is in it, so a kill leaves the whole phase or none of it.
+        It is there when all of it is, so a kill leaves the whole phase or none of it.
+
+        Raises:
+            ValueError: the result is no JSON.
         """
-        scrap = f"phases/{_SCRAP}{uuid.uuid4().hex[:8]}"
-        try:
-            self._files.write(f"{scrap}/imported.json", to_json(dict(origin)))
-            for name, data in contents.items():
-                self._files.write(f"{scrap}/{name}", data)
-            return self._files.move(scrap, self._at)
-        finally:
-            self._files.remove(scrap)
+        if self._commits.done() or self.begun():
+            return False
+        files = {name: (data,) for name, data in contents.items() if not name.startswith(_OUTSIDE)}
+        placed = self._commits.make(from_json(contents["result.json"]), files, dict(origin))
+        if placed:
+            self.add_records({name: data for name, data in contents.items() if name.startswith("probes/")})
+        return placed
 
     def add_records(self, contents: Mapping[str, bytes]) -> int:
         """Write those of the evaluations and probes in `contents` that the phase lacks; how many."""
-        lacking = [
-            name for name in contents if name.startswith(RECORDS) and not self._files.exists(f"{self._at}/{name}")
-        ]
-        for name in lacking:
-            self._files.write(f"{self._at}/{name}", contents[name])
-        return len(lacking)
-
-
-def remove_scraps(files: Files) -> None:
-    """Remove what imports that were killed have left, but nothing that may be at work."""
-    for path in files.path("phases").glob(f"{_SCRAP}*"):
-        if time.time() - path.stat().st_mtime > SCRAP_SECONDS:
-            files.remove(f"phases/{path.name}")
+        added = 0
+        for name, data in contents.items():
+            folder, _, file = name.partition("/")
+            record = file.removesuffix(".json")
+            if folder == "evaluations" and not self._folder.has_evaluation(record):
+                self._folder.write_evaluation(record, from_json(data), None)
+                added += 1
+            elif folder == "probes" and not self._files.exists(f"{self._at}/{name}"):
+                added += self._files.create(f"{self._at}/{name}", data)
+        return added

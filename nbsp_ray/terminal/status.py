@@ -28,6 +28,11 @@ def render(status: SweepStatus, *, most: int = 20) -> RenderableType:
         parts.append(Text(f"        {phase.failures}", style="dim"))
     if len(failed) > most:
         parts.append(Text(f"... and {len(failed) - most} more failed", style="dim"))
+    damaged = [phase for phase in status.phases if phase.state == "damaged"]
+    for phase in damaged[:most]:
+        parts.append(Text.assemble(("damaged  ", "bold red"), phase.label, ": ", phase.error or ""))
+    if len(damaged) > most:
+        parts.append(Text(f"... and {len(damaged) - most} more damaged", style="dim"))
     for note, phases in list(status.notes.items())[:most]:
         parts.append(Text(f"noted in {phases} of {len(status.phases)} phases: {note}"))
     parts.append(Text(summary(status)))
@@ -92,4 +97,4 @@ def summary(status: SweepStatus) -> str:
     return text
 
 
-_OTHER = (State.WAITING, State.STOPPED, State.FAILED, State.BLOCKED)
+_OTHER = (State.WAITING, State.STOPPED, State.DAMAGED, State.FAILED, State.BLOCKED)

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 from interrupted import run_interrupted, what_it_left
+from phase_files import paths_of
 from pixel_toy import BENCHMARK, CONVOLUTIONS, SIZE, pixel_plan
 from toy_phases import phase_run, phases_of, run_whole
 
@@ -78,7 +79,7 @@ def test_what_a_first_phase_leaves(undisturbed: Undisturbed) -> None:
     assert result is not None
     assert replay is not None
     games = [f"evaluations/{ROLLOUTS}/{number:05d}.npy" for number in range(data["episodes"])]
-    assert {str(path.relative_to(folder.path)) for path in folder.path.rglob("*") if path.is_file()} == {
+    assert set(paths_of(store, first.key)) == {
         "spec.json", "result.json", "manifest.json", "curve.jsonl", "agent.safetensors", "replay.npy", *games,
         f"evaluations/{ROLLOUTS}.safetensors", f"evaluations/{ROLLOUTS}.json",
         "evaluations/catch.deterministic.5.train.json",

@@ -8,11 +8,12 @@ from typing import Any
 
 import numpy as np
 import pytest
+from phase_files import bytes_of, path_of, paths_of
 from toy_phases import SMALL, phase_run, phases_of, run_whole, toy_plan
 
 from nbsp_ray.benchmarks import Action, Step
 from nbsp_ray.config.schema import Resources
-from nbsp_ray.errors import ConfigError, PhaseError
+from nbsp_ray.errors import ConfigError, DamagedPhaseError, PhaseError
 from nbsp_ray.learning import run as run_module
 from nbsp_ray.learning.machine import find_device
 from nbsp_ray.learning.manifest import digest
@@ -20,10 +21,7 @@ from nbsp_ray.learning.run import PhaseRun
 from nbsp_ray.specs import PlannedPhase
 from nbsp_ray.store import Files, Store
 
-
-def snapshot(folder: Path) -> dict[str, bytes]:
-    """Every file below a folder."""
-    return {str(path.relative_to(folder)): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
+ROLLOUTS = "reach.rollouts.5.train"
 
 
 @pytest.fixture(scope="module")
@@ -44,7 +42,7 @@ def store(tmp_path: Path) -> Store:
 def test_what_a_first_phase_leaves(done: tuple[Store, list[PlannedPhase]]) -> None:
     store, (first, _) = done
     folder = store.phase(first.key)
-    assert set(snapshot(folder.path)) == {
+    assert set(paths_of(store, folder.key)) == {
         "spec.json", "result.json", "manifest.json", "curve.jsonl", "agent.safetensors", "replay.npy",
         "evaluations/reach.rollouts.5.train.json", "evaluations/reach.rollouts.5.train.safetensors",
         "evaluations/reach.deterministic.5.train.json",
@@ -68,7 +66,7 @@ def test_what_a_first_phase_leaves(done: tuple[Store, list[PlannedPhase]]) -> No
 def test_what_a_second_phase_leaves(done: tuple[Store, list[PlannedPhase]]) -> None:
     store, (_, second) = done
     folder = store.phase(second.key)
-    assert {"prepared.safetensors", "sample.npy"} < set(snapshot(folder.path))
+    assert {"prepared.safetensors", "sample.npy"} < set(bytes_of(store, folder.key))
     assert folder.replay() is None
     result, sample = folder.result(), folder.sample()
     assert result is not None
@@ -133,8 +131,8 @@ def test_evaluation_records(done: tuple[Store, list[PlannedPhase]]) -> None:
     targets = rollouts["observations"].reshape(5, 25, 5)[:, :, 2:4]
     assert len(np.unique(targets[:, 0], axis=0)) == 5
     assert (targets == targets[:, :1]).all()
-    assert set(store.files.names(f"phases/{second.key}/evaluations")) == {
-        f"{task}.{mode}.5.train.json" for task in ("reach", "avoid") for mode in ("stochastic", "deterministic")
+    assert set(store.phase(second.key).evaluations()) == {
+        f"{task}.{mode}.5.train" for task in ("reach", "avoid") for mode in ("stochastic", "deterministic")
     }
 
 
@@ -165,10 +163,10 @@ def test_more_episodes_retrain_nothing_and_agree_where_they_overlap(done: tuple[
     more = phases_of(toy_plan(methods=("nbsp",), evaluation={"episodes": 9}), "nbsp")
     assert more[0].key == phases[0].key
     folder = store.phase(phases[0].key)
-    before = snapshot(folder.path)
+    before = bytes_of(store, folder.key)
     progress = phase_run(store, more[0]).advance(600)
     assert progress.done
-    after = snapshot(folder.path)
+    after = bytes_of(store, folder.key)
     assert before.items() <= after.items()
     added = {name for name in after.keys() - before.keys() if ".9." in name}
     assert added == {f"evaluations/reach.{name}" for name in (
@@ -188,27 +186,27 @@ def test_more_episodes_retrain_nothing_and_agree_where_they_overlap(done: tuple[
 def test_a_missing_evaluation_of_a_finished_phase_is_only_evaluated(done: tuple[Store, list[PlannedPhase]]) -> None:
     store, (_, second) = done
     folder = store.phase(second.key)
-    before = snapshot(folder.path)
-    (folder.path / "evaluations/reach.stochastic.5.train.json").unlink()
+    before = bytes_of(store, folder.key)
+    path_of(store, folder, "evaluations/reach.stochastic.5.train.json").unlink()
     run = phase_run(store, second)
     progress = run.advance(0)
     assert (progress.stage, progress.updates) == ("evaluating", 0)
     assert run.advance(600).done
-    assert snapshot(folder.path) == before
+    assert bytes_of(store, folder.key) == before
 
 
 def test_a_done_phase_is_done_at_once(done: tuple[Store, list[PlannedPhase]]) -> None:
     store, (_, second) = done
-    before = snapshot(store.phase(second.key).path)
+    before = bytes_of(store, second.key)
     assert phase_run(store, second).advance(0).done
-    assert snapshot(store.phase(second.key).path) == before
+    assert bytes_of(store, second.key) == before
 
 
 def test_the_same_phase_again_gives_the_same_bits(done: tuple[Store, list[PlannedPhase]], store: Store) -> None:
     other, phases = done
     for phase in phases:
         run_whole(store, phase)
-        one, two = (snapshot(place.phase(phase.key).path) for place in (store, other))
+        one, two = (bytes_of(place, phase.key) for place in (store, other))
         for name in one.keys() - {"manifest.json", "result.json"}:
             assert one[name] == two[name], name
         results = [place.phase(phase.key).result() or {} for place in (store, other)]
@@ -259,31 +257,34 @@ def test_phase_2_begins_with_an_empty_buffer_and_random_actions(store: Store) ->
 
 
 @pytest.mark.parametrize(
-    ("file", "what"),
+    ("file", "anew"),
     [
-        ("agent.safetensors", "agent"),
-        ("replay.npy", "replay buffer"),
-        ("evaluations/reach.rollouts.5.train.safetensors", "evaluation reach.rollouts.5.train"),
+        ("agent.safetensors", "trains it anew"),
+        ("replay.npy", "trains it anew"),
+        (f"evaluations/{ROLLOUTS}.safetensors", f"plays its evaluation {ROLLOUTS} anew"),
     ],
 )
-def test_a_missing_need_is_named_with_the_way_out(
-    done: tuple[Store, list[PlannedPhase]], tmp_path: Path, file: str, what: str
+@pytest.mark.parametrize("damage", ["removed", "cut", "flipped"])
+def test_a_damaged_need_is_named_with_the_way_out(
+    done: tuple[Store, list[PlannedPhase]], tmp_path: Path, file: str, anew: str, damage: str
 ) -> None:
     store, phases = done
-    _, second = phases_of(toy_plan(methods=("nbsp",), second={"env_steps": 60 + len(what)}), "nbsp")
-    missing = store.phase(phases[0].key).path / file
-    missing.rename(tmp_path / "aside")
+    _, second = phases_of(toy_plan(methods=("nbsp",), second={"env_steps": 60}), "nbsp")
+    path = path_of(store, store.phase(phases[0].key), file)
+    whole = path.read_bytes()
+    path.rename(tmp_path / "aside")
+    if damage != "removed":
+        path.write_bytes(whole[:-1] + (b"" if damage == "cut" else bytes([whole[-1] ^ 1])))
     try:
-        with pytest.raises(PhaseError) as caught:
+        with pytest.raises(DamagedPhaseError) as caught:
             phase_run(store, second).advance(600)
     finally:
-        (tmp_path / "aside").rename(missing)
+        (tmp_path / "aside").rename(path)
     text = str(caught.value)
-    assert text.startswith(f"the {what} of phase {phases[0].key} is missing from {missing.parents[file.count('/')]}")
-    assert f"phase {second.key} needs it" in text
-    assert "run the sweep again" in text
+    assert text.startswith(f"{path} of the finished phase {phases[0].key} is damaged (it")
+    assert text.endswith(f"`nbsp-ray run` sets it aside and {anew}")
+    assert "\n" not in text
     assert not store.phase(second.key).done()
-    assert run_whole(store, second)["stop_reason"] == "budget"
 
 
 def test_an_empty_store_has_nothing_that_a_second_phase_needs(store: Store) -> None:
@@ -362,13 +363,13 @@ def test_a_buffer_wanted_later_is_trained_again_and_nothing_else_changes(store: 
     for phase in alone:
         run_whole(store, phase)
     folder = store.phase(alone[1].key)
-    before = snapshot(folder.path)
+    before = bytes_of(store, folder.key)
     phases = phases_of(toy_plan(methods=("replay_only",), **SEQUENCE), "replay_only")
     assert phases[1].key == alone[1].key
     with pytest.raises(PhaseError, match=f"the replay buffer of phase {alone[1].key} is missing"):
         phase_run(store, phases[2]).advance(600)
     run_whole(store, phases[1])
-    after = snapshot(folder.path)
+    after = bytes_of(store, folder.key)
     assert {name for name, data in after.items() if before.get(name) != data} == {"replay.npy"} | {
         name for name in after if name.startswith("evaluations/") and name not in before
     }
@@ -400,12 +401,12 @@ def test_an_orphan_accepts_the_result_of_the_other(store: Store, caplog: pytest.
     orphan.advance(0)
     orphan.save()
     run_whole(store, first)
-    before = snapshot(store.phase(first.key).path)
+    before = bytes_of(store, first.key)
     orphan.save()
     with caplog.at_level(logging.WARNING):
         assert orphan.advance(600).done
     assert "committed by another process" in caplog.text
-    assert snapshot(store.phase(first.key).path) == before
+    assert bytes_of(store, first.key) == before
 
 
 def test_an_orphan_whose_folder_is_cleaned_while_it_saves_goes_on(

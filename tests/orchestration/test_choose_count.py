@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from phase_files import path_of
 from stored import new_store, write_done
 
 from nbsp_ray.config.schema import Sweep
@@ -192,7 +193,7 @@ def test_a_search_interrupted_on_a_real_ray_goes_on_and_repeats_nothing(cluster:
 
 
 def _finished(store: Store, key: str) -> int:
-    return (store.phase(key).path / "result.json").stat().st_mtime_ns
+    return path_of(store, store.phase(key), "result.json").stat().st_mtime_ns
 
 
 @pytest.mark.ray

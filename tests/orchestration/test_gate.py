@@ -188,3 +188,35 @@ def test_a_kind_that_has_no_room_does_not_keep_the_others_waiting() -> None:
     assert gate.next() == "gpu-0"
     gate.finished("gpu-0", ok=False)
     assert gate.next() == "gpu-1"
+
+
+def test_what_is_found_damaged_is_done_again_before_what_needs_it() -> None:
+    needs = {"first": (), "one": ("first",), "two": ("first",), "three": ("one",)}
+    for at_start in (True, False):
+        store = {"first"} if at_start else set[str]()
+        gate = Gate(needs, store.__contains__)
+        if not at_start:
+            assert gate.next() == "first"
+            store.add("first")
+            gate.finished("first")
+        assert gate.next() == "one"
+        store.remove("first")  # `one` finds it damaged
+        gate.put_back("one")
+        assert gate.next() == "first"
+        assert gate.next() is None
+        store.add("first")
+        gate.finished("first")
+        assert [gate.next(), gate.next(), gate.next()] == ["one", "two", None]
+
+
+def test_what_is_found_damaged_and_cannot_be_made_anew_blocks_what_needs_it() -> None:
+    store = {"first"}
+    gate = Gate({"first": (), "one": ("first",), "two": ("first",)}, store.__contains__)
+    assert gate.next() == "one"
+    store.clear()
+    gate.put_back("one")
+    assert gate.next() == "first"
+    gate.finished("first", ok=False)
+    assert gate.next() is None
+    assert gate.is_finished
+    assert gate.states == {"first": State.FAILED, "one": State.BLOCKED, "two": State.BLOCKED}

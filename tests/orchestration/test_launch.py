@@ -18,6 +18,7 @@ from typing import Any
 import psutil
 import pytest
 import ray
+from phase_files import path_of
 from stored import firsts, new_store, small_plan
 
 from nbsp_ray.config.schema import Resources
@@ -126,21 +127,24 @@ def test_what_is_done_starts_nothing_and_more_seeds_and_methods_run_only_what_is
     with monkeypatch.context() as patched:
         patched.setattr(launch_module, "connected_ray", None)
         assert run(plan, store) == Outcome(6, 0, 0, 0, interrupted=False)
-    before = {key: (store.phase(key).path / "result.json").stat().st_mtime_ns for key in plan.phases}
+    before = {key: path_of(store, store.phase(key), "result.json").stat().st_mtime_ns for key in plan.phases}
     grown = toy(seeds=(0, 1, 2), methods=("base", "replay_only", "nbsp"))
-    record = store.phase(firsts(plan)[0].key).path / "evaluations" / f"{next(iter(firsts(plan)[0].evaluations))}.json"
+    record = path_of(
+        store, store.phase(firsts(plan)[0].key), f"evaluations/{next(iter(firsts(plan)[0].evaluations))}.json"
+    )
     record.unlink()  # one evaluation is missing: the phase is evaluated, not learnt, anew
     assert run(grown, store) == Outcome(12, 0, 0, 0, interrupted=False)
     assert done(store, grown) == set(grown.phases)
     assert record.exists()
-    assert before == {key: (store.phase(key).path / "result.json").stat().st_mtime_ns for key in plan.phases}
+    assert before == {key: path_of(store, store.phase(key), "result.json").stat().st_mtime_ns for key in plan.phases}
 
 
 def test_a_failing_first_phase_blocks_those_that_need_it_and_no_others(tmp_path: Path) -> None:
     plan, store = toy(methods=("base",)), new_store(tmp_path)
     broken = firsts(plan)[0]
-    in_the_way = store.phase(broken.key).path / "curve.jsonl"
-    in_the_way.mkdir(parents=True)  # it learns, and cannot be committed
+    in_the_way = store.phase(broken.key).path / "commits"
+    in_the_way.parent.mkdir(parents=True)
+    in_the_way.write_text("")  # it learns, and cannot be committed
     outcome = run(plan, store)
     assert outcome == Outcome(done=2, failed=1, blocked=1, left=0, interrupted=False)
     assert outcome.exit_code == 1
@@ -148,7 +152,7 @@ def test_a_failing_first_phase_blocks_those_that_need_it_and_no_others(tmp_path:
     assert (status.failed, len(status.blocked)) == ([broken.key], 1)
     found = next(phase for phase in status.phases if phase.key == broken.key)
     assert found.attempts == 3
-    assert "curve.jsonl" in (found.error or "")
+    assert "commits" in (found.error or "")
     in_the_way.rmdir()
     assert run(plan, store) == Outcome(4, 0, 0, 0, interrupted=False)
 

@@ -10,12 +10,13 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from phase_files import path_of
 from pixel_toy import SMALL as PIXELS
 from toy_phases import SMALL, phase_run, phases_of, run_whole, toy_plan
 
 from nbsp_ray.benchmarks import Continuous, Spaces, Vector, get_benchmark
 from nbsp_ray.config.schema import Sac, Sweep
-from nbsp_ray.errors import PhaseError
+from nbsp_ray.errors import DamagedPhaseError
 from nbsp_ray.learning.agent import NETWORKS, Agent
 from nbsp_ray.learning.evaluation import EpisodePlan, play
 from nbsp_ray.learning.final import read_rollouts
@@ -505,23 +506,19 @@ def test_what_is_missing_is_named(tmp_path: Path) -> None:
     (target,) = small_targets()
     run_whole(store, target.phase)
     folder = store.phase(target.phase.key)
-    for name, networks, words in (
-        ("replay.npy", ("q1",), "the replay buffer of phase"),
-        ("agent.safetensors", ("actor",), "the agent of phase"),
-        (
-            f"evaluations/{target.rollouts.id}.safetensors",
-            ("actor",),
-            "the evaluation reach.rollouts.20.train, step by step, of",
-        ),
+    for name, networks in (
+        ("replay.npy", ("q1",)),
+        ("agent.safetensors", ("actor",)),
+        (f"evaluations/{target.rollouts.id}.safetensors", ("actor",)),
     ):
-        (folder.path / name).rename(tmp_path / "away")
+        path = path_of(store, folder, name)
+        path.rename(tmp_path / "away")
         if "evaluations" in name:
             (folder.path / "probes" / f"{scores_record(target, 'actor')}.json").unlink()
-        with pytest.raises(PhaseError, match=words) as error:
+        with pytest.raises(DamagedPhaseError, match="it is missing") as error:
             probe(store, [target], Request(networks, (1,), episodes=1, draws=1), quiet)
-        assert str(folder.path) in str(error.value)
-        assert "run the sweep again" in str(error.value)
-        (tmp_path / "away").rename(folder.path / name)
+        assert str(path) in str(error.value)
+        (tmp_path / "away").rename(path)
         probe(store, [target], Request(networks, (2,), episodes=1, draws=1), quiet)
 
 

@@ -4,6 +4,7 @@ import sys
 import numpy as np
 import pandas as pd
 import pytest
+from phase_files import path_of, paths_of
 from synthetic_store import (
     BUDGET,
     EPISODES,
@@ -28,7 +29,6 @@ from analysis.pages.contents import report_blocks
 from analysis.tables import all_tables
 from analysis.tables.results import show_results
 from nbsp_ray.config.schema import Sweep
-from nbsp_ray.errors import StoreError
 from nbsp_ray.plan.build import make_plan
 from nbsp_ray.store import Store
 
@@ -157,22 +157,31 @@ def test_a_running_phase_shows_its_curve_and_no_metrics_of_it(store, plan):
     assert results.curves[results.curves["phase"] == 1]["success"].tolist() == [0, 0.5, 1]
 
 
-def test_metrics_of_a_curve_that_is_cut_off_are_missing(full, plan):
-    path = full.phase(find(plan, "base", 0).phases[1]).path / "curve.jsonl"
-    path.write_bytes(path.read_bytes()[:-30])
-    results = analysis.load(full.root, plan)
-    row = trial_of(results, "base", 0)
+def test_metrics_of_a_curve_that_is_cut_off_are_missing(store, plan):
+    """As one of store format 1 can be, which has no digests."""
+    trial = find(plan, "base", 0)
+    learn_first(store, plan, trial, 9)
+    key = trial.phases[1]
+    learn(store, plan, key, evaluations(SECOND, [0, 1])[:-1])
+    evaluate(store, plan, key, FIRST, 1)
+    row = trial_of(analysis.load(store.root, plan), "base", 0)
     assert row["curve_truncated"] is True
     assert np.isnan([row["auc_second"], row["retention_last_5"]]).all()
     assert row["first_after"] == 0.1
-    assert trial_of(results, "base", 1)["curve_truncated"] is False
 
 
-def test_a_damaged_file_is_an_error_that_names_it(full, plan):
-    path = full.phase(find(plan, "base", 0).phases[1]).path / "result.json"
-    path.write_text("{")
-    with pytest.raises(StoreError, match=r"result\.json is damaged"):
-        analysis.load(full.root, plan)
+@pytest.mark.parametrize("name", ["result.json", "curve.jsonl", "manifest.json", "evaluations/e"])
+def test_a_damaged_phase_is_a_failed_one_that_says_what_is_wrong(full, plan, name):
+    key = find(plan, "base", 0).phases[1]
+    path = next(path for file, path in paths_of(full, key).items() if file.startswith(name[:-1]))
+    path.write_bytes(path.read_bytes()[:-3])
+    results = analysis.load(full.root, plan)
+    assert trial_of(results, "base", 0)["status"] == "failed"
+    assert trial_of(results, "base", 1)["status"] == "done"
+    error = results.phases.set_index("key")["error"][key]
+    assert str(path) in error
+    assert "`nbsp-ray run` sets it aside" in error
+    assert np.isnan(trial_of(results, "base", 0)["auc_second"])
 
 
 def test_forward_transfer_compares_with_the_first_phase_on_the_second_task(store):
@@ -245,8 +254,8 @@ def test_heldout_goals_beside_those_of_training(store):
     for key, task, wins in ((trial.phases[0], FIRST, 7), (trial.phases[1], FIRST, 2), (trial.phases[1], SECOND, 6)):
         record = f"{task}.stochastic.{EPISODES}.heldout"
         path = store.phase(key)
+        path_of(store, path, f"evaluations/{record}.json").unlink()
         if (key, task) == (trial.phases[1], SECOND):
-            (path.path / "evaluations" / f"{record}.json").unlink()
             assert analysis.load(store.root, plan).finals["status"].iloc[0] == "begun"
         path.write_evaluation(record, {"success": [1] * wins + [0] * (EPISODES - wins)}, None)
     row = analysis.load(store.root, plan).finals.iloc[0]

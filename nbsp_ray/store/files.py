@@ -11,7 +11,6 @@ import io
 import json
 import logging
 import os
-import random
 import re
 import shutil
 import time
@@ -51,7 +50,6 @@ TRANSIENT = frozenset(
 """What a network file system says while its server is away, and a disk now and then."""
 NAME = re.compile(r"(?!\.{1,2}(/|$))[^/\\\x00-\x1f\x7f]+(/(?!\.{1,2}(/|$))[^/\\\x00-\x1f\x7f]+)*")
 """A path below the root: no way up, nothing absolute, no control characters."""
-_jitter = random.Random()
 
 
 @dataclass(frozen=True)
@@ -173,7 +171,7 @@ class Files:
             if now - began > TELL_SECONDS and not told:
                 told = True
                 log.warning("%s does not answer (%s); trying again for %.0f s", self.root, why(reason), self.patience)
-            time.sleep(min(wait * _jitter.uniform(0.5, 1.0), max(0.0, began + self.patience - now)))
+            time.sleep(min(wait * (0.5 + os.urandom(1)[0] / 510), max(0.0, began + self.patience - now)))
             wait = min(2 * wait, LONGEST_WAIT)
 
     def _may_pass(self, error: OSError) -> bool:

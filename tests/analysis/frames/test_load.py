@@ -31,6 +31,7 @@ from analysis.tables.results import show_results
 from nbsp_ray.config.schema import Sweep
 from nbsp_ray.plan.build import make_plan
 from nbsp_ray.store import Store
+from nbsp_ray.sweepfile.scope import Scope
 
 
 def trial_of(results, method, seed):
@@ -350,6 +351,7 @@ def test_the_store_is_opened_once(full, plan, monkeypatch):
             monkeypatch.setattr(module, "Store", Counted)
     results = analysis.load(full.root, plan)
     tables = all_tables(results)
-    assert list(report_blocks(results, tables, [], "x", "X"))
+    scope = Scope("x", "X", "x", (), full.root, 4, 4)
+    assert list(report_blocks(results, tables, [], title="X", scope=scope, root="."))
     assert explorer_data(results, "x", [])["trials"]
     assert opened == [(full.root,)]

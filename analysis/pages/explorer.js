@@ -8,7 +8,7 @@ const SETTINGS = { responsive: true, displaylogo: false,
   modeBarButtons: [["toImage", "zoom2d", "pan2d", "zoomIn2d", "zoomOut2d", "resetScale2d"]] };
 const STABILITY = "#0072b2", PLASTICITY = "#e69f00";
 const DASHES = ["solid", "dash", "dot", "dashdot"];
-const MARGIN = { l: 46, r: 10, t: 8, b: 40 };
+const MARGIN = { l: 46, r: 10, t: 26, b: 40 };
 const colour = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
 
 // What is chosen. `point` is a series, the place of a count in it, and a trial or null: the mean of its seeds.
@@ -160,8 +160,8 @@ function labels(every, box, x, y) {
     taken.every((t) => b[2] <= t[0] || b[0] >= t[2] || b[3] <= t[1] || b[1] >= t[3]);
   points.sort((a, b) => (b.c.label === chosenCount()?.label) - (a.c.label === chosenCount()?.label));
   return points.flatMap(({ c, at: [px, py], text }) => {
-    const [w, h] = [7 * text.length + 4, 14];
-    const tries = [[0, -1], [1, -1], [-1, -1], [1, 0], [-1, 0], [0, 1], [1, 1], [-1, 1]].map(([dx, dy]) => [dx * (10 + w / 2), dy * (dx ? 10 : 16)]);
+    const [w, h] = [7 * text.length + 4, 14], away = c.label && c.label === chosenCount()?.label ? 21 : 16;  // outside of the ring
+    const tries = [[0, -1], [1, -1], [-1, -1], [1, 0], [-1, 0], [0, 1], [1, 1], [-1, 1]].map(([dx, dy]) => [dx * (away - 6 + w / 2), dy * (dx ? away - 6 : away)]);
     for (const [dx, dy] of tries) {
       const b = [px + dx - w / 2, py + dy - h / 2, px + dx + w / 2, py + dy + h / 2];
       if (!free(b)) continue;
@@ -476,6 +476,7 @@ function choose(point) {
   const at = DATA.counts.findIndex((c) => c.label === label && c.neurons === neurons);
   if (at >= 0) state.count = +(byId("count").value = at);
   draw();
+  if (matchMedia("(max-width: 64rem)").matches) byId("trial").scrollIntoView({ block: "nearest" });
 }
 
 // The slider moves all: the rings, the table, and what is chosen, by the same pair, method and seed.

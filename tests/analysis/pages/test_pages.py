@@ -224,12 +224,9 @@ def test_the_number_of_neurons_can_go_to_the_right(explorer: Browser):
 
 
 def test_labels_of_counts_lie_apart(explorer: Browser):
-    boxes = explorer.evaluate(
-        """[...document.querySelectorAll('#panels .plot')].map(p => [...p.querySelectorAll('.annotation-text')].map(t => {
-          const {left, top, right, bottom} = t.getBoundingClientRect();
-          return [left, top, right, bottom];
-        }))"""
-    )
+    texts = "[...document.querySelectorAll('#panels .plot')].map(p => [...p.querySelectorAll('.annotation-text')])"
+    box = "(t) => { const b = t.getBoundingClientRect(); return [b.left, b.top, b.right, b.bottom]; }"
+    boxes = explorer.evaluate(f"{texts}.map(of_panel => of_panel.map({box}))")
     assert [len(of_panel) for of_panel in boxes] == [4, 4]
     for of_panel in boxes:
         for one, other in itertools.combinations(of_panel, 2):
@@ -254,9 +251,9 @@ def test_the_axes_fit_the_data_or_go_from_0_to_1(explorer: Browser):
 def test_nothing_chosen_is_said(explorer: Browser):
     explorer.evaluate("document.querySelectorAll('#methods input').forEach(i => i.click())")
     assert "Nothing is chosen: tick at least one pair" in explorer.evaluate(
-        "document.querySelector('#panels').textContent"
+        "document.querySelector('#nothing').innerText"
     )
-    assert explorer.evaluate("document.querySelector('#trial').textContent") == "Nothing is chosen."
+    assert explorer.evaluate("document.querySelector('#trial').innerText.trim()") == "Nothing is chosen."
     explorer.evaluate("document.querySelectorAll('#methods input')[1].click()")
     assert explorer.evaluate(READY)
 

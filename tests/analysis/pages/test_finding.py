@@ -58,3 +58,12 @@ def test_what_is_half_done_is_said_and_pairs_that_only_some_have_are_no_rivals(s
         learn_second(store, plan, find(plan, "base", 0, pair), 1, 9)
     learn_second(store, plan, find(plan, "nbsp", 0), 9, 9)
     assert finding(analysis.load(store.root, plan)).startswith("So far: `base` goes from 0.90 on the first task before")
+
+
+def test_the_best_of_several_is_named_and_base_where_it_is_better(store):
+    after = {"base": [(9, 9)], "replay_only": [(1, 9)], "nbsp": [(8, 9)]}
+    found = finding(filled(store, plan_of(methods=("base", "replay_only", "nbsp"), seeds=(0,)), after))
+    assert found.startswith(
+        "Of 3 methods `base` has the highest mean of both tasks, 0.90; the next is `nbsp`, 0.85. Against `base`, "
+        "paired by seed, `nbsp` is 0.10 lower on the first task after, and is equal on the second task (n = 1 seed)"
+    )

@@ -3,7 +3,7 @@
     load (store + plan -> tidy frames) -> metrics, statistics -> tables, figures -> report | explorer | console
 
 `analysis.load(root, plan)` and `load_results(root, sweep)` are the ways in, `write_report` and `write_explorer` are the
-ways out; `analysis.frames.columns` describes every column. Whatever a sweep has not done yet is a missing value, never
+ways out; `Results.describe` describes every column. Whatever a sweep has not done yet is a missing value, never
 a missing row.
 
 Read `frames.load` first (a plan says which rows there are, the store fills them), then `frames.trials`, where a trial

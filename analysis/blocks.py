@@ -1,7 +1,7 @@
 """A page as a list of blocks, so that what is said stands once and is rendered as Markdown and as HTML.
 
-In texts a pair of backticks marks code, two stars on each side what is best, and `[text](path)` links to a section of the
-page or to a path beside it; nothing else is marked up.
+In texts a pair of backticks marks code, two stars on each side what is best, and `[text](path)` links to a section of
+the page or to a path beside it; nothing else is marked up.
 """
 
 from collections.abc import Iterable, Mapping

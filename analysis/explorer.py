@@ -89,8 +89,8 @@ def write_explorer(results: Results, path: str | Path, *, name: str, title: str,
     """
     if not results.any_begun:
         raise NbspError(f"{results.root} has nothing of {name} yet: start it with `nbsp-ray run {name}`")
-    path, trials = Path(path), len(results.plan.trials)
-    scope = scope or Scope(name, title, name, (), results.root, trials, trials)
+    path = Path(path)
+    scope = scope or Scope.of_all(name, title, results.root, len(results.plan.trials))
     Files(path.parent).write(path.name, explorer_page(results, title, scope, path.parent).encode())
     return path
 
@@ -152,7 +152,7 @@ def _rules(results: Results, series: Sequence[Series]) -> list[str]:
     """The sentences under the page."""
     normalised = [part.words.normalised for part in results.parts().values() if part.words.normalised]
     rules = [
-        f"Means ± standard errors are over the seeds that have both numbers. {CUT} One seed has neither, and two seeds, "
+        f"Means ± standard errors are over the seeds that have both numbers. {CUT} One seed has neither, and two, "
         "or seeds that are all equal, have no interval.",
         FRONT_RULE,
         KNEE_RULE,

@@ -20,7 +20,8 @@ TABLE_1: Mapping[tuple[str, str], tuple[Published, Published]] = {
     ("metaworld", "window-open > window-close"): (Published(0.98, 0.04), Published(0.00, 0.00)),
     ("metaworld", "window-close > window-open"): (Published(0.97, 0.04), Published(0.09, 0.08)),
 }
-"""Table 1: (benchmark, pair) -> success on the first task before and after the second ("individual", "sequential"), plain SAC."""
+"""Table 1: (benchmark, pair) -> success on the first task before and after the second is learnt (there
+"individual", "sequential"), plain SAC."""
 
 TABLE_2: Mapping[str, tuple[str, str, str]] = {
     "Initial collect steps": ("sac.learning_starts", "10000", "20000"),

@@ -153,7 +153,8 @@ def _notes(outcome: Outcome) -> Iterator[str]:
         yield "Every first phase learnt its task, so the verdict without those that did not is the same."
     for part in outcome.parts:
         if not math.isnan(part.p_holm):
-            yield f"{part.comparison}: p = {number(part.p_holm, 3)} after Holm's correction; the interval is uncorrected."
+            p = number(part.p_holm, 3)
+            yield f"{part.comparison}: p = {p} after Holm's correction; the interval is uncorrected."
         if part.over_pairs.verdict == "inconclusive":
             yield f"{part.comparison}: {_missing(part.over_pairs)}."
     missing = [test for test in outcome.claim.tests if all(part.test is not test for part in outcome.parts)]

@@ -90,7 +90,8 @@ def _draw(axes: Axes, series: Series, looks: Mapping[tuple[str, int | None], Loo
         axes.plot(both[:, 0], both[:, 1], own.marker, color=own.colour, markersize=2.6, alpha=0.45, markeredgewidth=0)
         axes.errorbar(
             x.mean, y.mean, xerr=_half(x), yerr=_half(y), fmt=own.marker, color=own.colour, markersize=5.5,
-            markeredgecolor=PAPER, markeredgewidth=0.5, elinewidth=0.9, zorder=3, label=_label(series, count, several=several),
+            markeredgecolor=PAPER, markeredgewidth=0.5, elinewidth=0.9, zorder=3,
+            label=_label(series, count, several=several),
         )  # fmt: skip
 
 

@@ -8,7 +8,7 @@ const SETTINGS = { responsive: true, displaylogo: false,
   modeBarButtons: [["toImage", "zoom2d", "pan2d", "zoomIn2d", "zoomOut2d", "resetScale2d"]] };
 const STABILITY = "#0072b2", PLASTICITY = "#e69f00";
 const DASHES = ["solid", "dash", "dot", "dashdot"];
-const MARGIN = { l: 46, r: 10, t: 8, b: 40 };
+const MARGIN = { l: 46, r: 10, t: 26, b: 40 };
 const colour = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
 
 // What is chosen. `point` is a series, the place of a count in it, and a trial or null: the mean of its seeds.
@@ -160,8 +160,8 @@ function labels(every, box, x, y) {
     taken.every((t) => b[2] <= t[0] || b[0] >= t[2] || b[3] <= t[1] || b[1] >= t[3]);
   points.sort((a, b) => (b.c.label === chosenCount()?.label) - (a.c.label === chosenCount()?.label));
   return points.flatMap(({ c, at: [px, py], text }) => {
-    const [w, h] = [7 * text.length + 4, 14];
-    const tries = [[0, -1], [1, -1], [-1, -1], [1, 0], [-1, 0], [0, 1], [1, 1], [-1, 1]].map(([dx, dy]) => [dx * (10 + w / 2), dy * (dx ? 10 : 16)]);
+    const [w, h] = [7 * text.length + 4, 14], away = c.label && c.label === chosenCount()?.label ? 21 : 16;  // outside of the ring
+    const tries = [[0, -1], [1, -1], [-1, -1], [1, 0], [-1, 0], [0, 1], [1, 1], [-1, 1]].map(([dx, dy]) => [dx * (away - 6 + w / 2), dy * (dx ? away - 6 : away)]);
     for (const [dx, dy] of tries) {
       const b = [px + dx - w / 2, py + dy - h / 2, px + dx + w / 2, py + dy + h / 2];
       if (!free(b)) continue;
@@ -220,22 +220,11 @@ function drawPanels() {
   const box = byId("panels"), every = visible(), pairs = [...new Set(every.map((s) => s.pair))];
   const raw = shown().raw, words = shown();
   box.classList.toggle("one", pairs.length === 1);
-  if (!pairs.length) {
-    for (const plot of box.querySelectorAll(".plot")) Plotly.purge(plot);
-    box.replaceChildren(element("p", "Nothing is chosen: tick at least one pair and one method that has trials in these measures.", { class: "empty" }));
-    return;
-  }
-  if (box.dataset.of !== JSON.stringify(pairs) || box.querySelector(".empty")) {
-    for (const plot of box.querySelectorAll(".plot")) Plotly.purge(plot);
-    box.replaceChildren(...pairs.map((pair) => {
-      const panel = element("div", undefined, { class: "panel" });
-      panel.append(element("h3", pair), element("div", undefined, { class: "plot", role: "img", "aria-label": `${pair}; the table below has its numbers` }));
-      return panel;
-    }));
-    box.dataset.of = JSON.stringify(pairs);
-  }
-  pairs.forEach((pair, at) => {
-    const plot = box.children[at].querySelector(".plot"), own = every.filter((s) => s.pair === pair), ranged = raw ? own : every;
+  byId("nothing").hidden = pairs.length > 0;
+  // A plot is hidden, never removed: plotly may be at work on it.
+  DATA.pairs.forEach((pair, at) => (box.children[at].hidden = !pairs.includes(pair)));
+  pairs.forEach((pair) => {
+    const plot = box.children[DATA.pairs.indexOf(pair)].querySelector(".plot"), own = every.filter((s) => s.pair === pair), ranged = raw ? own : every;
     const [x, y] = [fitted(ranged, "stability"), fitted(ranged, "plasticity")];
     let traces, axes;
     if (state.view === "tradeoff") {
@@ -352,11 +341,12 @@ function describe(list, term, ...content) {
 }
 
 function drawPoint() {
-  const panel = byId("trial");
-  for (const plot of panel.querySelectorAll(".small")) Plotly.purge(plot);
+  const panel = byId("told");
   panel.replaceChildren();
   const at = state.point;
-  if (!at || !isShown(DATA.series[at.series])) {
+  const chosen = at && isShown(DATA.series[at.series]);
+  for (const id of ["curves", "layers", "no-layers"]) byId(id).hidden = !chosen;
+  if (!chosen) {
     panel.append(element("p", visible().length ? `No seed has finished both ${shown().task}s yet, in these measures; nothing to click on.` : "Nothing is chosen.", { class: "empty" }));
     return;
   }
@@ -388,7 +378,7 @@ function drawPoint() {
     describe(list, "run it again", element("code", t.command));
     describe(list, "beside it", back);
   }
-  panel.append(list, element("div", undefined, { id: "curves", class: "small" }), element("div", undefined, { id: "layers", class: "small" }));
+  panel.append(list);
   drawCurves(series, trials.map((i) => DATA.trials[i]), looks(series, count));
   drawLayers(at.trial === null ? count.selected[state.network] : DATA.trials[at.trial].selected[state.network], series, looks(series, count));
 }
@@ -397,7 +387,6 @@ function drawCurves(series, trials, own) {
   // An empty line is none to plotly, and a second axis cannot lie over one that has no line: so a point that is no number.
   const points = (values, none) => (values.length ? values : [none]);
   const rate = series.kind === "success", [t] = trials, many = trials.length > 1, traces = [];
-  if (!t) return byId("curves").replaceChildren();
   const names = rate ? ["second task, last ten episodes", "first task, evaluated"] : [`${t.second_task}, last ten episodes`, `${t.first_task}, evaluated`];
   trials.forEach((trial, i) => {
     const line = (curve, name, its, dash, extra) => traces.push({ type: "scatter", mode: "lines", name, showlegend: !i, x: points(curve.x, 0), y: points(curve.y, null),
@@ -427,16 +416,14 @@ function drawCurves(series, trials, own) {
       range: range("retained"), side: "right", showgrid: false, tickmode: "auto", nticks: 5 };
     axes.margin.r = 52;
   }
-  Plotly.newPlot("curves", traces, axes, { ...SETTINGS, displayModeBar: false });
+  Plotly.react("curves", traces, axes, { ...SETTINGS, displayModeBar: false });
 }
 
 function drawLayers(layers, series, own) {
   const plot = byId("layers");
-  if (!layers) {
-    plot.className = "";
-    plot.append(element("p", `${series.method} freezes no neurons of ${state.network}.`));
-    return;
-  }
+  plot.hidden = !layers;
+  byId("no-layers").textContent = layers ? "" : `${series.method} freezes no neurons of ${state.network}.`;
+  if (!layers) return;
   const names = layers.map((_, i) => `layer ${i + 1}`);
   const bar = (what, name, its) => ({ type: "bar", orientation: "h", name, y: names, x: layers.map((l) => l[what].mean),
     text: layers.map((l) => l[what].text), textposition: "auto", marker: { color: its }, hovertemplate: `%{text} ${name}<extra></extra>` });
@@ -445,7 +432,7 @@ function drawLayers(layers, series, own) {
     margin: { l: 60, r: 12, t: 30, b: 40 } });
   axes.xaxis.rangemode = "tozero";
   axes.yaxis = { autorange: "reversed", tickfont: { size: 11 } };
-  Plotly.newPlot(plot, [bar("selected", "selected", own), bar("constant", "constant on all scoring steps", colour("--line"))],
+  Plotly.react(plot, [bar("selected", "selected", own), bar("constant", "constant on all scoring steps", colour("--line"))],
     axes, { ...SETTINGS, displayModeBar: false });
 }
 
@@ -476,6 +463,7 @@ function choose(point) {
   const at = DATA.counts.findIndex((c) => c.label === label && c.neurons === neurons);
   if (at >= 0) state.count = +(byId("count").value = at);
   draw();
+  if (matchMedia("(max-width: 64rem)").matches) byId("trial").scrollIntoView({ block: "nearest" });
 }
 
 // The slider moves all: the rings, the table, and what is chosen, by the same pair, method and seed.
@@ -521,6 +509,11 @@ DATA.series.forEach((series, place) => {
   Object.assign(series, { place, dash: DASHES[Math.max(0, alike.indexOf(series)) % DASHES.length] });
 });
 recall();
+byId("panels").append(...DATA.pairs.map((pair) => {
+  const panel = element("div", undefined, { class: "panel" });
+  panel.append(element("h3", pair), element("div", undefined, { class: "plot", role: "img", "aria-label": `${pair}; the table below has its numbers` }));
+  return panel;
+}));
 tick(byId("pairs"), DATA.pairs, () => state.pairs);
 tick(byId("methods"), DATA.methods.map((m) => m.name), () => state.methods, (label, name) => {
   if (DATA.series.some((s) => s.method === name && !several(s)) || DATA.methods.length > 1)

@@ -93,18 +93,15 @@ def _of_methods(results: Results, done: pd.DataFrame) -> str:
     if not others:
         return _of_base(results, base)
     value = {name: _mean_of_both(trials) for name, trials in groups.items()}
-    best = max(others, key=lambda name: value[name])
-    highest = (
-        f"`{best}` has the highest mean of both {results.words.task}s of {len(others)} methods, {number(value[best])}."
-    )
+    best, top = (max(of, key=lambda name: value[name]) for of in (others, groups))
+    both = f"mean of both {results.words.task}s"
+    highest = f"Of {len(groups)} methods `{top}` has the highest {both}, {number(value[top])}"
+    highest += f"; the next is `{best}`, {number(value[best])}. " if top != best else ". "
+    highest = highest if len(others) > 1 else ""
     paired = others[best].merge(base[["comparable", *BOTH]], on="comparable", suffixes=("", "_base"))
     if not len(paired):
-        return (
-            highest + " There are no trials of `base` to compare it with."
-            if len(others) > 1
-            else _alone(results, others[best], best)
-        )
-    return (f"{highest} " if len(others) > 1 else "") + _against_base(results, best, paired, picked=len(others))
+        return highest + _alone(results, others[best], best)
+    return highest + _against_base(results, best, paired, picked=len(others))
 
 
 def _against_base(results: Results, name: str, paired: pd.DataFrame, *, picked: int) -> str:
@@ -148,8 +145,8 @@ def _alone(results: Results, trials: pd.DataFrame, name: str) -> str:
     task = results.words.task
     return (
         f"`{name}` has {number(first.mean)}{first.interval} on the first {task} after and "
-        f"{number(second.mean)}{second.interval} on the second {task} ({first.basis}); nothing stands beside it to "
-        "compare."
+        f"{number(second.mean)}{second.interval} on the second {task} ({first.basis}); `{BASE}` does not "
+        "stand beside it to compare."
     )
 
 

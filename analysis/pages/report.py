@@ -50,7 +50,7 @@ def write_report(
     """
     shown = _tables(results, name)
     pictures = all_figures(results)
-    scope = scope or Scope(name, title, name, (), results.root, len(results.plan.trials), len(results.plan.trials))
+    scope = scope or Scope.of_all(name, title, results.root, len(results.plan.trials))
     root = quote(Path(os.path.relpath(results.root, folder)).as_posix())
     blocks = list(report_blocks(results, shown, pictures, title=title, scope=scope, root=root))
     pages = {"report.md": markdown.render(blocks), "report.html": html.document(title, blocks)}
@@ -145,9 +145,9 @@ One row per trial of the plan, whether it has run or not.
 ## curves
 
 One row per evaluation, per training episode and per task finally evaluated. A first phase is shared by trials of
-several methods and pairs: its curve stands once per `key`, with `pair`, `second_task`, `method`, those of skill neurons and
-`variant` missing; `finals.key_first` joins it to its trials. Curves that stop early are not carried forward here; the
-rows of kind `final` are what is carried.
+several methods and pairs: its curve stands once per `key`, with `pair`, `second_task`, `method`, `variant` and the
+columns of skill neurons missing; `finals.key_first` joins it to its trials. Curves that stop early are not carried
+forward here; the rows of kind `final` are what is carried.
 
 {curves}
 

@@ -24,7 +24,7 @@ OWN: Mapping[str, str] = {
     "reached": "Of these those that reached the threshold of stable success.",
     "forgetting_learnt": "`forgetting` of the seeds whose first task was learnt.",
     "average_performance": "Mean over tasks of the final evaluation after the last phase.",
-    "forgetting_measure": "Mean over tasks but the last of the best success after an earlier phase less that at the end.",
+    "forgetting_measure": "Mean over tasks but the last: the best success after an earlier phase less that at the end.",
     "pairs": "Pairs of the benchmark in this plan.",
     "phases": "First phases planned.",
     "network": "Network that the row is about.",

@@ -53,9 +53,9 @@ def show_neurons(results: Results) -> Shown:
         "drift per layer": lambda row: cells.per_layer(row, "drift"),
     }
     caption = [
-        "Mean over seeds, in brackets the lowest and the highest seed; layers from the input, parted by strokes. Constant: the same "
-        "activation at all scoring steps. Near-constant: on one side of its mean on at least 99 % of them. Below "
-        "constant: with a score (Eq. 4) below that of a constant prediction, max(p, 1 - p), so that a "
+        "Mean over seeds, in brackets the lowest and the highest seed; layers from the input, parted by strokes. "
+        "Constant: the same activation at all scoring steps. Near-constant: on one side of its mean on at least 99 % "
+        "of them. Below constant: with a score (Eq. 4) below that of a constant prediction, max(p, 1 - p), so that a "
         "constant says more. All three are of the frozen neurons; a dash where the method did not report it.",
         "Frozen parameters: share of the network's weights and biases; as many neurons are not as many of these, so a "
         "difference between methods may be one of capacity. Drift: relative change of the frozen neurons' activations "

@@ -28,7 +28,12 @@ class Scope:
     trials: int
     """Trials of the plan."""
     whole: int | None
-    """Trials of the whole sweep, of which these are all or a part; None if some of these are none of the sweep's own."""
+    """Trials of the whole sweep, of which these are all or a part; None if some of these are none of its own."""
+
+    @classmethod
+    def of_all(cls, name: str, title: str, root: Path, trials: int) -> "Scope":
+        """The whole sweep `name`."""
+        return cls(name, title, name, (), root, trials, trials)
 
     @property
     def is_whole(self) -> bool:

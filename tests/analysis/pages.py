@@ -1,12 +1,17 @@
-"""What a page of one file must not have."""
+"""What a page of one file must not have, and what an explorer's page knows."""
 
 from html.parser import HTMLParser
+from typing import Any
+
+from analysis.explorer import explorer_data
+from analysis.frames.load import Results
+from nbsp_ray.sweepfile.scope import Scope
 
 VOID = {"meta", "link", "input", "br", "img", "path", "use", "rect"}
 
 
 class Page(HTMLParser):
-    """Tags that do not close, ids that stand twice, and addresses outside the page."""
+    """Tags that do not close, ids that stand twice, and addresses outside the page but links to files beside it."""
 
     def __init__(self, text: str) -> None:
         super().__init__()
@@ -35,6 +40,13 @@ class Page(HTMLParser):
         for name, value in attrs:
             if name == "id":
                 self.ids.append(value or "")
-            outside = not (value or "").startswith(("#", "data:"))
+            link = tag == "a" and name == "href" and ":" not in (value or "") and not (value or "").startswith("/")
+            outside = not link and not (value or "").startswith(("#", "data:"))
             if name in ("src", "href", "xlink:href", "srcset", "action") and outside:
                 self.problems.append(f"<{tag} {name}={value}>")
+
+
+def data_of(results: Results) -> dict[str, Any]:
+    """All that an explorer's page in reports/x knows."""
+    scope = Scope.of_all("x", "X", results.root, len(results.plan.trials))
+    return explorer_data(results, scope, results.root / "reports" / "x")

@@ -4,10 +4,10 @@ from pathlib import Path
 
 import pytest
 from axes_toys import axes_plan
+from pages import data_of
 from toy_phases import run_whole
 
 import analysis
-from analysis.explorer import explorer_data
 from analysis.figures import all_figures
 from analysis.frames.load import Results
 from analysis.tables import all_tables
@@ -61,10 +61,10 @@ def test_frames_judged_by_success_have_rates_and_their_own_noun(results: dict[st
 
 
 def test_the_explorer_speaks_so_too(results: dict[str, Results]) -> None:
-    measures = {one["id"]: one for one in explorer_data(results["scored_toy"], "x", [])["measures"]}
+    measures = {one["id"]: one for one in data_of(results["scored_toy"])["measures"]}
     assert measures["score-final"]["words"] == "normalised scores of both tasks' final evaluations"
     assert measures["score-raw"]["task"] == "task"
-    (first, *_) = explorer_data(results["seen_toy"], "x", [])["measures"]
+    (first, *_) = data_of(results["seen_toy"])["measures"]
     assert (first["words"], first["rate"]) == ("final evaluations of both scenes", True)
 
 

@@ -3,12 +3,26 @@ import re
 import shlex
 
 import pytest
-from pages import Page
-from synthetic_store import FIRST, NBSP_REPORT, SECOND, find, learn_first, learn_second, plan_of
+from pages import Page, data_of
+from synthetic_store import (
+    FIRST,
+    NBSP_REPORT,
+    SECOND,
+    evaluate,
+    evaluations,
+    find,
+    learn,
+    learn_first,
+    learn_second,
+    plan_of,
+)
 
 import analysis
-from analysis.explorer import SYMBOLS, explorer_data, rerun_command
-from analysis.figures.palette import MARKERS, looks
+from analysis.explorer import SYMBOLS, rerun_command
+from analysis.figures.palette import MARKERS, looks, scale
+from analysis.pages import latex
+from analysis.tables.paper_shape import paper_table
+from analysis.tables.results import show_results
 from nbsp_ray.errors import NbspError
 from nbsp_ray.plan.build import make_plan
 from nbsp_ray.sweepfile import load_sweep
@@ -27,15 +41,18 @@ def results(store):
 
 
 def test_the_page_knows_means_front_and_knee(results):
-    data = explorer_data(results, "x", ())
+    data = data_of(results)
     base, nbsp = data["series"]
     assert [count["label"] for count in base["counts"]] == [""]
     assert [count["label"] for count in nbsp["counts"]] == ["0.1", "0.2", "0.8"]
     low = nbsp["counts"][0]
     assert (low["neurons"], low["planned"], low["success-final"]["n"]) == (2, 2, 2)
-    assert low["success-final"]["stability"] == {"mean": 0.4, "se": 0.0, "equal": True, "t": None}
+    equal = "0.40 (2 of 2 seeds equal)"
+    texts = {"text": equal, "mean_text": equal, "t_text": "-"}
+    assert low["success-final"]["stability"] == {"mean": 0.4, "se": 0.0, "t": None, **texts}
     assert nbsp["fronts"]["success-final"] == {"front": [0, 1, 2], "knee": 1, "live": None}
     assert [one["label"] for one in data["counts"]] == ["0.1", "0.2", "0.8"]
+    assert [one["colour"] for one in data["counts"]] == scale(3)
     assert [one["name"] for one in data["methods"]] == ["base", "nbsp"]
 
 
@@ -45,7 +62,7 @@ def test_the_page_knows_where_live_neurons_end(store):
     for trial in plan.trials:
         learn_first(store, plan, trial, 9)
         learn_second(store, plan, trial, *after[trial.skill_neurons], **NBSP_REPORT)
-    data = explorer_data(analysis.load(store.root, plan), "x", ())
+    data = data_of(analysis.load(store.root, plan))
     (nbsp,) = data["series"]
     # 12 of 16 are live: nine tenths of the way from 3 neurons (0.8, 0.7) to 13 (1.0, 0.1).
     assert nbsp["fronts"]["success-final"]["live"] == [0.98, 0.16]
@@ -53,25 +70,34 @@ def test_the_page_knows_where_live_neurons_end(store):
 
 
 def test_a_curve_that_stopped_early_has_what_is_carried_forward(full, plan):
-    data = explorer_data(analysis.load(full.root, plan), "x", ())
+    data = data_of(analysis.load(full.root, plan))
     (stopped,) = [trial["retained"] for trial in data["trials"] if trial["retained"]["stopped"] is not None]
     assert (stopped["stopped"], stopped["y"][-1], stopped["carried"]) == (300, 0.4, 0.3)
 
 
 def test_each_trial_has_what_a_click_shows(results):
-    data = explorer_data(results, "x", ())
+    data = data_of(results)
     trial = data["trials"][data["series"][1]["counts"][2]["trials"][1]]
     assert (trial["seed"], trial["count"], trial["success-final"]) == (1, "0.8", [1.0, 0.1])
     assert trial["retained"]["y"] == [1, 0.8, 0.6, 0.4, 0.2]
-    assert trial["folders"]["second"].startswith(str(results.root))
+    key = results.plan.trials[-1].phases[1]
+    assert (trial["folders"]["second"], trial["keys"]["second"]) == (f"../../phases/{key}/", key)
     assert trial["selected"]["actor"] is None
     assert trial["command"] == ("nbsp-ray try x pairs=reach:avoid methods=nbsp seeds=1 skill_neurons=0.8 --root rerun")
 
 
 def test_neurons_per_layer_are_those_that_the_method_reported(full, plan):
-    data = explorer_data(analysis.load(full.root, plan), "x", ())
+    data = data_of(analysis.load(full.root, plan))
     trial = data["trials"][data["series"][1]["counts"][0]["trials"][0]]
-    assert trial["selected"]["q1"] == [{"selected": 2, "constant": 4}, {"selected": 1, "constant": 0}]
+    assert trial["selected"]["q1"] == [neurons(2, 4), neurons(1, 0)]
+    of_mean = data["series"][1]["counts"][0]["selected"]["q1"]
+    assert of_mean == [neurons(2, 4), neurons(1, 0)]
+
+
+def neurons(selected, constant):
+    return {
+        name: {"mean": value, "text": str(value)} for name, value in (("selected", selected), ("constant", constant))
+    }
 
 
 @pytest.mark.parametrize("name", ["toy", "tradeoff", "metaworld_main", "paper_metaworld", "quickstart"])
@@ -117,9 +143,9 @@ def test_an_empty_store_is_an_error_that_says_what_to_run(store, plan, tmp_path)
 
 def test_a_sweep_hardly_begun_has_a_page(store, plan):
     store.phase(find(plan, "base", 0).phases[0]).write_progress({"env_steps": 3})
-    data = explorer_data(analysis.load(store.root, plan), "x", ())
+    data = data_of(analysis.load(store.root, plan))
     assert {trial["status"] for trial in data["trials"]} == {"begun", "waiting"}
-    nothing = {"mean": None, "se": None, "equal": False, "t": None}
+    nothing = {"mean": None, "se": None, "t": None, "text": "-", "mean_text": "-", "t_text": "-"}
     assert data["series"][0]["counts"][0]["success-final"]["stability"] == nothing
     json.dumps(data, allow_nan=False)
 
@@ -130,5 +156,37 @@ def test_every_marker_has_its_symbol():
 
 def test_pairs_are_kept_apart(store):
     plan = plan_of(pairs=((FIRST, SECOND), (SECOND, FIRST)), methods=("nbsp",))
-    data = explorer_data(analysis.load(store.root, plan), "x", ())
+    data = data_of(analysis.load(store.root, plan))
     assert [one["pair"] for one in data["series"]] == data["pairs"] == ["reach > avoid", "avoid > reach"]
+
+
+def test_the_weighting_slider_has_the_numbers_of_advise(results):
+    data = data_of(results)
+    assert data["weights"] == [f"{number / 20:.2f}" for number in range(21)]
+    for place, weight in ((0, 0.0), (7, 0.35), (20, 1.0)):
+        (of_page,), (advice,) = data["advice"]["success-final"][place], analysis.advise(results, weight)
+        assert (of_page["of"], of_page["sentence"]) == (advice.label, advice.sentence())
+        assert of_page["counts"][of_page["best"]]["label"] == advice.best.label
+        assert [one["value"]["mean"] for one in of_page["counts"]] == [
+            pytest.approx(one.value.mean, abs=1e-6) for one in advice.counts
+        ]
+    assert "raw" not in " ".join(data["advice"])
+
+
+def test_one_number_has_the_same_digits_in_every_place(store, tmp_path):
+    """0.8 and 0.75 come to 0.775: 0.77499999999999991 as the mean of the two, 0.775 where digits are cut before."""
+    plan = plan_of(methods=("base", "nbsp"), seeds=(0, 1), evaluation={"episodes": 20})
+    for trial in plan.trials:
+        learn_first(store, plan, trial, 9)
+        learn(store, plan, trial.phases[1], evaluations(SECOND, (0, 1, 1, 1, 1)))
+        for task in trial.tasks:
+            evaluate(store, plan, trial.phases[1], task, 16 - trial.seed)
+    results = analysis.load(store.root, plan)
+    (text,) = {
+        count["success-final"]["plasticity"]["mean_text"] for s in data_of(results)["series"] for count in s["counts"]
+    }
+    assert text == "0.78 ± 0.03"
+    assert set(show_results(results, interval=False).text["second task"]) == {text}
+    assert set(show_results(results).text["second task"]) == {text}
+    assert [row[1][1].found.mean for row in paper_table(results).rows] == pytest.approx([0.775, 0.775])
+    assert latex.paper(paper_table(results)).count(r"0.78 \pm 0.03") == 4

@@ -6,6 +6,7 @@ import json
 import numpy as np
 import pandas as pd
 import pytest
+from pages import data_of
 from synthetic_store import (
     FIRST,
     both_of,
@@ -20,7 +21,6 @@ from synthetic_store import (
 )
 
 import analysis
-from analysis.explorer import explorer_data
 from analysis.figures import all_figures
 from analysis.tables import all_tables
 from analysis.tables.differences import differences_table
@@ -157,7 +157,13 @@ def test_tasks_and_games_in_one_report_are_never_averaged(store, tmp_path):
 def test_figures_of_games_have_raw_curves_and_normalised_bars(store, games):
     play_all(store, games)
     pictures = {picture.name: picture for picture in all_figures(analysis.load(store.root, games))}
-    assert list(pictures) == ["two_phases_score", "methods_score", "first_tasks_score", "profiles_score"]
+    assert list(pictures) == [
+        "overview_score",
+        "two_phases_score",
+        "methods_score",
+        "first_tasks_score",
+        "profiles_score",
+    ]
     text = pictures["methods_score"].svg.decode()
     assert all(word in text for word in ("raw score", "normalised score", "second game: Carnival"))
     caption = " ".join(pictures["methods_score"].caption)
@@ -194,7 +200,7 @@ def test_the_explorer_keeps_tasks_and_games_apart_and_shows_raw_scores_too(store
     play_all(store, plan)
     learn_first(store, plan, find(plan, "base", 0), 9)
     learn_second(store, plan, find(plan, "base", 0), 5, 8)
-    data = explorer_data(analysis.load(store.root, plan), "x", ())
+    data = data_of(analysis.load(store.root, plan))
     assert [one["id"] for one in data["measures"]] == [
         "success-final",
         "success-learning",
@@ -228,7 +234,7 @@ def test_a_curve_of_games_that_is_cut_off_has_no_metrics(store, games):
 def test_reference_scores_are_those_of_table_3(store, games):
     play_first(store, games, find(games, "base", 0, PONG), [9.3])
     shown = {table.name: table for table in all_tables(analysis.load(store.root, games))}
-    rows = shown["references_score"].data.set_index("game")
+    rows = shown["references_score"].data.set_index("task")
     assert list(rows.columns) == ["normalised 0", "normalised 1"]
     table_3 = {"Pong": [-20.7, 9.3], "Bowling": [23.1, 154.8], "DemonAttack": [152.1, 3401.3]}
     assert {game: rows.loc[game].tolist() for game in table_3} == table_3

@@ -1,10 +1,10 @@
 """Trials whose score was undefined, so that their neurons were drawn at random: marked in every table."""
 
 import pytest
+from pages import data_of
 from synthetic_store import FIRST, NBSP_REPORT, SECOND, find, learn, learn_first, learn_second, plan_of
 
 import analysis
-from analysis.explorer import explorer_data
 from analysis.figures import all_figures
 from analysis.tables import all_tables
 from analysis.tables.across_pairs import across_pairs_table
@@ -101,7 +101,7 @@ def test_figures_say_of_how_many_trials_it_is_so(store):
 
 
 def test_the_explorer_says_so_in_its_table_and_of_a_trial(results):
-    data = explorer_data(results, "x", ())
+    data = data_of(results)
     assert [count["undefined"] for one in data["series"] for count in one["counts"]] == [0, 1, 0, 1]
     assert [trial["undefined"] for trial in data["trials"]].count(True) == 2
     assert any("drawn at random" in rule for rule in data["rules"])

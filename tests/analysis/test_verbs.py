@@ -48,6 +48,21 @@ def test_report_writes_pages_and_says_where(sweep, root, tmp_path):
     assert (tmp_path / "results/reports/mine/tables/results.tex").is_file()
 
 
+def test_a_part_never_overwrites_the_report_of_the_whole(sweep, root, tmp_path):
+    run("report", sweep, "--root", root)
+    page = tmp_path / "results/reports/mine/report.html"
+    whole = page.read_bytes()
+    for verb in (("report",), ("export", "tables"), ("explore",)):
+        run(*verb, sweep, "seeds=1", "methods=base", "--root", root)
+    assert page.read_bytes() == whole
+    part = tmp_path / "results/reports/mine@methods=base+seeds=1"
+    text = (part / "report.md").read_text()
+    assert "**This is a part of the sweep `mine`, 1 of its 8 trials: `seeds=1 methods=base`.**" in text
+    assert f"- Command: `nbsp-ray run {sweep} seeds=1 methods=base --root {root}`" in text
+    assert {path.name for path in part.iterdir()} > {"report.html", "tables", "explore.html"}
+    assert "This is a part" in (part / "explore.html").read_text()
+
+
 def test_explore_writes_one_page(sweep, root, tmp_path):
     done = run("explore", sweep, "--root", root)
     assert "reports/mine/explore.html" in done.stderr
@@ -74,8 +89,8 @@ def test_advise_for_scripts(sweep, root):
 
 def test_export_tables(sweep, root, tmp_path):
     done = run("export", "tables", sweep, "--root", root, "--to", str(tmp_path / "out"))
-    assert str(tmp_path / "out/tables") in done.stderr
-    kinds = {path.suffix for path in (tmp_path / "out/tables").iterdir()}
+    assert str(tmp_path / "out") in done.stderr
+    kinds = {path.suffix for path in (tmp_path / "out").iterdir()}
     assert kinds == {".csv", ".md", ".tex"}
 
 

@@ -18,9 +18,12 @@ import analysis
 from analysis.figures import all_figures
 from analysis.figures.bands import CurveReader
 from analysis.figures.methods import counts_figure
+from analysis.figures.overview import overview
 from analysis.figures.palette import RAMP, look, looks, scale
+from analysis.figures.profiles import profiles
 
 LABELS = ("base", "nbsp", f"second task: {SECOND}", f"first task after it: {FIRST}")
+NINE = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.8, 1.0)
 PAIRS = ((FIRST, SECOND), (SECOND, FIRST))
 
 
@@ -49,7 +52,7 @@ def fill(store, plan, **how):
 
 def test_the_figures_of_a_small_sweep(full, plan):
     found = figures(full, plan)
-    assert list(found) == ["two_phases", "methods", "first_tasks"]
+    assert list(found) == ["overview", "two_phases", "methods", "first_tasks"]
     for picture in found.values():
         assert picture.svg.startswith(b"<?xml")
         assert picture.pdf.startswith(b"%PDF")
@@ -88,10 +91,21 @@ def test_several_counts_have_a_figure_and_several_pairs_a_profile(store):
     plan = plan_of(pairs=PAIRS, skill_neurons=(0.1, 0.2, 1.0))
     fill(store, plan)
     found = figures(store, plan)
-    assert list(found) == ["two_phases", "methods", "counts", "first_tasks", "profiles"]
+    assert list(found) == ["overview", "two_phases", "methods", "counts", "first_tasks", "profiles"]
     assert "nearest to 20%" in " ".join(found["methods"].caption)
     assert all(label in words(found["counts"]) for label in ("0.1", "0.2", "1.0"))
     assert all(label in words(found["profiles"]) for label in ("base", "nbsp 0.1", "nbsp 0.2", "nbsp 1.0"))
+
+
+def test_nine_counts_have_nine_colours_in_profiles_and_overview(store):
+    plan = plan_of(pairs=PAIRS, skill_neurons=NINE, methods=("nbsp",), seeds=(0,))
+    for trial in plan.trials:
+        evaluate(store, plan, trial.phases[1], trial.tasks[0], 5)
+        evaluate(store, plan, trial.phases[1], trial.tasks[1], 8)
+    results = analysis.load(store.root, plan)
+    for make in (profiles, overview):
+        svg = make(results, CurveReader(results)).svg.decode().lower()
+        assert all(colour in svg for colour in scale(len(NINE)))
 
 
 def test_where_live_neurons_end_is_marked_among_the_counts(store):

@@ -25,6 +25,7 @@ import analysis
 from analysis.explorer import explorer_data
 from analysis.figures.bands import CurveReader
 from analysis.frames.columns import CURVES, FINALS, PHASES, neuron_columns
+from analysis.frames.columns import EPISODES as EPISODE_COLUMNS
 from analysis.pages.contents import report_blocks
 from analysis.tables import all_tables
 from analysis.tables.results import show_results
@@ -319,6 +320,29 @@ def test_one_neuron_and_all_neurons_are_not_the_same():
     assert finals["skill_neurons_count"].tolist() == [1, 16]
 
 
+def test_every_episode_is_a_row_and_a_rate_is_their_mean(full, plan):
+    results = analysis.load(full.root, plan)
+    episodes = results.episodes
+    assert list(episodes.columns) == list(EPISODE_COLUMNS)
+    trial = results.finals.iloc[0]
+    own = episodes[(episodes["key"] == trial["key_second"]) & (episodes["policy"] == "stochastic")]
+    rates = own.groupby("task")["success"].mean()
+    assert (rates[FIRST], rates[SECOND]) == (trial["first_after"], trial["second"]) == (0.1, 1.0)
+    assert own["episode"].tolist() == [*range(10), *range(10)]
+    # Two first phases with two evaluations of ten episodes, four second phases with four.
+    assert len(episodes) == 2 * 2 * 10 + 4 * 4 * 10
+
+
+def test_every_column_of_every_frame_is_described(full, plan):
+    results = analysis.load(full.root, plan)
+    described = results.describe()
+    assert list(described.columns) == ["frame", "column", "type", "unit", "meaning"]
+    for name in ("finals", "curves", "phases", "episodes"):
+        assert described.query("frame == @name")["column"].tolist() == list(getattr(results, name).columns)
+    assert repr(results).startswith("<Results of x in ")
+    assert len(repr(results)) < 200
+
+
 def test_phases_say_what_the_sweep_cost(full, plan):
     phases = analysis.load(full.root, plan).phases
     assert list(phases.columns) == list(PHASES)
@@ -351,7 +375,7 @@ def test_the_store_is_opened_once(full, plan, monkeypatch):
             monkeypatch.setattr(module, "Store", Counted)
     results = analysis.load(full.root, plan)
     tables = all_tables(results)
-    scope = Scope("x", "X", "x", (), full.root, 4, 4)
-    assert list(report_blocks(results, tables, [], title="X", scope=scope, root="."))
-    assert explorer_data(results, "x", [])["trials"]
+    scope = Scope.of_all("x", "X", full.root, len(plan.trials))
+    assert list(report_blocks(results, tables, [], title="X", scope=scope, root=".."))
+    assert explorer_data(results, scope, full.root)["trials"]
     assert opened == [(full.root,)]

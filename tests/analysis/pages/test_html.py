@@ -31,10 +31,12 @@ def test_a_report_is_one_well_formed_page_that_asks_for_nothing(full, plan, tmp_
     page = (tmp_path / "report.html").read_text()
     assert Page(page).problems == []
     assert "default-src 'none'" in page
-    assert page.count("<svg") == 3
+    assert page.count("<svg") == 4
     assert page.count("<table>") == 9
     for word in (
         "Toy, both &lt;tasks&gt;",
+        f"<dd><code>nbsp-ray run x --root {full.root}</code></dd>",
+        "<dt>Made</dt><dd>not recorded</dd>",
         "4 trials: 4 done.",
         "python 3.11.8",
         "prefers-color-scheme",

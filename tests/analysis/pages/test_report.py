@@ -6,20 +6,25 @@ import pytest
 from synthetic_store import FIRST, evaluate, find, learn_first, learn_second, plan_of
 
 import analysis
-from analysis.frames.columns import CURVES, PHASES
+from analysis.frames.columns import CURVES, EPISODES, PHASES
 from analysis.pages.report import write_tables
 from nbsp_ray.errors import NbspError
 
 TABLES = {"results", "first_task", "seeds", "learning", "differences", "difficulty", "neurons", "trials"}
 TABLES |= {"settings"}
-FIGURES = {"two_phases", "methods", "first_tasks"}
+FRAMES = ("curves", "finals", "phases", "episodes")
+FIGURES = {"overview", "two_phases", "methods", "first_tasks"}
 
 
 def test_a_report_is_one_page_its_tables_and_its_data(full, plan, tmp_path):
     paths = analysis.write_report(analysis.load(full.root, plan), tmp_path / "r", name="x", title="Toy, both tasks")
     names = {path.relative_to(tmp_path / "r").as_posix() for path in paths}
-    data = {f"data/{name}.{kind}" for name in ("curves", "finals", "phases") for kind in ("csv", "parquet")}
-    tables = {f"tables/{name}.{kind}" for name in TABLES for kind in ("csv", "tex")} | {"tables/tables.tex"}
+    data = {f"data/{name}.{kind}" for name in FRAMES for kind in ("csv", "parquet")}
+    tables = {f"tables/{name}.{kind}" for name in TABLES for kind in ("csv", "tex")} | {
+        "tables/tables.tex",
+        "tables/paper.tex",
+        "tables/README.md",
+    }
     figures = {f"figures/{name}.{kind}" for name in FIGURES for kind in ("svg", "pdf", "png")} | {"figures/captions.md"}
     assert names == {"report.md", "report.html", "data/README.md"} | data | tables | figures
     assert all(path.stat().st_size for path in paths)
@@ -50,7 +55,7 @@ def test_csv_is_not_rounded(full, plan, tmp_path):
 def test_parquet_gives_the_frames_back(full, plan, tmp_path):
     results = analysis.load(full.root, plan)
     analysis.write_report(results, tmp_path, name="x", title="x")
-    for name in ("curves", "finals", "phases"):
+    for name in FRAMES:
         pd.testing.assert_frame_equal(pd.read_parquet(tmp_path / f"data/{name}.parquet"), getattr(results, name))
 
 
@@ -58,7 +63,7 @@ def test_the_dictionary_explains_every_column(full, plan, tmp_path):
     results = analysis.load(full.root, plan)
     analysis.write_report(results, tmp_path, name="x", title="x")
     explained = set(re.findall(r"^\| `(\w+)` \|", (tmp_path / "data/README.md").read_text(), flags=re.MULTILINE))
-    assert explained == {*CURVES, *PHASES, *results.finals.columns}
+    assert explained == {*CURVES, *PHASES, *EPISODES, *results.finals.columns}
 
 
 def test_an_empty_store_is_an_error_that_says_what_to_run(store, plan, tmp_path):
@@ -76,7 +81,8 @@ def test_a_half_done_sweep_gives_a_half_filled_report(store, plan, tmp_path):
     assert "4 trials: 1 done, 2 failed, 1 begun." in page
     assert "| reach > avoid | base | 1 | 1 | 0 |" in page
     assert "(n=1 of 2)" in page
-    assert "`nbsp-ray run x` does the rest" in page
+    assert f"`nbsp-ray run x --root {store.root}` does the rest" in page
+    assert "So far: No trial has both" not in page
 
 
 @pytest.mark.parametrize("what", ["evaluation", "progress", "failure"])
@@ -107,8 +113,12 @@ def test_different_versions_are_said(full, plan, tmp_path):
 
 def test_tables_alone(full, plan, tmp_path):
     paths = write_tables(analysis.load(full.root, plan), tmp_path, name="x")
-    expected = {f"{name}.{kind}" for name in TABLES for kind in ("csv", "md", "tex")} | {"tables.tex"}
-    assert {path.name for path in paths} == expected
+    expected = {f"{name}.{kind}" for name in TABLES for kind in ("csv", "md", "tex")}
+    assert {path.relative_to(tmp_path).as_posix() for path in paths} == expected | {
+        "tables.tex",
+        "paper.tex",
+        "README.md",
+    }
 
 
 def test_a_report_can_be_written_again(store, tmp_path):

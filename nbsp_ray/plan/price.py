@@ -94,9 +94,11 @@ def speed_kind(phase: PlannedPhase, manifest: Mapping[str, Any] | None = None) -
     sac = phase.spec.sac
     size = "-".join(map(str, sac.hidden))
     rate = f"{sac.updates_per_env_step:g}x{sac.policy_frequency}"
-    where = "gpu" if on_gpu(phase) else f"{phase.resources.cpus} cpus"
+    # Trials that share a GPU take turns.
+    gpu = f"{phase.resources.gpus:g} gpu" if 0 < phase.resources.gpus < 1 else "gpu"
+    where = gpu if on_gpu(phase) else f"{phase.resources.cpus} cpus"
     if manifest:
-        where = f"{manifest.get('threads', phase.resources.cpus)} cpus" if manifest.get("device") == "cpu" else "gpu"
+        where = f"{manifest.get('threads', phase.resources.cpus)} cpus" if manifest.get("device") == "cpu" else gpu
     precision = "" if sac.precision == "fp32" else f"/{sac.precision}"
     return f"{phase.spec.benchmark}/{size}/batch {sac.batch_size}/{rate}/{where}{precision}"
 

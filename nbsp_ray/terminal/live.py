@@ -243,6 +243,7 @@ def print_status(status: SweepStatus) -> None:
 def watch_status(plan: Plan, store: Store) -> None:
     """Draw how far a sweep is until nothing of it is left to do, or Ctrl-C."""
     console = plain_console()
+    console.print(Text(f"read from {store.root}", style="dim"), soft_wrap=True)
     live = LiveStatus(plan, store, console=console, seconds=2.0, summary_seconds=60.0)
     with live, contextlib.suppress(KeyboardInterrupt):
         while live.status is None or live.status.keys(*AT_WORK, State.WAITING, State.STOPPED):

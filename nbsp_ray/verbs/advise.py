@@ -94,5 +94,5 @@ def print_advice(advice: "Sequence[Advice]", results: "Results", weight_stabilit
         if one.left_out:
             print_prose(console, f"Left out, without a finished seed in common: {', '.join(one.left_out)}.")
         console.print()
-    for note in advice_notes(results, weight_stability):
+    for note in (*advice_notes(results, weight_stability), f"Read from {results.root}."):
         print_prose(console, note, indent=2)

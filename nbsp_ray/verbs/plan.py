@@ -248,16 +248,18 @@ def _cost_lines(costs: Costs) -> Iterator[str]:
 def speed_words(kind: str, speed: Speed) -> str:
     """Where a speed is from, and what is to be known of it."""
     if speed.source == "reference":
-        if "/gpu" in kind:
+        if "gpu" in kind:
             return (
-                "no GPU was timed yet, and its speed is not that of the one CPU core that stands in for it here: "
-                "--measure on a machine that has it says"
+                "at the speed of a CPU core of another machine, as no GPU was timed yet, and a GPU's is another: "
+                "--measure on the machine that has it"
             )
         return "at the speed of another machine's core; --measure times this one"
     on = f" on {speed.device}" if speed.device else ""
     if speed.source == "finished phases":
         return f"at the speed of the phases finished here{on}: {speed.env_steps_per_second:.0f} env steps/s"
     found = f"at the speed that --measure found here{on}: {speed.env_steps_per_second:.0f} env steps/s"
+    if " gpu" in kind:
+        found += " of one trial alone, so that those that share a GPU will be slower"
     if speed.load is not None and speed.load > 0.5:
         found += (
             f", while {speed.load:.1f} other processes were busy on {plural(speed.cpus or 0, 'CPU')}; "

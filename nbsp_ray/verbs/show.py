@@ -161,8 +161,10 @@ def _print(found: Mapping[str, Any]) -> None:
     print_command(console, "folder       ", found["folder"])
     for film in found["films"]:
         print_command(console, "film         ", film)
-    if not found["films"] and found["state"] == "done":
+    if "agent.safetensors" in found["files"]:
         print_command(console, "film it      ", found["watch"])
+    elif "imported.json" in found["files"]:
+        print_prose(console, "It came from an archive: its agent, buffer and env steps are elsewhere.")
     if found["rerun"]:
         print_command(console, "run it again ", found["rerun"])
     else:

@@ -192,19 +192,9 @@ def _list(store: Store, *, as_json: bool) -> None:
 
 
 def _table(sweeps: Sequence[InRoot]) -> Rows:
-    titles = (
-        "sweep",
-        "trials done",
-        "phases done",
-        "failed",
-        "at work",
-        "hours",
-        "disk",
-        "last done",
-        "on",
-        "run with",
-    )
-    columns = [Column(title, whole=title == "sweep", right=title in titles[3:7]) for title in titles]
+    numbers = ("failed", "at work", "hours", "disk")
+    titles = ("sweep", "trials done", "phases done", *numbers, "last done", "host", "run with")
+    columns = [Column(title, whole=title == "sweep", right=title in numbers) for title in titles]
     rows = [
         [
             sweep.name,

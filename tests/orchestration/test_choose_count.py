@@ -198,7 +198,7 @@ def _finished(store: Store, key: str) -> int:
 
 @pytest.mark.ray
 def test_a_search_starts_ray_once_for_all_its_rounds(tmp_path: Path) -> None:
-    (tmp_path / "mine.yaml").write_text(json.dumps(sweep_of(search={"trials": 3, "start": 2}).model_dump(mode="json")))
+    (tmp_path / "mine.yaml").write_text(json.dumps(SETTINGS | {"search": {"trials": 3, "start": 2}}))
     words = ["run", str(tmp_path / "mine.yaml"), "--root", str(tmp_path / "results"), "--cpus", "1"]
     done = subprocess.run([sys.executable, "-m", "nbsp_ray", *words], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr

@@ -139,7 +139,8 @@ def test_phases_that_run_at_other_speeds_are_of_other_kinds() -> None:
 
     assert kind() == "metaworld/256-256/batch 256/1x2/1 cpus"  # what older results were measured as
     others = [{"sac": {"precision": "bf16"}}, {"resources": {"gpus": 0.5}}, {"sac": {"batch_size": 64}}]
-    assert len({kind(), *(kind(**one) for one in others)}) == 4
+    others.append({"resources": {"gpus": 1}})
+    assert len({kind(), *(kind(**one) for one in others)}) == 5
     assert kind(sac={"tau": 0.5}) == kind(seeds=(1,)) == kind()
 
 
@@ -162,7 +163,7 @@ def test_gpu_hours_are_those_that_phases_ask_for_and_its_speed_is_not_a_cpus(tmp
     found = plan("metaworld", first=learning, second=learning, evaluation={"episodes": 5}, **changes)
     store = Store(tmp_path)
     (kind,) = {speed_kind(phase) for phase in found.phases.values()}
-    assert kind.endswith("/gpu")
+    assert kind.endswith("/0.25 gpu")
     store.write_speed(kind, {"env_steps_per_second": 100.0, "device": "some GPU", "load": 3.0, "cpus": 2})
     cost = price(found, store, list(found.phases))
     # Five episodes of 500 steps: the first phase's task drawn and not, and both tasks after the second.

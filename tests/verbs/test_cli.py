@@ -247,9 +247,11 @@ def test_a_root_that_is_an_address_is_refused(nbsp_ray: Run, verb: str) -> None:
 
 
 def test_the_status_of_a_root_that_is_not_there_says_so(nbsp_ray: Run, tmp_path: Path) -> None:
-    code, _, err = nbsp_ray("status", "toy", "--root", str(tmp_path / "resluts"))
-    assert code == cli.UNFINISHED
-    assert f"There is no folder {tmp_path}/resluts" in err
+    for words in (["toy"], []):
+        code, out, err = nbsp_ray("status", *words, "--root", str(tmp_path / "resluts"))
+        assert code == (UNFINISHED if words else DONE)
+        assert f"There is no folder {tmp_path}/resluts" in err
+        assert out == ""
 
 
 def test_a_trial_that_is_done_already_is_called_so() -> None:

@@ -59,7 +59,7 @@ def test_eight_machines_that_are_not_here(planned: Any, nbsp_ray: Run) -> None:
     code, out, _ = nbsp_ray("plan", *words)
     assert code == DONE
     assert f"price {cost['price']:,.2f}: " in out
-    assert "no GPU was timed yet, and its speed is not that of the one CPU core that stands in for it" in out
+    assert "at the speed of a CPU core of another machine, as no GPU was timed yet" in out
     assert "Run it:  nbsp-ray run tradeoff resources.gpus=1 " in out
     assert out.endswith(" --address auto\n")
 

@@ -182,3 +182,16 @@ def test_a_sweep_elsewhere_is_found_again(tmp_path: Path, command_line: Run, mon
     _, out, _ = command_line("status", "--root", str(store.root), "--json")
     (sweep,) = json.loads(out)["sweeps"]
     assert (sweep["problem"], sweep["trials"]) == (None, 1)
+
+
+def test_an_imported_phase_is_not_to_be_filmed(tmp_path: Path, command_line: Run) -> None:
+    archive = next((Path(__file__).parents[2] / "reproduction").glob("*.results.tar.xz"))
+    root = ["--root", str(tmp_path / "results")]
+    assert command_line("import", str(archive), *root)[0] == DONE
+    key = Store(tmp_path / "results").phases()[0]
+    code, out, _ = command_line("show", key[:8], *root)
+    assert code == DONE
+    assert "(sweep reproduction_1): done" in out
+    assert "It came from an archive: its agent, buffer and env steps are elsewhere." in out
+    assert "nbsp-ray watch" not in out
+    assert "run it again nbsp-ray try reproduction_1 " in out

@@ -106,10 +106,15 @@ class Layout:
         return sum(self.layers)
 
     @property
-    def multiplications(self) -> int:
-        """FLOPs of one forward pass of one input; a convolution's weights are applied at every place of its map."""
+    def products(self) -> list[int]:
+        """Multiplications of each layer for one input; filters are applied at every place of their map."""
         places = [math.prod(one) for one in self.image.maps()] if self.image else []
-        return sum(size * at for size, at in itertools.zip_longest(self.sizes[::2], places, fillvalue=1))
+        return [size * at for size, at in itertools.zip_longest(self.sizes[::2], places, fillvalue=1)]
+
+    @property
+    def multiplications(self) -> int:
+        """Multiplications of one forward pass of one input."""
+        return sum(self.products)
 
     @property
     def names(self) -> tuple[str, ...]:

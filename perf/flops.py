@@ -5,11 +5,12 @@ machine in the same run. Everything pointwise (ReLU, tanh, Adam, targets) is lef
 less, so a ratio of 1.0 is not to be reached.
 """
 
-import math
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import pairwise
+
+from nbsp_ray.layout import layouts
+from nbsp_ray.spaces import Continuous, Discrete, Frames, Spaces, Vector
 
 SIZE = 256
 
@@ -24,11 +25,6 @@ class Products:
     """What the CleanRL-style reference makes of it."""
 
 
-def dense(inputs: int, hidden: Sequence[int], outputs: int) -> list[int]:
-    """Multiply-adds of each layer for one sample, forward."""
-    return [math.prod(pair) for pair in pairwise((inputs, *hidden, outputs))]
-
-
 def continuous(observations: int, actions: int, batch: int, hidden: Sequence[int]) -> Products:
     """One update of SAC, averaged over `policy_frequency` (2 actor steps in every second update are 1 in each).
 
@@ -39,7 +35,8 @@ def continuous(observations: int, actions: int, batch: int, hidden: Sequence[int
     Executed by the reference beside these: log pi once more for alpha, the critics' weight gradients in the actor's
     step, which are thrown away, and the gradients of the first layer's other columns.
     """
-    actor, critic = dense(observations, hidden, 2 * actions), dense(observations + actions, hidden, 1)
+    spaces = Spaces(Vector(observations), Continuous(actions))
+    actor, critic = (one.products for one in layouts(spaces, tuple(hidden)).values())
     forwards = 2 * sum(actor) + 3 * 2 * sum(critic)
     backward = 2 * sum(actor) - actor[0] + 2 * (2 * sum(critic) - critic[0])
     to_actions = 2 * (sum(critic) - critic[0] + actions * hidden[0])
@@ -54,8 +51,7 @@ def discrete(actions: int, batch: int) -> Products:
     Forward: the actor on s' and s, 2 critics on s' (targets), on s, and on s again for the actor after their step.
     Backward: the 2 critics and the actor, without the gradients of the frames. The reference wastes nothing.
     """
-    convolutions = [20 * 20 * 32 * 8 * 8 * 4, 9 * 9 * 64 * 4 * 4 * 32, 7 * 7 * 64 * 3 * 3 * 64]
-    network = [*convolutions, *dense(7 * 7 * 64, (512,), actions)]
+    network = layouts(Spaces(Frames(), Discrete(actions)), (512,))["critic"].products
     total = (2 + 3 * 2) * sum(network) + 3 * (2 * sum(network) - network[0])
     return Products(2.0 * batch * total, 2.0 * batch * total)
 

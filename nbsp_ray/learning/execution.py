@@ -7,7 +7,7 @@ kept, and who waits for whom.
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from types import FunctionType
 from typing import Any, Protocol
@@ -177,6 +177,26 @@ class _Graph:
                 mine.copy_(given, non_blocking=True)
         self._graph.replay()
         return self._losses
+
+
+class CapturedCall:
+    """A function of tensors that stay where they are, as one CUDA graph."""
+
+    def __init__(self, function: Callable[[], Tensor]) -> None:
+        self._graph = torch.cuda.CUDAGraph()
+        stream = torch.cuda.Stream()
+        stream.wait_stream(torch.cuda.current_stream())
+        with torch.cuda.stream(stream):
+            for _ in range(CAPTURE_WARM_UP):
+                function()
+        torch.cuda.current_stream().wait_stream(stream)
+        with torch.cuda.graph(self._graph):
+            self._result = function()
+
+    def __call__(self) -> Tensor:
+        """Its result, which the next call overwrites."""
+        self._graph.replay()
+        return self._result
 
 
 def _tensors(due: PendingUpdate) -> list[Tensor]:

@@ -18,7 +18,7 @@ from nbsp_ray.config.schema import Resources, Sac
 from nbsp_ray.layout import row_width
 from nbsp_ray.learning import compiling
 from nbsp_ray.learning.agent import Agent, new_executor
-from nbsp_ray.learning.execution import DrawnUpdate, Executor, PendingUpdate
+from nbsp_ray.learning.execution import CapturedCall, DrawnUpdate, Executor, PendingUpdate
 from nbsp_ray.learning.networks import forward
 from nbsp_ray.learning.replay import AnyBatch, AnyChoice, AnyReplay, Choice, Replay, blank_batch
 from nbsp_ray.learning.sac import (
@@ -69,6 +69,8 @@ class Lanes:
             pin_memory=self.device.type == "cuda",
         )
         self._executor: Executor | None = None
+        self._acting: CapturedCall | None = None
+        self._seen = torch.empty(0)
         self.notes: list[str] = []
         """Why the update is not compiled although it was asked for."""
 
@@ -103,12 +105,21 @@ class Lanes:
     @torch.no_grad()
     def outputs(self, observations: Mapping[int, Observation]) -> dict[int, npt.NDArray[np.float32]]:
         """What the actors of some lanes give for an observation of each, in one launch."""
-        slots = list(observations)
-        seen = np.zeros((self.slots, *next(iter(observations.values())).shape), observations[slots[0]].dtype)
-        seen[slots] = list(observations.values())
-        batch = torch.from_numpy(seen).to(self.device)[:, None, None]
-        found = forward(self.problem.actor, self.state.actor, batch)[:, 0, 0].cpu().numpy()
-        return {slot: found[slot] for slot in slots}
+        slots, layout, actor = list(observations), self.problem.actor, self.state.actor
+        first = observations[slots[0]]
+        host = np.zeros((self.slots, *first.shape), first.dtype)
+        host[slots] = list(observations.values())
+        seen = torch.from_numpy(host)[:, None, None]
+        if not self._graphs:
+            found = forward(layout, actor, seen.to(self.device))
+        else:
+            if self._acting is None:
+                self._seen = seen.to(self.device)
+                self._acting = CapturedCall(lambda: forward(layout, actor, self._seen))
+            self._seen.copy_(seen)
+            found = self._acting()
+        outputs = found[:, 0, 0].cpu().numpy()
+        return {slot: outputs[slot] for slot in slots}
 
     def update(self, drawn: Mapping[int, DrawnUpdate]) -> dict[int, Losses]:
         """One update of some lanes, by slot; the actors of all of them take part, or of none. Each lane's losses."""
@@ -134,7 +145,7 @@ class Lanes:
         memory = {slot: one.memory for slot, one in drawn.items() if one.memory is not None}
         apart = any(one.actor_batch is not None for one in drawn.values())
         tracking = [slot for slot, one in drawn.items() if one.with_targets]
-        all_track = len(tracking) == len(drawn)
+        masked = self._graphs or self._compile or len(drawn) < self.slots
         return PendingUpdate(
             batch=self._read("batch", {slot: one.batch for slot, one in drawn.items()}),
             noise=self._noise.to(self.device, non_blocking=True),
@@ -144,8 +155,9 @@ class Lanes:
             if apart
             else None,
             memory=self._read("memory", memory) if memory or self._reads_memory else None,
-            active=self._mask(drawn) if self._graphs or len(drawn) < self.slots else None,
-            tracking=self._mask(tracking) if self._graphs or not all_track or len(drawn) < self.slots else None,
+            # What is compiled or captured always has a mask, so that there is one code for whoever rests.
+            active=self._mask(drawn) if masked else None,
+            tracking=self._mask(tracking) if masked or len(tracking) < len(drawn) else None,
         )
 
     def _mask(self, slots: Sequence[int] | Mapping[int, object]) -> Tensor:
@@ -197,10 +209,9 @@ class Lanes:
         memory = self._read("memory", {}) if self._reads_memory else None
         nobody = self._mask(())
         for with_actor in (True,) if self.sac.policy_frequency == 1 else (True, False):
-            for active in (nobody,) if self._graphs else (nobody, None):
-                due = PendingUpdate(blank, self._noise.to(self.device), with_actor, True, None, memory, active, active)
-                assert self._executor is not None
-                self._executor.warm_up(self.state, [due])
+            due = PendingUpdate(blank, self._noise.to(self.device), with_actor, True, None, memory, nobody, nobody)
+            assert self._executor is not None
+            self._executor.warm_up(self.state, [due])
 
 
 def differs(sac: Sac, spaces: Spaces, other_sac: Sac, other_spaces: Spaces) -> list[str]:

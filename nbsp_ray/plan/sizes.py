@@ -49,7 +49,7 @@ def parameters(spaces: Spaces, sac: Sac) -> int:
 
 
 def multiplications(spaces: Spaces, sac: Sac) -> float:
-    """FLOPs of one forward pass of a batch through a Q network, per env step."""
+    """Multiplications of one forward pass of a batch through a Q network, per env step."""
     products = layouts(spaces, sac.hidden)["critic"].multiplications
     return products * sac.batch_size * sac.updates_per_env_step
 

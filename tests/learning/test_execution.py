@@ -236,3 +236,16 @@ def test_capturing_leaves_the_state_as_it_would_be() -> None:
         learn(one, 1, replay(device=gpu))  # The first launch, which has a warm-up before it.
     assert_equal_but_for_rounding(written, captured)
     assert captured.state.moments["critic"].beta1_power.item() == pytest.approx(0.9)
+
+
+def test_compiled_lanes_are_the_written_ones(compiled_code: None) -> None:
+    """One rests in some updates, and one has a rule: the code of all is one."""
+    from test_lanes import Learner, assert_equal, lanes, put, together
+
+    written, compiled = ([Learner(number) for number in range(2)] for _ in range(2))
+    for learners, stack in ((written, lanes(2, written[0])), (compiled, lanes(2, compiled[0], compile=True))):
+        put(stack, dict(enumerate(learners)))
+        together(stack, dict(enumerate(learners)), 4)
+        together(stack, {1: learners[1]}, 2)
+    for one, other in zip(written, compiled, strict=True):
+        assert_equal(one, other, exactly=False)

@@ -1,0 +1,15 @@
+#!/bin/sh
+# Fills a folder with the wheels that perf/gpu.sh installs from, on a machine with a package index:
+#     sh perf/gpu-wheels.sh [FOLDER] [PYTHON VERSION]
+# (perf/wheels and 3.12 if not given). The folder is carried to the GPU machine, beside this repository.
+set -eu
+here=$(cd "$(dirname "$0")" && pwd)
+folder=${1:-$here/wheels} version=${2:-3.12}
+grep -v '^\(ray\|torch\)==' "$here/../constraints.txt" >"$here/../.gpu-constraints.txt"
+"${PYTHON:-python3}" -m pip download --quiet --disable-pip-version-check --only-binary=:all: \
+    --python-version "$version" --implementation cp --abi "cp$(echo "$version" | tr -d .)" --abi abi3 --abi none \
+    --platform manylinux2014_x86_64 --platform manylinux_2_17_x86_64 --platform manylinux_2_27_x86_64 \
+    --platform manylinux_2_28_x86_64 --platform manylinux_2_34_x86_64 \
+    --dest "$folder" --requirement "$here/gpu-requirements.txt" --constraint "$here/../.gpu-constraints.txt"
+rm "$here/../.gpu-constraints.txt"
+echo "$(ls "$folder" | wc -l) wheels for Python $version in $folder ($(du -sh "$folder" | cut -f1))"

@@ -1,0 +1,263 @@
+"""Lanes: env steps/s of N phases in one process, beside N processes with a phase each, in one run on this machine.
+
+    python perf/lanes.py [--device cuda] [--hidden 256,256] [--lanes 1,2,4] [--updates 300] [--compile] [--to FILE]
+
+Every phase is a first phase of Meta-World's drawer-close with a seed of its own, one update per env step; counted are
+the env steps in which all lanes learn, evaluations and random steps left out. Writes a table in Markdown, and JSON
+beside it. A row that fails says why, and the others go on.
+"""
+
+import argparse
+import json
+import multiprocessing
+import os
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import torch
+from flops import continuous
+from ours import first_phase
+
+from nbsp_ray.benchmarks import get_benchmark
+from nbsp_ray.learning.machine import find_device
+from nbsp_ray.learning.pack import Lane, Pack
+from nbsp_ray.learning.run import PhaseRun
+from nbsp_ray.learning.timing import measure_speed
+from nbsp_ray.learning.workers import Workers
+from nbsp_ray.limits import processor, usable_cpus
+from nbsp_ray.specs import PlannedPhase
+from nbsp_ray.store import Store
+
+TASKS = ("drawer-close", "drawer-open")
+STARTS = 256
+SKIPPED = 0.2
+"""Of the first calls: code is compiled and graphs are captured in them."""
+
+
+@dataclass
+class Row:
+    """One number of lanes."""
+
+    lanes: int
+    pack: float | None = None
+    """Env steps/s of all lanes together."""
+    processes: float | None = None
+    """The same of as many processes."""
+    shares: dict[str, float] = field(default_factory=dict[str, float])
+    """Of the pack's time: where this process was."""
+    failure: str = ""
+
+
+class TimedPack(Pack):
+    """Notes when updates are made, and where its time goes."""
+
+    def __init__(self, *given: Any, **how: Any) -> None:
+        super().__init__(*given, **how)
+        self.made: list[tuple[float, int]] = []
+        self.seconds = {"updating": 0.0, "acting": 0.0, "phases": 0.0}
+
+    def _timed(self, what: str, call: Any, *given: Any) -> bool:
+        start = time.perf_counter()
+        moved: bool = call(*given)
+        self.seconds[what] += time.perf_counter() - start
+        return moved
+
+    def _update(self, group: range, lanes: Sequence[Lane]) -> bool:
+        before = sum(n * times for n, times in self.calls.items())
+        moved = self._timed("updating", super()._update, group, lanes)
+        if moved:
+            self.made.append((time.perf_counter(), sum(n * times for n, times in self.calls.items()) - before))
+        return moved
+
+    def _act(self, group: range, lanes: Sequence[Lane]) -> bool:
+        return self._timed("acting", super()._act, group, lanes)
+
+    def _go_on(self, lane: Lane) -> bool:
+        return self._timed("phases", super()._go_on, lane)
+
+
+def planned(folder: Path, seed: int, hidden: Sequence[int], updates: int, device: str) -> PlannedPhase:
+    changes = {
+        "seeds": seed,
+        "sac.hidden": tuple(hidden),
+        "sac.learning_starts": STARTS,
+        "sac.buffer_size": 100_000,
+        "first.env_steps": STARTS + updates,
+        "first.stop": "fixed",
+        "first.eval_every": 1_000_000,
+        "first.eval_episodes": 1,
+        "resources.device": device,
+    }
+    return first_phase(folder, "metaworld", TASKS, changes)
+
+
+def pack_rate(lanes: int, hidden: Sequence[int], updates: int, device: str, *, compile: bool) -> tuple[float, Any]:
+    """Env steps/s of a pack, and the shares of its time."""
+    with TemporaryDirectory(prefix="nbsp-ray-lanes-") as name:
+        folder = Path(name)
+        store = Store(folder / "results", create=True)
+        phases = [planned(folder, seed, hidden, updates, device) for seed in range(lanes)]
+        # No final evaluations: only learning is timed.
+        runs = iter([PhaseRun(store, one.spec, [], [], one.resources) for one in phases])
+        benchmark, cores = get_benchmark("metaworld"), usable_cpus()
+        workers = None
+        if lanes > 1 and cores > 1:
+            workers = Workers(benchmark, benchmark.task_spaces(TASKS[0]), 2 * lanes, min(cores, lanes))
+        try:
+            pack = TimedPack(lanes, STARTS + updates, phases[0].resources, workers=workers, compile=compile)
+            pack.run(lambda: next(runs, None))
+        finally:
+            if workers is not None:
+                workers.close()
+    if pack.failures:
+        raise RuntimeError(f"{len(pack.failures)} lanes failed: {next(iter(pack.failures.values()))}")
+    most = max(count for _, count in pack.made)
+    full = [when for when, count in pack.made if count == most]
+    start, end = full[int(SKIPPED * len(full))], full[-1]
+    made = sum(count for when, count in pack.made if start < when <= end)
+    total = pack.made[-1][0] - pack.made[0][0]
+    return made / (end - start), {what: spent / total for what, spent in pack.seconds.items()}
+
+
+def _one_process(given: tuple[str, int, Sequence[int], int, str, bool]) -> float:
+    name, seed, hidden, updates, device, compile = given
+    folder = Path(name) / str(seed)
+    folder.mkdir()
+    phase = planned(folder, seed, hidden, updates, device)
+    return measure_speed(phase.spec, phase.resources.model_copy(update={"compile": compile}), updates)
+
+
+def processes_rate(count: int, hidden: Sequence[int], updates: int, device: str, *, compile: bool) -> float:
+    """Env steps/s of so many processes at once, each with a phase."""
+    with TemporaryDirectory(prefix="nbsp-ray-lanes-") as name:
+        work = [(name, seed, hidden, updates, device, compile) for seed in range(count)]
+        with multiprocessing.get_context("spawn").Pool(count) as pool:
+            return sum(pool.map(_one_process, work, chunksize=1))
+
+
+def simulator_rate(seconds: float = 2.0) -> float:
+    """Env steps/s of one core that only plays."""
+    import numpy as np
+
+    env, rng = get_benchmark("metaworld").make_env(TASKS[0], 0), np.random.default_rng(0)
+    env.reset(0, rng)
+    done, start = 0, time.perf_counter()
+    while time.perf_counter() < start + seconds:
+        if env.step(rng.uniform(-1, 1, 4).astype(np.float32)).ends:
+            env.reset(0, rng)
+        done += 1
+    return done / (time.perf_counter() - start)
+
+
+def device_rates(device: torch.device, seconds: float = 1.0) -> dict[str, float]:
+    """GFLOP/s of batched products of 256^3, GB/s of a copy, and microseconds of a launch that does nothing."""
+
+    def rate(call: Any) -> float:
+        for _ in range(3):
+            call()
+        _wait(device)
+        done, start = 0, time.perf_counter()
+        while time.perf_counter() < start + seconds:
+            for _ in range(10):
+                call()
+            _wait(device)
+            done += 10
+        return done / (time.perf_counter() - start)
+
+    n = 128 if device.type == "cuda" else 2
+    left, right = torch.randn(2, n, 256, 256, device=device)
+    long = torch.empty(2**26 if device.type == "cuda" else 2**24, device=device)
+    other, tiny = torch.empty_like(long), torch.zeros(1, device=device)
+    return {
+        "gflops": rate(lambda: torch.bmm(left, right)) * n * 2 * 256**3 / 1e9,
+        "gigabytes": rate(lambda: other.copy_(long)) * long.numel() * 8 / 1e9,
+        "launch_us": 1e6 / rate(lambda: tiny.add_(1)),
+    }
+
+
+def _wait(device: torch.device) -> None:
+    if device.type == "cuda":
+        torch.cuda.synchronize()
+
+
+def measure(lanes: int, given: argparse.Namespace, device: str) -> Row:
+    row = Row(lanes)
+    how: Any = {"compile": given.compile}
+    try:
+        row.pack, row.shares = pack_rate(lanes, given.hidden, given.updates, device, **how)
+        if lanes <= given.most_processes:
+            row.processes = processes_rate(lanes, given.hidden, given.updates, device, **how)
+    except Exception as error:  # A row that says why; what was measured before it is not lost.
+        row.failure = f"{type(error).__name__}: {error}".splitlines()[0]
+    return row
+
+
+def table(rows: Sequence[Row], given: argparse.Namespace, floors: dict[str, float]) -> list[str]:
+    """Markdown."""
+    lines = [
+        f"Hidden {'-'.join(map(str, given.hidden))}, {'compiled' if given.compile else 'eager'}, on {floors['name']}:",
+        "",
+        "| lanes | pack: env steps/s | as many processes | ratio | updating | acting | phases and waiting |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for row in rows:
+        if row.pack is None:
+            lines.append(f"| {row.lanes} | {row.failure} | | | | | |")
+            continue
+        ratio = "" if row.processes is None else f"{row.pack / row.processes:.2f}"
+        alone = row.failure if row.processes is None else f"{row.processes:.0f}"
+        updating, acting = row.shares["updating"], row.shares["acting"]
+        rest = max(0.0, 1 - updating - acting)
+        lines.append(
+            f"| {row.lanes} | {row.pack:.0f} | {alone} | {ratio} | {updating:.0%} | {acting:.0%} | {rest:.0%} |"
+        )
+    needed = continuous(39, 4, 256, given.hidden).needed / 1e9
+    lines += [
+        "",
+        f"Floors: products, {floors['gflops'] / needed:,.0f} updates/s ({needed:.3f} GFLOP each, at the "
+        f"{floors['gflops']:,.0f} GFLOP/s of plain ones); simulator, {floors['simulator']:,.0f} env steps/s of a core, "
+        f"of which there are {floors['cores']:.0f}; a copy {floors['gigabytes']:,.0f} GB/s; a launch "
+        f"{floors['launch_us']:.1f} us.",
+    ]
+    return lines
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    numbers: Any = lambda text: tuple(int(word) for word in text.split(","))  # noqa: E731
+    parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
+    parser.add_argument("--hidden", type=numbers, default=(256, 256))
+    parser.add_argument("--lanes", type=numbers, default=(1, 2, 4))
+    parser.add_argument("--updates", type=int, default=300, help="of each lane")
+    parser.add_argument("--most-processes", type=int, default=8, help="no more processes at once than these")
+    parser.add_argument("--compile", action="store_true")
+    parser.add_argument("--to", type=Path, default=Path("results/perf/lanes.md"))
+    given = parser.parse_args()
+    load, _, _ = os.getloadavg()
+    torch.set_num_threads(1)
+    resources = planned_resources(given.device)
+    device = find_device(resources)
+    name = torch.cuda.get_device_name() if device.type == "cuda" else processor()
+    floors: Any = device_rates(device) | {"simulator": simulator_rate(), "cores": usable_cpus(), "name": name}
+    rows: list[Row] = []
+    given.to.parent.mkdir(parents=True, exist_ok=True)
+    for lanes in given.lanes:
+        rows.append(measure(lanes, given, given.device))
+        sys.stderr.write(f"{time.strftime('%H:%M:%S')} {rows[-1]}\n")
+        lines = [*table(rows, given, floors), "", f"Load of the machine when this began: {load:.1f}.", ""]
+        given.to.write_text("\n".join(lines))
+        given.to.with_suffix(".json").write_text(json.dumps({"floors": floors, "rows": [asdict(row) for row in rows]}))
+
+
+def planned_resources(device: str) -> Any:
+    with TemporaryDirectory(prefix="nbsp-ray-lanes-") as name:
+        return planned(Path(name), 0, (8,), 1, device).resources
+
+
+if __name__ == "__main__":
+    main()

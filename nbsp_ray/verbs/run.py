@@ -31,34 +31,54 @@ def command(
     min_machines: Annotated[
         int, typer.Option(min=0, help="Wait for so many machines of the cluster that offer CPUs, ten minutes at most.")
     ] = 0,
+    tracker: Annotated[
+        str | None,
+        typer.Option(help="Give finished trials to tensorboard, wandb, mlflow or trackio (local or offline)."),
+    ] = None,
+    on_end: Annotated[
+        str | None,
+        typer.Option(
+            metavar="COMMAND", help="Call this at the end and at a first failure (NBSP_RAY_EVENT says which)."
+        ),
+    ] = None,
 ) -> None:
     """Run what is left of a sweep; the same command again goes on."""
     from nbsp_ray.orchestration.choose_count import run_search
     from nbsp_ray.orchestration.launch import Outcome, run_plan
+    from nbsp_ray.orchestration.trackers import check_tracker, notices
 
     # Planned here too, though a search plans anew: what cannot be planned is refused before a folder is made.
     loaded, _ = load_plan(sweep, overrides, root)
+    check_tracker(tracker)
     store = Store(root, create=True)
     store.write_sweep(loaded.name, {"title": loaded.title, "overrides": list(loaded.overrides)})
 
     address = None if address in ("", "local") else address
     if address and address == os.environ.get("RAY_ADDRESS"):
         say(f"RAY_ADDRESS names the cluster {address}, which is used; `--address local` starts a Ray here")
-    options = {"--address": address, "--cpus": cpus, "--max-concurrent": max_concurrent, "--min-machines": min_machines}
+    options = {
+        "--address": address,
+        "--cpus": cpus,
+        "--max-concurrent": max_concurrent,
+        "--min-machines": min_machines,
+        "--tracker": tracker,
+        "--on-end": on_end,
+    }
     given = [word for name, value in options.items() if value for word in (name, str(value))]
     again = shlex.join([*shlex.split(loaded.command("run", root)), *given, *(["--autoscaling"] * autoscaling)])
 
     def run_all(wanted: Plan) -> Outcome:
-        return run_plan(
-            wanted,
-            store,
-            address=address,
-            cpus=cpus,
-            autoscaling=autoscaling,
-            max_concurrent=max_concurrent,
-            min_machines=min_machines,
-            again=again,
-        )
+        with notices(wanted, store, tracker=tracker, on_end=on_end, say=say):
+            return run_plan(
+                wanted,
+                store,
+                address=address,
+                cpus=cpus,
+                autoscaling=autoscaling,
+                max_concurrent=max_concurrent,
+                min_machines=min_machines,
+                again=again,
+            )
 
     outcome = run_search(loaded.name, loaded.sweeps, store, run_all, say)
     with work_is_done(loaded.command("report", root)):

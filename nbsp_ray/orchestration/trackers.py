@@ -6,6 +6,7 @@ driver, so whatever goes wrong with a tracker is said once, and the sweep goes o
 """
 
 import contextlib
+import importlib.util
 import math
 import os
 import subprocess
@@ -105,11 +106,10 @@ def check_tracker(name: str | None) -> None:
         return
     if name not in TRACKERS:
         raise ConfigError(f"no tracker {name!r}; there are {', '.join(TRACKERS)}")
-    try:
-        __import__(TRACKERS[name][0])
-    except ImportError as error:
-        extra = "nbsp-ray" if name == "tensorboard" else f"nbsp-ray[{name}]"
-        raise ConfigError(f"--tracker {name} cannot be used ({error}): install {extra}") from error
+    module = TRACKERS[name][0]
+    if importlib.util.find_spec(module) is None:
+        package = f"nbsp-ray[{name}]" if name in ("wandb", "mlflow") else module
+        raise ConfigError(f"--tracker {name} needs the Python module {module}: pip install {package!r}")
 
 
 @contextlib.contextmanager

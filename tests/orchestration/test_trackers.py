@@ -93,7 +93,9 @@ def test_a_tracker_that_is_not_there_is_refused_before_anything_starts(monkeypat
     with pytest.raises(ConfigError, match="no tracker 'neptune'; there are tensorboard, wandb, mlflow, trackio"):
         check_tracker("neptune")
     monkeypatch.setitem(TRACKERS, "mlflow", ("no_such_module", TRACKERS["mlflow"][1]))
-    with pytest.raises(ConfigError, match=r"--tracker mlflow cannot be used .*: install nbsp-ray\[mlflow\]"):
+    with pytest.raises(
+        ConfigError, match=r"--tracker mlflow needs .* no_such_module: pip install 'nbsp-ray\[mlflow\]'"
+    ):
         check_tracker("mlflow")
 
 

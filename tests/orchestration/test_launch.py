@@ -24,6 +24,7 @@ from nbsp_ray.config.schema import Resources
 from nbsp_ray.errors import ClusterError
 from nbsp_ray.orchestration import launch as launch_module
 from nbsp_ray.orchestration import machines
+from nbsp_ray.orchestration.ask import check_cluster
 from nbsp_ray.orchestration.launch import Outcome, run_plan
 from nbsp_ray.specs import Plan
 from nbsp_ray.status import SweepStatus, sweep_status
@@ -283,6 +284,17 @@ def test_machines_must_write_the_root_and_have_our_code(tmp_path: Path, monkeypa
             look().check()
     assert len(said) == 3
     assert list(store.root.iterdir()) == [store.root / "store.json"]
+
+
+def test_a_cluster_is_asked_before_it_is_joined(monkeypatch: pytest.MonkeyPatch) -> None:
+    head = ray.get_runtime_context().gcs_address
+    assert check_cluster(head) == head
+    monkeypatch.setenv("RAY_AUTH_MODE", "token")
+    monkeypatch.setenv("RAY_AUTH_TOKEN", "f00d" * 16)
+    began = time.monotonic()
+    with pytest.raises(ClusterError, match=r"it did not accept this process's token.* RAY_AUTH_TOKEN_PATH"):
+        check_cluster(head)
+    assert time.monotonic() - began < 60
 
 
 @pytest.fixture

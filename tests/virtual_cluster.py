@@ -53,7 +53,11 @@ class VirtualCluster:
             number = 10 + int(name.removeprefix("n"))
             cable = f"ip link add {name} type veth peer name eth0 netns {self.pids[name]}; "
             self._enter("bridge", f"{cable} ip link set {name} master br0 up")
-            self._enter(name, f"ip link set lo up; ip addr add 10.9.0.{number}/24 dev eth0; ip link set eth0 up")
+            self._enter(
+                name,
+                f"ip link set lo up; ip addr add 10.9.0.{number}/24 dev eth0; ip link set eth0 up; "
+                "ip route add default via 10.9.0.1",
+            )
 
     def on(self, name: str, *command: str, **options: object) -> "subprocess.Popen[str]":
         """Start a command on a machine, in the working folder of this process."""

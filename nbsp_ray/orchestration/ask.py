@@ -10,14 +10,18 @@ import os
 import platform
 import subprocess
 import sys
+import time
 from typing import Any
 
 import ray
 
 from nbsp_ray.orchestration import preflight
 
-SECONDS = 20.0
-"""Importing Ray takes some of it; a head answers in a second."""
+SECONDS = 60.0
+"""On a busy machine importing Ray takes most of it; a head answers in a second."""
+JOIN_SECONDS = 5.0
+EMPTY_SECONDS = 30.0
+"""A head answers before the raylet beside it has joined: so long while there is none at all."""
 
 
 def check_cluster(address: str) -> str:
@@ -68,17 +72,17 @@ def main(address: str) -> None:
         _print(address=address)
         client = GcsClient(address=address)
         metadata = usage_lib.get_cluster_metadata(client)
-        nodes = [
-            {"ip": node.node_manager_address, "socket": node.raylet_socket_name}
-            for node in client.get_all_node_info(timeout=10).values()
-            if node.state == 0
-        ]
         ours = [each.address for card in psutil.net_if_addrs().values() for each in card]
-        _print(
-            versions={"ray": metadata.get("ray_version"), "python": metadata.get("python_version")},
-            nodes=[[node["ip"], os.path.exists(node["socket"])] for node in nodes],
-            ours=ours,
-        )
+        began = time.monotonic()
+        while True:
+            alive = [node for node in client.get_all_node_info(timeout=10).values() if node.state == 0]
+            nodes = [(node.node_manager_address, os.path.exists(node.raylet_socket_name)) for node in alive]
+            waited = time.monotonic() - began
+            if waited > (JOIN_SECONDS if nodes else EMPTY_SECONDS) or any(ip in ours and seen for ip, seen in nodes):
+                break
+            time.sleep(0.5)
+        versions = {"ray": metadata.get("ray_version"), "python": metadata.get("python_version")}
+        _print(versions=versions, nodes=nodes, ours=ours)
     except Exception as error:
         _print(error=" ".join(str(error).split()) or type(error).__name__)
     sys.stdout.flush()

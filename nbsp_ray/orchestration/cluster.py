@@ -83,28 +83,34 @@ def head_watched(address: str | None, say: Callable[[str], None], again: str) ->
         return
     import ray
 
-    host, _, port = ray.get_runtime_context().gcs_address.rpartition(":")
-    over = threading.Event()
+    head, over = ray.get_runtime_context().gcs_address, threading.Event()
 
-    def watch() -> None:
-        seen = time.monotonic()
-        while not over.wait(HEAD_SECONDS / 10):
-            with contextlib.suppress(OSError):
-                socket.create_connection((host, int(port)), HEAD_SECONDS / 10).close()
-                seen = time.monotonic()
-            if time.monotonic() - seen > HEAD_SECONDS:
-                say(
-                    f"the cluster's head at {host}:{port} has not answered for {HEAD_SECONDS:.0f} seconds. All that is "
-                    f"committed and checkpointed is kept; with a cluster again, `{again}` goes on"
-                )
-                sys.stdout.flush()
-                os._exit(3)  # The main thread hangs in Ray, which would end this process another way.
+    def lost() -> None:
+        say(
+            f"the cluster's head at {head} has not answered for {HEAD_SECONDS:.0f} seconds. All that is committed and "
+            f"checkpointed is kept; with a cluster again, `{again}` goes on"
+        )
+        sys.stdout.flush()
+        os._exit(3)  # The main thread hangs in Ray, which would end this process another way.
 
-    threading.Thread(target=watch, name="nbsp-head", daemon=True).start()
+    threading.Thread(target=watch, args=(head, over, lost), name="nbsp-head", daemon=True).start()
     try:
         yield
     finally:
         over.set()
+
+
+def watch(address: str, over: threading.Event, lost: Callable[[], object], seconds: float = HEAD_SECONDS) -> None:
+    """Call `lost` once nothing has listened at `address` for so long; until then, or until it is `over`, wait."""
+    host, _, port = address.rpartition(":")
+    seen = time.monotonic()
+    while not over.wait(seconds / 10):
+        with contextlib.suppress(OSError):
+            socket.create_connection((host, int(port)), seconds / 10).close()
+            seen = time.monotonic()
+        if time.monotonic() - seen > seconds:
+            lost()
+            return
 
 
 @contextlib.contextmanager

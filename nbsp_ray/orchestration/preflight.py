@@ -184,7 +184,7 @@ def check_memory(plan: Plan, keys: Collection[str], cpus: int, say: Callable[[st
             f"memory is scarce: a phase can come to hold {gb(most.total)} and Ray takes {gb(RAY_BYTES)}, and "
             f"{free(found)}; if workers are killed, free memory, ask for more, or do without Ray: `nbsp-ray try`"
         )
-    elif fits < slots(plan, keys, [Node("", cpus, math.inf, math.inf)]):
+    elif fits < max(Node("", cpus, math.inf, math.inf).fits(resources) for resources in _resources(plan, keys)):
         say(f"{fits} side by side: more, with all their buffers, do not fit in memory: {free(found)}")
     else:
         return None

@@ -36,13 +36,25 @@ def command(
     min_machines: Annotated[
         int, typer.Option(min=0, help="Wait for so many machines of the cluster that offer CPUs, ten minutes at most.")
     ] = 0,
+    tracker: Annotated[
+        str | None,
+        typer.Option(help="Give finished trials to tensorboard, wandb, mlflow or trackio (local or offline)."),
+    ] = None,
+    on_end: Annotated[
+        str | None,
+        typer.Option(
+            metavar="COMMAND", help="Call this at the end and at a first failure (NBSP_RAY_EVENT says which)."
+        ),
+    ] = None,
 ) -> None:
     """Run what is left of a sweep; the same command again goes on."""
     from nbsp_ray.orchestration.choose_count import run_search
     from nbsp_ray.orchestration.launch import Outcome, one_ray, run_plan
+    from nbsp_ray.orchestration.trackers import check_tracker, notices
 
     # Planned here too, though a search plans anew: what cannot be planned is refused before a folder is made.
     loaded, planned = load_plan(sweep, overrides, root)
+    check_tracker(tracker)
     if any(phase.resources.lanes != 1 for phase in planned.phases.values()):
         raise ConfigError(
             "resources.lanes is for `nbsp-ray try`, which runs a whole sweep in lanes: use it, or set lanes=1"
@@ -53,7 +65,14 @@ def command(
     address = None if address in ("", "local") else address
     if address and address == os.environ.get("RAY_ADDRESS"):
         say(f"RAY_ADDRESS names the cluster {address}, which is used; `--address local` starts a Ray here")
-    options = {"--address": address, "--cpus": cpus, "--max-concurrent": max_concurrent, "--min-machines": min_machines}
+    options = {
+        "--address": address,
+        "--cpus": cpus,
+        "--max-concurrent": max_concurrent,
+        "--min-machines": min_machines,
+        "--tracker": tracker,
+        "--on-end": on_end,
+    }
     given = [word for name, value in options.items() if value for word in (name, str(value))]
     again = shlex.join([*shlex.split(loaded.command("run", root)), *given, *(["--autoscaling"] * autoscaling)])
 
@@ -76,7 +95,8 @@ def command(
                 stop=stop,
             )
 
-        outcome = run_search(loaded.name, loaded.sweeps, store, run_all, say)
+        with notices(whole, store, tracker=tracker, on_end=on_end, say=say):
+            outcome = run_search(loaded.name, loaded.sweeps, store, run_all, say)
     with work_is_done(loaded.command("report", root)):
         planned = loaded.plan(store)
         scope = scope_of(loaded, planned, store, root)

@@ -25,6 +25,7 @@ from nbsp_ray.config.schema import Resources
 from nbsp_ray.errors import ClusterError
 from nbsp_ray.orchestration import launch as launch_module
 from nbsp_ray.orchestration import machines
+from nbsp_ray.orchestration.ask import check_cluster
 from nbsp_ray.orchestration.launch import Outcome, run_plan
 from nbsp_ray.specs import Plan
 from nbsp_ray.status import SweepStatus, sweep_status
@@ -261,27 +262,25 @@ def test_machines_must_write_the_root_and_have_our_code(tmp_path: Path, monkeypa
     """One machine, which is looked at as each machine of a cluster is."""
     store, said = new_store(tmp_path), list[str]()
 
-    def look() -> machines.Machines:
+    def look(**changed: str) -> machines.Machines:
         found = machines.Machines(store, said.append)
+        found._code = machines.code() | changed
         found.look(seconds=60)
         return found
 
     assert [(node.cpus, node.ip) for node in look().usable()] == [(2.0, "127.0.0.1")]
     assert said == []
-    ours = machines.code()
     for changed, says in (
         ({"nbsp-ray": "9.9.9"}, r"has nbsp-ray 0\.1\.0, this machine 9\.9\.9: install the same version"),
         ({"source": "f00d"}, "has other source files of nbsp-ray"),
     ):
-        monkeypatch.setattr(machines, "code", lambda changed=changed: ours | changed)
-        found = look()
+        found = look(**changed)
         assert found.usable() == []
         (id,) = (node.id for node in machines.machines())
         assert found.selector(Resources()) == {machines.NODE_ID: f"!in({id})"}
         assert not found.holds(id)
         with pytest.raises(ClusterError, match=says):
             found.check()
-    monkeypatch.setattr(machines, "code", lambda: ours)
     with monkeypatch.context() as patched:
         patched.setattr(type(store.files), "write", lambda *rest: None)
         patched.setattr(machines, "LOOKS", 1)
@@ -289,6 +288,17 @@ def test_machines_must_write_the_root_and_have_our_code(tmp_path: Path, monkeypa
             look().check()
     assert len(said) == 3
     assert list(store.root.iterdir()) == [store.root / "store.json"]
+
+
+def test_a_cluster_is_asked_before_it_is_joined(monkeypatch: pytest.MonkeyPatch) -> None:
+    head = ray.get_runtime_context().gcs_address
+    assert check_cluster(head) == head
+    monkeypatch.setenv("RAY_AUTH_MODE", "token")
+    monkeypatch.setenv("RAY_AUTH_TOKEN", "f00d" * 16)
+    began = time.monotonic()
+    with pytest.raises(ClusterError, match=r"it did not accept this process's token.* RAY_AUTH_TOKEN_PATH"):
+        check_cluster(head)
+    assert time.monotonic() - began < 60
 
 
 @pytest.fixture

@@ -2,6 +2,7 @@
 
 import os
 import signal
+import socket
 import threading
 from pathlib import Path
 from types import SimpleNamespace
@@ -13,6 +14,7 @@ from stored import new_store
 
 from nbsp_ray.orchestration import callbacks as hooks_module
 from nbsp_ray.orchestration.callbacks import ExperimentHooks, Stopper
+from nbsp_ray.orchestration.cluster import watch
 from nbsp_ray.orchestration.gate import Gate
 from nbsp_ray.states import State
 from nbsp_ray.stopping import StopRequest
@@ -200,3 +202,18 @@ def test_a_worker_that_told_nothing_has_its_end_noted_each_time(
     folder.write_failure({"error": "OSError: disk", "traceback": "", "final": False})
     hooks.on_trial_error(1, [], failed)
     assert len(folder.failures()) == 3
+
+
+def test_a_head_is_lost_when_nothing_has_answered_there_for_some_time() -> None:
+    lost, over = threading.Event(), threading.Event()
+    with socket.create_server(("127.0.0.1", 0)) as head:
+        address = f"127.0.0.1:{head.getsockname()[1]}"
+        watching = threading.Thread(target=watch, args=(address, over, lost.set, 0.5))
+        watching.start()
+        assert not lost.wait(1.5)
+    assert lost.wait(10)
+    watching.join()
+    over.set()
+    lost.clear()
+    watch(address, over, lost.set, 0.5)
+    assert not lost.is_set()

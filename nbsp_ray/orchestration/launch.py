@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from nbsp_ray.errors import StorageAwayError
 from nbsp_ray.folders import forget_failures
 from nbsp_ray.limits import usable_cpus
 from nbsp_ray.orchestration import preflight
@@ -94,6 +95,7 @@ def run_plan(
         ClusterError: Ray is not there, or can never place what is asked for.
         ConfigError: this machine lacks what the settings ask for, memory for one phase not least.
         StoreError: the disk cannot hold it.
+        StorageAwayError: the storage has not answered for so long that nothing is to be waited for.
     """
     live = LiveStatus(plan, store, on_status=on_status)
     for sentence in set_aside_damaged(plan.phases, store):
@@ -121,6 +123,8 @@ def run_plan(
                 launch.run(stop, local=address is None, autoscaling=autoscaling)
         except KeyboardInterrupt:
             live.say("stopped at once: all that was checkpointed is kept")
+    if launch.away is not None:
+        raise launch.away
     return launch.outcome(interrupted=stop.asked)
 
 
@@ -139,6 +143,8 @@ class _Launch:
     ) -> None:
         self.plan, self.store, self.todo, self.live = plan, store, todo, live
         self.max_concurrent, self.failure_retries = max_concurrent, failure_retries
+        self.away: StorageAwayError | None = None
+        """The storage does not answer."""
         self._local = True
         self._killed_alone: Counter[str] = Counter()
         needs = {key: phase.spec.needs for key, phase in plan.phases.items()}
@@ -250,9 +256,13 @@ class _Launch:
         return job.model_dump(mode="json")
 
     def _done(self, key: str) -> bool:
-        """Whether the store has all of a phase; never raises, for it is asked from within Tune."""
+        """Whether the store has all of a phase; it only raises, to end all, if the storage stays away."""
         try:
             return is_complete(self.plan.phases[key], self.store)
+        except StorageAwayError as error:
+            self.away = error
+            self.store.files.patience = 0.0  # On the way out nobody waits for it again.
+            raise
         except Exception:
             log.exception("phase %s cannot be looked at", key)
             return False

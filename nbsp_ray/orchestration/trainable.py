@@ -15,11 +15,12 @@ import ray
 from ray import tune
 
 from nbsp_ray.config.schema import Resources, Settings
-from nbsp_ray.errors import DamagedPhaseError
+from nbsp_ray.errors import DamagedPhaseError, StorageAwayError
 from nbsp_ray.methods import read_ingredients
 from nbsp_ray.orchestration.gated_search import GAVE_UP, PUT_BACK
 from nbsp_ray.specs import EvaluationSpec, PhaseSpec
 from nbsp_ray.store import Store
+from nbsp_ray.store.files import WORKING_PATIENCE
 
 if TYPE_CHECKING:
     from nbsp_ray.learning.run import PhaseRun, Progress
@@ -55,7 +56,7 @@ class Trainable(tune.Trainable):
         """Settle the worker's environment. The first step opens the phase, for Tune does not retry a failed setup."""
         self._job = Job.model_validate(config)
         self._run: PhaseRun | None = None
-        store = Store(self._job.root)
+        store = Store(self._job.root, patience=WORKING_PATIENCE)
         self._store, self._folder = store, store.phase(self._job.spec.key())
         for name in THREADS:
             os.environ[name] = str(self._job.resources.cpus)
@@ -70,6 +71,9 @@ class Trainable(tune.Trainable):
             progress = self._run.advance(STEP_SECONDS)
             if not progress.done and self._node_is_draining():
                 self._run.save()
+        except StorageAwayError:
+            self._run = None
+            raise
         except DamagedPhaseError as error:
             self._store.phase(error.key).set_aside(error)
             self._run = None

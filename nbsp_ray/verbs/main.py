@@ -13,7 +13,7 @@ import sys
 import typer
 
 from nbsp_ray import verbs
-from nbsp_ray.errors import NbspError
+from nbsp_ray.errors import NbspError, StorageAwayError
 from nbsp_ray.terminal.output import spare_outputs
 from nbsp_ray.verbs._common import UNFINISHED, USAGE, of_the_machine
 
@@ -45,10 +45,16 @@ def _add_verbs() -> None:
 
 
 def main() -> None:
-    """Entry point: an `NbspError` is one clear message and exit code 2, and so is a file that cannot be used."""
+    """Entry point: an `NbspError` is one clear message and exit code 2, and so is a file that cannot be used.
+
+    Storage that stays away is exit code 3, as when a run is stopped: the same command goes on.
+    """
     spare_outputs()
     try:
         app()
+    except StorageAwayError as error:
+        sys.stderr.write(f"{error}\n")
+        sys.exit(UNFINISHED)
     except NbspError as error:
         sys.stderr.write(f"{error}\n")
         sys.exit(USAGE)

@@ -19,6 +19,8 @@ class State(Enum):
     RUNNING = "running"
     DONE = "done"
     FAILED = "failed"
+    ELSEWHERE = "elsewhere"
+    """Another driver works on it."""
     BLOCKED = "blocked"
     """Something that it needs has failed."""
 
@@ -52,6 +54,8 @@ class Gate:
         self._missing = {key: sum(self.states[need] is not State.DONE for need in needs[key]) for key in todo}
         self._ready: list[tuple[tuple[int, int], str]] = []
         self._running = 0
+        self.claim: Callable[[str], bool] = lambda key: True
+        """Whether a key may be handed out here: False while another driver has it."""
         self._closed = False
         for key in todo:
             if not self._missing[key]:
@@ -65,7 +69,11 @@ class Gate:
             key = heapq.heappop(self._ready)[1]
             if self._done(key):
                 self._settle(key, State.DONE)
-            elif not self._undone(key):
+            elif self._undone(key):
+                continue
+            elif not self.claim(key):
+                self.states[key] = State.ELSEWHERE
+            else:
                 self.states[key] = State.RUNNING
                 self._running += 1
                 return key
@@ -101,6 +109,11 @@ class Gate:
         else:
             self._settle(key, State.FAILED)
 
+    def recheck(self) -> None:
+        """Look again at what is at work elsewhere: it may be done, or given up."""
+        for key in [key for key, state in self.states.items() if state is State.ELSEWHERE]:
+            self._make_ready(key)
+
     def put_back(self, key: str) -> None:
         """A running key is to be tried again."""
         if self.states[key] is State.RUNNING:
@@ -121,7 +134,8 @@ class Gate:
     @property
     def is_finished(self) -> bool:
         """Whether nothing will ever be handed out again and nothing is out."""
-        return not self._running and (self._closed or not self._ready)
+        waits = self._ready or State.ELSEWHERE in self.states.values()
+        return not self._running and (self._closed or not waits)
 
     def _make_ready(self, key: str) -> None:
         self.states[key] = State.READY

@@ -5,6 +5,7 @@ An exception in a hook would end the whole experiment, so no hook raises: troubl
 """
 
 import logging
+import time
 from collections import Counter
 from collections.abc import Callable, Mapping
 from functools import partial
@@ -18,6 +19,10 @@ from nbsp_ray.orchestration.gate import Gate
 
 log = logging.getLogger(__name__)
 Answer = TypeVar("Answer")
+
+
+RECHECK_SECONDS = 5.0
+"""Between two looks at phases on which another driver works."""
 
 
 class NotKept:
@@ -43,12 +48,21 @@ class GatedSearch(NotKept, SearchAlgorithm):
         gate: Which phase may start.
         config: The trial's config of a key, JSON.
         retries: How often a phase is tried again.
+        stopped: Whether the run is to stop.
     """
 
-    def __init__(self, gate: Gate, config: Callable[[str], Mapping[str, Any]], *, retries: int) -> None:
+    def __init__(
+        self,
+        gate: Gate,
+        config: Callable[[str], Mapping[str, Any]],
+        *,
+        retries: int,
+        stopped: Callable[[], bool] = lambda: False,
+    ) -> None:
         self.gate = gate
         self._config = config
-        self._retries = retries
+        self._retries, self._stopped = retries, stopped
+        self._rechecked_at = time.monotonic()
         self._errors: Counter[str] = Counter()
         self._parser = _make_parser()
         self._spec: dict[str, Any] = {}
@@ -65,6 +79,11 @@ class GatedSearch(NotKept, SearchAlgorithm):
 
     def next_trial(self) -> Trial | None:
         """The next phase as a trial, or None if nothing may start now."""
+        if self._stopped():  # Tune asks nobody else while all that is left is at work elsewhere.
+            self.gate.close()
+        if time.monotonic() - self._rechecked_at > RECHECK_SECONDS:
+            self._rechecked_at = time.monotonic()
+            self._guarded(self.gate.recheck)
         while (key := self._guarded(self.gate.next)) is not None:
             try:
                 spec = self._spec | {"config": dict(self._config(key))}

@@ -25,9 +25,10 @@ from nbsp_ray.orchestration.cluster import (
 from nbsp_ray.orchestration.gate import Gate, State
 from nbsp_ray.plan.build import check_benchmarks
 from nbsp_ray.specs import Plan
-from nbsp_ray.status import SweepStatus, is_complete, set_aside_damaged
+from nbsp_ray.status import SweepStatus, is_complete
 from nbsp_ray.stopping import StopRequest
 from nbsp_ray.store import Store
+from nbsp_ray.store.leases import Driver
 from nbsp_ray.terminal.live import LiveStatus
 
 log = logging.getLogger(__name__)
@@ -98,7 +99,7 @@ def run_plan(
         StorageAwayError: the storage has not answered for so long that nothing is to be waited for.
     """
     live = LiveStatus(plan, store, on_status=on_status)
-    for sentence in set_aside_damaged(plan.phases, store):
+    for sentence in store.mend(plan.phases):
         live.say(sentence)
     todo = [key for key, phase in plan.phases.items() if not is_complete(phase, store)]
     if not todo:
@@ -167,7 +168,8 @@ class _Launch:
             self.store.phase(key).forget_failures()
         pending = max(2 * slots, 200 if autoscaling else 0)
         wanted = {**TUNE_ENVIRONMENT, "TUNE_MAX_PENDING_TRIALS_PG": str(pending)}
-        with set_environment(wanted), temporary_folder() as folder, self.live:
+        with set_environment(wanted), temporary_folder() as folder, self.live, Driver(self.store.files) as driver:
+            self.gate.claim = driver.claim
             try:
                 self._fit(stop, folder, autoscaling=autoscaling)
             except (RayError, TuneError) as error:
@@ -226,7 +228,7 @@ class _Launch:
         tune.Tuner(
             Trainable,
             tune_config=tune.TuneConfig(
-                search_alg=GatedSearch(self.gate, self._config, retries=self.failure_retries),
+                search_alg=GatedSearch(self.gate, self._config, retries=self.failure_retries, stopped=stop.heard),
                 reuse_actors=reuse,
                 trial_name_creator=_trial_id,
                 trial_dirname_creator=_trial_id,

@@ -11,8 +11,8 @@ import io
 import json
 import logging
 import os
-import random
 import re
+import secrets
 import shutil
 import time
 import uuid
@@ -51,7 +51,6 @@ TRANSIENT = frozenset(
 """What a network file system says while its server is away, and a disk now and then."""
 NAME = re.compile(r"(?!\.{1,2}(/|$))[^/\\\x00-\x1f\x7f]+(/(?!\.{1,2}(/|$))[^/\\\x00-\x1f\x7f]+)*")
 """A path below the root: no way up, nothing absolute, no control characters."""
-_jitter = random.Random()
 
 
 @dataclass(frozen=True)
@@ -128,6 +127,10 @@ class Files:
         """True if there is such a file or folder."""
         return self._patiently(name, lambda: self._exists(name))
 
+    def changed(self, name: str) -> float | None:
+        """When a file was last written, in seconds by the storage's own clock; None if there is no such file."""
+        return self._patiently(name, lambda: self._changed(name))
+
     def remove(self, name: str) -> None:
         """Remove a file or a folder with all in it; nothing happens if it is not there."""
         self._patiently(name, lambda: self._remove(name))
@@ -173,7 +176,7 @@ class Files:
             if now - began > TELL_SECONDS and not told:
                 told = True
                 log.warning("%s does not answer (%s); trying again for %.0f s", self.root, why(reason), self.patience)
-            time.sleep(min(wait * _jitter.uniform(0.5, 1.0), max(0.0, began + self.patience - now)))
+            time.sleep(min(wait * (0.5 + secrets.randbelow(500) / 1_000), max(0.0, began + self.patience - now)))
             wait = min(2 * wait, LONGEST_WAIT)
 
     def _may_pass(self, error: OSError) -> bool:
@@ -262,6 +265,13 @@ class Files:
             self._check_guard()
             return False
         return True
+
+    def _changed(self, name: str) -> float | None:
+        try:
+            return self._inside(name).stat().st_mtime
+        except (FileNotFoundError, NotADirectoryError):
+            self._check_guard()
+            return None
 
     def _remove(self, name: str) -> None:
         path = self._inside(name)

@@ -185,7 +185,7 @@ class PhaseFolder:
     def clean(self) -> None:
         """Remove what only unfinished work needs; the phase must be done."""
         if self.done():
-            for name in ("attempts", "unfinished", "failures", "progress.json"):
+            for name in ("attempts", "unfinished", "failures", "leases", "progress.json"):
                 self._files.remove(f"{self._at}/{name}")
             for folder in (self._at, f"{self._at}/evaluations", self._evaluation_names("x")[0].rpartition("/")[0]):
                 self._files.remove_scraps(folder)

@@ -29,7 +29,7 @@ PRIVATE = ("host", "command")
 """Of a manifest: they name somebody's machine and folders, and no number rests on them."""
 _OUTSIDE = ("result.json", "probes/")
 """Not among the files of a commit."""
-UNTOUCHED = {"commits"}
+UNTOUCHED = {"commits", "leases"}
 """In the folder of a phase that nobody has begun; an import that was killed leaves no more."""
 
 

@@ -18,8 +18,8 @@ def test_every_error_is_one_of_ours_and_keeps_its_text(name: str) -> None:
 def test_damage_keeps_what_it_is_about_from_process_to_process() -> None:
     error = errors.DamagedPhaseError("0123", "a/replay.npy", "it is missing", "reach.rollouts")
     assert str(error) == (
-        "a/replay.npy of the finished phase 0123 is damaged (it is missing); `nbsp-ray run` sets it aside and plays its "
-        "evaluation reach.rollouts anew"
+        "a/replay.npy of the finished phase 0123 is damaged (it is missing); `nbsp-ray run` sets it aside and plays "
+        "its evaluation reach.rollouts anew"
     )
     assert isinstance(error, NbspError)
     again = copy.copy(error)

@@ -666,9 +666,13 @@ def test_progress_is_advice_and_damage_to_it_is_no_matter(folder: PhaseFolder) -
     assert folder.progress() is None
 
 
-def test_a_spec_is_written_once(folder: PhaseFolder) -> None:
+def test_a_damaged_spec_is_whole_again_and_that_of_a_finished_phase_is_its_own(folder: PhaseFolder) -> None:
     folder.write_spec({"a": 1})
-    folder.write_spec({"a": 2})
+    (folder.path / "spec.json").write_text("{")
+    folder.write_spec({"a": 1})
+    assert folder.spec() == {"a": 1}
+    commit(folder, 1.0)
+    (folder.path / "spec.json").write_text('{"a": 2}')
     assert folder.spec() == {"a": 1}
 
 

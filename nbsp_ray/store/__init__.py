@@ -16,6 +16,7 @@
     <root>/phases/<key>/spec.json               what the phase is
                        /commits/<id>/...        the files of a commit, in a folder of the attempt that made it:
                            manifest.json        where, when and with what it was made
+                           spec.json            what the phase is, once more: checked like all of them
                            curve.jsonl          every evaluation and training episode
                            agent.safetensors    the final networks and optimizers
                            replay.npy           the whole buffer, of a first phase and where a later one replays it

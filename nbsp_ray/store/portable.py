@@ -70,7 +70,7 @@ class Portable:
         commit = self._commits.find()
         if commit is None:
             return
-        spec = self._files.read(f"{self._at}/spec.json") or commit.read(self._files, "spec.json")
+        spec = commit.read(self._files, "spec.json") or self._files.read(f"{self._at}/spec.json")
         committed = {
             name: data
             for name in ("curve.jsonl", *((AGENT,) if agents else ()), PREPARED, "manifest.json")

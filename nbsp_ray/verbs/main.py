@@ -20,7 +20,7 @@ from nbsp_ray.verbs._common import UNFINISHED, USAGE, of_the_machine
 OF_THE_MACHINE = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.ESTALE)
 """Errors of files that are the machine's and not ours."""
 
-ORDER = tuple("plan run status try report claims explore advise probe watch import export explain doctor".split())
+ORDER = tuple("plan run status try report claims explore advise probe watch import export clean explain doctor".split())
 """Of the verbs in the help; any others come after them."""
 
 

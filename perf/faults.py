@@ -13,6 +13,7 @@ import errno
 import json
 import os
 import random
+import re
 import signal
 import subprocess
 import sys
@@ -46,6 +47,10 @@ LONGEST = 600.0
 CALLS = ("_write", "_create", "_read", "_names", "_exists", "_remove", "_local")
 
 
+FAILED: list[int] = []
+"""The calls to the storage that failed in this process."""
+
+
 def plan() -> Plan:
     return make_plan("faults", [Sweep.model_validate(SWEEP)])
 
@@ -55,6 +60,8 @@ def plan() -> Plan:
 
 def child(root: Path, fault: str, seed: int) -> int:
     """All phases, one after another, without Ray."""
+    from nbsp_ray.local import run_trial  # Torch takes seconds to load, and nothing is disturbed by then.
+
     rng = random.Random(seed)
     store = Store(root, create=True)
     if fault == "flaky":
@@ -68,11 +75,12 @@ def child(root: Path, fault: str, seed: int) -> int:
     elif fault == "skew":
         skew, clock = rng.uniform(-1, 1) * 86_400 * 30, time.time
         time.time = lambda: clock() + skew
-    from nbsp_ray.local import run_trial
-
     print("ready", flush=True)
     whole = plan()
-    return 0 if all(run_trial(whole, trial, store, seconds=0.05) for trial in whole.trials) else 3
+    try:
+        return 0 if all(run_trial(whole, trial, store, seconds=0.05) for trial in whole.trials) else 3
+    finally:
+        print(f"calls that failed: {len(FAILED)}", flush=True)
 
 
 def under_store(fails: Callable[[], bool], number: int, *, only: tuple[str, ...] = CALLS) -> None:
@@ -85,6 +93,7 @@ def under_store(fails: Callable[[], bool], number: int, *, only: tuple[str, ...]
             late = failing and number != errno.ENOSPC and os.urandom(1)[0] % 2
             answer = act(*args, **options) if late or not failing else None
             if failing:
+                FAILED.append(number)
                 raise OSError(number, os.strerror(number))
             return answer
 
@@ -153,8 +162,10 @@ def wrong(root: Path, expected: dict[str, Any]) -> list[str]:
     return problems
 
 
-def end(process: "subprocess.Popen[str]") -> tuple[int, str]:
-    _, err = process.communicate(timeout=LONGEST)
+def end(process: "subprocess.Popen[str]", outcome: Outcome | None = None) -> tuple[int, str]:
+    out, err = process.communicate(timeout=LONGEST)
+    if outcome is not None:
+        outcome.disturbed += int((re.findall(r"calls that failed: (\d+)", out) or ["0"])[0])
     return process.returncode, err
 
 
@@ -249,8 +260,8 @@ def disturbed_by(fault: str) -> Callable[[Path, random.Random, Outcome], None]:
     """A process with that fault under its store or clock."""
 
     def run(root: Path, rng: random.Random, outcome: Outcome) -> None:
-        outcome.disturbed += 1
-        code, err = end(start(root, fault, rng.randrange(10**6)))
+        outcome.disturbed += fault == "skew"
+        code, err = end(start(root, fault, rng.randrange(10**6)), outcome)
         outcome.notes[f"exit {code}"] = outcome.notes.get(f"exit {code}", 0) + 1
         if code and fault != "full":
             outcome.differing.append(f"exit code {code}: {err.strip().splitlines()[-1:]}")

@@ -20,7 +20,7 @@ from storage import Clock, fail_at_random
 
 from nbsp_ray.errors import CorruptCheckpointError, DamagedPhaseError, StorageAwayError, StoreError
 from nbsp_ray.store import Attempt, Files, PhaseFolder, Store, checkpoints
-from nbsp_ray.store.files import SCRAP_SECONDS, TRANSIENT
+from nbsp_ray.store.files import SCRAP_SECONDS, TRANSIENT, sealed, unsealed
 
 KEY = "0123456789abcdef0123"
 OTHER = "f" * 20
@@ -324,6 +324,36 @@ def test_clean_removes_the_scraps_of_killed_writers_but_none_that_may_be_at_work
 def test_a_key_is_20_hex_digits(key: str, store: Store) -> None:
     with pytest.raises(StoreError, match="is not the key of a phase"):
         store.phase(key)
+
+
+@pytest.mark.parametrize("name", ["", "/etc/passwd", "..", "a/../../b", "a//b", "a/./b", "a/..", "a\\b", "a\nb", "a/"])
+def test_a_name_stays_in_the_root(name: str, store: Store) -> None:
+    files = store.files
+    for act in (files.read, files.write, files.create, files.names, files.exists, files.remove, files.settle):
+        with pytest.raises(StoreError, match="is no name of a file in"):
+            act(name)
+
+
+def test_what_storage_names_stays_in_the_root_too(folder: PhaseFolder, store: Store) -> None:
+    commit(folder, 1.0)
+    path = path_of(store, folder, "result.json")
+    found = unsealed(path.read_bytes())
+    path.write_bytes(sealed(found | {"attempt": "../../../../etc"}))
+    with pytest.raises(StoreError, match="is no name of a file in"):
+        store.phase(KEY).agent()
+
+
+def test_a_link_out_of_the_root_is_refused_and_one_within_is_not(store: Store, tmp_path: Path) -> None:
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "elsewhere/spec.json").write_text("{}")
+    store.phase(OTHER).write_spec({"a": 1})
+    (store.root / "phases" / KEY).symlink_to(tmp_path / "elsewhere")
+    for act in (store.phase(KEY).spec, lambda: store.phase(KEY).write_spec({}), store.phase(KEY).failures):
+        with pytest.raises(StoreError, match="is a link that leads out of"):
+            act()
+    (store.root / "phases" / KEY).unlink()
+    (store.root / "phases" / KEY).symlink_to(store.root / "phases" / OTHER)
+    assert store.phase(KEY).spec() == {"a": 1}
 
 
 def test_only_phases_are_listed(store: Store) -> None:

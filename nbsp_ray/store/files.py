@@ -93,7 +93,7 @@ class Files:
     """Whether phases of store format 1 may lie here."""
 
     def __init__(self, root: Path, *, patience: float = READING_PATIENCE, guard: str | None = None) -> None:
-        self.root = root
+        self.root, self._root = root, str(root)
         self.patience = patience
         self.guard = guard
         self._whole: dict[str, tuple[Any, Part]] = {}
@@ -186,16 +186,20 @@ class Files:
 
     def _inside(self, name: str) -> Path:
         """The path of a name, none of whose folders is a link to elsewhere."""
-        path = self.root
+        return Path(self._text(name))
+
+    def _text(self, name: str) -> str:
+        """As text: a path costs more to make than a file to look at."""
+        at = self._root
         for part in name.split("/"):
-            path = path / part
-            if path.is_symlink() and not path.resolve().is_relative_to(self.root.resolve()):
-                raise StoreError(f"{path} is a link that leads out of {self.root}; put there what it leads to")
-        return path
+            at = f"{at}/{part}"
+            if os.path.islink(at) and not Path(at).resolve().is_relative_to(self.root.resolve()):
+                raise StoreError(f"{at} is a link that leads out of {self.root}; put there what it leads to")
+        return at
 
     def _check_guard(self) -> None:
         """Nothing is there: is that so, or has the disk gone from under its mount point?"""
-        if self.guard is not None and not (self.root / self.guard).exists():
+        if self.guard is not None and not os.path.exists(f"{self._root}/{self.guard}"):
             raise OSError(errno.ENODEV, f"{self.guard} is gone", str(self.root / self.guard))
 
     @contextlib.contextmanager
@@ -260,7 +264,7 @@ class Files:
 
     def _exists(self, name: str) -> bool:
         try:
-            os.stat(self._inside(name))
+            os.stat(self._text(name))
         except (FileNotFoundError, NotADirectoryError):
             self._check_guard()
             return False

@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: setup quickstart test lint types format reproduction-page perf perf-learning clean
+.PHONY: setup quickstart test lint types format reproduction-page perf perf-learning faults clean
 
 setup: $(VENV)/installed
 
@@ -49,6 +49,10 @@ $(PEERS)/installed: perf/requirements-peers.txt
 perf: setup
 	@$(MAKE) --no-print-directory $(PEERS)/installed || echo "The peers could not be installed: their rows will say so."
 	@$(BIN)/python perf/speed.py $(PERF)
+
+# A toy sweep under faults at random moments: make faults FAULTS="--seed 1 --rounds 5"
+faults: setup
+	@$(BIN)/python perf/faults.py $(FAULTS)
 
 perf-learning: setup
 	@$(BIN)/python perf/learning.py $(PERF)

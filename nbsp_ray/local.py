@@ -21,7 +21,6 @@ from nbsp_ray.methods import read_ingredients
 from nbsp_ray.plan.build import check_benchmarks
 from nbsp_ray.plan.lanes import by_shape, lanes, shape
 from nbsp_ray.specs import Plan, Trial
-from nbsp_ray.status import set_aside_damaged
 from nbsp_ray.stopping import StopRequest
 from nbsp_ray.store import Store
 
@@ -33,7 +32,7 @@ Report = Callable[[str, Progress], None]
 def run_trial(plan: Plan, trial: Trial, store: Store, report: Report | None = None, *, seconds: float = 2.0) -> bool:
     """Run what is left of a trial's phases and of those they need; False if a signal stopped it, saved (`stopping`)."""
     keys = _with_needs(plan, trial.phases)
-    for sentence in set_aside_damaged(keys, store):
+    for sentence in store.mend(keys):
         log.warning("%s", sentence)
     check_benchmarks(plan, [key for key in keys if not store.phase(key).done()])
     with StopRequest() as stop:

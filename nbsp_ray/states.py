@@ -28,6 +28,7 @@ class State(StrEnum):
     STOPPED = "stopped", "begun, and no process works on it now; `run` goes on with it"
     WAITING = "waiting", "nothing of it is stored yet, or it is to be tried again"
     READY = "ready", "waiting, and all that it needs is done"
+    ELSEWHERE = "elsewhere", "another `run` of the same results root works on it"
     DAMAGED = "damaged", "what is stored of it cannot be read; `run` sets it aside and makes it anew"
     FAILED = "failed", "its attempts failed, and it is not tried again before the next `run`"
     BLOCKED = "blocked", "waiting for a phase that failed"

@@ -15,7 +15,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from nbsp_ray.errors import DamagedPhaseError, StoreError
+from nbsp_ray.errors import StoreError
 from nbsp_ray.plan.price import Work, evaluation_work, seconds, whole
 from nbsp_ray.specs import Plan, PlannedPhase
 from nbsp_ray.states import AT_WORK, State
@@ -35,19 +35,6 @@ def is_complete(phase: PlannedPhase, store: Store) -> bool:
         DamagedPhaseError: what says so is damaged.
     """
     return store.phase(phase.key).is_complete(phase.evaluations, with_buffer=phase.keep_buffer)
-
-
-def set_aside_damaged(keys: Iterable[str], store: Store) -> list[str]:
-    """Set aside the results that cannot be read, so that they are made anew; a sentence for each."""
-    said: list[str] = []
-    for key in keys:
-        folder = store.phase(key)
-        try:
-            folder.result()
-        except DamagedPhaseError as error:
-            folder.set_aside(error)
-            said.append(f"{error.file} is damaged ({error.why}): it is set aside, and phase {key} is trained anew")
-    return said
 
 
 @dataclass(frozen=True)

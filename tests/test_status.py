@@ -23,7 +23,6 @@ from nbsp_ray.status import (
     StatusReader,
     SweepStatus,
     is_complete,
-    set_aside_damaged,
     sweep_status,
 )
 from nbsp_ray.store import Store
@@ -166,7 +165,7 @@ def test_a_damaged_folder_is_a_finding_and_no_crash(plan: Plan, store: Store) ->
     assert found.state == "damaged"
     assert "`nbsp-ray run` sets it aside and trains it anew" in (found.error or "")
     assert "1 damaged" in text(sweep_status(plan, store))
-    assert set_aside_damaged(plan.phases, store)
+    assert store.mend(plan.phases)
     assert of(sweep_status(plan, store), first).state == "waiting"
     write_done(store, first)
     found = of(sweep_status(plan, store), first)

@@ -1,5 +1,6 @@
 """The store: nothing is ever half there, and what is damaged says so."""
 
+import errno
 import itertools
 import os
 import sys
@@ -15,10 +16,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from phase_files import path_of
 from safetensors.numpy import save as save_safetensors
+from storage import Clock, fail_at_random
 
-from nbsp_ray.errors import CorruptCheckpointError, DamagedPhaseError, StoreError
+from nbsp_ray.errors import CorruptCheckpointError, DamagedPhaseError, StorageAwayError, StoreError
 from nbsp_ray.store import Attempt, Files, PhaseFolder, Store, checkpoints
-from nbsp_ray.store.files import SCRAP_SECONDS
+from nbsp_ray.store.files import SCRAP_SECONDS, TRANSIENT, sealed, unsealed
 
 KEY = "0123456789abcdef0123"
 OTHER = "f" * 20
@@ -324,6 +326,36 @@ def test_a_key_is_20_hex_digits(key: str, store: Store) -> None:
         store.phase(key)
 
 
+@pytest.mark.parametrize("name", ["", "/etc/passwd", "..", "a/../../b", "a//b", "a/./b", "a/..", "a\\b", "a\nb", "a/"])
+def test_a_name_stays_in_the_root(name: str, store: Store) -> None:
+    files = store.files
+    for act in (files.read, files.write, files.create, files.names, files.exists, files.remove, files.settle):
+        with pytest.raises(StoreError, match="is no name of a file in"):
+            act(name)
+
+
+def test_what_storage_names_stays_in_the_root_too(folder: PhaseFolder, store: Store) -> None:
+    commit(folder, 1.0)
+    path = path_of(store, folder, "result.json")
+    found = unsealed(path.read_bytes())
+    path.write_bytes(sealed(found | {"attempt": "../../../../etc"}))
+    with pytest.raises(StoreError, match="is no name of a file in"):
+        store.phase(KEY).agent()
+
+
+def test_a_link_out_of_the_root_is_refused_and_one_within_is_not(store: Store, tmp_path: Path) -> None:
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "elsewhere/spec.json").write_text("{}")
+    store.phase(OTHER).write_spec({"a": 1})
+    (store.root / "phases" / KEY).symlink_to(tmp_path / "elsewhere")
+    for act in (store.phase(KEY).spec, lambda: store.phase(KEY).write_spec({}), store.phase(KEY).failures):
+        with pytest.raises(StoreError, match="is a link that leads out of"):
+            act()
+    (store.root / "phases" / KEY).unlink()
+    (store.root / "phases" / KEY).symlink_to(store.root / "phases" / OTHER)
+    assert store.phase(KEY).spec() == {"a": 1}
+
+
 def test_only_phases_are_listed(store: Store) -> None:
     store.phase(OTHER).write_spec({})
     store.phase(KEY).write_spec({})
@@ -564,6 +596,72 @@ def test_a_damaged_phase_of_format_1_is_trained_anew_as_one_of_format_2(tmp_path
     assert [str(path) in reason for reason in folder.aside()] == [True]
 
 
+# Storage that fails
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_a_storage_that_fails_every_fifth_call_loses_nothing(
+    seed: int, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    failed = fail_at_random(monkeypatch, 0.2, seed)
+    folder = store.phase(KEY)
+    folder.write_spec({"a": 1})
+    save(folder.attempt(), 10)
+    assert next(folder.checkpoints()).read().env_steps == 10
+    commit(folder, 1.0)
+    folder.write_evaluation("e", {"a": 1}, {"b": np.zeros(2)})
+    assert marks(store.phase(KEY)) == {1.0}
+    assert store.phase(KEY).evaluation("e") == {"a": 1}
+    folder.clean()
+    assert store.files.names(f"phases/{KEY}/attempts") == []
+    assert len(store.files.names(f"phases/{KEY}/commits")) == 1
+    assert len(failed) > 5
+
+
+def test_a_storage_that_is_away_for_five_minutes_is_waited_for(
+    store: Store, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    with monkeypatch.context() as patch:
+        clock = Clock(patch, back=300)
+        commit(store.phase(KEY), 1.0)
+        assert 300 < clock.now < 330
+    assert marks(store.phase(KEY)) == {1.0}
+    (line,) = caplog.messages
+    assert line == f"{store.root} does not answer (Stale file handle); trying again for 900 s"
+
+
+def test_a_storage_that_stays_away_is_said_after_a_while(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = Clock(monkeypatch, back=1e9)
+    with pytest.raises(StorageAwayError, match=r"has not answered for 900 s \(Stale file handle\): see to the storage"):
+        commit(store.phase(KEY), 1.0)
+    assert clock.now == pytest.approx(900, abs=1)
+    clock.now = 0
+    with pytest.raises(StorageAwayError, match="has not answered for 10 s"):
+        Store(store.root)
+
+
+def test_what_no_waiting_mends_is_not_waited_for(folder: PhaseFolder, monkeypatch: pytest.MonkeyPatch) -> None:
+    for number in (errno.ENOSPC, errno.EACCES, errno.EROFS, errno.EDQUOT):
+        assert number not in TRANSIENT
+    monkeypatch.setattr("time.sleep", None)
+    failing_at(0, monkeypatch, "os.fsync")
+    with pytest.raises(OSError, match="No space left"):
+        commit(folder, 1.0)
+
+
+def test_a_disk_that_went_from_under_its_mount_point_is_away_and_not_empty(
+    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    commit(store.phase(KEY), 1.0)
+    store.root.rename(tmp_path / "unmounted")
+    store.root.mkdir()
+    store.files.patience = 0.05
+    for act in (store.phase(KEY).done, store.phases, lambda: store.phase(OTHER).write_spec({})):
+        with pytest.raises(StorageAwayError, match=r"store\.json is gone"):
+            act()
+    assert list(store.root.iterdir()) == []
+
+
 # Evaluations, failures, progress, specs
 
 
@@ -609,9 +707,13 @@ def test_progress_is_advice_and_damage_to_it_is_no_matter(folder: PhaseFolder) -
     assert folder.progress() is None
 
 
-def test_a_spec_is_written_once(folder: PhaseFolder) -> None:
+def test_a_damaged_spec_is_whole_again_and_that_of_a_finished_phase_is_its_own(folder: PhaseFolder) -> None:
     folder.write_spec({"a": 1})
-    folder.write_spec({"a": 2})
+    (folder.path / "spec.json").write_text("{")
+    folder.write_spec({"a": 1})
+    assert folder.spec() == {"a": 1}
+    commit(folder, 1.0)
+    (folder.path / "spec.json").write_text('{"a": 2}')
     assert folder.spec() == {"a": 1}
 
 

@@ -51,6 +51,8 @@ class Gate:
         self._ready: defaultdict[Any, list[tuple[tuple[int, int], str]]] = defaultdict(list)
         """By kind: one that has no room now must not keep the others waiting."""
         self._out: Counter[Any] = Counter()
+        self.claim: Callable[[str], bool] = lambda key: True
+        """Whether a key may be handed out here: False while another driver has it."""
         self._closed = False
         for key in todo:
             if not self._missing[key]:
@@ -71,7 +73,11 @@ class Gate:
             heapq.heappop(self._ready[kind])
             if self._done(key):
                 self._settle(key, State.DONE)
-            elif not self._undone(key):
+            elif self._undone(key):
+                continue
+            elif not self.claim(key):
+                self.states[key] = State.ELSEWHERE
+            else:
                 self.states[key] = State.RUNNING
                 self._out[kind] += 1
                 return key
@@ -107,6 +113,11 @@ class Gate:
         else:
             self._settle(key, State.FAILED)
 
+    def recheck(self) -> None:
+        """Look again at what is at work elsewhere: it may be done, or given up."""
+        for key in [key for key, state in self.states.items() if state is State.ELSEWHERE]:
+            self._make_ready(key)
+
     def put_back(self, key: str) -> None:
         """A running key is to be tried again."""
         if self.states[key] is State.RUNNING:
@@ -128,7 +139,8 @@ class Gate:
     @property
     def is_finished(self) -> bool:
         """Whether nothing will ever be handed out again and nothing is out."""
-        return not self._out.total() and (self._closed or not any(self._ready.values()))
+        waits = any(self._ready.values()) or State.ELSEWHERE in self.states.values()
+        return not self._out.total() and (self._closed or not waits)
 
     def _make_ready(self, key: str) -> None:
         self.states[key] = State.READY

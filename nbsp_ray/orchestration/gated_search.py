@@ -7,6 +7,7 @@ An exception in a hook would end the whole experiment, so no hook raises: troubl
 import contextlib
 import logging
 import re
+import time
 from collections import Counter
 from collections.abc import Callable, Mapping
 from functools import partial
@@ -22,6 +23,10 @@ from nbsp_ray.orchestration.gate import Gate
 
 log = logging.getLogger(__name__)
 Answer = TypeVar("Answer")
+
+
+RECHECK_SECONDS = 5.0
+"""Between two looks at phases on which another driver works."""
 
 
 class NotKept:
@@ -56,6 +61,7 @@ class GatedSearch(NotKept, SearchAlgorithm):
         machine_at: The id of the machine that has an IP.
         refuse: Told of a machine on which no worker gets to work, and why.
         look: Called when a machine is taken away, before its phases are handed out anew.
+        stopped: Whether the run is to stop.
     """
 
     def __init__(
@@ -67,9 +73,11 @@ class GatedSearch(NotKept, SearchAlgorithm):
         machine_at: Callable[[str], str | None] = lambda ip: None,
         refuse: Callable[[str, str], object] = lambda machine, why: None,
         look: Callable[[], object] = lambda: None,
+        stopped: Callable[[], bool] = lambda: False,
     ) -> None:
         self.gate, self.attempts = gate, attempts
         self._config, self._machine_at, self._refuse, self._look = config, machine_at, refuse, look
+        self._stopped, self._rechecked_at = stopped, time.monotonic()
         self._tried: Counter[str] = Counter()
         self._trials: dict[str, Trial] = {}
         self.machines: dict[str, str] = {}
@@ -89,6 +97,11 @@ class GatedSearch(NotKept, SearchAlgorithm):
 
     def next_trial(self) -> Trial | None:
         """The next phase as a trial, or None if nothing may start now."""
+        if self._stopped():  # Tune asks nobody else while all that is left is at work elsewhere.
+            self.gate.close()
+        if time.monotonic() - self._rechecked_at > RECHECK_SECONDS:
+            self._rechecked_at = time.monotonic()
+            self._guarded(self.gate.recheck)
         while (key := self._guarded(self.gate.next)) is not None:
             try:
                 spec = self._spec | {"config": dict(self._config(key))}

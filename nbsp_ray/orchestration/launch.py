@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from nbsp_ray.errors import NbspError
+from nbsp_ray.errors import NbspError, StorageAwayError
 from nbsp_ray.folders import forget_failures
 from nbsp_ray.limits import usable_cpus
 from nbsp_ray.orchestration import preflight
@@ -30,9 +30,10 @@ from nbsp_ray.orchestration.gate import Gate
 from nbsp_ray.plan.build import check_benchmarks
 from nbsp_ray.specs import Plan
 from nbsp_ray.states import State
-from nbsp_ray.status import SweepStatus, is_complete, set_aside_damaged
+from nbsp_ray.status import SweepStatus, is_complete
 from nbsp_ray.stopping import StopRequest
 from nbsp_ray.store import Store
+from nbsp_ray.store.leases import Driver
 from nbsp_ray.terminal.live import LiveStatus
 
 log = logging.getLogger(__name__)
@@ -110,9 +111,10 @@ def run_plan(
         ClusterError: Ray is not there, or can never place what is asked for.
         ConfigError: this machine lacks what the settings ask for, memory for one phase not least.
         StoreError: the disk cannot hold it.
+        StorageAwayError: the storage has not answered for so long that nothing is to be waited for.
     """
     live = LiveStatus(plan, store, on_status=on_status, whole=whole)
-    for sentence in set_aside_damaged(plan.phases, store):
+    for sentence in store.mend(plan.phases):
         live.say(sentence)
     todo = [key for key, phase in plan.phases.items() if not is_complete(phase, store)]
     if not todo:
@@ -141,6 +143,8 @@ def run_plan(
                 launch.run(asked, local=address is None, autoscaling=autoscaling, min_machines=min_machines)
         except KeyboardInterrupt:
             live.say("stopped at once: all that was checkpointed is kept")
+    if launch.away is not None:
+        raise launch.away
     return launch.outcome(interrupted=asked.asked)
 
 
@@ -184,6 +188,8 @@ class _Launch:
     ) -> None:
         self.plan, self.store, self.todo, self.live = plan, store, todo, live
         self.max_concurrent, self.failure_retries = max_concurrent, failure_retries
+        self.away: StorageAwayError | None = None
+        """The storage does not answer."""
         self._local = True
         self._killed_alone: Counter[str] = Counter()
         needs = {key: phase.spec.needs for key, phase in plan.phases.items()}
@@ -207,6 +213,7 @@ class _Launch:
             machine_at=self.machines.at,
             refuse=self.machines.refuse,
             look=lambda: self.fit_to_cluster(autoscaling=autoscaling),
+            stopped=stop.heard,
         )
         self._await_machines(min_machines, stop)
         self.machines.look(seconds=ANSWER_SECONDS)
@@ -219,7 +226,8 @@ class _Launch:
             self.store.phase(key).forget_failures()
         pending = max(2 * slots, 200 if autoscaling else 0)
         environment = {**TUNE_ENVIRONMENT, "TUNE_MAX_PENDING_TRIALS_PG": str(pending)}
-        with set_environment(environment), temporary_folder() as folder, self.live:
+        with set_environment(environment), temporary_folder() as folder, self.live, Driver(self.store.files) as driver:
+            self.gate.claim = driver.claim
             try:
                 self._fit(stop, folder, autoscaling=autoscaling)
             except (RayError, TuneError) as error:
@@ -331,9 +339,13 @@ class _Launch:
         return job.model_dump(mode="json")
 
     def _done(self, key: str) -> bool:
-        """Whether the store has all of a phase; never raises, for it is asked from within Tune."""
+        """Whether the store has all of a phase; it only raises, to end all, if the storage stays away."""
         try:
             return is_complete(self.plan.phases[key], self.store)
+        except StorageAwayError as error:
+            self.away = error
+            self.store.files.patience = 0.0  # On the way out nobody waits for it again.
+            raise
         except Exception:
             log.exception("phase %s cannot be looked at", key)
             return False

@@ -17,12 +17,13 @@ from pydantic import Field
 from ray import tune
 
 from nbsp_ray.config.schema import Resources, Settings
-from nbsp_ray.errors import ClusterError, ConfigError, DamagedPhaseError
+from nbsp_ray.errors import ClusterError, ConfigError, DamagedPhaseError, StorageAwayError
 from nbsp_ray.methods import read_ingredients
 from nbsp_ray.orchestration.gated_search import GAVE_UP, LEAVES, NODE, PUT_BACK
 from nbsp_ray.orchestration.machines import code, difference
 from nbsp_ray.specs import EvaluationSpec, PhaseSpec
 from nbsp_ray.store import Store
+from nbsp_ray.store.files import WORKING_PATIENCE
 
 if TYPE_CHECKING:
     from nbsp_ray.learning.run import PhaseRun, Progress
@@ -68,7 +69,7 @@ class Trainable(tune.Trainable):
         self._job = Job.model_validate(config)
         if self._job.code is not None and (other := difference(code(), self._job.code)) is not None:
             raise ClusterError(f"{socket.gethostname()} {other}")
-        store = Store(self._job.root)
+        store = Store(self._job.root, patience=WORKING_PATIENCE)
         self._store, self._folder = store, store.phase(self._job.spec.key())
         for name in THREADS:
             os.environ[name] = str(self._job.resources.cpus)
@@ -85,6 +86,9 @@ class Trainable(tune.Trainable):
             if not progress.done and draining:
                 self.cleanup()
                 return {**_scalars(progress), NODE: node, "done": True, LEAVES: True}
+        except StorageAwayError:
+            self._run = None
+            raise
         except DamagedPhaseError as error:
             self._store.phase(error.key).set_aside(error)
             self._run = None

@@ -12,9 +12,11 @@
                               .freed.json       its replay buffer was let go, as nobody needed it any more
                               .imported.json    it came from an archive: which one
     <root>/evaluations/<key>.<n>/<id>.json      final evaluations of that commit
+    <root>/drivers/<id>.json                    a process that hands out phases, and renews this file
     <root>/phases/<key>/spec.json               what the phase is
                        /commits/<id>/...        the files of a commit, in a folder of the attempt that made it:
                            manifest.json        where, when and with what it was made
+                           spec.json            what the phase is, once more: checked like all of them
                            curve.jsonl          every evaluation and training episode
                            agent.safetensors    the final networks and optimizers
                            replay.npy           the whole buffer, of a first phase and where a later one replays it
@@ -22,6 +24,7 @@
                            prepared.safetensors what the method made of the past (masks, scores)
                        /evaluations/...         steps of final evaluations that were kept
                        /probes/<id>.json        what a probe of the phase found
+                       /leases/<n>.json         who works on it: claims, the last of which holds while its driver renews
                        /progress.json           how far it is; advice for `status`, nothing rests on it
                        /attempts/<id>/...       checkpoints of unfinished work, removed when the phase is done
                        /unfinished/<id>.json    episodes of a final evaluation under way, removed then too
@@ -39,11 +42,11 @@ import re
 import tempfile
 import uuid
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from nbsp_ray.errors import StoreError
+from nbsp_ray.errors import DamagedPhaseError, StoreError
 from nbsp_ray.folders import existing, local
 from nbsp_ray.store.checkpoints import Attempt, Checkpoint, StoredCheckpoint
 from nbsp_ray.store.commits import RESULTS
@@ -158,6 +161,18 @@ class Store:
         """How many results of a phase were damaged and set aside, by its key, of those of which any was."""
         names = (name.split(".") for name in self.files.names(RESULTS))
         return Counter(name[0] for name in names if name[-2:] == ["damaged", "json"])
+
+    def mend(self, keys: Iterable[str]) -> list[str]:
+        """Set aside the results of phases that cannot be read, so that they are made anew; a sentence for each."""
+        said: list[str] = []
+        for key in keys:
+            folder = self.phase(key)
+            try:
+                folder.result()
+            except DamagedPhaseError as error:
+                folder.set_aside(error)
+                said.append(f"{error.file} is damaged ({error.why}): it is set aside, and phase {key} is trained anew")
+        return said
 
     def find(self, begun: str) -> str:
         """The one key of a phase that begins so, as reports abbreviate it.

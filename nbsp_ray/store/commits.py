@@ -177,9 +177,9 @@ class Commits:
         return False
 
     def buffer(self) -> tuple[str, Part | None] | None:
-        """Name and digest of the replay buffer; None if the commit in force has none, or it was let go."""
+        """Name and digest of the replay buffer; None if the commit in force was made without."""
         commit, stem = self.find(), self.stem
-        if commit is None or self._files.exists(f"{stem}.freed.json"):
+        if commit is None:
             return None
         if commit.has(self._files, "replay.npy"):
             return f"{commit.at}/replay.npy", commit.part("replay.npy")
@@ -191,6 +191,10 @@ class Commits:
             return f"{self._at}/commits/{found['attempt']}/replay.npy", parts_of(found["files"])["replay.npy"]
         except (ValueError, KeyError, TypeError) as error:
             raise self._damaged(f"{stem}.buffer.json", error) from error
+
+    def freed(self) -> bool:
+        """Whether the replay buffer was let go, as nobody needed it."""
+        return self._files.exists(f"{self.stem}.freed.json")
 
     def imported(self) -> JsonObject | None:
         """The archive that the commit in force came from."""
@@ -234,6 +238,22 @@ class Commits:
                 except ValueError:  # One of them is its own: all are kept.
                     return []
         return [f"{self._at}/commits/{one}" for one in self._files.names(f"{self._at}/commits") if one not in named]
+
+    def damaged_folders(self) -> list[str]:
+        """Folders of the attempts whose commits were set aside."""
+        at = f"{self._at}/commits"
+        kept = {self._named(self.stem + end) for end in (".json", ".buffer.json")}
+        found = {self._named(stem + end) for stem in self._earlier() for end in (".json", ".buffer.json")}
+        return [f"{at}/{one}" for one in sorted(found - kept) if one and self._files.exists(f"{at}/{one}")]
+
+    def _named(self, name: str) -> str:
+        """The attempt that a commit names, if it can be read."""
+        data = self._files.read(name)
+        try:
+            found = str(from_json(data or b"").get("attempt") or "")
+        except ValueError:
+            return ""
+        return found if found.isalnum() else ""
 
     def _remove_late(self) -> None:
         """What others have written of a commit that comes too late."""

@@ -12,6 +12,7 @@ import json
 import logging
 import os
 import re
+import secrets
 import shutil
 import time
 import uuid
@@ -92,7 +93,7 @@ class Files:
     """Whether phases of store format 1 may lie here."""
 
     def __init__(self, root: Path, *, patience: float = READING_PATIENCE, guard: str | None = None) -> None:
-        self.root = root
+        self.root, self._root = root, str(root)
         self.patience = patience
         self.guard = guard
         self._whole: dict[str, tuple[Any, Part]] = {}
@@ -125,6 +126,10 @@ class Files:
     def exists(self, name: str) -> bool:
         """True if there is such a file or folder."""
         return self._patiently(name, lambda: self._exists(name))
+
+    def changed(self, name: str) -> float | None:
+        """When a file was last written, in seconds by the storage's own clock; None if there is no such file."""
+        return self._patiently(name, lambda: self._changed(name))
 
     def remove(self, name: str) -> None:
         """Remove a file or a folder with all in it; nothing happens if it is not there."""
@@ -171,7 +176,7 @@ class Files:
             if now - began > TELL_SECONDS and not told:
                 told = True
                 log.warning("%s does not answer (%s); trying again for %.0f s", self.root, why(reason), self.patience)
-            time.sleep(min(wait * (0.5 + os.urandom(1)[0] / 510), max(0.0, began + self.patience - now)))
+            time.sleep(min(wait * (0.5 + secrets.randbelow(500) / 1_000), max(0.0, began + self.patience - now)))
             wait = min(2 * wait, LONGEST_WAIT)
 
     def _may_pass(self, error: OSError) -> bool:
@@ -181,16 +186,20 @@ class Files:
 
     def _inside(self, name: str) -> Path:
         """The path of a name, none of whose folders is a link to elsewhere."""
-        path = self.root
+        return Path(self._text(name))
+
+    def _text(self, name: str) -> str:
+        """As text: a path costs more to make than a file to look at."""
+        at = self._root
         for part in name.split("/"):
-            path = path / part
-            if path.is_symlink() and not path.resolve().is_relative_to(self.root.resolve()):
-                raise StoreError(f"{path} is a link that leads out of {self.root}; put there what it leads to")
-        return path
+            at = f"{at}/{part}"
+            if os.path.islink(at) and not Path(at).resolve().is_relative_to(self.root.resolve()):
+                raise StoreError(f"{at} is a link that leads out of {self.root}; put there what it leads to")
+        return at
 
     def _check_guard(self) -> None:
         """Nothing is there: is that so, or has the disk gone from under its mount point?"""
-        if self.guard is not None and not (self.root / self.guard).exists():
+        if self.guard is not None and not os.path.exists(f"{self._root}/{self.guard}"):
             raise OSError(errno.ENODEV, f"{self.guard} is gone", str(self.root / self.guard))
 
     @contextlib.contextmanager
@@ -255,11 +264,18 @@ class Files:
 
     def _exists(self, name: str) -> bool:
         try:
-            os.stat(self._inside(name))
+            os.stat(self._text(name))
         except (FileNotFoundError, NotADirectoryError):
             self._check_guard()
             return False
         return True
+
+    def _changed(self, name: str) -> float | None:
+        try:
+            return self._inside(name).stat().st_mtime
+        except (FileNotFoundError, NotADirectoryError):
+            self._check_guard()
+            return None
 
     def _remove(self, name: str) -> None:
         path = self._inside(name)

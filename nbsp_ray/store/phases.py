@@ -94,15 +94,15 @@ class PhaseFolder:
     # What a phase is, and whether it is done
 
     def write_spec(self, spec: Mapping[str, Any]) -> None:
-        """Write what the phase is, once: every attempt would write the same."""
-        if not self._files.exists(f"{self._at}/spec.json"):
-            self._write_json("spec.json", dict(spec))
+        """Write what the phase is; every attempt writes the same, and what was damaged is whole again."""
+        data = to_json(dict(spec))
+        if self._files.read(f"{self._at}/spec.json") != data:
+            self._files.write(f"{self._at}/spec.json", data)
 
     def spec(self) -> JsonObject | None:
         """The spec that `write_spec` wrote, or that came with an import; or None."""
-        found = self._read_json("spec.json")
-        data = self._committed("spec.json") if found is None and self.imported() else None
-        return found if data is None else from_json(data)
+        data = self._committed("spec.json")
+        return self._read_json("spec.json") if data is None else from_json(data)
 
     def done(self) -> bool:
         """True once the phase has learnt to its end (its final evaluations are records of their own)."""
@@ -168,6 +168,9 @@ class PhaseFolder:
             parts["prepared.safetensors"] = (save_safetensors(dict(prepared)),)
         if sample is not None:
             parts["sample.npy"] = to_npy(sample)
+        spec = self._files.read(f"{self._at}/spec.json")
+        if spec is not None:
+            parts["spec.json"] = (spec,)
         parts["manifest.json"] = (to_json(dict(manifest)),)
         committed = not self.done() and self._commits.make(result, parts)
         if buffer and not committed and not self.has_replay():
@@ -193,7 +196,7 @@ class PhaseFolder:
     def clean(self) -> None:
         """Remove what only unfinished work needs; the phase must be done."""
         if self.done():
-            for name in ("attempts", "unfinished", "failures", "progress.json"):
+            for name in ("attempts", "unfinished", "failures", "leases", "progress.json"):
                 self._files.remove(f"{self._at}/{name}")
             for folder in (self._at, f"{self._at}/evaluations", self._evaluation_names("x")[0].rpartition("/")[0]):
                 self._files.remove_scraps(folder)
@@ -209,12 +212,15 @@ class PhaseFolder:
         return self._committed_arrays("prepared.safetensors") or {}
 
     def has_replay(self) -> bool:
-        """True if the whole replay buffer is kept."""
+        """True if the whole replay buffer is kept, or was until nobody needed it and `clean` let it go."""
         return self._commits.buffer() is not None
 
     def replay(self) -> npt.NDArray[Any] | None:
         """The whole replay buffer (n, width), mapped copy-on-write: trials on one machine share its memory."""
         found = self._commits.buffer()
+        if found is not None and self._commits.freed():
+            path = str(self._files.path(found[0]))
+            raise DamagedPhaseError(self.key, path, "it was let go by `nbsp-ray clean`")
         return None if found is None else self._rows(*found)
 
     def sample(self) -> npt.NDArray[Any] | None:

@@ -29,7 +29,7 @@ PRIVATE = ("host", "command")
 """Of a manifest: they name somebody's machine and folders, and no number rests on them."""
 _OUTSIDE = ("result.json", "probes/")
 """Not among the files of a commit."""
-UNTOUCHED = {"commits"}
+UNTOUCHED = {"commits", "leases"}
 """In the folder of a phase that nobody has begun; an import that was killed leaves no more."""
 
 
@@ -70,7 +70,7 @@ class Portable:
         commit = self._commits.find()
         if commit is None:
             return
-        spec = self._files.read(f"{self._at}/spec.json") or commit.read(self._files, "spec.json")
+        spec = commit.read(self._files, "spec.json") or self._files.read(f"{self._at}/spec.json")
         committed = {
             name: data
             for name in ("curve.jsonl", *((AGENT,) if agents else ()), PREPARED, "manifest.json")

@@ -15,14 +15,16 @@ import typer
 
 import nbsp_ray
 from nbsp_ray import verbs
-from nbsp_ray.errors import NbspError
+from nbsp_ray.errors import NbspError, StorageAwayError
 from nbsp_ray.terminal.output import spare_outputs
 from nbsp_ray.verbs._common import UNFINISHED, USAGE, of_the_machine
 
 OF_THE_MACHINE = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.ESTALE)
 """Errors of files that are the machine's and not ours."""
 
-ORDER = tuple("plan run status show try report claims explore advise probe watch import export explain doctor".split())
+ORDER = tuple(
+    "plan run status show try report claims explore advise probe watch import export clean explain doctor".split()
+)
 """Of the verbs in the help; any others come after them."""
 
 
@@ -67,10 +69,16 @@ def _add_verbs() -> None:
 
 
 def main() -> None:
-    """Entry point: an `NbspError` is one clear message and exit code 2, and so is a file that cannot be used."""
+    """Entry point: an `NbspError` is one clear message and exit code 2, and so is a file that cannot be used.
+
+    Storage that stays away is exit code 3, as when a run is stopped: the same command goes on.
+    """
     spare_outputs()
     try:
         app(prog_name="nbsp-ray")
+    except StorageAwayError as error:
+        sys.stderr.write(f"{error}\n")
+        sys.exit(UNFINISHED)
     except NbspError as error:
         sys.stderr.write(f"{error}\n")
         sys.exit(USAGE)

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import pytest
 from interrupted import run_interrupted, what_it_left
+from storage import fail_at_random
 from toy_phases import ONE_THREAD, phase_run, phases_of, run_whole, toy_plan
 
 from nbsp_ray.learning.run import PhaseRun
@@ -111,6 +112,20 @@ def test_the_variants_are_what_they_say(undisturbed: Callable[[str], tuple[Store
     assert luck
     assert max(luck) < 0.12 <= confirmed
     assert (updates["plain"], updates["rare updates"], updates["several updates"]) == (251, 4, 202)
+
+
+def test_on_a_storage_that_fails_every_fifth_call_it_ends_bit_identical(
+    undisturbed: Callable[[str], tuple[Store, list[PlannedPhase]]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole, phases = undisturbed("plain")
+    store = Store(tmp_path / "results", create=True)
+    with monkeypatch.context() as patch:
+        failed = fail_at_random(patch, 0.2, seed=1)
+        for number, phase in enumerate(phases):
+            run_interrupted(store, phase, seed=number)
+    assert len(failed) > 20
+    for phase in phases:
+        assert what_it_left(store, phase) == what_it_left(whole, phase)
 
 
 # A real kill -9

@@ -51,14 +51,6 @@ class PhaseFolder:
         """The folder."""
         return self._files.path(self._at)
 
-    def size(self) -> int:
-        """Bytes of all its files; one that goes meanwhile is not counted."""
-        total = 0
-        for path in self.path.rglob("*"):
-            with contextlib.suppress(OSError):
-                total += path.stat().st_size if path.is_file() else 0
-        return total
-
     def _damaged(self, name: str, error: Exception) -> StoreError:
         path = self._files.path(f"{self._at}/{name}")
         return StoreError(f"{path} is damaged ({error}); remove the folder {self.path} and run again")

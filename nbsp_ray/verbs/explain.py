@@ -124,7 +124,7 @@ GLOSSARY: Mapping[str, str] = {
     "skill neuron": "A hidden unit whose activation tells good env steps from others best (Eq. 1-4).",
     "scoring step": "An env step of the first phase's final evaluation, on which neurons are scored.",
     "stability": "Success on the first task after learning the last: `first task after` in tables.",
-    "plasticity": "Success on the last task after learning it: `second task after` in tables.",
+    "plasticity": "Success on the last task after learning it: `second task` in tables.",
     "forgetting": "Success on the first task before learning the second, less that after it.",
     "knee": "Of a trade-off's front: the point farthest beyond the line between its ends.",
     "carried forward": "A phase that stopped early counts with its final evaluation from there to its budget.",

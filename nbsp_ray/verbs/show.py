@@ -13,6 +13,7 @@ from nbsp_ray.config.schema import Resources
 from nbsp_ray.specs import PhaseSpec, Plan, PlannedPhase, arrows
 from nbsp_ray.status import PhaseStatus, sweep_status
 from nbsp_ray.store import DEFAULT_ROOT, PhaseFolder, Store
+from nbsp_ray.store.places import evaluation_file, files_of
 from nbsp_ray.sweepfile import command as sweep_command
 from nbsp_ray.terminal.output import Column, Rows, plain_console, print_command, print_prose
 from nbsp_ray.units import duration
@@ -56,13 +57,14 @@ def describe(store: Store, folder: PhaseFolder, spec: PhaseSpec, origin: Origin 
         "key": folder.key,
         "label": phase.label,
         "state": status.state,
+        "imported": folder.imported(),
         "sweep": origin.loaded.name if origin else None,
         "trials": [trial.label for trial in origin.trials] if origin else [],
         "result": result,
         "progress": _progress(status),
         "error": status.error,
         "made": manifest,
-        "evaluations": [_evaluation(folder, spec, record) for record in folder.evaluations()],
+        "evaluations": [_evaluation(store, folder, spec, record) for record in folder.evaluations()],
         "curve": curve,
         "neurons": result.get("neurons") or {},
         "settings": spec.model_dump(mode="json"),
@@ -72,7 +74,8 @@ def describe(store: Store, folder: PhaseFolder, spec: PhaseSpec, origin: Origin 
         "films": [str(path) for path in _films(store, folder.key, origin)],
         "watch": sweep_command("watch", folder.key[:8], (), root),
         "folder": str(folder.path),
-        "files": sorted(str(path.relative_to(folder.path)) for path in folder.path.rglob("*") if path.is_file()),
+        "root": str(store.root),
+        "files": [_relative(path, store.root) for path in files_of(store.root, folder.key)],
         "rerun": origin.rerun if origin else None,
     }
 
@@ -94,7 +97,7 @@ def _progress(status: PhaseStatus) -> dict[str, Any]:
     }
 
 
-def _evaluation(folder: PhaseFolder, spec: PhaseSpec, record: str) -> dict[str, Any]:
+def _evaluation(store: Store, folder: PhaseFolder, spec: PhaseSpec, record: str) -> dict[str, Any]:
     found = folder.evaluation(record) or {}
     success, returns = found.get("success") or [], [one for one in found.get("env_return") or [] if one is not None]
     return {
@@ -106,8 +109,12 @@ def _evaluation(folder: PhaseFolder, spec: PhaseSpec, record: str) -> dict[str, 
         "succeeded": sum(success) if success else None,
         "success_rate": found.get("success_rate"),
         "mean_return": found.get("mean_return"),
-        "file": f"evaluations/{record}.json",
+        "file": _relative(evaluation_file(store.root, folder.key, record), store.root),
     }
+
+
+def _relative(path: Path | None, root: Path) -> str:
+    return "-" if path is None else str(path.relative_to(root))
 
 
 def _called(spec: PhaseSpec, found: Mapping[str, Any]) -> str:
@@ -116,7 +123,7 @@ def _called(spec: PhaseSpec, found: Mapping[str, Any]) -> str:
     if spec.index == 0:
         name = "first task before"
     elif own:
-        name = "second task after" if spec.index == 1 else "last task after"
+        name = "second task" if spec.index == 1 else "last task"
     else:
         name = "first task after" if found["task"] == spec.earlier_tasks[0] else "an earlier task after"
     drawn = ", most likely actions" if found["mode"] == "deterministic" else ""
@@ -143,11 +150,8 @@ def _print(found: Mapping[str, Any]) -> None:
     if found["evaluations"]:
         _heading(console, "Final evaluations")
         console.print(_evaluations(found["evaluations"]))
-        print_prose(
-            console,
-            "Each file has every episode: `success` is 1 or 0, `env_return` null where it ended at its success.",
-            indent=2,
-        )
+        episodes = "has every episode: `success` is 1 or 0, `env_return` null where it ended at its success"
+        print_prose(console, f"Each file, in {found['root']}, {episodes}.", indent=2)
     if found["curve"]:
         _heading(console, "While learning")
         _print_curve(console, found["curve"])
@@ -161,9 +165,9 @@ def _print(found: Mapping[str, Any]) -> None:
     print_command(console, "folder       ", found["folder"])
     for film in found["films"]:
         print_command(console, "film         ", film)
-    if "agent.safetensors" in found["files"]:
+    if any(file.endswith("agent.safetensors") for file in found["files"]):
         print_command(console, "film it      ", found["watch"])
-    elif "imported.json" in found["files"]:
+    elif found["imported"]:
         print_prose(console, "It came from an archive: its agent, buffer and env steps are elsewhere.")
     if found["rerun"]:
         print_command(console, "run it again ", found["rerun"])

@@ -13,6 +13,7 @@ from nbsp_ray.errors import ConfigError
 from nbsp_ray.plan.search import searches
 from nbsp_ray.status import SweepStatus, sweep_status, way_out
 from nbsp_ray.store import DEFAULT_ROOT, Store
+from nbsp_ray.store.places import size_of
 from nbsp_ray.sweepfile import load_sweep
 from nbsp_ray.terminal.live import print_status, watch_status
 from nbsp_ray.terminal.output import Column, Rows, plain_console, print_prose
@@ -149,7 +150,7 @@ def _look_at(store: Store, name: str, begun: set[str]) -> InRoot:
         failed=len(status.failed),
         at_work=len(status.running),
         hours=sum(float(result.get("seconds") or 0.0) for result in results) / 3600,
-        bytes=sum(store.phase(key).size() for key in there),
+        bytes=sum(size_of(store.root, key) for key in there),
         hosts=tuple(dict.fromkeys(str(one["host"]) for one in made if one.get("host"))),
         last=max((float(one["finished"]) for one in made if one.get("finished")), default=None),
         keys=tuple(there),
@@ -159,7 +160,7 @@ def _look_at(store: Store, name: str, begun: set[str]) -> InRoot:
 def _list(store: Store, *, as_json: bool) -> None:
     sweeps, begun = look(store), store.phases()
     others = [key for key in begun if not any(key in sweep.keys for sweep in sweeps)]
-    size = sum(store.phase(key).size() for key in begun)
+    size = sum(size_of(store.root, key) for key in begun)
     if as_json:
         print_json(
             {

@@ -97,7 +97,6 @@ def film(
         NbspError: this machine cannot draw, or has no ffmpeg, or drew nothing.
         PhaseError: an agent is missing.
     """
-
     for shot in shots:
         spec = PhaseSpec.model_validate(store.phase(shot.key).spec())
         get_benchmark(spec.benchmark).prepare_pictures()

@@ -85,7 +85,7 @@ def link_of(key: str) -> str:
 def films_of(results: Results) -> dict[str, list[str]]:
     """Folders of films below the results root, of each trial by the key of its last phase."""
     reports = results.root / "reports"
-    of_sweep = [folder for folder in reports.glob(f"{results.plan.name}*/films/*") if folder.is_dir()]
+    of_sweep = [folder for folder in (reports / results.plan.name / "films").glob("*") if folder.is_dir()]
     found: dict[str, list[str]] = {}
     for trial in results.plan.trials:
         folders = [one for one in of_sweep if one.name == trial.name]

@@ -11,6 +11,7 @@ from nbsp_ray.errors import NbspError
 from nbsp_ray.plan.search import resolve_searches
 from nbsp_ray.probe import request
 from nbsp_ray.store import DEFAULT_ROOT, Store
+from nbsp_ray.sweepfile.scope import scope_of
 from nbsp_ray.terminal.output import Column, Rows, plain_console, print_prose
 from nbsp_ray.verbs._common import (
     UNFINISHED,
@@ -80,7 +81,7 @@ def command(
     except KeyboardInterrupt:
         say(f"Stopped after {progress.done} of {progress.total} measurements; all are kept, the same command goes on")
         raise typer.Exit(UNFINISHED) from None
-    folder = store.report_folder(loaded.name)
+    folder = store.report_folder(scope_of(loaded, loaded.plan(store), store, root).folder)
     write_probe(found, folder, title=loaded.title or loaded.name)
     if as_json:
         print_json({"sweep": loaded.name, **found.to_json()})

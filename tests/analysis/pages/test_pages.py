@@ -128,9 +128,9 @@ def test_pairs_and_methods_can_be_left_out(explorer: Browser):
     explorer.evaluate("document.querySelector('#methods input[value=base]').click()")
     explorer.evaluate("document.querySelectorAll('#pairs input')[1].click()")
     assert [row[:2] for row in rows(explorer)] == [["reach > avoid", "nbsp"]]
-    traces = explorer.evaluate("document.querySelectorAll('#panels .scatterlayer .trace').length")
+    traces = explorer.evaluate("document.querySelectorAll('.panel:not([hidden]) .trace').length")
     explorer.evaluate("document.querySelectorAll('#pairs input')[1].click()")
-    assert explorer.evaluate("document.querySelectorAll('#panels .scatterlayer .trace').length") > traces
+    assert explorer.evaluate("document.querySelectorAll('.panel:not([hidden]) .trace').length") > traces
 
 
 def test_measures_and_network_can_be_chosen(explorer: Browser):
@@ -366,7 +366,7 @@ def test_tasks_and_games_on_one_page_have_axes_of_their_own(opened: Browser, sto
     assert games["DemonAttack > Carnival"][3] == "0 of 2"  # Carnival has no normalised score
     opened.wait("document.querySelector('#trial h2').textContent.includes('Pong > Bowling')")
     opened.wait("document.querySelectorAll('#curves .y2tick').length > 1")
-    axis = "document.querySelector('#panels .plot')._fullLayout.xaxis.title.text"
+    axis = "document.querySelector('.panel:not([hidden]) .plot')._fullLayout.xaxis.title.text"
     assert opened.evaluate(axis) == "stability: normalised score, first game after"
     set_control(opened, "#measure", "score-raw", "change")
     assert {row[3] for row in rows(opened)} == {"2 of 2"}

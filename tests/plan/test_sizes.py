@@ -10,7 +10,6 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from pixel_toy import pixel_spaces
-from stored import write_result
 
 from nbsp_ray.benchmarks import Continuous, Discrete, Frames, Spaces, Vector, get_benchmark
 from nbsp_ray.config.schema import Sac, Sweep
@@ -21,7 +20,6 @@ from nbsp_ray.plan.build import make_plan
 from nbsp_ray.plan.price import REFERENCES, Speed, Work, price, seconds, speed_kind
 from nbsp_ray.specs import Plan
 from nbsp_ray.store import Store
-from nbsp_ray.store.files import to_json
 
 SMALL_FRAMES = Frames((36, 44), 2)
 SPACES = [
@@ -178,8 +176,15 @@ def test_phases_that_ran_on_a_cpu_say_nothing_of_a_gpu(tmp_path: Path) -> None:
     store = Store(tmp_path)
     found = plan("metaworld", methods=("base",), resources={"gpus": 1})
     for phase, device in zip(found.phases.values(), ("cpu", "cpu"), strict=True):
-        write_result(store, phase, speed=50.0)
-        store.files.write(f"phases/{phase.key}/manifest.json", to_json({"device": device, "threads": 1}))
+        store.phase(phase.key).commit(
+            result={"env_steps": 400, "env_steps_per_second": 50.0},
+            manifest={"device": device, "threads": 1},
+            curve=[],
+            agent={"weights": np.zeros(1)},
+            prepared={},
+            replay=None,
+            sample=None,
+        )
     (speed,) = price(found, store, list(found.phases)).speeds.values()
     assert speed.source == "reference"
     on_cpu = plan("metaworld", methods=("base",))

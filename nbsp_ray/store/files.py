@@ -282,7 +282,8 @@ class Files:
         if path.is_dir() and not path.is_symlink():
             shutil.rmtree(path, ignore_errors=True)
         else:
-            path.unlink(missing_ok=True)
+            with contextlib.suppress(NotADirectoryError):
+                path.unlink(missing_ok=True)
 
     def _settle(self, folder: str) -> None:
         self._settle_folder(self._inside(folder))

@@ -19,13 +19,20 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+import numpy as np
 import torch
+from contenders import ACTIONS, OBSERVATIONS
 from flops import continuous
 from ours import first_phase
 
-from nbsp_ray.benchmarks import get_benchmark
+from nbsp_ray.benchmarks import Continuous, Spaces, Vector, get_benchmark
+from nbsp_ray.config.schema import Resources, Sac
+from nbsp_ray.layout import row_width
+from nbsp_ray.learning.agent import Agent
+from nbsp_ray.learning.lanes import Lanes
 from nbsp_ray.learning.machine import find_device
 from nbsp_ray.learning.pack import Lane, Pack
+from nbsp_ray.learning.replay import Mixture, Replay
 from nbsp_ray.learning.run import PhaseRun
 from nbsp_ray.learning.timing import measure_speed
 from nbsp_ray.learning.workers import Workers
@@ -48,6 +55,8 @@ class Row:
     """Env steps/s of all lanes together."""
     processes: float | None = None
     """The same of as many processes."""
+    updates: float | None = None
+    """Updates of all lanes together in a second of one core (of the GPU), nothing else being done."""
     shares: dict[str, float] = field(default_factory=dict[str, float])
     """Of the pack's time: where this process was."""
     failure: str = ""
@@ -124,6 +133,33 @@ def pack_rate(lanes: int, hidden: Sequence[int], updates: int, device: str, *, c
     return made / (end - start), {what: spent / total for what, spent in pack.seconds.items()}
 
 
+def update_rate(lanes: int, hidden: Sequence[int], device: torch.device, *, compile: bool, seconds: float) -> float:
+    """Updates of all lanes in a second, by the clock of the CPU where that makes them: others may be at work on it."""
+    spaces, sac = Spaces(Vector(OBSERVATIONS), Continuous(ACTIONS)), Sac(hidden=tuple(hidden))
+    agents = [Agent(sac, spaces, device, np.random.default_rng(seed)) for seed in range(lanes)]
+    stack = Lanes(lanes, agents[0], 10_000, Resources(), compile=compile)
+    rows = np.random.default_rng(0).standard_normal((10_000, row_width(spaces))).astype(np.float32)
+    buffers, rngs = [Replay.of(spaces, rows, device) for _ in agents], [torch.Generator() for _ in agents]
+    for slot, (agent, buffer) in enumerate(zip(agents, buffers, strict=True)):
+        stack.put(slot, agent, buffer)
+    mixtures = [Mixture([buffer]) for buffer in buffers]
+
+    def update(count: int) -> None:
+        for _ in range(count):
+            each = zip(agents, mixtures, rngs, strict=True)
+            drawn = [agent.draw(agent.updates.critic + 1, mix, rng, lambda _: {}, None) for agent, mix, rng in each]
+            stack.update({slot: one for slot, (one,) in enumerate(drawn)})
+        _wait(device)
+
+    update(8)
+    clock = time.perf_counter if device.type == "cuda" else time.process_time
+    done, start = 0, clock()
+    while clock() < start + seconds:
+        update(2)
+        done += 2 * lanes
+    return done / (clock() - start)
+
+
 def _one_process(given: tuple[str, int, Sequence[int], int, str, bool]) -> float:
     name, seed, hidden, updates, device, compile = given
     folder = Path(name) / str(seed)
@@ -142,32 +178,33 @@ def processes_rate(count: int, hidden: Sequence[int], updates: int, device: str,
 
 def simulator_rate(seconds: float = 2.0) -> float:
     """Env steps/s of one core that only plays."""
-    import numpy as np
-
     env, rng = get_benchmark("metaworld").make_env(TASKS[0], 0), np.random.default_rng(0)
     env.reset(0, rng)
-    done, start = 0, time.perf_counter()
-    while time.perf_counter() < start + seconds:
+    clock, done = time.process_time, 0
+    start = clock()
+    while clock() < start + seconds:
         if env.step(rng.uniform(-1, 1, 4).astype(np.float32)).ends:
             env.reset(0, rng)
         done += 1
-    return done / (time.perf_counter() - start)
+    return done / (clock() - start)
 
 
 def device_rates(device: torch.device, seconds: float = 1.0) -> dict[str, float]:
     """GFLOP/s of batched products of 256^3, GB/s of a copy, and microseconds of a launch that does nothing."""
+    # Others may be at work on a CPU: its own clock stands still meanwhile.
+    clock = time.perf_counter if device.type == "cuda" else time.process_time
 
     def rate(call: Any) -> float:
         for _ in range(3):
             call()
         _wait(device)
-        done, start = 0, time.perf_counter()
-        while time.perf_counter() < start + seconds:
+        done, start = 0, clock()
+        while clock() < start + seconds:
             for _ in range(10):
                 call()
             _wait(device)
             done += 10
-        return done / (time.perf_counter() - start)
+        return done / (clock() - start)
 
     n = 128 if device.type == "cuda" else 2
     left, right = torch.randn(2, n, 256, 256, device=device)
@@ -189,6 +226,9 @@ def measure(lanes: int, given: argparse.Namespace, device: str) -> Row:
     row = Row(lanes)
     how: Any = {"compile": given.compile}
     try:
+        row.updates = update_rate(lanes, given.hidden, torch.device(device), **how, seconds=given.update_seconds)
+        if given.only_updates:
+            return row
         row.pack, row.shares = pack_rate(lanes, given.hidden, given.updates, device, **how)
         if lanes <= given.most_processes:
             row.processes = processes_rate(lanes, given.hidden, given.updates, device, **how)
@@ -202,20 +242,22 @@ def table(rows: Sequence[Row], given: argparse.Namespace, floors: dict[str, floa
     lines = [
         f"Hidden {'-'.join(map(str, given.hidden))}, {'compiled' if given.compile else 'eager'}, on {floors['name']}:",
         "",
-        "| lanes | pack: env steps/s | as many processes | ratio | updating | acting | phases and waiting |",
-        "|---|---|---|---|---|---|---|",
+        "| lanes | updates/s, nothing else | times one lane | pack: env steps/s | as many processes | ratio | updating "
+        "| acting | phases and waiting |",
+        "|---|---|---|---|---|---|---|---|---|",
     ]
     for row in rows:
+        first = rows[0].updates
+        alone_too = f"{row.updates:.0f} | {row.updates / first:.2f}" if row.updates and first else " | "
         if row.pack is None:
-            lines.append(f"| {row.lanes} | {row.failure} | | | | | |")
+            lines.append(f"| {row.lanes} | {alone_too} | {row.failure} | | | | | |")
             continue
         ratio = "" if row.processes is None else f"{row.pack / row.processes:.2f}"
         alone = row.failure if row.processes is None else f"{row.processes:.0f}"
         updating, acting = row.shares["updating"], row.shares["acting"]
         rest = max(0.0, 1 - updating - acting)
-        lines.append(
-            f"| {row.lanes} | {row.pack:.0f} | {alone} | {ratio} | {updating:.0%} | {acting:.0%} | {rest:.0%} |"
-        )
+        shares = f"{updating:.0%} | {acting:.0%} | {rest:.0%}"
+        lines.append(f"| {row.lanes} | {alone_too} | {row.pack:.0f} | {alone} | {ratio} | {shares} |")
     needed = continuous(39, 4, 256, given.hidden).needed / 1e9
     lines += [
         "",
@@ -235,6 +277,8 @@ def main() -> None:
     parser.add_argument("--lanes", type=numbers, default=(1, 2, 4))
     parser.add_argument("--updates", type=int, default=300, help="of each lane")
     parser.add_argument("--most-processes", type=int, default=8, help="no more processes at once than these")
+    parser.add_argument("--update-seconds", type=float, default=3.0)
+    parser.add_argument("--only-updates", action="store_true", help="nothing is played")
     parser.add_argument("--compile", action="store_true")
     parser.add_argument("--to", type=Path, default=Path("results/perf/lanes.md"))
     given = parser.parse_args()

@@ -8,7 +8,6 @@ serves those that learn.
 import multiprocessing
 import os
 import shutil
-import signal
 import traceback
 from collections import Counter, deque
 from collections.abc import Callable
@@ -264,8 +263,8 @@ class Polite(Env):
 
 
 def _run(benchmark: Benchmark, spaces: Spaces, seats: int, memory: Any, pipe: Connection, wake: Any, news: Any) -> None:
-    # Ctrl-C is for the process that learns: it lets episodes end.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    # A signal to the group, as Ctrl-C and `timeout` send it, is for the process that learns: it lets episodes end.
+    os.setsid()
     torch.set_num_threads(1)
     torch.set_flush_denormal(True)  # As `machine.prepare` does, so that numbers are the same.
     Worker(benchmark, spaces, seats, memory, pipe).serve(wake, news)

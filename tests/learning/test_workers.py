@@ -144,6 +144,16 @@ def test_phases_go_on_from_their_checkpoints_when_a_process_dies(
     assert_equal(plan, alone, store)
 
 
+def test_a_signal_to_the_group_does_not_reach_them(workers: Workers) -> None:
+    """Ctrl-C, or `timeout`: this process lets episodes end, and needs its environments for that."""
+    envs = [workers.make_env("reach", 0) for _ in range(2)]
+    for env in envs:  # One in each process, which has then begun.
+        env.reset(0, np.random.default_rng(0))
+    assert os.getpgrp() not in {os.getpgid(process.pid) for process in workers.processes}
+    for env in envs:
+        env.close()
+
+
 def test_who_waits_for_a_process_that_died_is_told(workers: Workers) -> None:
     env = workers.make_env("reach", 0)
     env.reset(0, np.random.default_rng(0))

@@ -182,7 +182,7 @@ class Machines:
         again = [now[id] for id, (_, since) in self._bad.items() if time.monotonic() - since > LOOK_AGAIN_SECONDS]
         self._alive = now
         if self._local:
-            self._usable = dict(now)
+            self._usable = {id: replace(node, labels=None) for id, node in now.items()}
             return
         self._ask([node for node in (*new, *again) if node.id not in asked])
         self._hear(seconds)

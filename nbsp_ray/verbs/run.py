@@ -45,7 +45,7 @@ def command(
     """Run what is left of a sweep; the same command again goes on."""
     from nbsp_ray.orchestration.choose_count import run_search
     from nbsp_ray.orchestration.launch import Outcome, run_plan
-    from nbsp_ray.orchestration.trackers import check_tracker, notices
+    from nbsp_ray.orchestration.trackers import check_tracker, notices, tell_end
 
     # Planned here too, though a search plans anew: what cannot be planned is refused before a folder is made.
     loaded, _ = load_plan(sweep, overrides, root)
@@ -83,6 +83,7 @@ def command(
     outcome = run_search(loaded.name, loaded.sweeps, store, run_all, say)
     with work_is_done(loaded.command("report", root)):
         show_report(loaded.plan(store), store, loaded, store.report_folder(loaded.name))
+    tell_end(loaded.plan(store), store, on_end, say)
     if outcome.failed or outcome.blocked:
         say(f"{outcome.failed} phases failed and {outcome.blocked} wait for them; `{again}` tries them again")
     if outcome.left:

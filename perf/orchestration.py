@@ -117,9 +117,9 @@ def nothing(phases: int, cpus: int) -> None:
           f"{(peak - before) / number / 1e3:.0f} kB a phase, Ray included |")  # fmt: skip
 
 
-def share(minutes: float) -> None:
+def share(minutes: float, more: list[str]) -> None:
     """Second table."""
-    sweep = load_sweep("paper_metaworld", ["methods=base", "seeds=0", "pairs=drawer-close:drawer-open"])
+    sweep = load_sweep("paper_metaworld", ["methods=base", "seeds=0", "pairs=drawer-close:drawer-open", *more])
     plan = sweep.plan(None)
     with tempfile.TemporaryDirectory() as folder:
         store = Store(Path(folder) / "results", create=True)
@@ -132,6 +132,7 @@ def share(minutes: float) -> None:
         run_plan(plan, store, cpus=1, on_status=stop_in_time)
         told = json.loads((store.root / SHARE).read_text())
     total = told["seconds"]
+    assert total, f"the phase had not taken its second step after {minutes} minutes"
     print(f"\n| one first phase of Meta-World | {total:.0f} s, {told['env steps']} env steps |\n|---|---|")
     print(f"| between Tune's {told['steps']} steps | {told['outside steps']:.2f} s, "
           f"{100 * told['outside steps'] / total:.2f} % |")  # fmt: skip
@@ -143,13 +144,14 @@ def main() -> None:
     parser.add_argument("--phases", type=int, default=2000)
     parser.add_argument("--cpus", type=int, default=8)
     parser.add_argument("--minutes", type=float, default=12)
+    parser.add_argument("overrides", nargs="*", metavar="KEY=VALUE", help="Settings of the second table's phase.")
     asked = parser.parse_args()
     if asked.phases:
         trainable.Trainable = LearnsNothing  # type: ignore[misc]
         nothing(asked.phases, asked.cpus)
     if asked.minutes:
         trainable.Trainable = Timed  # type: ignore[misc]
-        share(asked.minutes)
+        share(asked.minutes, asked.overrides)
 
 
 if __name__ == "__main__":

@@ -182,7 +182,7 @@ class Machines:
         again = [now[id] for id, (_, since) in self._bad.items() if time.monotonic() - since > LOOK_AGAIN_SECONDS]
         self._alive = now
         if self._local:
-            self._usable = dict(now)
+            self._usable = {id: replace(node, labels=None) for id, node in now.items()}
             return
         self._ask([node for node in (*new, *again) if node.id not in asked])
         self._hear(seconds)
@@ -235,6 +235,9 @@ class Machines:
             return
         try:
             found = ray.get(answer)
+        except (ray.exceptions.TaskUnschedulableError, ray.exceptions.NodeDiedError):
+            del self._alive[node.id]  # It is going; should it still be there at the next look, it is as new.
+            return
         except ray.exceptions.RayError as error:
             why = (str(error).strip().splitlines() or ["it died"])[-1].strip()
             self.refuse(node.id, f"cannot start a worker ({why}): see the files of its /tmp/ray/session_latest/logs")

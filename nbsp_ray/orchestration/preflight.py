@@ -40,13 +40,14 @@ class Node:
     memory_gb: float
     id: str = ""
     ip: str = ""
-    labels: tuple[tuple[str, str], ...] = ()
+    labels: tuple[tuple[str, str], ...] | None = None
+    """None where there is no choice of machines, and so labels do not matter."""
     leaving: bool = False
     """The cluster takes it away soon (a spot machine)."""
 
     def fits(self, resources: Resources) -> int:
         """How many phases with these resources it holds side by side."""
-        if not all(_matches(dict(self.labels), label) for label in resources.labels):
+        if self.labels is not None and not all(_matches(dict(self.labels), label) for label in resources.labels):
             return 0
         room = [self.cpus // resources.cpus]
         if 0 < resources.gpus < 1:  # A fraction is a fraction of one GPU: 0.4 leaves 0.2 of each unused.

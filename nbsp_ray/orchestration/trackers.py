@@ -122,8 +122,9 @@ def notices(
         plan: What is run.
         store: Where it is kept; what a tracker writes goes to its folder `trackers`.
         tracker: One of `TRACKERS`; None for none.
-        on_end: A command for the shell. It finds NBSP_RAY_EVENT (`failure`: a phase was given up, once; or `end`),
-            NBSP_RAY_SWEEP, NBSP_RAY_DONE, NBSP_RAY_FAILED, NBSP_RAY_LEFT and NBSP_RAY_ERROR in its environment.
+        on_end: A command for the shell. It finds NBSP_RAY_EVENT (`failure`: a phase was given up, once; `end`: see
+            `tell_end`), NBSP_RAY_SWEEP, NBSP_RAY_DONE, NBSP_RAY_FAILED, NBSP_RAY_LEFT and NBSP_RAY_ERROR in its
+            environment.
         say: Told of trouble.
     """
     if tracker is None and on_end is None:
@@ -143,7 +144,12 @@ def notices(
     finally:
         over.set()
         thread.join()
-        watch.look(ended=True)
+        watch.look()
+
+
+def tell_end(plan: Plan, store: Store, on_end: str | None, say: Callable[[str], None]) -> None:
+    """Call `on_end` for the end of a sweep; of a search, for that of its last round."""
+    _Watch(plan, store, None, on_end, say).look(ended=True)
 
 
 class _Watch:
@@ -162,11 +168,11 @@ class _Watch:
         try:
             now = self._reader.read()
             self._track(now)
-            if now.failed and not self._failure_told:
-                self._failure_told = True
-                self._call("failure", now)
             if ended:
                 self._call("end", now)
+            elif now.failed and not self._failure_told:
+                self._failure_told = True
+                self._call("failure", now)
         except Exception as error:  # The sweep is worth more than its notices.
             if self._tracker is None and self._on_end is None:
                 return

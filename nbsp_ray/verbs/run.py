@@ -50,7 +50,7 @@ def command(
     """Run what is left of a sweep; the same command again goes on."""
     from nbsp_ray.orchestration.choose_count import run_search
     from nbsp_ray.orchestration.launch import Outcome, one_ray, run_plan
-    from nbsp_ray.orchestration.trackers import check_tracker, notices
+    from nbsp_ray.orchestration.trackers import check_tracker, notices, tell_end
 
     # Planned here too, though a search plans anew: what cannot be planned is refused before a folder is made.
     loaded, planned = load_plan(sweep, overrides, root)
@@ -101,6 +101,7 @@ def command(
         planned = loaded.plan(store)
         scope = scope_of(loaded, planned, store, root)
         show_report(planned, store, scope, store.report_folder(scope.folder))
+    tell_end(planned, store, on_end, say)
     if outcome.failed or outcome.blocked:
         waiting = f", {outcome.blocked} {'waits' if outcome.blocked == 1 else 'wait'} for it" if outcome.blocked else ""
         say(f"{plural(outcome.failed, 'phase')} failed{waiting}; `{again}` tries again")

@@ -85,7 +85,13 @@ def test_what_is_done_need_not_fit() -> None:
 def test_slots_are_those_of_all_machines(resources: dict[str, Any], slots: int) -> None:
     plan = small_plan(resources=resources, seeds=tuple(range(20)))
     large = dataclasses.replace(LARGE, labels=(("zone", "b"),))
-    assert preflight.slots(plan, plan.phases, [SMALL, large]) == slots
+    small = dataclasses.replace(SMALL, labels=())
+    assert preflight.slots(plan, plan.phases, [small, large]) == slots
+
+
+def test_on_one_machine_labels_do_not_matter() -> None:
+    assert Node("here", 2, 0, 4).fits(Resources(labels=("market=spot",))) == 2
+    assert Node("there", 2, 0, 4, labels=()).fits(Resources(labels=("market=spot",))) == 0
 
 
 def test_a_fraction_is_of_one_gpu() -> None:

@@ -10,7 +10,7 @@ from tensorboardX.proto import event_pb2
 from toy_phases import run_whole, toy_plan
 
 from nbsp_ray.errors import ConfigError
-from nbsp_ray.orchestration.trackers import TRACKERS, TrackedTrial, check_tracker, notices, tracked
+from nbsp_ray.orchestration.trackers import TRACKERS, TrackedTrial, check_tracker, notices, tell_end, tracked
 from nbsp_ray.specs import Plan
 from nbsp_ray.store import Store
 
@@ -83,6 +83,7 @@ def test_the_command_hears_of_the_first_failure_and_of_the_end(tmp_path: Path) -
     command = f'echo "$NBSP_RAY_EVENT $NBSP_RAY_SWEEP $NBSP_RAY_FAILED $NBSP_RAY_ERROR" >> {heard}; exit 7'
     with notices(plan, store, tracker=None, on_end=command, say=said.append):
         pass
+    tell_end(plan, store, command, said.append)
     assert heard.read_text().splitlines() == ["failure small 1 OSError: disk", "end small 1 OSError: disk"]
     assert said == [f"--on-end: `{command}` ended with code 7"] * 2
 

@@ -315,8 +315,8 @@ def test_tables_of_two_seeds(two_seeds: list[Probed]) -> None:
     probe = Probe.of(two_seeds, REQUEST)
     actor, critics, scores, shared = show_probe(probe)
     assert actor.text.to_dict("records")[1] == {
-        "task": "reach", "silenced": "2 of 4", "seeds": "2", "best": "0.25 (2 of 2 seeds equal) (0.62)",
-        "random": "0.62 ± 0.12 (0.25)", "worst": "0.88 ± 0.12 (0.00)",
+        "task": "reach", "silenced": "2 of 4", "seeds": "2", "best": "0.25 (2 of 2 seeds equal) (0.63)",
+        "random": "0.63 ± 0.13 (0.25)", "worst": "0.88 ± 0.13 (0.00)",
         "best minus random": "0.38", "worst minus random": "-0.25 (2 of 2 seeds equal)",
     }  # fmt: skip
     assert critics.text["best"].tolist() == ["0.00 (2 of 2 seeds equal) (0.00)", "2.50 ± 0.50 (5.00)"]
@@ -334,7 +334,7 @@ def test_a_seed_without_a_score_is_flagged_and_left_out_of_what_needs_one(
     lost = made_up(2, {"none": 0.0, "random0": 0.0, "random1": 0.0}, {"none": 0.0, "random0": 1.0}, defined=False)
     probe = Probe.of([*two_seeds, lost], REQUEST, ["reach, first phase, seed 9"])
     actor = show_probe(probe)[0].text.to_dict("records")[1]
-    assert (actor["seeds"], actor["best"]) == ("3", "0.25 (2 of 2 seeds equal) (0.62) (n=2)")
+    assert (actor["seeds"], actor["best"]) == ("3", "0.25 (2 of 2 seeds equal) (0.63) (n=2)")
     assert actor["random"].startswith("0.42 ± 0.22")
     notes = cautions(probe)
     assert "nothing silenced; there is little to break): reach, seed 2." in notes[0]

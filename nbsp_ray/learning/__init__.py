@@ -18,7 +18,7 @@ Words, used everywhere alike (a count is of `env_steps` or of `updates`, never o
     rollouts            the steps of a final evaluation that were kept, on which neurons are scored
     q, the criterion    what makes a step of the rollouts a good one: its success flag, or the return of its game
     stack, member, lane all networks of a part lie in one tensor (L, M, P): its members are the networks of one agent,
-                        its lanes agents that are learnt side by side (one so far)
+                        its lanes agents that are learnt side by side: one, or as many as a pack has
 
 Letters of shapes, in the order of axes:
 
@@ -28,6 +28,7 @@ Letters of shapes, in the order of axes:
 Where to read:
 
     phase       the loop on one screen, `learn`: everything else serves it
+    wishes      what the loop asks for, to act, to play and to learn, and `alone`, which answers at once
     hooks       what a method may do to it, and what it is given
     agent       the state of SAC with a way to act, to learn from a batch, and to be saved
     execution   how updates are carried out: as written, compiled, or as a captured CUDA graph
@@ -36,6 +37,7 @@ Where to read:
     acting, evaluation, final       episodes that are played and not learnt from
     replay, frames, rollouts        transitions, for vectors and for stacked frames
     scores, importance              which neurons matter (Eq. 1-4, Taylor), and the Fisher information
+    pack, lanes, workers            many phases as one: their wishes, their tensors, their environments (a second page)
     run, past                       a phase as the store has it: opened, resumed, saved, committed
     seeding, machine, compiling, manifest, timing       chance, and what depends on the machine
 """

@@ -22,7 +22,7 @@ from nbsp_ray.store import Store
 from nbsp_ray.sweepfile import load_sweep
 
 OVERRIDES = [
-    "methods=base,nbsp", "seeds=0-1", "first.env_steps=2500", "second.env_steps=2000", "first.stop=fixed",
+    "methods=base,nbsp", "seeds=0-1", "first.env_steps=1500", "second.env_steps=1000", "first.stop=fixed",
     "second.stop=fixed", "evaluation.episodes=20", "resources.checkpoint_minutes=0.05", "resources.compile=false",
 ]  # fmt: skip
 HEAD = "10.9.0.10"

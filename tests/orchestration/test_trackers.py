@@ -49,7 +49,7 @@ def test_a_finished_trial_is_one_run_with_its_curves_stability_and_plasticity(le
     own = store.phase(second.key).evaluation(second.own_evaluation.id)  # type: ignore[union-attr]
     assert own is not None
     assert found["plasticity"] == [(0, pytest.approx(own["success_rate"]))]
-    assert set(found) >= {"stability", "individual", "forgetting", "reach/success", "avoid/success"}
+    assert set(found) >= {"stability", "first_before", "forgetting", "reach/success", "avoid/success"}
     budget = first.spec.learning.env_steps
     assert all(step >= budget for step, _ in found["avoid/success"])
     curve = [row for row in store.phase(first.key).curve() if row["kind"] == "evaluation"]
@@ -104,4 +104,4 @@ def test_only_whole_trials_are_tracked(learnt: tuple[Plan, Store]) -> None:
     plan, store = learnt
     found = tracked(plan, plan.trials[0], store)
     assert (found.config["method"], found.config["seed"]) == ("base", 0)
-    assert dataclasses.asdict(found)["metrics"].keys() == {"stability", "plasticity", "individual", "forgetting"}
+    assert dataclasses.asdict(found)["metrics"].keys() == {"stability", "plasticity", "first_before", "forgetting"}

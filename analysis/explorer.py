@@ -55,6 +55,7 @@ SYMBOLS: Mapping[str, str] = {
     "o": "circle",
     "s": "square",
     "D": "diamond",
+    "d": "diamond-tall",
     "^": "triangle-up",
     "v": "triangle-down",
     "P": "cross",

@@ -22,7 +22,12 @@ from nbsp_ray.store import Store
 
 SECONDS = 30.0
 HOOK_SECONDS = 60.0
-METRICS = {"stability": "first_after", "plasticity": "second", "first_before": "first_before", "forgetting": "forgetting"}
+METRICS = {
+    "stability": "first_after",
+    "plasticity": "second",
+    "first_before": "first_before",
+    "forgetting": "forgetting",
+}
 """Names in a tracker, and the columns of `Results.finals` they come from."""
 
 

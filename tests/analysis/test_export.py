@@ -3,6 +3,7 @@ import json
 import numpy as np
 import pytest
 import torch
+from phase_files import paths_of
 from pixel_toy import pixel_spaces
 from safetensors.numpy import load_file
 from synthetic_store import find, games_of, learn_first, plan_of, play_first
@@ -99,8 +100,9 @@ def test_bad_keys_are_said(store, key, tmp_path):
 
 
 def test_an_agent_without_evaluations_has_a_card(store, key, tmp_path):
-    for path in (store.phase(key).path / "evaluations").iterdir():
-        path.unlink()
+    for name, path in paths_of(store, key).items():
+        if name.startswith("evaluations/"):
+            path.unlink()
     assert "No final evaluation" in analysis.export_agent(store.root, key, tmp_path)[2].read_text()
 
 

@@ -273,7 +273,10 @@ def test_masks_and_penalties_equal_those_of_the_second_implementation() -> None:
     }
     weight = torch.from_numpy(rng.random(problem.actor.parameters))
     restraints = {
-        part: UpdateRule(scale[None], (lambda stack, batch, memory: 0.3 * (weight * stack.square()).sum((-2, -1)),))
+        part: UpdateRule(
+            update_scale=scale[None],
+            penalties=(lambda stack, batch, memory: 0.3 * (weight * stack.square()).sum((-2, -1)),),
+        )
         for part, scale in scales.items()
     }
     plain = PlainSac.of(SETTINGS, SPACES, state, 0)

@@ -20,10 +20,10 @@ from nbsp_ray.config.schema import Sac
 from nbsp_ray.layout import Image, Layout
 from nbsp_ray.learning import execution, final
 from nbsp_ray.learning.agent import NETWORKS, Agent, target_interval
-from nbsp_ray.learning.evaluation import Episode
 from nbsp_ray.learning.frames import NO_TRANSITION, FrameReplay
 from nbsp_ray.learning.phase import updates_due
 from nbsp_ray.learning.sac import SacState
+from nbsp_ray.learning.wishes import Watch
 from nbsp_ray.methods import methods
 from nbsp_ray.specs import PlannedPhase
 from nbsp_ray.store import Store
@@ -290,13 +290,13 @@ def test_an_evaluation_that_is_cut_goes_on_where_it_was_saved(
 ) -> None:
     whole, (first, _) = undisturbed("plain")
     games: list[int] = []
-    play_once: Callable[..., Episode] = final.play  # type: ignore[attr-defined]
+    watch_once = final.Watch
 
-    def counted(policy: Any, env: Any, plan: Any, **options: Any) -> Episode:
+    def counted(policy: Any, env: Any, plan: Any, *options: Any) -> Watch:
         games.append(plan.variation)
-        return play_once(policy, env, plan, **options)
+        return watch_once(policy, env, plan, *options)
 
-    monkeypatch.setattr(final, "play", counted)
+    monkeypatch.setattr(final, "Watch", counted)
     run = phase_run(store, first)
     while run.advance(0).stage == "learning":
         pass
@@ -400,10 +400,10 @@ def test_copies_are_so_many_env_steps_apart(
     phase = phases_of(pixel_plan(sac=sac, first={"env_steps": 130, "eval_every": 130}), "base")[0]
     run, copied, track_targets = phase_run(store, phase), list[int](), execution.track_targets
 
-    def watched(state: SacState, tau: float) -> None:
+    def watched(state: SacState, tau: float, lanes: Any) -> None:
         assert run._open is not None
         copied.append(run._open.phase.env_steps)
-        track_targets(state, tau)
+        track_targets(state, tau, lanes)
 
     monkeypatch.setattr(execution, "track_targets", watched)
     while run.advance(0).stage == "learning":

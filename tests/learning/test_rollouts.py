@@ -3,6 +3,7 @@
 import gc
 import weakref
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -21,6 +22,7 @@ from nbsp_ray.benchmarks import (
     Success,
     Vector,
 )
+from nbsp_ray.errors import DamagedPhaseError
 from nbsp_ray.layout import row_width
 from nbsp_ray.learning import rollouts as module
 from nbsp_ray.learning.acting import CategoricalPolicy
@@ -53,11 +55,13 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> PhaseFolder:
     return Store(tmp_path_factory.mktemp("results"), create=True).phase("0" * 20)
 
 
-def played(folder: PhaseFolder, games: int = 6) -> tuple[Witness, list[float], list[int], int]:
+def played(
+    folder: PhaseFolder, games: int = 6, *, with_criterion: bool = True
+) -> tuple[Witness, list[float], list[int], int]:
     """Games played and stored as a final evaluation does; who saw them, their returns, their lengths, lives lost."""
     witness, recorder, env = Witness(), new_recorder(BENCHMARK, SPACES), BallEnv("catch")
     assert isinstance(recorder, FrameRecorder)
-    returns, lengths, lost, step_once = [], [], [], env.step
+    returns, lengths, lost, steps, step_once = [], [], [], [], env.step
 
     def step(action: Action) -> Step:
         found = step_once(action)
@@ -70,11 +74,11 @@ def played(folder: PhaseFolder, games: int = 6) -> tuple[Witness, list[float], l
         episode = play(witness, env, plan, recorder=recorder)
         rows = recorder.take_rows()
         assert rows.shape == (episode.env_steps + 1, row_width(SPACES))
-        folder.write_episode(RECORD, number, rows)
+        steps.append(folder.write_episode(RECORD, number, rows))
         assert episode.env_return is not None
         returns.append(episode.env_return)
         lengths.append(episode.env_steps)
-    folder.write_evaluation(RECORD, {"env_return": returns}, recorder.arrays())
+    folder.write_evaluation(RECORD, {"env_return": returns}, recorder.arrays() if with_criterion else None, steps)
     return witness, returns, lengths, sum(lost)
 
 
@@ -170,11 +174,13 @@ def test_steps_of_some_games_are_read_as_they_stand_among_all(folder: PhaseFolde
     np.testing.assert_array_equal(np.concatenate([did for _, did in blocks]), np.array(witness.did)[odd])
 
 
-def test_a_game_that_is_missing_is_no_rollouts(folder: PhaseFolder) -> None:
+def test_a_game_that_is_missing_is_seen(folder: PhaseFolder) -> None:
     assert read_rollouts(folder, RECORD, SPACES) is None
     played(folder)
-    (folder.path / "evaluations" / RECORD / "00003.npy").unlink()
-    assert read_rollouts(folder, RECORD, SPACES) is None
+    (game,) = folder.path.rglob("00003*.npy")
+    game.unlink()
+    with pytest.raises(DamagedPhaseError, match="00003"):
+        read(folder)
 
 
 def test_a_recorder_holds_single_frames(folder: PhaseFolder) -> None:
@@ -249,11 +255,13 @@ def test_the_criterion_follows_what_is_judged_whatever_is_observed(
     assert arrays["ends"].tolist() == [3, 5]
 
 
-def test_rollouts_that_were_stored_without_their_criterion_are_read_as_before(folder: PhaseFolder) -> None:
-    _, _, lengths, _ = played(folder)
-    now = read(folder)
-    (folder.path / "evaluations" / f"{RECORD}.safetensors").unlink()
-    before = read(folder)
+def test_rollouts_that_were_stored_without_their_criterion_are_read_as_before(
+    folder: PhaseFolder, tmp_path: Path
+) -> None:
+    played(folder)
+    now, older = read(folder), Store(tmp_path / "older", create=True).phase("0" * 20)
+    _, _, lengths, _ = played(older, with_criterion=False)
+    before = read(older)
     np.testing.assert_array_equal(before.criterion, now.criterion)
     np.testing.assert_array_equal(before.ends, np.cumsum(lengths))
     steps = {"observations": np.zeros((6, 2), np.float32), "actions": np.zeros((6, 1), np.float32)}

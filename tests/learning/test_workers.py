@@ -168,5 +168,5 @@ def test_who_waits_for_a_process_that_died_is_told(workers: Workers) -> None:
 
 def test_too_little_shared_memory_is_said_with_the_way_out(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(shutil, "disk_usage", lambda path: SimpleNamespace(free=1_000))
-    with pytest.raises(ConfigError, match=r"/dev/shm has 0.0 GB free: give it more .*--shm-size"):
+    with pytest.raises(ConfigError, match=r"/dev/shm has 0.0 MB free: give it more .*--shm-size"):
         Workers(TOY, SPACES, seats=100, processes=1)

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 from phase_files import path_of
-from stored import new_store, write_done
+from stored import new_store, write_result
 
 from nbsp_ray.config.schema import Sweep
 from nbsp_ray.orchestration.choose_count import choose, run_search
@@ -86,7 +86,7 @@ def by_hand(store: Store, worth: Callable[[int], float | None], plans: list[Plan
             if success is None:
                 failed += 1
             elif not store.phase(key).done():
-                write_done(store, phase)
+                write_result(store, phase)
                 for record in phase.evaluations:
                     store.phase(key).write_evaluation(record, {"success_rate": success}, None)
         return Outcome(len(plan.phases) - failed, failed, 0, 0, interrupted=False)

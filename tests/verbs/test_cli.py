@@ -110,7 +110,7 @@ def test_a_trial_without_ray_then_status_and_report(nbsp_ray: Run, tmp_path: Pat
     assert [phase["state"] for phase in json.loads(out)["phases"]] == ["done", "done"]
     code, _, err = nbsp_ray("report", "toy", *SMALL)
     assert code == 0
-    report = tmp_path / "results" / "reports" / "toy" / "report.md"
+    (report,) = (tmp_path / "results" / "reports").glob("toy@*/report.md")
     assert "reach > avoid" in report.read_text()
     assert str(report.with_suffix(".html")) in err
 

@@ -3,7 +3,7 @@ import re
 
 import pandas as pd
 import pytest
-from synthetic_store import FIRST, evaluate, find, learn_first, learn_second, plan_of
+from synthetic_store import FIRST, MANIFEST, evaluate, find, learn_first, learn_second, plan_of
 
 import analysis
 from analysis.frames.columns import CURVES, EPISODES, PHASES
@@ -97,17 +97,18 @@ def test_whatever_little_is_there_can_be_reported(store, plan, tmp_path, what):
     assert analysis.write_report(analysis.load(store.root, plan), tmp_path, name="x", title="x")
 
 
-def test_phases_without_a_manifest_are_reported(full, plan, tmp_path):
-    for key in plan.phases:
-        (full.phase(key).path / "manifest.json").unlink()
-    page = analysis.write_report(analysis.load(full.root, plan), tmp_path, name="x", title="x")[0].read_text()
+def test_phases_without_versions_are_reported(store, plan, tmp_path, monkeypatch):
+    monkeypatch.setattr("synthetic_store.MANIFEST", {})
+    learn_first(store, plan, find(plan, "base", 0), 9)
+    page = analysis.write_report(analysis.load(store.root, plan), tmp_path, name="x", title="x")[0].read_text()
     assert "Versions: not recorded." in page
 
 
-def test_different_versions_are_said(full, plan, tmp_path):
-    path = full.phase(find(plan, "base", 0).phases[0]).path / "manifest.json"
-    path.write_text(path.read_text().replace("2.11", "2.12"))
-    page = analysis.write_report(analysis.load(full.root, plan), tmp_path, name="x", title="x")[0].read_text()
+def test_different_versions_are_said(store, plan, tmp_path, monkeypatch):
+    learn_first(store, plan, find(plan, "base", 0), 9)
+    monkeypatch.setattr("synthetic_store.MANIFEST", MANIFEST | {"versions": {"python": "3.11.8", "torch": "2.12"}})
+    learn_first(store, plan, find(plan, "base", 1), 9)
+    page = analysis.write_report(analysis.load(store.root, plan), tmp_path, name="x", title="x")[0].read_text()
     assert "made with different versions" in page
 
 

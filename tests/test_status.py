@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from phase_files import path_of
+from phase_files import path_of, paths_of
 from rich.console import Console
 from stored import firsts, new_store, seconds, small_plan, write_done, write_evaluations, write_result
 
@@ -171,6 +171,18 @@ def test_a_damaged_folder_is_a_finding_and_no_crash(plan: Plan, store: Store) ->
     found = of(sweep_status(plan, store), first)
     assert found.state == "done"
     assert found.notes[0].startswith("an earlier result was damaged and set aside: ")
+
+
+@pytest.mark.parametrize("name", ["curve.jsonl", "manifest.json", "evaluations/"])
+def test_what_only_a_report_reads_is_mended_too(plan: Plan, store: Store, name: str) -> None:
+    first = firsts(plan)[0]
+    write_done(store, first)
+    path = next(path for file, path in paths_of(store, first.key).items() if file.startswith(name))
+    path.write_bytes(path.read_bytes() + b" ")
+    (said,) = store.mend(plan.phases)
+    assert str(path) in said
+    assert of(sweep_status(plan, store), first).state != "done"
+    assert not store.mend(plan.phases)
 
 
 def test_what_is_set_aside_while_it_is_watched_is_not_done_any_more(plan: Plan, store: Store) -> None:

@@ -163,16 +163,33 @@ class Store:
         return Counter(name[0] for name in names if name[-2:] == ["damaged", "json"])
 
     def mend(self, keys: Iterable[str]) -> list[str]:
-        """Set aside the results of phases that cannot be read, so that they are made anew; a sentence for each."""
+        """Set aside what is damaged of finished phases, so that it is made anew; a sentence for each.
+
+        All that reports read is looked at. Weights and buffers are checked by whoever reads them: they are large.
+        """
         said: list[str] = []
         for key in keys:
-            folder = self.phase(key)
-            try:
-                folder.result()
-            except DamagedPhaseError as error:
-                folder.set_aside(error)
-                said.append(f"{error.file} is damaged ({error.why}): it is set aside, and phase {key} is trained anew")
+            while (error := self._damage(key)) is not None:
+                self.phase(key).set_aside(error)
+                made = (
+                    f"phase {key} is trained"
+                    if error.record is None
+                    else f"evaluation {error.record} of {key} is played"
+                )
+                said.append(f"{error.file} is damaged ({error.why}): it is set aside, and {made} anew")
         return said
+
+    def _damage(self, key: str) -> DamagedPhaseError | None:
+        folder = self.phase(key)
+        try:
+            if folder.result() is not None:
+                folder.manifest()
+                folder.curve()
+                for record in folder.evaluations():
+                    folder.evaluation(record)
+        except DamagedPhaseError as error:
+            return error
+        return None
 
     def find(self, begun: str) -> str:
         """The one key of a phase that begins so, as reports abbreviate it.

@@ -115,16 +115,19 @@ def test_the_slurm_job_saves_at_its_limit_and_goes_back_into_the_queue(
     signalled: bool, code: int, slurm: dict[str, str]
 ) -> None:
     log = Path(slurm["LOG"])
-    if not signalled:
-        Path(f"{log}.end").write_text(str(code))
     job = subprocess.Popen(
         ["bash", str(DEPLOY / "nbsp.sbatch")], env=slurm, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
     )
     end = time.monotonic() + 60
-    while "nbsp-ray" not in (log.read_text() if log.exists() else "") and time.monotonic() < end:
+    while time.monotonic() < end:  # Until all are there: they start side by side.
+        said = log.read_text() if log.exists() else ""
+        if "nbsp-ray" in said and said.count("ray start") == 2:
+            break
         time.sleep(0.05)
     if signalled:
         job.send_signal(signal.SIGUSR1)
+    else:
+        Path(f"{log}.end").write_text(str(code))
     assert job.wait(60) == code
     said = log.read_text()
     assert re.search(r"nbsp-ray run toy --root \S+/results --address 127\.0\.0\.1:\d+ --min-machines 2\n", said)

@@ -21,6 +21,7 @@ from nbsp_ray.methods import read_ingredients
 from nbsp_ray.plan.build import check_benchmarks
 from nbsp_ray.plan.lanes import by_shape, lanes, shape
 from nbsp_ray.specs import Plan, Trial
+from nbsp_ray.status import is_complete
 from nbsp_ray.stopping import StopRequest
 from nbsp_ray.store import Store
 
@@ -75,7 +76,9 @@ def run_plan(
     Raises:
         ConfigError: more lanes than the memory holds, or too little shared memory for their environments.
     """
-    left = {key for key in plan.phases if not _is_complete(plan, key, store)}
+    for sentence in store.mend(plan.phases):
+        log.warning("%s", sentence)
+    left = _left(plan, store)
     check_benchmarks(plan, [key for key in plan.phases if key in left])
     for of_shape in by_shape(plan, left).values():
         _slots(plan, of_shape)  # Refused before anything starts.
@@ -86,7 +89,7 @@ def run_plan(
             keys = max(by_shape(plan, ready).values(), key=len)
             of_shape = by_shape(plan, left - failures.keys())[shape(plan.phases[keys[0]])]
             failures |= _run_pack(plan, of_shape, store, stop, _every(seconds, report))
-            left = {key for key in left if not _is_complete(plan, key, store)}
+            left = _left(plan, store)
             if stop.asked:
                 return None
     return failures
@@ -104,13 +107,12 @@ def _every(seconds: float, report: Report | None) -> Report:
     return tell
 
 
-def _is_complete(plan: Plan, key: str, store: Store) -> bool:
-    phase = plan.phases[key]
-    return store.phase(key).is_complete(phase.evaluations, with_buffer=phase.keep_buffer)
+def _left(plan: Plan, store: Store) -> set[str]:
+    return {key for key, phase in plan.phases.items() if not is_complete(phase, store)}
 
 
 def _is_ready(plan: Plan, key: str, store: Store) -> bool:
-    return all(_is_complete(plan, need, store) for need in plan.phases[key].spec.needs)
+    return all(is_complete(plan.phases[need], store) for need in plan.phases[key].spec.needs)
 
 
 def _slots(plan: Plan, keys: list[str]) -> int:
@@ -154,10 +156,16 @@ def _run_pack(plan: Plan, keys: list[str], store: Store, stop: StopRequest, repo
     finally:
         if workers is not None:
             workers.close()
+    failures = dict[str, Exception]()
     for key, error in pack.failures.items():
+        if isinstance(error, DamagedPhaseError):  # Of a phase that was done: it is made anew first, and no failure.
+            log.warning("%s", error)
+            store.phase(error.key).set_aside(error)
+            continue
+        failures[key] = error
         text = "".join(traceback.format_exception(error))
         store.phase(key).write_failure({"error": f"{type(error).__name__}: {error}", "traceback": text, "final": True})
-    return pack.failures
+    return failures
 
 
 def open_phase(store: Store, plan: Plan, key: str) -> Phase:

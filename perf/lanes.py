@@ -269,9 +269,13 @@ def table(rows: Sequence[Row], given: argparse.Namespace, floors: dict[str, floa
     return lines
 
 
+def numbers(text: str) -> tuple[int, ...]:
+    """`1,2,4` as numbers."""
+    return tuple(int(word) for word in text.split(","))
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    numbers: Any = lambda text: tuple(int(word) for word in text.split(","))  # noqa: E731
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
     parser.add_argument("--hidden", type=numbers, default=(256, 256))
     parser.add_argument("--lanes", type=numbers, default=(1, 2, 4))

@@ -127,3 +127,16 @@ def test_a_flipped_bit_is_seen_by_whoever_reads_it_and_made_good(name: str, stor
     assert store.phase(second).done()
     assert store.phase(first).has_evaluation("reach.rollouts.5.train")
     assert len(store.phase(first).aside()) == (not name.startswith("evaluations"))
+
+
+def test_in_lanes_what_is_found_damaged_is_made_anew_and_no_failure(store: Store) -> None:
+    short = {"first": {"env_steps": 100}, "second": {"env_steps": 100}}
+    plan = toy_plan(methods=("nbsp",), resources={"lanes": 2}, **short)
+    first = plan.trials[0].phases[0]
+    digest = run_whole(store, plan.phases[first])["digest"]
+    path = path_of(store, store.phase(first), "agent.safetensors")
+    path.write_bytes(path.read_bytes()[:-1] + b"x")
+    assert run_plan(plan, store) == {}
+    assert (store.phase(first).result() or {})["digest"] == digest
+    assert len(store.phase(first).aside()) == 1
+    assert all(store.phase(key).done() for key in plan.phases)

@@ -37,7 +37,8 @@ Where to read:
     acting, evaluation, final       episodes that are played and not learnt from
     replay, frames, rollouts        transitions, for vectors and for stacked frames
     scores, importance              which neurons matter (Eq. 1-4, Taylor), and the Fisher information
-    pack, lanes, workers            many phases as one: their wishes, their tensors, their environments (a second page)
+    pack, lanes, workers, worker, seats
+                                    many phases as one: their wishes, their tensors, their environments (a second page)
     run, past                       a phase as the store has it: opened, resumed, saved, committed
     seeding, machine, compiling, manifest, timing       chance, and what depends on the machine
 """

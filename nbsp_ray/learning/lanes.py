@@ -7,6 +7,7 @@ nothing to learn rests: its numbers are computed with all others', and put back.
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import numpy.typing as npt
@@ -276,10 +277,15 @@ def _in_lanes(rules: Mapping[int, UpdateRule]) -> GradientChange:
     reads = any(rule.reads_memory for rule in rules.values())
 
     def change(gradient: Tensor, on_memory: Callable[[], Tensor]) -> Tensor:
-        of_lanes, references = list(gradient.split(1)), on_memory().split(1) if reads else ()
+        of_lanes = list(gradient.split(1))
+        references: Sequence[Tensor] = on_memory().split(1) if reads else ()
+
+        def reference(slot: int) -> Tensor:
+            return references[slot]
+
         for slot, rule in rules.items():
             for one in rule.gradients:
-                of_lanes[slot] = one(of_lanes[slot], lambda slot=slot: references[slot])  # type: ignore[misc]
+                of_lanes[slot] = one(of_lanes[slot], partial(reference, slot))
         return torch.cat(of_lanes)
 
     return change

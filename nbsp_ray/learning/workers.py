@@ -6,271 +6,35 @@ serves those that learn.
 """
 
 import multiprocessing
-import os
-import shutil
-import traceback
-from collections import Counter, deque
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections import Counter
 from multiprocessing.connection import Connection
-from multiprocessing.sharedctypes import RawArray
-from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
-import torch
 
-from nbsp_ray.benchmarks import Action, Benchmark, Discrete, Env, Frames, Observation, Spaces, Step
-from nbsp_ray.errors import ConfigError, NbspError
-from nbsp_ray.learning.acting import new_policy
-from nbsp_ray.learning.evaluation import Episode, EpisodePlan, play
+from nbsp_ray.benchmarks import Action, Benchmark, Env, Observation, Spaces, Step
+from nbsp_ray.errors import NbspError
+from nbsp_ray.learning.evaluation import Episode
 from nbsp_ray.learning.rollouts import Recorder
+from nbsp_ray.learning.seats import (
+    ANSWERED,
+    BEGIN,
+    IDLE,
+    PATIENCE,
+    PLAY,
+    RAISED,
+    Episodes,
+    Seats,
+    Task,
+    rng_words,
+    set_rng,
+)
 from nbsp_ray.learning.wishes import Begin, Play, Watch
-from nbsp_ray.units import gb
-
-SHARED_MEMORY = Path("/dev/shm")
-IDLE, BEGIN, PLAY, ANSWERED, RAISED = range(5)
-"""What a seat's state says: nothing to do, a command, or how it ended."""
-PATIENCE = 1.0
-"""Seconds after which whoever waits looks whether the other is still there."""
+from nbsp_ray.learning.worker import run
 
 
 class WorkerDiedError(NbspError):
     """The process of an environment is gone; its phase goes on from its checkpoint."""
-
-
-class Seats:
-    """Shared memory: for each environment that learns a command, an action, and what came of it."""
-
-    def __init__(self, spaces: Spaces, count: int, memory: Any = None) -> None:
-        seen, action = spaces.observation, spaces.action
-        frames = isinstance(seen, Frames)
-        shape = (seen.stack, *seen.frame) if isinstance(seen, Frames) else (seen.size,)
-        kind, size = ("i8", ()) if isinstance(action, Discrete) else ("f4", (action.size,))
-        self.record = np.dtype(
-            [
-                ("state", "i1"),
-                ("action", kind, size),
-                ("variation", "i8"),
-                ("rng", "u8", (6,)),
-                ("observation", "u1" if frames else "f4", shape),
-                ("reward", "f8"),
-                ("terminated", "?"),
-                ("truncated", "?"),
-                ("success", "i1"),
-                ("has_score", "?"),
-                ("score", "f8"),
-                ("has_resumes", "?"),
-                ("resumes", "u1" if frames else "f4", shape),
-            ],
-            align=True,
-        )
-        self.memory = memory if memory is not None else _shared(self.record.itemsize * count)
-        self.rows = np.frombuffer(self.memory, self.record, count)
-
-
-def _shared(size: int) -> Any:
-    try:
-        free = shutil.disk_usage(SHARED_MEMORY).free
-    except OSError:
-        free = 0
-    if free < size:
-        raise ConfigError(
-            f"environments in processes of their own need {gb(size)} of shared memory, and {SHARED_MEMORY} has "
-            f"{gb(free)} free: give it more (Docker: --shm-size=1g), or set resources.lanes=1"
-        )
-    return RawArray("b", size)
-
-
-def rng_words(rng: np.random.Generator) -> npt.NDArray[np.uint64]:
-    """The state of a generator on PCG64, as six words."""
-    state, mask = rng.bit_generator.state, (1 << 64) - 1
-    inner: dict[str, int] = state["state"]
-    halves = [half for name in ("state", "inc") for half in (inner[name] >> 64, inner[name] & mask)]
-    return np.array([*halves, state["has_uint32"], state["uinteger"]], np.uint64)
-
-
-def set_rng(rng: np.random.Generator, words: npt.NDArray[np.uint64]) -> None:
-    """Give a generator that state."""
-    high, low, inc_high, inc_low, has, rest = (int(word) for word in words)
-    inner = {"state": high << 64 | low, "inc": inc_high << 64 | inc_low}
-    rng.bit_generator.state = {"bit_generator": "PCG64", "state": inner, "has_uint32": has, "uinteger": rest}
-
-
-@dataclass(frozen=True)
-class Task:
-    """Which environment."""
-
-    task: str
-    seed: int
-    heldout: bool
-
-
-@dataclass(frozen=True)
-class Episodes:
-    """An episode to be watched: all that a worker needs to play it."""
-
-    ticket: int
-    task: Task
-    layout: Any
-    action: Any
-    weights: npt.NDArray[np.float32]
-    variation: int
-    rng: npt.NDArray[np.uint64]
-    deterministic: bool
-    stop_at_success: bool
-    recorded: bool
-
-
-class StepList(Recorder):
-    """Keeps what another recorder is told later."""
-
-    def __init__(self) -> None:
-        super().__init__(by_success=False)
-        self.steps: list[tuple[Observation, Action, Step]] = []
-
-    def add(self, observation: Observation, action: Action, step: Step) -> None:
-        """Keep one step."""
-        self.steps.append((np.array(observation), np.array(action), step))
-
-    def _keep(self, observation: Observation, action: Action, step: Step) -> None:
-        """In `add`."""
-
-    def end_episode(self, env_return: float) -> None:
-        """Nothing more to keep."""
-
-
-# In the worker
-
-
-class Worker:
-    """What runs in a process: environments that learn, by seat, and one of each task to be watched."""
-
-    def __init__(self, benchmark: Benchmark, spaces: Spaces, seats: int, memory: Any, pipe: Connection) -> None:
-        self._benchmark, self._pipe = benchmark, pipe
-        self._rows = Seats(spaces, seats, memory).rows
-        self._envs: dict[int, Env] = {}
-        self._watched: dict[Task, Env] = {}
-        self._orders: deque[Episodes] = deque()
-
-    def serve(self, wake: Any, news: Any) -> None:
-        """Work until the pipe is closed at the other end."""
-        parent = os.getppid()
-        while os.getppid() == parent:
-            wake.acquire(timeout=PATIENCE)
-            try:
-                self._read(news)
-            except EOFError:
-                return
-            while self._orders:
-                self._watch(self._orders.popleft(), news)
-
-    def _read(self, news: Any) -> None:
-        """Take what came through the pipe, and serve the seats."""
-        while self._pipe.poll():
-            message = self._pipe.recv()
-            if isinstance(message, Episodes):
-                self._orders.append(message)
-            else:
-                seat, task = message
-                self._envs.pop(seat, None)
-                if task is not None:
-                    self._envs[seat] = self._make(task)
-        for seat, env in self._envs.items():
-            if self._rows["state"][seat] in (BEGIN, PLAY):
-                self._answer(seat, env)
-                news.release()
-
-    def _answer(self, seat: int, env: Env) -> None:
-        row = self._rows[seat]
-        try:
-            if row["state"] == BEGIN:
-                rng = np.random.default_rng(0)
-                set_rng(rng, row["rng"])
-                row["observation"] = env.reset(int(row["variation"]), rng)
-                row["rng"] = rng_words(rng)
-            else:
-                action = row["action"]
-                self._write(row, env.step(action.copy() if action.ndim else np.int64(action)))
-        except Exception as error:
-            self._pipe.send((-1 - seat, _told(error)))
-            row["state"] = RAISED
-        else:
-            row["state"] = ANSWERED
-
-    @staticmethod
-    def _write(row: Any, step: Step) -> None:
-        row["observation"], row["reward"] = step.observation, step.reward
-        row["terminated"], row["truncated"] = step.terminated, step.truncated
-        row["success"] = -1 if step.success is None else step.success
-        row["has_score"], row["has_resumes"] = step.score is not None, step.resumes is not None
-        if step.score is not None:
-            row["score"] = step.score
-        if step.resumes is not None:
-            row["resumes"] = step.resumes
-
-    def _watch(self, order: Episodes, news: Any) -> None:
-        recorder = StepList() if order.recorded else None
-        try:
-            if order.task not in self._watched:
-                self._watched[order.task] = self._make(order.task)
-            rng = np.random.default_rng(0)
-            set_rng(rng, order.rng)
-            weights = torch.from_numpy(order.weights)[None, None]
-            found: Any = play(
-                new_policy(order.layout, weights, order.action),
-                Polite(self._watched[order.task], lambda: self._read(news)),
-                EpisodePlan(order.variation, rng),
-                deterministic=order.deterministic,
-                stop_at_success=order.stop_at_success,
-                recorder=recorder,
-            )
-        except EOFError:
-            return
-        except Exception as error:
-            found = _told(error)
-        self._pipe.send((order.ticket, (found, recorder.steps if recorder else [])))
-        news.release()
-
-    def _make(self, task: Task) -> Env:
-        return self._benchmark.make_env(task.task, task.seed, heldout=task.heldout)
-
-
-def _told(error: Exception) -> Exception:
-    """What an environment raised, as something that can be sent: with where it was raised as a note."""
-    told = type(error)(*error.args) if type(error).__module__ == "builtins" else RuntimeError(repr(error))
-    told.add_note("In a process of environments: " + "".join(traceback.format_exception(error)))
-    return told
-
-
-class Polite(Env):
-    """An environment that lets others go first at each step."""
-
-    def __init__(self, env: Env, others: Callable[[], None]) -> None:
-        self._env, self._others = env, others
-        self.variations, self.horizon = env.variations, env.horizon
-
-    def reset(self, variation: int, rng: np.random.Generator) -> Observation:
-        """Of the environment itself."""
-        self._others()
-        return self._env.reset(variation, rng)
-
-    def step(self, action: Action) -> Step:
-        """Of the environment itself."""
-        self._others()
-        return self._env.step(action)
-
-
-def _run(benchmark: Benchmark, spaces: Spaces, seats: int, memory: Any, pipe: Connection, wake: Any, news: Any) -> None:
-    # A signal to the group, as Ctrl-C and `timeout` send it, is for the process that learns: it lets episodes end.
-    os.setsid()
-    torch.set_num_threads(1)
-    torch.set_flush_denormal(True)  # As `machine.prepare` does, so that numbers are the same.
-    Worker(benchmark, spaces, seats, memory, pipe).serve(wake, news)
-
-
-# In the process that learns
 
 
 class RemoteEnv(Env):
@@ -413,7 +177,7 @@ class Workers:
         here, there = self._context.Pipe()
         wake = self._context.Semaphore(0)
         arguments = self._benchmark, self._spaces, self._count, self._seats.memory, there, wake, self._news
-        process = self._context.Process(target=_run, args=arguments, daemon=True, name=f"environments {number}")
+        process = self._context.Process(target=run, args=arguments, daemon=True, name=f"environments {number}")
         process.start()
         there.close()
         self.processes[number : number + 1] = [process]

@@ -82,12 +82,6 @@ class Driver:
             self._claimed.add(key)
         return key in self._claimed
 
-    def release(self, key: str) -> None:
-        """Somebody else may take it."""
-        if key in self._claimed:
-            self._claimed.discard(key)
-            self._files.remove(f"phases/{key}/leases")
-
     def _is_there(self, driver: str) -> bool:
         found = self.holder(driver)
         if found is None:

@@ -76,8 +76,8 @@ def command(
     given = [word for name, value in options.items() if value for word in (name, str(value))]
     again = shlex.join([*shlex.split(loaded.command("run", root)), *given, *(["--autoscaling"] * autoscaling)])
 
-    whole = loaded.plan(store, whole_budget=True)
     searching = bool(searches(loaded.sweeps, store))
+    whole = loaded.plan(store, whole_budget=True) if searching else planned
     with one_ray(whole, store, say, address=address, cpus=cpus) if searching else contextlib.nullcontext() as stop:
 
         def run_all(wanted: Plan) -> Outcome:

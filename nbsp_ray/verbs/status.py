@@ -1,18 +1,20 @@
 """`nbsp-ray status`: how far a sweep is, or what there is in a results root."""
 
+import contextlib
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from rich.text import Text
 
-from nbsp_ray.errors import ConfigError
+from nbsp_ray.errors import ConfigError, StoreError
 from nbsp_ray.plan.search import searches
+from nbsp_ray.states import State
 from nbsp_ray.status import SweepStatus, sweep_status, way_out
-from nbsp_ray.store import DEFAULT_ROOT, Store
+from nbsp_ray.store import DEFAULT_ROOT, PhaseFolder, Store
 from nbsp_ray.store.places import size_of
 from nbsp_ray.sweepfile import load_sweep
 from nbsp_ray.terminal.live import print_status, watch_status
@@ -138,8 +140,9 @@ def _look_at(store: Store, name: str, begun: set[str]) -> InRoot:
         return InRoot(name, overrides, problem=str(error).splitlines()[0])
     status = sweep_status(plan, store)
     done, there = set(status.done), [key for key in plan.phases if key in begun]
-    results = [store.phase(key).result() or {} for key in there]
-    made = [store.phase(key).manifest() or {} for key in there]
+    folders = [store.phase(phase.key) for phase in status.phases if phase.key in begun and phase.state != State.DAMAGED]
+    results = [folder.result() or {} for folder in folders]
+    made = [_manifest(folder) for folder in folders]
     return InRoot(
         name,
         overrides,
@@ -155,6 +158,12 @@ def _look_at(store: Store, name: str, begun: set[str]) -> InRoot:
         last=max((float(one["finished"]) for one in made if one.get("finished")), default=None),
         keys=tuple(there),
     )
+
+
+def _manifest(folder: PhaseFolder) -> Mapping[str, Any]:
+    with contextlib.suppress(StoreError, OSError):  # The next `run` finds it damaged, and mends it.
+        return folder.manifest() or {}
+    return {}
 
 
 def _list(store: Store, *, as_json: bool) -> None:

@@ -21,8 +21,9 @@ from nbsp_ray.learning.evaluation import EpisodePlan, play
 from nbsp_ray.learning.pack import Pack
 from nbsp_ray.learning.rollouts import VectorRecorder
 from nbsp_ray.learning.run import PhaseRun
+from nbsp_ray.learning.seats import rng_words, set_rng
 from nbsp_ray.learning.wishes import Watch
-from nbsp_ray.learning.workers import WorkerDiedError, Workers, rng_words, set_rng
+from nbsp_ray.learning.workers import WorkerDiedError, Workers
 from nbsp_ray.specs import Plan
 from nbsp_ray.store import Store
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from phase_files import path_of
 
 from nbsp_ray.local import run_trial
 from nbsp_ray.plan.halves import needed
@@ -161,6 +162,20 @@ def test_status_without_a_sweep_lists_the_root(learnt: tuple[Store, Plan], comma
     assert code == DONE
     assert out.startswith(f"{store.root}\n  1 sweep, 2 phases, ")
     assert "1 of 8" in out
+
+
+@pytest.mark.parametrize("name", ["manifest.json", "result.json"])
+def test_a_damaged_phase_is_no_end_of_the_list(learnt: tuple[Store, Plan], command_line: Run, name: str) -> None:
+    store, plan = learnt
+    path = path_of(store, store.phase(plan.trials[-1].phases[0]), name)
+    whole = path.read_bytes()
+    path.write_bytes(whole[:-5])
+    code, out, _ = command_line("status", "--root", str(store.root), "--json")
+    path.write_bytes(whole)
+    assert code == DONE
+    (sweep,) = json.loads(out)["sweeps"]
+    assert sweep["done"] == 2 - (name == "result.json")
+    assert len(sweep["hosts"]) == 1, "of the phase that is whole"
 
 
 def test_a_sweep_that_cannot_be_planned_any_more_is_said(tmp_path: Path, command_line: Run) -> None:

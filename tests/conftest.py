@@ -17,8 +17,10 @@ from xdist.scheduler import LoadScopeScheduling
 TOGETHER = {
     "ray": ("test_launch.py", "test_choose_count.py", "test_contract.py"),
     "compiled": ("test_compiling.py", "test_execution.py"),
+    "pixels": ("test_golden.py", "test_pixels.py"),
 }
-"""Files that one worker must run: two Rays of two CPUs would starve each other, and compiled code is kept per worker.
+"""Files that one worker must run: two Rays of two CPUs would starve each other, compiled code is kept per worker, and
+two files look at the same trials.
 
 They are the longest groups, and begun first, so that no worker is left alone with one of them at the end.
 """
@@ -33,6 +35,11 @@ class Scheduling(LoadScopeScheduling):
     def _split_scope(self, nodeid: str) -> str:
         file = nodeid.split("::")[0]
         return next((group for group, files in TOGETHER.items() if file.endswith(files)), file)
+
+
+def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
+    """One more than there are CPUs: the group that starts Ray waits for most of its time."""
+    return len(os.sched_getaffinity(0)) + 1
 
 
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Scheduling:
@@ -65,6 +72,14 @@ def pixel_toy() -> Iterator[None]:
     register_benchmark(BENCHMARK)
     yield
     del benchmarks()[BENCHMARK.name]
+
+
+@pytest.fixture(scope="session")
+def short_trials(tmp_path_factory: pytest.TempPathFactory) -> Any:
+    """A store of the short trials whose digests are golden, each learnt when a test first asks for it."""
+    from nbsp_ray.store import Store
+
+    return Store(tmp_path_factory.mktemp("short"), create=True)
 
 
 @pytest.fixture(scope="module")

@@ -74,17 +74,12 @@ def digest(arrays: Mapping[str, Any]) -> str:
     return sha.hexdigest()[:16]
 
 
-@pytest.fixture(scope="module")
-def store(tmp_path_factory: pytest.TempPathFactory) -> Store:
-    return Store(tmp_path_factory.mktemp("golden"), create=True)
-
-
 @pytest.mark.filterwarnings("default:golden digests were made with")
 @pytest.mark.parametrize("method", sorted(methods()))
 @pytest.mark.parametrize("benchmark", PLANS)
-def test_numbers_are_what_they_were(benchmark: str, method: str, store: Store) -> None:
+def test_numbers_are_what_they_were(benchmark: str, method: str, short_trials: Store) -> None:
     golden = json.loads(GOLDEN.read_text())
-    found = seen(PLANS[benchmark](methods=(method,)), store)
+    found = seen(PLANS[benchmark](methods=(method,)), short_trials)
     expected = {label: golden["phases"][label] for label in found}
     if golden["kernels"] == kernels():
         assert found == expected

@@ -224,7 +224,7 @@ def _picture(outcome: Outcome) -> Picture:
     rows = [(part, pair, decided) for part in outcome.parts for pair, decided in part.pairs.items()]
     looks = {"confirmed": BLUE, "refuted": VERMILLION}
     with matplotlib.rc_context(STYLE):
-        canvas = Figure(figsize=(WIDTH, 0.7 + 0.3 * len(rows)), layout="constrained")
+        canvas = Figure(figsize=(WIDTH, 0.7 + 0.3 * len(rows)))
         axes = canvas.add_subplot()
         for row, (part, pair, decided) in enumerate(rows):
             colour, found = looks.get(decided.verdict, GREY), decided.found

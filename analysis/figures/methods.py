@@ -141,7 +141,7 @@ def _beside(results: Results, rows: dict[str, list[Line]], live_places: Mapping[
     of_pair = {str(pair): trials for pair, trials in results.finals.groupby("pair", sort=False)}
     tasks = results.finals.drop_duplicates("pair").set_index("pair")
     heights = [max(1.7, 0.75 + 0.2 * len(lines)) for lines in rows.values()]
-    canvas = Canvas(figsize=(WIDTH, sum(heights) + 0.35), layout="constrained")
+    canvas = Canvas(figsize=(WIDTH, sum(heights) + 0.35))
     panels = canvas.subplots(
         len(rows), 2, squeeze=False, gridspec_kw={"width_ratios": [1.7, 1], "height_ratios": heights}
     )

@@ -14,7 +14,7 @@ from analysis.words import Words
 
 def make_panels(rows: int, columns: int, *, height: float) -> tuple[Canvas, list[Axes]]:
     """A grid of panels, row by row."""
-    canvas = Canvas(figsize=(WIDTH if columns > 1 else WIDTH / 2, rows * height + 0.3), layout="constrained")
+    canvas = Canvas(figsize=(WIDTH if columns > 1 else WIDTH / 2, rows * height + 0.3))
     return canvas, list(canvas.subplots(rows, columns, squeeze=False).flat)
 
 

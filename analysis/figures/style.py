@@ -13,6 +13,7 @@ import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure as Canvas
+from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.lines import Line2D
 
 from analysis.blocks import Picture
@@ -76,8 +77,8 @@ def render(name: str, title: str, caption: list[str], canvas: Canvas) -> Picture
     """Save in all formats: the same data give the same bytes."""
     found: dict[str, bytes] = {}
     with matplotlib.rc_context({**STYLE, "svg.hashsalt": name}):
-        canvas.draw_without_rendering()
-        canvas.set_layout_engine("none")  # it has found its place: once is enough for three formats
+        # Once for three formats: with an engine of its own the canvas would be laid out and drawn twice for each.
+        ConstrainedLayoutEngine().execute(canvas)
         for kind, metadata in (("svg", {"Date": None}), ("pdf", {"CreationDate": None}), ("png", {})):
             file = io.BytesIO()
             canvas.savefig(file, format=kind, metadata=metadata, facecolor=PAPER)

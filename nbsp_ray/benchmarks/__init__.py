@@ -248,6 +248,7 @@ class Benchmark(ABC):
                 )
 
 
+@cache
 def version_of(distribution: str) -> str | None:
     """The installed version; None if it is not installed, or without metadata."""
     try:

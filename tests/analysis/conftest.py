@@ -1,8 +1,11 @@
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
 from synthetic_store import NBSP_REPORT, find, learn_first, learn_second, plan_of
 
+import analysis
+from analysis.frames.load import Results
 from nbsp_ray.specs import Plan
 from nbsp_ray.store import Store
 
@@ -22,6 +25,10 @@ def plan() -> Plan:
 @pytest.fixture
 def full(store: Store, plan: Plan) -> Store:
     """All four trials of `plan` done. Successes of 10 before, after, second: base 9 1 10, 3 0 5; nbsp 9 8 9, 3 3 2."""
+    return filled(store, plan)
+
+
+def filled(store: Store, plan: Plan) -> Store:
     for seed, first_before in ((0, 9), (1, 3)):
         learn_first(store, plan, find(plan, "base", seed), first_before)
     learn_second(store, plan, find(plan, "base", 0), 1, 10)
@@ -29,3 +36,19 @@ def full(store: Store, plan: Plan) -> Store:
     learn_second(store, plan, find(plan, "nbsp", 0), 8, 9, **NBSP_REPORT)
     learn_second(store, plan, find(plan, "nbsp", 1), 3, 2, curve=(0, 1, 1, 1), stop_reason="stable", **NBSP_REPORT)
     return store
+
+
+class Report(NamedTuple):
+    results: Results
+    folder: Path
+    paths: list[Path]
+    """Of all that was written, the page first."""
+
+
+@pytest.fixture(scope="session")
+def report(tmp_path_factory: pytest.TempPathFactory) -> Report:
+    """The report of `full`: written once, for all that only read it."""
+    folder, plan = tmp_path_factory.mktemp("report"), plan_of()
+    results = analysis.load(filled(Store(folder / "results", create=True), plan).root, plan)
+    paths = analysis.write_report(results, folder / "r", name="x", title="Toy, both <tasks>")
+    return Report(results, folder / "r", paths)

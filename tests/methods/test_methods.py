@@ -1,7 +1,9 @@
-"""Every method there is, on the toy pair: a new row of the table is tested the day it is added."""
+"""Every method there is, on the toy pair: a new row of the table is tested the day it is added.
+
+That a method is a function of its spec, bit for bit, is shown where each is learnt a second time (`test_pack`).
+"""
 
 import json
-import shutil
 from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
@@ -127,22 +129,6 @@ def test_a_method_runs_is_finite_and_reports_json(
     assert (0 < result["replay_share"]["critic"] < result["replay_share"]["actor"]) == any(
         data["kind"] == "replay" for data in phases[1].spec.ingredients
     )
-
-
-@pytest.mark.parametrize("method", methods())
-def test_a_method_is_a_function_of_its_spec(
-    method: str, lab: Lab, trial: Callable[[str], list[PlannedPhase]], tmp_path: Path
-) -> None:
-    phases = trial(method)
-    other = Lab(tmp_path / "again")
-    plan = plan_of(method)
-    shutil.copytree(lab.store.phase(phases[0].key).path, other.store.phase(phases[0].key).path)
-    assert other.run(plan, method)[-1].key == phases[-1].key
-    timing = ("seconds", "env_steps_per_second")
-    one, two = (
-        {name: value for name, value in place.result(phases[1]).items() if name not in timing} for place in (lab, other)
-    )
-    assert one == two
 
 
 @pytest.mark.parametrize("method", methods())

@@ -26,16 +26,15 @@ def test_an_inline_figure_has_ids_of_its_own_and_the_pages_colours():
     )
 
 
-def test_a_report_is_one_well_formed_page_that_asks_for_nothing(full, plan, tmp_path):
-    analysis.write_report(analysis.load(full.root, plan), tmp_path, name="x", title="Toy, both <tasks>")
-    page = (tmp_path / "report.html").read_text()
+def test_a_report_is_one_well_formed_page_that_asks_for_nothing(report):
+    page = (report.folder / "report.html").read_text()
     assert Page(page).problems == []
     assert "default-src 'none'" in page
     assert page.count("<svg") == 4
     assert page.count("<table>") == 9
     for word in (
         "Toy, both &lt;tasks&gt;",
-        f"<dd><code>nbsp-ray run x --root {full.root}</code></dd>",
+        f"<dd><code>nbsp-ray run x --root {report.results.root}</code></dd>",
         "<dt>Made</dt><dd>not recorded</dd>",
         "4 trials: 4 done.",
         "python 3.11.8",
@@ -45,9 +44,8 @@ def test_a_report_is_one_well_formed_page_that_asks_for_nothing(full, plan, tmp_
         assert word in page
 
 
-def test_both_pages_say_the_same(full, plan, tmp_path):
-    analysis.write_report(analysis.load(full.root, plan), tmp_path, name="x", title="x")
-    page, markdown = (tmp_path / "report.html").read_text(), (tmp_path / "report.md").read_text()
+def test_both_pages_say_the_same(report):
+    page, markdown = ((report.folder / f"report.{kind}").read_text() for kind in ("html", "md"))
     headings = [line.removeprefix("## ") for line in markdown.splitlines() if line.startswith("## ")]
     assert len(headings) == 15
     assert all(f">{heading}</h2>" in page for heading in headings)

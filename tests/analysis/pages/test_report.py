@@ -16,9 +16,8 @@ FRAMES = ("curves", "finals", "phases", "episodes")
 FIGURES = {"overview", "two_phases", "methods", "first_tasks"}
 
 
-def test_a_report_is_one_page_its_tables_and_its_data(full, plan, tmp_path):
-    paths = analysis.write_report(analysis.load(full.root, plan), tmp_path / "r", name="x", title="Toy, both tasks")
-    names = {path.relative_to(tmp_path / "r").as_posix() for path in paths}
+def test_a_report_is_one_page_its_tables_and_its_data(report):
+    names = {path.relative_to(report.folder).as_posix() for path in report.paths}
     data = {f"data/{name}.{kind}" for name in FRAMES for kind in ("csv", "parquet")}
     tables = {f"tables/{name}.{kind}" for name in TABLES for kind in ("csv", "tex")} | {
         "tables/tables.tex",
@@ -27,24 +26,22 @@ def test_a_report_is_one_page_its_tables_and_its_data(full, plan, tmp_path):
     }
     figures = {f"figures/{name}.{kind}" for name in FIGURES for kind in ("svg", "pdf", "png")} | {"figures/captions.md"}
     assert names == {"report.md", "report.html", "data/README.md"} | data | tables | figures
-    assert all(path.stat().st_size for path in paths)
-    page = paths[0].read_text()
-    assert page.startswith("# Toy, both tasks\n")
+    assert all(path.stat().st_size for path in report.paths)
+    page = report.paths[0].read_text()
+    assert page.startswith("# Toy, both <tasks>\n")
     assert "4 trials: 4 done." in page
     assert "10 episodes per task, on the goals of training" in page
     assert "2,300 env steps in 4 min" in page
     assert "python 3.11.8, torch 2.11" in page
 
 
-def test_every_table_of_the_page_is_rectangular(full, plan, tmp_path):
-    page = analysis.write_report(analysis.load(full.root, plan), tmp_path, name="x", title="x")[0].read_text()
-    for block in re.findall(r"(?:^\|.*\n)+", page, flags=re.MULTILINE):
+def test_every_table_of_the_page_is_rectangular(report):
+    for block in re.findall(r"(?:^\|.*\n)+", report.paths[0].read_text(), flags=re.MULTILINE):
         assert len({line.count(" | ") for line in block.splitlines()}) == 1
 
 
-def test_csv_is_not_rounded(full, plan, tmp_path):
-    analysis.write_report(analysis.load(full.root, plan), tmp_path, name="x", title="x")
-    with (tmp_path / "tables/results.csv").open(newline="") as file:
+def test_csv_is_not_rounded(report):
+    with (report.folder / "tables/results.csv").open(newline="") as file:
         base, _ = csv.DictReader(file)
     # 0.9 - 0.1 and 0.3 - 0.0: their standard deviation over the root of 2, of which two seeds have no interval.
     assert float(base["forgetting_se"]) == pytest.approx(0.25, abs=1e-15)
@@ -52,18 +49,15 @@ def test_csv_is_not_rounded(full, plan, tmp_path):
     assert base["seeds"] == "2"
 
 
-def test_parquet_gives_the_frames_back(full, plan, tmp_path):
-    results = analysis.load(full.root, plan)
-    analysis.write_report(results, tmp_path, name="x", title="x")
+def test_parquet_gives_the_frames_back(report):
     for name in FRAMES:
-        pd.testing.assert_frame_equal(pd.read_parquet(tmp_path / f"data/{name}.parquet"), getattr(results, name))
+        found = pd.read_parquet(report.folder / f"data/{name}.parquet")
+        pd.testing.assert_frame_equal(found, getattr(report.results, name))
 
 
-def test_the_dictionary_explains_every_column(full, plan, tmp_path):
-    results = analysis.load(full.root, plan)
-    analysis.write_report(results, tmp_path, name="x", title="x")
-    explained = set(re.findall(r"^\| `(\w+)` \|", (tmp_path / "data/README.md").read_text(), flags=re.MULTILINE))
-    assert explained == {*CURVES, *PHASES, *EPISODES, *results.finals.columns}
+def test_the_dictionary_explains_every_column(report):
+    explained = set(re.findall(r"^\| `(\w+)` \|", (report.folder / "data/README.md").read_text(), flags=re.MULTILINE))
+    assert explained == {*CURVES, *PHASES, *EPISODES, *report.results.finals.columns}
 
 
 def test_an_empty_store_is_an_error_that_says_what_to_run(store, plan, tmp_path):

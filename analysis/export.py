@@ -41,8 +41,12 @@ w = load_file("policy.safetensors")
 
 def act({observation}, noise=None):  # {takes}
 {before}    for layer in range({layers}):
-        x = np.maximum(w[f"hidden{{layer}}.weight"] @ x + w[f"hidden{{layer}}.bias"], 0)
+        x = w[f"hidden{{layer}}.weight"] @ x + w[f"hidden{{layer}}.bias"]
+{normalised}        x = np.maximum(x, 0)
 {after}```"""
+LAYER_NORM = """\
+        x = (x - x.mean()) / np.sqrt(x.var() + 1e-5)
+"""
 OF_A_VECTOR = """\
     x = observation
 """
@@ -89,9 +93,9 @@ def export_agent(store_root: str | Path, key: str, folder: str | Path, task: str
         raise StoreError(f"the phase {phase.key} has not learnt {task!r}; it has learnt {', '.join(learnt)}")
     actor = load_agent(store, phase.key, task=task).state.actor.numpy()
     spaces = get_benchmark(spec["benchmark"]).task_spaces(spec["task"])
-    hidden = Sac.model_validate(spec["sac"]).hidden
-    weights = policy_weights(actor.reshape(-1), hidden, spaces)
-    policy = _policy(spaces, hidden)
+    sac = Sac.model_validate(spec["sac"])
+    weights = policy_weights(actor.reshape(-1), sac.hidden, spaces)
+    policy = _policy(spaces, sac)
     config = {
         "key": phase.key,
         "policy": policy,
@@ -110,7 +114,7 @@ def export_agent(store_root: str | Path, key: str, folder: str | Path, task: str
     return [files.path(name) for name in contents]
 
 
-def _policy(spaces: Spaces, hidden: Sequence[int]) -> dict[str, Any]:
+def _policy(spaces: Spaces, sac: Sac) -> dict[str, Any]:
     """What the network takes and gives."""
     seen: dict[str, Any] = {}
     if isinstance(spaces.observation, Frames):
@@ -121,7 +125,8 @@ def _policy(spaces: Spaces, hidden: Sequence[int]) -> dict[str, Any]:
         seen["observations"] = spaces.observation.size
     gaussian = "mean and log_std of a Gaussian, squashed by tanh"
     output = gaussian if isinstance(spaces.action, Continuous) else "logits of a categorical distribution"
-    return {**seen, "hidden": list(hidden), "actions": spaces.action.size, "activation": "relu", "output": output}
+    hidden = {"hidden": list(sac.hidden), "layer_norm": sac.layer_norm, "activation": "relu"}
+    return {**seen, **hidden, "actions": spaces.action.size, "output": output}
 
 
 def policy_weights(actor: Array, hidden: Sequence[int], spaces: Spaces) -> dict[str, Array]:
@@ -197,6 +202,7 @@ def _use(policy: Mapping[str, Any], spaces: Spaces) -> Iterator[Block]:
             takes=("uint8, the newest last; " if isinstance(frames, Frames) else "") + takes,
             before=before,
             layers=len(policy["hidden"]),
+            normalised=LAYER_NORM if policy["layer_norm"] else "",
             after=GAUSSIAN if gaussian else CATEGORICAL,
         )
     )

@@ -60,6 +60,8 @@ class Layout:
     image: Image | None = None
     joined: int = 0
     """Length of a vector that joins what the convolutions give, behind it, before the first fully connected layer."""
+    layer_norm: bool = False
+    """Whether what a hidden fully connected layer sums up is normalised before the ReLU; it has no parameters."""
 
     def __post_init__(self) -> None:
         # Each is computed once, and now: torch.compile cannot follow the lock inside of a cached property.
@@ -175,7 +177,7 @@ def layer_of_neurons(layers: Sequence[int]) -> npt.NDArray[np.int64]:
     return np.repeat(np.arange(len(layers)), layers)
 
 
-def layouts(spaces: Spaces, hidden: tuple[int, ...]) -> dict[str, Layout]:
+def layouts(spaces: Spaces, hidden: tuple[int, ...], *, layer_norm: bool = False) -> dict[str, Layout]:
     """The layout of the networks of each part, `actor` and `critic`.
 
     Continuous actions: the actor gives mean and log_std of each, a critic reads (s, a) and gives Q(s, a). Discrete
@@ -185,12 +187,12 @@ def layouts(spaces: Spaces, hidden: tuple[int, ...]) -> dict[str, Layout]:
     image = Image(seen.frame, seen.convolutions) if isinstance(seen, Frames) else None
     inputs = seen.size if isinstance(seen, Vector) else seen.stack
     if not isinstance(action, Continuous):
-        both = Layout(inputs, hidden, action.size, image)
+        both = Layout(inputs, hidden, action.size, image, layer_norm=layer_norm)
         return {"actor": both, "critic": both}
-    actor = Layout(inputs, hidden, 2 * action.size, image)
-    if image:
-        return {"actor": actor, "critic": Layout(inputs, hidden, 1, image, joined=action.size)}
-    return {"actor": actor, "critic": Layout(inputs + action.size, hidden, 1)}
+    joined = action.size if image else 0
+    read = inputs if image else inputs + action.size
+    actor = Layout(inputs, hidden, 2 * action.size, image, layer_norm=layer_norm)
+    return {"actor": actor, "critic": Layout(read, hidden, 1, image, joined, layer_norm)}
 
 
 # Rows of a replay buffer

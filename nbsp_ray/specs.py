@@ -20,7 +20,7 @@ ALGORITHM_VERSION = 2
 
 Not where sums are only rounded otherwise, as they are on another machine: see CONTRIBUTING."""
 
-LATER_SETTINGS: Mapping[str, Any] = {"replicate": None}
+LATER_SETTINGS: Mapping[str, Any] = {"replicate": None, "sac.layer_norm": False, "sac.reward_scale": "none"}
 """Settings added after results of this version were stored, as `{"sac.name": value}`: left out of a key while they
 have the value that means the old behaviour, so that older results stay valid."""
 

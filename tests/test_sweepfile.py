@@ -263,6 +263,13 @@ def test_all_problems_of_the_command_line_at_once(write: Write) -> None:
             ],
         ),
         (
+            "benchmark: atari\nmethods: base\nsac:\n  network: normalised",
+            [
+                "x.yaml:4: sac.network scales rewards, and atari learns from clipped ones, which have a scale already; "
+                "set sac.reward_scale=none"
+            ],
+        ),
+        (
             "benchmark: toy\nmethods: base\nsecond: {env_steps: 250}",
             [
                 "x.yaml:3: second.env_steps is 250: nothing would be learnt, for the first 250 env steps are random "

@@ -64,6 +64,8 @@ SIZES = {
     "reproduction_2": (70, (10, 80), 5_000_000),  # and ten of base, the auxiliary networks
     "reproduction_2_counts": (45, (5, 45), 2_750_000),
     "reproduction_3": (60, (10, 60), 17_000_000),
+    "metaworld_normalised": (60, (20, 60), 80_000_000),
+    "reproduction_normalised": (30, (10, 30), 2_500_000),
     "field": (200, (40, 200), 240_000_000),
     "metaworld_sequences": (25, (5, 85), 90_000_000),  # 5 x (5 x 3 later phases, and 2 of ancl's auxiliary networks)
     "toy_sequence": (10, (2, 34), 74_000),

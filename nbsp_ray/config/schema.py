@@ -9,7 +9,15 @@ phase's key, so a field belongs either to what changes numbers (`Sac`, `Learning
 from collections import Counter
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, GetCoreSchemaHandler, ValidationInfo, field_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    GetCoreSchemaHandler,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 from pydantic_core import CoreSchema
 
 Rate = Annotated[float, Field(ge=0, le=1)]
@@ -32,9 +40,23 @@ class Settings(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, use_attribute_docstrings=True)
 
 
+NORMALISED: dict[str, Any] = {"layer_norm": True, "reward_scale": "running", "updates_per_env_step": 2.0}
+"""What `sac.network: normalised` stands for."""
+
+
 class Sac(Settings):
     """Soft Actor-Critic; the defaults are Table 2's for Meta-World."""
 
+    network: Literal["plain", "normalised"] = Field("plain", exclude=True)
+    """A preset that is not the paper's: `normalised` stands for `layer_norm: true`, `reward_scale: running` and
+    `updates_per_env_step: 2`, each of which a sweep and its benchmark may set otherwise. Networks of this kind keep
+    their neurons alive and learn in fewer env steps (BRO, SimBa: Nauman et al. 2024, Lee et al. 2024)."""
+    layer_norm: bool = False
+    """Bring what the units of each hidden fully connected layer sum up to mean 0 and variance 1 before the ReLU,
+    without weights of its own. A frozen neuron keeps its weights, and its activation still moves with its layer's."""
+    reward_scale: Literal["none", "running"] = "none"
+    """`running`: rewards are divided, when a batch is learnt, by the standard deviation of the phase's discounted
+    returns so far, as it was at the start of the episode."""
     hidden: tuple[Count, ...] = Field((256, 256), min_length=1)
     """Units of each hidden fully connected layer, the same for the actor and each Q (Appendix C.3: "three fully
     connected layers" counts the output layer)."""
@@ -74,6 +96,15 @@ class Sac(Settings):
     learning curves."""
     target_entropy_scale: float = Field(1.0, ge=0)
     """Target entropy: -scale x dim(A) for continuous actions, scale x log(number of actions) for discrete ones."""
+
+    @model_validator(mode="after")
+    def _expand_preset(self) -> "Sac":
+        """A preset is no setting of its own: what it stands for is, and is in the key of a phase."""
+        if self.network == "normalised":
+            given = self.model_fields_set
+            self.__dict__.update({name: value for name, value in NORMALISED.items() if name not in given})
+            self.__dict__["network"] = "plain"
+        return self
 
 
 class Learning(Settings):

@@ -109,6 +109,7 @@ class Agent:
             critic=self._stack(critic),
             target=self._stack(critic),
             log_alpha=torch.full((1,), log_alpha, device=device),
+            reward_scale=None if sac.reward_scale == "none" else torch.ones(1, device=device),
         )
         self.rules: Mapping[str, UpdateRule] = {}
         self._executor: Executor | None = None

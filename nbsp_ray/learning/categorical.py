@@ -27,7 +27,7 @@ class Categorical(SacLosses[AnyBatch]):
 
     def __init__(self, sac: Sac, spaces: Spaces) -> None:
         self.spaces = spaces
-        self.actor, self.critic = layouts(spaces, sac.hidden).values()
+        self.actor, self.critic = layouts(spaces, sac.hidden, layer_norm=sac.layer_norm).values()
         self.gamma = sac.gamma
         self.precision = PRECISIONS[sac.precision]
         self.target_entropy = sac.target_entropy_scale * math.log(spaces.action.size)
@@ -58,7 +58,7 @@ class Categorical(SacLosses[AnyBatch]):
             log_pi = self.log_policy(state.actor, batch.next_observations)
             q_next = self.q_of(state.target, batch.next_observations).amin(1)
             value = (log_pi.exp() * (q_next - state.log_alpha.exp()[:, None, None] * log_pi)).sum(-1)
-            y = batch.rewards + self.gamma * (1 - batch.terminated) * value
+            y = state.scaled(batch.rewards) + self.gamma * (1 - batch.terminated) * value
         return (self.q_values(critic, batch, trace) - y.unsqueeze(1)).square()
 
     def actor_losses(

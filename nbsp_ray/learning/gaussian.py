@@ -21,7 +21,7 @@ class Gaussian(SacLosses[AnyBatch]):
 
     def __init__(self, sac: Sac, spaces: Spaces) -> None:
         self.spaces = spaces
-        self.actor, self.critic = layouts(spaces, sac.hidden).values()
+        self.actor, self.critic = layouts(spaces, sac.hidden, layer_norm=sac.layer_norm).values()
         self.gamma = sac.gamma
         self.precision = PRECISIONS[sac.precision]
         self.target_entropy = -sac.target_entropy_scale * spaces.action.size
@@ -71,7 +71,7 @@ class Gaussian(SacLosses[AnyBatch]):
             following, log_pi = self.sample_action(state.actor, batch.next_observations, noise)
             q_next = self.q_of(state.target, *self._together(batch.next_observations, following)).amin(1)
             value = q_next - state.log_alpha.exp().unsqueeze(-1) * log_pi
-            y = batch.rewards + self.gamma * (1 - batch.terminated) * value
+            y = state.scaled(batch.rewards) + self.gamma * (1 - batch.terminated) * value
         return (self.q_of(critic, *batch.critic_inputs, trace=trace) - y.unsqueeze(1)).square()
 
     def actor_losses(

@@ -51,12 +51,8 @@ class Lanes:
         self.problem = like.problem
         self._resources, self._compile = resources, compile
         self._graphs = self.device.type == "cuda" and resources.cuda_graphs
-        self.state = SacState(
-            **{
-                name: getattr(like.state, name).repeat(slots, *[1] * (getattr(like.state, name).ndim - 1))
-                for name in ("actor", "critic", "target", "log_alpha")
-            }
-        )
+        every = {name: one.repeat(slots, *[1] * (one.ndim - 1)) for name, one in like.state.parts().items()}
+        self.state = SacState(**every, moments={})
         shapes = {"actor": self.state.actor, "critic": self.state.critic}
         self._rules = {part: PartRules(shapes[part]) for part in PARTS}
         # What is drawn from one buffer of all lanes is read in one gather. Frames are stacked as they are read.
@@ -101,7 +97,7 @@ class Lanes:
         moments = {
             name: Moments(*(tensor[lane] for tensor in one.tensors().values())) for name, one in state.moments.items()
         }
-        return SacState(state.actor[lane], state.critic[lane], state.target[lane], state.log_alpha[lane], moments)
+        return SacState(**{name: one[lane] for name, one in state.parts().items()}, moments=moments)
 
     @torch.no_grad()
     def outputs(self, observations: Mapping[int, Observation]) -> dict[int, npt.NDArray[np.float32]]:

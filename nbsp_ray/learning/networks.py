@@ -17,6 +17,9 @@ from torch.nn import functional
 
 from nbsp_ray.layout import Layout
 
+NORM_EPS = 1e-5
+"""Of a layer's normalisation (torch's default): a layer that gives one number everywhere is not blown up."""
+
 
 @dataclass
 class Trace:
@@ -70,9 +73,16 @@ def forward(
             if trace is not None:
                 x = [_record_across(torch.cat(x, 1), trace, "inputs", lanes)]
             sums = _record_across(_linear(weight, bias, x), trace, "sums", lanes)
-            x = [_record_across(torch.relu(sums), trace, "activations", lanes) if number < last else sums]
+            shown = _normalise(sums) if layout.layer_norm and number < last else sums
+            x = [_record_across(torch.relu(shown), trace, "activations", lanes) if number < last else sums]
     outputs: Tensor = x[0].mT.unflatten(0, (lanes, members)).to(stack.dtype)
     return outputs
+
+
+def _normalise(sums: Tensor) -> Tensor:
+    """Sums (n, width, B) with mean 0 and variance 1 over the width, as torch's LayerNorm without weights."""
+    centred = sums - sums.mean(1, keepdim=True)
+    return centred * (centred.square().mean(1, keepdim=True) + NORM_EPS).rsqrt()
 
 
 def _linear(weight: Tensor, bias: Tensor, parts: Sequence[Tensor]) -> Tensor:
@@ -141,10 +151,15 @@ class NumpyMlp:
     def __init__(self, layout: Layout, parameters: npt.NDArray[np.float32]) -> None:
         views = list(layout.named(parameters).values())
         self._layers = list(zip(views[::2], views[1::2], strict=True))
+        self._layer_norm = layout.layer_norm
 
     def __call__(self, x: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
         """Outputs (outputs,) for one input (inputs,)."""
         for weight, bias in self._layers[:-1]:
-            x = np.maximum(weight @ x + bias, 0)
+            sums = weight @ x + bias
+            if self._layer_norm:
+                centred = sums - sums.mean()
+                sums = centred / np.sqrt(np.square(centred).mean() + np.float32(NORM_EPS))
+            x = np.maximum(sums, 0)
         weight, bias = self._layers[-1]
         return weight @ x + bias

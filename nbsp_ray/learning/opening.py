@@ -15,7 +15,7 @@ from nbsp_ray.learning.evaluation import MakeEnv
 from nbsp_ray.learning.hooks import ActiveMethod, Ingredient
 from nbsp_ray.learning.machine import prepare
 from nbsp_ray.learning.past import PastReader
-from nbsp_ray.learning.phase import Phase
+from nbsp_ray.learning.phase import Phase, Spread
 from nbsp_ray.learning.replay import new_replay
 from nbsp_ray.learning.seeding import Stream
 from nbsp_ray.specs import PhaseSpec
@@ -138,6 +138,7 @@ def _resume(opened: OpenPhase, checkpoint: Checkpoint) -> None:
     phase.agent.updates = UpdateCounts(**counters["updates"])
     phase.env_steps, phase.episode = counters["env_steps"], counters["episode"]
     phase.evaluations_at_threshold, phase.curve = counters["mastered"], list(checkpoint.curve)
+    phase.returns = Spread(**counters.get("returns", {}))
     for start, rows in checkpoint.rows:
         phase.replay.restore(start, rows)
     opened.seconds = counters["seconds"]

@@ -28,6 +28,28 @@ from nbsp_ray.specs import PhaseSpec
 
 
 @dataclass
+class Spread:
+    """Mean and spread of numbers that come one by one (Welford)."""
+
+    count: int = 0
+    mean: float = 0.0
+    squares: float = 0.0
+    """Sum of squared distances from the mean."""
+
+    def add(self, number: float) -> None:
+        """One more."""
+        self.count += 1
+        before = number - self.mean
+        self.mean += before / self.count
+        self.squares += before * (number - self.mean)
+
+    @property
+    def deviation(self) -> float:
+        """Their standard deviation; 1 where they are all alike, for what divides by it."""
+        return math.sqrt(self.squares / self.count) if self.squares > 0 else 1.0
+
+
+@dataclass
 class Phase:
     """A phase between two episodes."""
 
@@ -46,6 +68,8 @@ class Phase:
     evaluations_at_threshold: int = 0
     """Evaluations in a row that reached the threshold, the last of them confirmed where that is asked for."""
     curve: list[dict[str, Any]] = field(default_factory=list[dict[str, Any]])
+    returns: Spread = field(default_factory=Spread)
+    """Of the phase's discounted returns, which rewards are scaled by where that is asked for."""
     heartbeat: Callable[[], None] = lambda: None
     """Called after every env step: a game may take minutes, and somebody may want to know that it goes on."""
 
@@ -91,7 +115,7 @@ def learn(phase: Phase) -> Work:
         rng = generator(spec.seed, spec.index, Stream.TRAINING, phase.episode)
         updates_rng.manual_seed(torch_seed(spec.seed, spec.index, Stream.UPDATES, phase.episode))
         observation = yield Begin(env, int(rng.integers(env.variations)), rng)
-        success, env_return, over, losses = None, 0.0, False, None
+        success, env_return, over, losses, discounted = None, 0.0, False, None, 0.0
         while not over:
             if phase.env_steps < sac.learning_starts:
                 action = policy.random(rng)
@@ -108,6 +132,9 @@ def learn(phase: Phase) -> Work:
                 losses = yield Learn(
                     agent, updates_due(phase), phase.replay, updates_rng, phase.past_for, phase.past_replay
                 )
+            if sac.reward_scale == "running":
+                discounted = sac.gamma * discounted + step.reward
+                phase.returns.add(discounted)
             env_return += step.points
             if step.success is not None:
                 success = int(success or step.success)
@@ -118,6 +145,8 @@ def learn(phase: Phase) -> Work:
         )
         phase.influence.between(agent, phase.replay, generator(spec.seed, spec.index, Stream.BETWEEN, phase.episode))
         phase.episode += 1
+        if agent.state.reward_scale is not None:
+            agent.state.reward_scale.fill_(1 / phase.returns.deviation)
         if phase.evaluation_due:
             yield from evaluate(phase, losses)
         yield None

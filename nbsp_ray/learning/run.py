@@ -273,6 +273,7 @@ def _save(opened: OpenPhase) -> None:
             "env_steps": phase.env_steps,
             "episode": phase.episode,
             "mastered": phase.evaluations_at_threshold,
+            "returns": asdict(phase.returns),
             "updates": asdict(phase.agent.updates),
             "seconds": opened.seconds,
             "report": phase.influence.report,

@@ -107,6 +107,8 @@ class SacState:
     """Their slow copies, (L, 2, P_critic)"""
     log_alpha: Tensor
     """(L,)"""
+    reward_scale: Tensor | None = None
+    """(L,): what rewards are multiplied with when they are learnt from; None: nothing."""
     moments: dict[str, Moments] = field(default_factory=dict[str, Moments])
     """Of `actor`, `critic` and `log_alpha`."""
 
@@ -123,11 +125,20 @@ class SacState:
         moments = {
             name: Moments(*(tensor.clone() for tensor in one.tensors().values())) for name, one in self.moments.items()
         }
-        return SacState(self.actor.clone(), self.critic.clone(), self.target.clone(), self.log_alpha.clone(), moments)
+        return SacState(**{name: one.clone() for name, one in self.parts().items()}, moments=moments)
+
+    def scaled(self, rewards: Tensor) -> Tensor:
+        """Rewards (L, B) as they are learnt from."""
+        return rewards if self.reward_scale is None else rewards * self.reward_scale.unsqueeze(-1)
+
+    def parts(self) -> dict[str, Tensor]:
+        """Every tensor but Adam's moments, the very tensors by their names."""
+        names = ("actor", "critic", "target", "log_alpha", "reward_scale")
+        return {name: getattr(self, name) for name in names if getattr(self, name) is not None}
 
     def tensors(self) -> dict[str, Tensor]:
         """Every tensor by a name, the very tensors: what a checkpoint holds, and where it is put back."""
-        flat = {name: getattr(self, name) for name in ("actor", "critic", "target", "log_alpha")}
+        flat = self.parts()
         for name, moments in self.moments.items():
             flat |= {f"{name}.{kind}": tensor for kind, tensor in moments.tensors().items()}
         return flat

@@ -90,6 +90,17 @@ def _check_sense(layer: Layer, sweep: Sweep, benchmark: Benchmark | None, proble
             problem(layer.at("skill_neurons", number), error)
     if benchmark and sweep.search.trials:
         _check_search(layer, sweep, benchmark, problem)
+    if (
+        benchmark
+        and sweep.sac.reward_scale != "none"
+        and any(one.clipped_rewards for one in benchmark.spaces().values())
+    ):
+        given = "reward_scale" if "reward_scale" in layer.data["sac"] else "network"
+        problem(
+            layer.at("sac", given),
+            f"sac.{given} scales rewards, and {benchmark.name} learns from clipped ones, which have a scale already; "
+            "set sac.reward_scale=none",
+        )
     for name, learning in (("first", sweep.first), ("second", sweep.second)):
         if learning.env_steps <= sweep.sac.learning_starts:
             problem(

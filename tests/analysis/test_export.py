@@ -147,12 +147,13 @@ def test_an_agent_that_sees_frames_acts_as_here(store, tmp_path, monkeypatch):
     ],
     ids=str,
 )
-def test_the_text_of_the_card_acts_as_the_policy_does_whatever_it_sees_and_does(spaces, tmp_path, monkeypatch):
+@pytest.mark.parametrize("sac", [Sac(hidden=HIDDEN), Sac(hidden=HIDDEN, layer_norm=True)], ids=["plain", "normalised"])
+def test_the_text_of_the_card_acts_as_the_policy_does_whatever_it_sees_and_does(spaces, sac, tmp_path, monkeypatch):
     from safetensors.numpy import save_file
 
-    agent = Agent(Sac(hidden=HIDDEN), spaces, torch.device("cpu"), np.random.default_rng(3))
+    agent = Agent(sac, spaces, torch.device("cpu"), np.random.default_rng(3))
     save_file(policy_weights(agent.state.actor[0, 0].numpy(), HIDDEN, spaces), tmp_path / "policy.safetensors")
-    told, use = export._use(export._policy(spaces, HIDDEN), spaces)
+    told, use = export._use(export._policy(spaces, sac), spaces)
     assert str(spaces.observation) in told.text
     assert str(spaces.action) in told.text
     monkeypatch.chdir(tmp_path)

@@ -42,6 +42,15 @@ def test_defaults_are_those_of_table_2() -> None:
     assert Evaluation().episodes == 200
 
 
+def test_a_preset_is_the_settings_that_it_stands_for() -> None:
+    preset = sweep(sac={"network": "normalised", "gamma": 0.9}).sac
+    alone = sweep(sac={"layer_norm": True, "reward_scale": "running", "updates_per_env_step": 2.0, "gamma": 0.9}).sac
+    assert preset == alone
+    assert "network" not in preset.model_dump()
+    assert sweep(sac={"network": "normalised", "updates_per_env_step": 1.0}).sac.updates_per_env_step == 1
+    assert sweep(sac={"network": "plain"}).sac == Sac()
+
+
 def test_settings_are_frozen() -> None:
     with pytest.raises(ValidationError, match="frozen"):
         Sac().gamma = 0.5  # type: ignore[misc]
@@ -52,6 +61,7 @@ def test_settings_are_frozen() -> None:
     [
         {"gama": 0.9},
         {"sac": {"gama": 0.9}},
+        {"sac": {"network": "normal"}},
         {"sac": {"gamma": 1.5}},
         {"sac": {"gamma": "0.9"}},
         {"sac": {"gamma": True}},

@@ -28,9 +28,10 @@ def plain_network(layout: Layout, parameters: torch.Tensor) -> nn.Sequential:
             linear.weight.copy_(parameters[used : used + into * out].reshape(out, into))
             linear.bias.copy_(parameters[used + into * out : used + into * out + out])
         used += into * out + out
-        network.extend([linear, nn.ReLU()])
+        norm = [nn.LayerNorm(out, elementwise_affine=False)] if layout.layer_norm else []
+        network.extend([linear, *norm, nn.ReLU()])
     assert used == len(parameters)
-    return network[:-1]
+    return network[: -1 - layout.layer_norm]
 
 
 @settings(max_examples=25, deadline=None)
@@ -40,13 +41,14 @@ def plain_network(layout: Layout, parameters: torch.Tensor) -> nn.Sequential:
     batch=st.integers(1, 4),
     hidden=st.lists(st.integers(1, 5), min_size=1, max_size=3),
     shared=st.booleans(),
+    layer_norm=st.booleans(),
     seed=st.integers(0, 1000),
 )
 def test_forward_is_one_plain_network_per_lane_and_member(
-    lanes: int, members: int, batch: int, hidden: list[int], shared: bool, seed: int
+    lanes: int, members: int, batch: int, hidden: list[int], shared: bool, layer_norm: bool, seed: int
 ) -> None:
     rng = torch.Generator().manual_seed(seed)
-    layout = Layout(3, tuple(hidden), 2)
+    layout = Layout(3, tuple(hidden), 2, layer_norm=layer_norm)
     stack = torch.randn(lanes, members, layout.parameters, dtype=torch.float64, generator=rng)
     inputs = torch.randn(lanes, 1 if shared else members, batch, 3, dtype=torch.float64, generator=rng)
     found, hidden_out = forward(layout, stack, inputs), activations(layout, stack, inputs)
@@ -172,8 +174,9 @@ def test_initial_parameters_are_those_of_torch_linear() -> None:
     assert theirs.weight.std().item() == pytest.approx(parts[2].std().item(), rel=0.1)
 
 
-def test_numpy_mlp_equals_forward_and_shares_its_memory() -> None:
-    layout = Layout(5, (16, 8), 4)
+@pytest.mark.parametrize("layer_norm", [False, True])
+def test_numpy_mlp_equals_forward_and_shares_its_memory(layer_norm: bool) -> None:
+    layout = Layout(5, (16, 8), 4, layer_norm=layer_norm)
     stack = torch.from_numpy(layout.initial(2, np.random.default_rng(1)))[None]
     mlp = NumpyMlp(layout, stack[0, 1].numpy())
     for number in range(3):

@@ -79,7 +79,7 @@ def test_updates_fall_into_step(plan: Plan, tmp_path: Path) -> None:
 
 def test_lanes_of_other_budgets_and_with_targets_copied_now_and_then(tmp_path: Path) -> None:
     """Phases that end at other times and whose targets are at other points; slots are taken over."""
-    sac = {"target_period": 3, "policy_frequency": 3, "updates_per_env_step": 1.5}
+    sac = {"target_period": 3, "policy_frequency": 3, "updates_per_env_step": 1.5, "network": "normalised"}
     plans = [
         toy_plan(
             seeds=(seed,),

@@ -8,6 +8,8 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 
 from nbsp_ray.benchmarks import Continuous, Env, Observation, Spaces, Step, Vector
 from nbsp_ray.config.schema import Learning, Sac
@@ -15,7 +17,7 @@ from nbsp_ray.errors import PhaseError
 from nbsp_ray.learning.agent import Agent
 from nbsp_ray.learning.hooks import ActiveMethod
 from nbsp_ray.learning.manifest import digest
-from nbsp_ray.learning.phase import Phase, learn
+from nbsp_ray.learning.phase import Phase, Spread, learn
 from nbsp_ray.learning.replay import Mixture, Replay, row_width
 from nbsp_ray.learning.sac import Losses
 from nbsp_ray.learning.seeding import Stream, generator
@@ -463,3 +465,35 @@ def test_from_the_loop_to_a_matrix_product_are_few_frames(monkeypatch: pytest.Mo
     ]
     assert max(map(len, critics)) <= 9
     assert max(map(len, actor)) <= 9
+
+
+# Rewards in units of their returns
+
+
+@given(st.lists(st.floats(-1e3, 1e3), min_size=1, max_size=30))
+def test_a_spread_is_that_of_all_numbers(numbers: list[float]) -> None:
+    spread = Spread()
+    for number in numbers:
+        spread.add(number)
+    assert spread.mean == pytest.approx(np.mean(numbers), rel=1e-9, abs=1e-9)
+    expected = np.std(numbers)
+    assert spread.deviation == (pytest.approx(expected, rel=1e-6) if expected > 1e-3 else pytest.approx(1, abs=1))
+
+
+def test_rewards_are_scaled_by_the_returns_of_the_phase() -> None:
+    """Of reward 2 at each of five steps the discounted returns are 2, 2 + 2 gamma, ..., anew in each episode."""
+    env, scales = ScriptedEnv(reward=2.0), list[float]()
+    phase = new_phase(env=env, env_steps=23, sac={"reward_scale": "running", "gamma": 0.5})
+    for _ in alone(learn(phase)):
+        assert phase.agent.state.reward_scale is not None
+        scales.append(phase.agent.state.reward_scale.item())
+    returns = [2.0, 3.0, 3.5, 3.75, 3.875]
+    expected = [1 / np.std(returns)] * 4 + [1 / np.std(returns * 4 + returns[:3])]
+    assert scales == pytest.approx(expected, rel=1e-6)
+
+
+def test_rewards_that_never_vary_are_left_alone() -> None:
+    phase = new_phase(env=ScriptedEnv(reward=0.0), env_steps=11, sac={"reward_scale": "running"})
+    for _ in alone(learn(phase)):
+        assert phase.agent.state.reward_scale is not None
+        assert phase.agent.state.reward_scale.item() == 1

@@ -31,6 +31,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
         "first": {"env_steps": 150},
         "second": {"env_steps": 100},
     },
+    "normalised": {"sac": {"network": "normalised"}, "first": {"env_steps": 120}, "second": {"env_steps": 100}},
     "new temperature": {"method": {"reset_log_alpha": True}, "first": {"env_steps": 100}, "second": {"env_steps": 100}},
     "stable": {
         "first": {"stop": "stable", "stop_threshold": 0.0, "eval_every": 50, "stop_confirm_episodes": 3},

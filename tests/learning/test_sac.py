@@ -281,6 +281,17 @@ def test_another_lane_changes_nothing() -> None:
         assert name == "target" or not torch.equal(getattr(one, name)[1], getattr(other, name)[1])
 
 
+def test_scaled_rewards_are_smaller_rewards() -> None:
+    """Lane by lane: what is learnt from is the batch whose rewards were divided before."""
+    problem, (batch, noise) = Gaussian(SETTINGS, SPACES), random_batch(SETTINGS, lanes=2)
+    state = random_state(SETTINGS, lanes=2)
+    divided = Batch(batch.rows.clone(), SPACES)
+    divided.rows[0, :, -2] /= 4
+    expected = problem.critic_losses(state, state.critic, divided, noise[0])
+    state.reward_scale = torch.tensor([0.25, 1.0], dtype=DOUBLE)
+    torch.testing.assert_close(problem.critic_losses(state, state.critic, batch, noise[0]), expected)
+
+
 # Literal numbers: networks whose weights are 0, so that outputs are their last biases.
 
 CONSTANT = Sac(hidden=(2,), gamma=0.9)

@@ -288,7 +288,7 @@ def _summary(found: Summary) -> Json:
         "t": [_place(found.low), _place(found.high)] if found.has_interval else None,
         "text": cells.of_summary(found),
         "mean_text": cells.of_summary(found, interval=False),
-        "t_text": cells.within(found.low, found.high),
+        "t_text": cells.within(found.low, found.high, cells.digits_of(found.low, found.high, found.standard_error)),
     }
 
 

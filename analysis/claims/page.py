@@ -18,7 +18,7 @@ from analysis.claims.measures import frame
 from analysis.claims.verdicts import Decided, Outcome, Part, evaluate
 from analysis.pages import html, markdown
 from analysis.statistics import Summary, clopper_pearson
-from analysis.tables.cells import number, within
+from analysis.tables.cells import number, value_within, within
 from nbsp_ray.store import Files, Store
 
 TITLE = "Reproduction: what is claimed, and what the results say"
@@ -116,7 +116,7 @@ def _interval(found: Summary) -> str:
         return NONE
     if math.isnan(found.low):
         return f"{number(found.mean)} (no interval, {found.n} seed{'s' * (found.n != 1)})"
-    return f"{number(found.mean)} {within(found.low, found.high)}"
+    return value_within(found.mean, found.low, found.high)
 
 
 def _outcome_blocks(outcome: Outcome, pictures: dict[int, Picture]) -> Iterator[Block]:

@@ -25,7 +25,7 @@ from analysis.statistics import (
     difference_limits,
     summary,
 )
-from analysis.tables.cells import number, within
+from analysis.tables.cells import number, of_summary
 from analysis.tables.groups import is_true
 from analysis.tables.notes import unreferenced
 from analysis.tradeoff import MEASURES, Count, Series, all_series
@@ -82,9 +82,8 @@ class Advice:
     def sentence(self) -> str:
         """The advice in words."""
         best, ties = self.best, self.ties
-        head = f"{best.label} ({best.neurons} neurons per network) has the highest value, {number(best.value.mean)}"
-        if best.value.has_interval:
-            head += f" {within(best.value.low, best.value.high)}"
+        value = of_summary(best.value, error=False) if best.value.has_interval else number(best.value.mean)
+        head = f"{best.label} ({best.neurons} neurons per network) has the highest value, {value}"
         if self.seeds == 1:
             return f"{head}; one seed ranks nothing, so this is no advice yet."
         if not ties:

@@ -22,7 +22,6 @@ from analysis.advise import WITHOUT_UNDEFINED, Advice, CountValue, advise_at
 from analysis.figures.bands import CurveReader, SeedCurve
 from analysis.figures.palette import look, scale
 from analysis.frames.load import Results
-from analysis.metrics import Floats
 from analysis.pages import html
 from analysis.statistics import CUT, Summary
 from analysis.tables import cells
@@ -35,9 +34,11 @@ from analysis.tradeoff import (
     LIVE_RULE,
     MEASURES,
     Count,
+    Measures,
     Series,
     all_series,
     knee,
+    live_place,
     live_sentence,
     pareto_front,
 )
@@ -131,10 +132,10 @@ def explorer_data(results: Results, scope: Scope, folder: Path) -> Json:
     methods = dict.fromkeys(one.method for one in series)
     trials: list[Json] = []
     described: list[Json] = []
-    films = films_of(results)
+    films, counts = films_of(results), _all_counts(series)
     for part in results.parts().values():
         page = _Page(part, CurveReader(part), scope, folder, films)
-        described += [_series(one, trials, page) for one in all_series(part)]
+        described += [_series(one, trials, page) | {"live": _live(one, counts)} for one in all_series(part)]
     return {
         "pairs": list(dict.fromkeys(one.pair for one in series)),
         "methods": [_method(method) for method in methods],
@@ -143,7 +144,7 @@ def explorer_data(results: Results, scope: Scope, folder: Path) -> Json:
         "weights": [cells.number(weight) for weight in WEIGHTS],
         "advice": dict(_advice(results)),
         "rules": _rules(results, series),
-        "counts": _all_counts(series),
+        "counts": counts,
         "series": described,
         "trials": trials,
     }
@@ -239,6 +240,12 @@ def _all_counts(series: Iterable[Series]) -> list[Json]:
     ]
 
 
+def _live(series: Series, counts: Sequence[Json]) -> float | None:
+    """Where among all numbers of skill neurons the live ones of a series with several end."""
+    several = len([count for count in series.counts if count.neurons is not None]) > 1
+    return live_place([count["neurons"] for count in counts], series.live()) if several else None
+
+
 def _series(series: Series, trials: list[Json], page: _Page) -> Json:
     counts: list[Json] = []
     for count in series.counts:
@@ -248,9 +255,9 @@ def _series(series: Series, trials: list[Json], page: _Page) -> Json:
         counts.append(_count(count, series.measure) | {"trials": list(indices), "selected": selected})
     fronts: Json = {}
     for name, measures in MEASURES[series.measure].items():
-        means = series.means(measures)
+        means, live = series.means(measures), series.live_point(measures)
         front = pareto_front(means)
-        found = {"front": front, "knee": knee(means, front), "live": _live_point(series, means)}
+        found = {"front": front, "knee": knee(means, front), "live": None if live is None else list(map(_place, live))}
         fronts[f"{series.measure}-{name}"] = found
     identity = {
         "kind": series.measure,
@@ -262,23 +269,20 @@ def _series(series: Series, trials: list[Json], page: _Page) -> Json:
     return identity | {"counts": counts, "fronts": fronts}
 
 
-def _live_point(series: Series, means: Floats) -> list[float | None] | None:
-    """Where on the line through the means (C, 2) the live neurons end; None if it is not on the line."""
-    place, means = series.live_place(), means[[count.neurons is not None for count in series.counts]]
-    if place is None:
-        return None
-    at = [float(np.interp(place, np.arange(len(means)), means[:, axis])) for axis in range(2)]
-    return None if np.isnan(at).any() else [_place(value) for value in at]
-
-
 def _count(count: Count, measure: str) -> Json:
     row: Json = {"label": count.label, "neurons": count.neurons, "planned": len(count.trials)}
-    row["undefined"] = int(is_true(count.trials["score_undefined"]).sum())
+    row["undefined"] = count.undefined
     for name, measures in MEASURES[measure].items():
-        stability, plasticity = map(_summary, count.summaries(measures))
-        n = len(count.both(measures))
-        row[f"{measure}-{name}"] = {"n": n, "stability": stability, "plasticity": plasticity}
+        found = _both(count, measures)
+        # As in every table: once more without the seeds whose score was undefined.
+        without = _both(count.defined(), measures) if 0 < count.undefined < len(count.trials) else None
+        row[f"{measure}-{name}"] = found | {"defined": without}
     return row
+
+
+def _both(count: Count, measures: Measures) -> Json:
+    stability, plasticity = map(_summary, count.summaries(measures))
+    return {"n": len(count.both(measures)), "stability": stability, "plasticity": plasticity}
 
 
 def _summary(found: Summary) -> Json:
@@ -288,7 +292,7 @@ def _summary(found: Summary) -> Json:
         "t": [_place(found.low), _place(found.high)] if found.has_interval else None,
         "text": cells.of_summary(found),
         "mean_text": cells.of_summary(found, interval=False),
-        "t_text": cells.within(found.low, found.high),
+        "t_text": cells.within(found.low, found.high, cells.digits_of(found.low, found.high, found.standard_error)),
     }
 
 

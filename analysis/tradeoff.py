@@ -76,6 +76,15 @@ class Count:
     trials: pd.DataFrame
     """Rows of `finals`, one per seed."""
 
+    @property
+    def undefined(self) -> int:
+        """Trials whose score was undefined, so that their neurons were drawn at random."""
+        return int(is_true(self.trials["score_undefined"]).sum())
+
+    def defined(self) -> "Count":
+        """The same without such trials."""
+        return replace(self, trials=self.trials[~is_true(self.trials["score_undefined"])])
+
     def both(self, measures: Measures) -> Floats:
         """Stability and plasticity of the seeds that have both (n, 2)."""
         return self.trials[[measures.stability, measures.plasticity]].dropna().to_numpy(dtype=np.float64)
@@ -113,13 +122,12 @@ class Series:
     @property
     def undefined(self) -> bool:
         """Whether the score of some trial was undefined, so that its neurons were drawn at random."""
-        return any(is_true(count.trials["score_undefined"]).any() for count in self.counts)
+        return any(count.undefined for count in self.counts)
 
     def defined(self) -> "Series":
         """The same without such trials."""
-        kept = (count.trials[~is_true(count.trials["score_undefined"])] for count in self.counts)
-        pairs = zip(self.counts, kept, strict=True)
-        return replace(self, counts=tuple(replace(count, trials=trials) for count, trials in pairs if len(trials)))
+        kept = (count.defined() for count in self.counts)
+        return replace(self, counts=tuple(count for count in kept if len(count.trials)))
 
     def live(self) -> dict[str, float]:
         """Mean number of live neurons over the first phases, by network; of networks that some trial reported on."""
@@ -128,6 +136,15 @@ class Series:
     def live_place(self) -> float | None:
         """Where among the counts that select neurons the live ones end (`live_place`)."""
         return live_place([count.neurons for count in self.counts if count.neurons is not None], self.live())
+
+    def live_point(self, measures: Measures) -> tuple[float, float] | None:
+        """Where on the line through the means of the counts the live ones end; None if it is not on the line."""
+        place = self.live_place()
+        if place is None:
+            return None
+        means = self.means(measures)[[count.neurons is not None for count in self.counts]]
+        x, y = (float(np.interp(place, np.arange(len(means)), means[:, axis])) for axis in range(2))
+        return None if np.isnan([x, y]).any() else (x, y)
 
     def means(self, measures: Measures) -> Floats:
         """Mean stability and plasticity of each count (C, 2); NaN where no seed has both."""

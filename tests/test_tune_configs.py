@@ -19,6 +19,8 @@ from nbsp_ray.sweepfile import load_sweep, own_settings
 FOLDER = Path(__file__).parents[1] / "tune_configs"
 FILES = sorted(FOLDER.glob("*.yaml"))
 NAMES = [path.stem for path in FILES]
+BALANCED = "nbsp_balanced"
+"""A row of the main sweeps beside the paper's methods."""
 PAPER = ("preliminary", "metaworld_main", "metaworld_components", "metaworld_modules")
 
 
@@ -37,18 +39,19 @@ SIZES = {
     "quickstart": (4, (1, 4), 100_000),
     "toy": (8, (2, 8), 22_000),
     "preliminary": (20, (20, 20), 40_000_000),
-    "metaworld_main": (100, (20, 100), 120_000_000),
+    "metaworld_main": (120, (20, 120), 140_000_000),
     "metaworld_components": (60, (20, 60), 80_000_000),
     "metaworld_modules": (60, (20, 60), 80_000_000),
-    "paper_metaworld": (160, (20, 160), 180_000_000),
+    "paper_metaworld": (180, (20, 180), 200_000_000),
     "atari_smoke": (2, (1, 2), 6_000),
     "dm_control_smoke": (2, (1, 2), 9_000),
-    "atari_irrelevant": (50, (10, 50), 90_000_000),
-    "atari_relevant": (50, (10, 50), 180_000_000),
-    "atari_main": (100, (20, 100), 270_000_000),
-    "paper_atari": (100, (20, 100), 270_000_000),
-    "paper": (260, (40, 260), 450_000_000),
+    "atari_irrelevant": (60, (10, 60), 105_000_000),
+    "atari_relevant": (60, (10, 60), 210_000_000),
+    "atari_main": (120, (20, 120), 315_000_000),
+    "paper_atari": (120, (20, 120), 315_000_000),
+    "paper": (300, (40, 300), 515_000_000),
     "tradeoff": (180, (20, 180), 200_000_000),
+    "tradeoff_fixed": (180, (20, 180), 200_000_000),
     "tradeoff_search": (160, (20, 160), 180_000_000),  # as many as its budget: eight numbers
     "tradeoff_atari": (90, (10, 90), 150_000_000),
     "tuning_ewc": (52, (4, 52), 3_000_000),  # base, and six coefficients on one part or both, by two pairs and seeds
@@ -58,7 +61,8 @@ SIZES = {
     # nbsp with the paper's score, and nbsp_balanced, are in both parts.
     "metaworld_controls": (160, (20, 160), 180_000_000),
     "metaworld_rivals": (180, (20, 200), 220_000_000),  # 20 x (nbsp, and four rivals on one part or both), and base
-    "paper_metaworld_fixed": (160, (20, 160), 180_000_000),
+    "metaworld_rivals_fixed": (180, (20, 200), 220_000_000),
+    "paper_metaworld_fixed": (180, (20, 180), 200_000_000),
     "metaworld_controls_fixed": (160, (20, 160), 180_000_000),
     "reproduction_1": (60, (10, 60), 4_000_000),
     "reproduction_2": (70, (10, 80), 5_000_000),  # and ten of base, the auxiliary networks
@@ -67,7 +71,9 @@ SIZES = {
     "metaworld_normalised": (60, (20, 60), 80_000_000),
     "reproduction_normalised": (30, (10, 30), 2_500_000),
     "field": (200, (40, 200), 240_000_000),
+    "field_fixed": (200, (40, 200), 240_000_000),
     "metaworld_sequences": (25, (5, 85), 90_000_000),  # 5 x (5 x 3 later phases, and 2 of ancl's auxiliary networks)
+    "metaworld_sequences_fixed": (25, (5, 85), 90_000_000),
     "toy_sequence": (10, (2, 34), 74_000),
 }
 
@@ -127,7 +133,7 @@ def test_sweeps_of_the_paper_use_its_pairs_its_seeds_and_its_settings(name: str)
         assert sweep.benchmark == "metaworld"
         assert sweep.pairs == get_benchmark("metaworld").pairs
         assert sweep.seeds == (0, 1, 2, 3, 4)
-        assert all(get_method(method).in_paper for method in sweep.methods)
+        assert all(get_method(method).in_paper or method == BALANCED for method in sweep.methods)
         changed = sweep.model_dump(exclude_unset=True)
         assert set(changed) <= {"title", "benchmark", "pairs", "methods", "seeds", "skill_neurons", "evaluation"}
         # The paper says nothing of other goals: they are a column beside its own.
@@ -139,7 +145,7 @@ def test_the_papers_atari_sweeps_use_its_pairs_seeds_and_budgets() -> None:
     assert [pair for sweep in sweeps for pair in sweep.pairs] == list(get_benchmark("atari").pairs)
     assert [sweep.first.env_steps for sweep in sweeps] == [1_500_000, 3_000_000]
     for sweep in sweeps:
-        assert sweep.methods == ("base", "nbsp", "importance_nbsp", "ewc", "ancl")
+        assert sweep.methods == ("base", "nbsp", BALANCED, "importance_nbsp", "ewc", "ancl")
         assert sweep.seeds == (0, 1, 2, 3, 4)
         assert sweep.first == sweep.second
         own = Sweep.model_validate({"benchmark": "atari", "pairs": sweep.pairs, "methods": sweep.methods} | _ATARI)
@@ -165,7 +171,8 @@ def test_the_smoke_test_is_tiny_and_claims_nothing() -> None:
 def test_the_paper_is_its_four_sweeps_and_trains_what_they_share_once() -> None:
     paper, parts = plan_of("paper_metaworld"), [plan_of(name) for name in PAPER]
     assert set(paper.phases) == {key for part in parts for key in part.phases}
-    assert {trial.method for trial in paper.trials} == {name for name, one in methods().items() if one.in_paper}
+    of_paper = {name for name, one in methods().items() if one.in_paper}
+    assert {trial.method for trial in paper.trials} == of_paper | {BALANCED}
 
 
 def test_the_trade_off_overlaps_the_paper() -> None:
@@ -187,7 +194,11 @@ def test_the_trade_off_overlaps_the_paper() -> None:
         ("paper_metaworld_fixed", 20),  # the first phases
         ("metaworld_controls_fixed", 20),
         ("metaworld_rivals", 20 + 4 * 20),  # base, nbsp, and ewc and ancl on the actor
-        ("metaworld_controls", 20 + 3 * 20),  # base, replay_only, and nbsp with the paper's score
+        ("tradeoff_fixed", 20),
+        ("metaworld_rivals_fixed", 20),
+        ("field_fixed", 20),
+        ("metaworld_sequences_fixed", 5),
+        ("metaworld_controls", 20 + 4 * 20),  # base, replay_only, nbsp with the paper's score, and nbsp_balanced
         ("metaworld_sequences", 5 + 5 * 5),  # all phases of the pair that the sequence begins with
     ],
 )
@@ -238,7 +249,21 @@ def test_the_reproduction_is_at_the_budgets_that_its_claims_were_fixed_with(name
     assert "at reduced" in loaded.title
 
 
-@pytest.mark.parametrize("name", ["paper_metaworld", "metaworld_controls"])
+FIXED = [name.removesuffix("_fixed") for name in NAMES if name.endswith("_fixed")]
+
+
+def test_every_comparison_of_stability_ships_at_equal_env_steps_too() -> None:
+    """All second phases that the stop rule may end early are there without it, on the same first phases."""
+    there = {key for name in FIXED for key in plan_of(f"{name}_fixed").phases}
+    for name in NAMES:
+        loaded = load_sweep(name)
+        if {sweep.benchmark for sweep in loaded.sweeps} != {"metaworld"} or name == "tradeoff_search":
+            continue  # games are never stopped, and what a search tries is not known before
+        if any(sweep.second.stop == "stable" for sweep in loaded.sweeps):
+            assert set(load_sweep(name, ["second.stop=fixed"]).plan(None).phases) <= there, name
+
+
+@pytest.mark.parametrize("name", FIXED)
 def test_what_is_fixed_differs_in_the_stop_rule_of_the_second_phase_alone(name: str) -> None:
     stable, fixed = load_sweep(name).sweeps, load_sweep(f"{name}_fixed").sweeps
     assert {sweep.second.stop for sweep in stable} == {"stable"}

@@ -29,9 +29,9 @@ from nbsp_ray.probe.request import Answer, NetworkScores, Request, Target, cells
 from nbsp_ray.specs import PhaseSpec, Plan, Trial, canonical
 from nbsp_ray.store import Store
 
-ROW = ("comparison", "pair", "seed", "value", "learnt_first", "scale", "keys")
+ROW = ("comparison", "pair", "seed", "value", "learnt_first", "score_undefined", "scale", "keys")
 """Of a claim's rows: what was compared, where, what it came to, and the phases it rests on."""
-OF = ("measure", "measure_other")
+OF = (("measure", "score_undefined"), ("measure_other", "score_undefined_other"))
 MORE = ("scale", "setting", "setting_words", "configuration", "stop", "keys")
 REACHED_ENV_STEPS = 1_000_000
 
@@ -50,8 +50,10 @@ class Value:
     """In what it is less than the paper, or other; empty: the paper's own."""
     keys: tuple[str, ...]
     """The phases it rests on."""
-    of: tuple[tuple[str, float], ...] = ()
-    """The measure of each method behind it, by method."""
+    of: tuple[tuple[str, float, bool], ...] = ()
+    """The measure of each method behind it, by method; and whether its score was undefined."""
+    undefined: bool = False
+    """Whether the score of a method behind it was undefined, so that its neurons were drawn at random."""
 
 
 @dataclass(frozen=True)
@@ -196,10 +198,15 @@ def _values(rows: pd.DataFrame, data: Data, methods: Sequence[str] = ()) -> list
         learnt = bool(row["learnt_first"]) if not pd.isna(row["learnt_first"]) else True
         scale = (*row["scale"], *_stop(data.claim, row))
         number = float(row["value"])
-        of = [(name, float(row[column])) for name, column in zip(methods, OF, strict=False)]
-        keys = tuple(row["keys"])
-        found.append(Value(row["comparison"], pair, int(row["seed"]), number, learnt, scale, keys, tuple(of)))
+        flags = [_is_true(row[flag]) for _, flag in OF if flag in row]
+        of = [(name, float(row[column]), flag) for name, (column, _), flag in zip(methods, OF, flags, strict=False)]
+        keys, seed = tuple(row["keys"]), int(row["seed"])
+        found.append(Value(row["comparison"], pair, seed, number, learnt, scale, keys, tuple(of), any(flags)))
     return found
+
+
+def _is_true(flag: Any) -> bool:
+    return not pd.isna(flag) and bool(flag)
 
 
 def _stop(claim: Claim, row: "pd.Series[Any]") -> tuple[str, ...]:
@@ -218,7 +225,8 @@ def _ranks(data: Data, test: ClaimTest) -> Iterator[Value]:
         rho = spearman(list(group["skill_neurons_count"].astype("float64")), list(group["measure"]))
         if len(group) >= FEWEST and not np.isnan(rho):  # two numbers are always in perfect order
             keys = tuple(dict.fromkeys(key for keys in group["keys"] for key in keys))
-            found.append({**group.iloc[0].to_dict(), "value": rho, "keys": keys})
+            undefined = any(map(_is_true, group["score_undefined"]))
+            found.append({**group.iloc[0].to_dict(), "value": rho, "keys": keys, "score_undefined": undefined})
     frame = pd.DataFrame(found, columns=[*rows.columns, "value"])
     name = f"rho of {test.measure} over numbers of skill neurons, {method}"
     yield from _values(frame.assign(comparison=name), data)
@@ -247,18 +255,13 @@ def _first_value(data: Data, spec: PhaseSpec, key: str, name: str, value: float)
 
 
 def _reached(data: Data) -> Iterator[Value]:
-    """1 for each first phase that reaches the stop threshold in time, else 0; games have none."""
+    """1 for each first phase that reaches the stop threshold in time, confirmed if need be, else 0; games have none."""
     for phase in _firsts(data):
-        spec = phase.planned.spec
         if phase.is_scored or not phase.has_whole_curve:
             continue
-        learning = spec.learning
-        steps = metrics.env_steps_to_threshold(
-            *phase.evaluations(spec.task), learning.stop_threshold, learning.stop_evaluations
-        )
-        yield _first_value(
-            data, spec, phase.planned.key, "first phases that reach 0.9", float(steps <= REACHED_ENV_STEPS)
-        )
+        steps = phase.env_steps_to_threshold
+        reached = steps is not None and steps <= REACHED_ENV_STEPS
+        yield _first_value(data, phase.planned.spec, phase.planned.key, "first phases that reach 0.9", float(reached))
 
 
 def _probed(data: Data, test: ClaimTest) -> Iterator[Value]:
@@ -300,7 +303,10 @@ def by_pair(found: Iterable[Value]) -> dict[str, BySeed]:
 def frame(found: Iterable[Value]) -> pd.DataFrame:
     """Numbers as rows for a file."""
     rows = [
-        (v.comparison, v.pair, v.seed, v.value, v.learnt_first, "; ".join(v.scale) or "paper", " ".join(v.keys))
+        (
+            *(v.comparison, v.pair, v.seed, v.value, v.learnt_first, v.undefined),
+            *("; ".join(v.scale) or "paper", " ".join(v.keys)),
+        )
         for v in found
     ]
     return pd.DataFrame(rows, columns=list(ROW))

@@ -18,13 +18,15 @@ from analysis.claims.measures import frame
 from analysis.claims.verdicts import Decided, Outcome, Part, evaluate
 from analysis.pages import html, markdown
 from analysis.statistics import Summary, clopper_pearson
-from analysis.tables.cells import number, within
+from analysis.tables.cells import number, value_within, within
+from analysis.tables.table import LEFT_OUT, UNDEFINED
 from nbsp_ray.store import Files, Store
 
 TITLE = "Reproduction: what is claimed, and what the results say"
 GOOD = 0.9
 """Success rate from which a seed counts as good (Table 2)."""
 NONE = "-"
+OVER_PAIRS = "over pairs"
 
 
 def write_reproduction(claims: Sequence[Claim], store: Store, folder: Path) -> list[Path]:
@@ -116,7 +118,7 @@ def _interval(found: Summary) -> str:
         return NONE
     if math.isnan(found.low):
         return f"{number(found.mean)} (no interval, {found.n} seed{'s' * (found.n != 1)})"
-    return f"{number(found.mean)} {within(found.low, found.high)}"
+    return value_within(found.mean, found.low, found.high)
 
 
 def _outcome_blocks(outcome: Outcome, pictures: dict[int, Picture]) -> Iterator[Block]:
@@ -129,10 +131,11 @@ def _outcome_blocks(outcome: Outcome, pictures: dict[int, Picture]) -> Iterator[
         )
         return
     yield Bullets(list(_notes(outcome)))
-    yield TextTable(pd.DataFrame([row for part in outcome.parts for row in _rows(part)]))
-    seeds = list(_seeds(outcome))
-    if seeds:
-        yield TextTable(pd.DataFrame(seeds))
+    rows = [row for part in outcome.parts for row in _rows(part, outcome)]
+    rows += [row for part in outcome.parts_defined for row in _rows(part, outcome, defined=True)]
+    for table in (rows, list(_seeds(outcome))):
+        if table:
+            yield TextTable(pd.DataFrame(table).drop(columns=[] if outcome.undefined else [UNDEFINED]))
     yield pictures[id(outcome)]
     yield Paragraph(f"Every row with the keys of its phases: `data/claim-{claim.id}.csv`.")
 
@@ -151,6 +154,11 @@ def _notes(outcome: Outcome) -> Iterator[str]:
         )
     else:
         yield "Every first phase learnt its task, so the verdict without those that did not is the same."
+    if outcome.undefined:
+        yield (
+            f"{outcome.undefined} of {len(outcome.values)} numbers rest on neurons that were drawn at random, as the "
+            f"score was undefined: all scoring steps were alike. Without them: {outcome.defined}."
+        )
     for part in outcome.parts:
         if not math.isnan(part.p_holm):
             p = number(part.p_holm, 3)
@@ -169,12 +177,15 @@ def _missing(decided: Decided) -> str:
     return f"{decided.why}; about {decided.seeds} seeds of such spread would settle it (power 0.8)"
 
 
-def _rows(part: Part) -> Iterator[dict[str, str]]:
-    """A row for each pair, and one over all."""
-    for pair, decided in part.pairs.items():
-        yield _row(part, pair, decided) | {"worst, median, best": _places(list(part.values[pair].values()))}
-    if len(part.pairs) > 1:
-        yield _row(part, "over pairs", part.over_pairs) | {"worst, median, best": NONE}
+def _rows(part: Part, outcome: Outcome, *, defined: bool = False) -> Iterator[dict[str, str]]:
+    """A row for each pair, and one over all; `defined`: those that undefined scores are left out of."""
+    pairs = {pair: (decided, _places(list(part.values[pair].values()))) for pair, decided in part.pairs.items()}
+    rows = pairs | ({OVER_PAIRS: (part.over_pairs, NONE)} if len(part.pairs) > 1 else {})
+    for pair, (decided, places) in rows.items():
+        undefined = _undefined(part, pair, outcome)
+        if undefined or not defined:
+            mark = {UNDEFINED: LEFT_OUT if defined else undefined}
+            yield _row(part, pair, decided, mark) | {"worst, median, best": places}
 
 
 def _places(numbers: Sequence[float]) -> str:
@@ -183,30 +194,45 @@ def _places(numbers: Sequence[float]) -> str:
 
 def _seeds(outcome: Outcome) -> Iterator[dict[str, str]]:
     """The seeds of each method behind the numbers: a mean of 0.6 may be three ones and two zeros."""
-    found: dict[tuple[str, str, str], dict[int, float]] = {}
+    found: dict[tuple[str, str, str], dict[int, tuple[float, bool]]] = {}
     for part in outcome.parts:
         low, high = MEASURES[part.test.measure][1]
         for one in outcome.values:
-            for method, value in one.of if one.comparison == part.comparison and (low, high) == (0, 1) else ():
-                found.setdefault((part.test.measure, method, one.pair), {})[one.seed] = value
+            for method, value, undefined in (
+                one.of if one.comparison == part.comparison and (low, high) == (0, 1) else ()
+            ):
+                found.setdefault((part.test.measure, method, one.pair), {})[one.seed] = (value, undefined)
     for (measure, method, pair), of_seed in found.items():
-        numbers = list(of_seed.values())
-        good = sum(number >= GOOD - 1e-9 for number in numbers)
-        least, most = clopper_pearson(good, len(numbers))
-        yield {
-            "measure": measure,
-            "method": method,
-            "pair": pair,
-            "mean": number(float(np.mean(numbers))),
-            "worst, median, best seed": _places(numbers),
-            f"seeds >= {GOOD:g}, exact 95 % interval": f"{good} of {len(numbers)} {within(least, most)}",
-        }
+        every = [value for value, _ in of_seed.values()]
+        defined = [value for value, undefined in of_seed.values() if not undefined]
+        left = len(every) - len(defined)
+        scopes = [(every, f"{left} of {len(every)}" if left else "")]
+        for numbers, mark in [*scopes, (defined, LEFT_OUT)] if left and defined else scopes:
+            good = sum(number >= GOOD - 1e-9 for number in numbers)
+            least, most = clopper_pearson(good, len(numbers))
+            yield {
+                "measure": measure,
+                "method": method,
+                "pair": pair,
+                UNDEFINED: mark,
+                "mean": number(float(np.mean(numbers))),
+                "worst, median, best seed": _places(numbers),
+                f"seeds >= {GOOD:g}, exact 95 % interval": f"{good} of {len(numbers)} {within(least, most)}",
+            }
 
 
-def _row(part: Part, pair: str, decided: Decided) -> dict[str, str]:
+def _undefined(part: Part, pair: str, outcome: Outcome) -> str:
+    """Of how many of a row's numbers the score was undefined."""
+    own = [one for one in outcome.values if one.comparison == part.comparison and pair in (one.pair, OVER_PAIRS)]
+    found = sum(one.undefined for one in own)
+    return f"{found} of {len(own)}" if found else ""
+
+
+def _row(part: Part, pair: str, decided: Decided, mark: dict[str, str]) -> dict[str, str]:
     return {
         "comparison": part.comparison,
         "pair": pair,
+        **mark,
         "n": str(decided.found.n),
         "mean, 95 % interval": _interval(decided.found),
         "by the rule": decided.verdict,

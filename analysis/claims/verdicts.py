@@ -60,7 +60,11 @@ class Outcome:
     verdict: Verdict
     without: Verdict
     """The same without first phases that did not learn."""
+    defined: Verdict
+    """The same without undefined scores."""
     parts: tuple[Part, ...]
+    parts_defined: tuple[Part, ...]
+    """Those whose scores were undefined for some seeds, without these."""
     values: tuple[Value, ...]
 
     @property
@@ -77,6 +81,11 @@ class Outcome:
     def not_learnt(self) -> int:
         """Numbers that rest on a first phase that did not learn."""
         return sum(not one.learnt_first for one in self.values)
+
+    @property
+    def undefined(self) -> int:
+        """Numbers that rest on neurons drawn at random, as the score was undefined."""
+        return sum(one.undefined for one in self.values)
 
     @property
     def scale(self) -> list[str]:
@@ -109,8 +118,12 @@ def _outcome(claim: Claim, scope: Scope, found: Sequence[tuple[ClaimTest, list[V
     parts, verdict = _parts(claim, found, scored=scored)
     learnt = [(test, [one for one in numbers if one.learnt_first]) for test, numbers in found]
     _, without = _parts(claim, learnt, scored=scored)
+    known = [(test, [one for one in numbers if not one.undefined]) for test, numbers in found]
+    parts_defined, defined = _parts(claim, known, scored=scored)
     numbers = tuple(one for _, of_test in found for one in of_test)
-    return Outcome(claim, scope, verdict, without, parts, numbers)
+    random = {one.comparison for one in numbers if one.undefined}
+    parts_defined = tuple(part for part in parts_defined if part.comparison in random)
+    return Outcome(claim, scope, verdict, without, defined, parts, parts_defined, numbers)
 
 
 def _parts(

@@ -12,7 +12,7 @@ from analysis.figures.panels import make_panels, put_legend
 from analysis.figures.style import render
 from analysis.frames.load import Results
 from analysis.statistics import Summary
-from analysis.tradeoff import MEASURES, Count, Series, all_series
+from analysis.tradeoff import LIVE_RULE, MEASURES, Count, Series, all_series
 
 COLUMNS = 4
 
@@ -27,9 +27,11 @@ def overview(results: Results, reader: CurveReader) -> Picture | None:
     columns = min(COLUMNS, len(by_pair))
     canvas, panels = make_panels(-(-len(by_pair) // columns), columns, height=2.3)
     words, looks = results.words, _looks(list(all_series(results)))
+    live: list[bool] = []
     for (pair, of_pair), axes in zip(by_pair.items(), panels, strict=False):
         for series in of_pair:
             _draw(axes, series, looks)
+            live.append(_mark_live(axes, series))
         axes.set_title("\n> ".join(pair.split(" > ")) if columns > 2 else pair)
         _style(axes, is_rate=words.is_rate)
         if not axes.lines:
@@ -51,6 +53,7 @@ def overview(results: Results, reader: CurveReader) -> Picture | None:
             if _counted(by_pair)
             else []
         ),
+        *([f"Hollow diamond on a line: where live neurons end. {LIVE_RULE}"] if any(live) else []),
     ]
     return render("overview", "Both tasks at a glance", caption, canvas)
 
@@ -93,6 +96,14 @@ def _draw(axes: Axes, series: Series, looks: Mapping[tuple[str, int | None], Loo
             markeredgecolor=PAPER, markeredgewidth=0.5, elinewidth=0.9, zorder=3,
             label=_label(series, count, several=several),
         )  # fmt: skip
+
+
+def _mark_live(axes: Axes, series: Series) -> bool:
+    """A diamond on the line through the means where the live neurons end; whether there is such a place."""
+    point = series.live_point(MEASURES[series.measure]["final"])
+    if point is not None:
+        axes.plot(*point, "D", markerfacecolor="none", markeredgecolor=INK, markersize=5, zorder=4)
+    return point is not None
 
 
 def _half(found: Summary) -> np.ndarray | None:

@@ -209,8 +209,8 @@ FINALS: Columns = {
     "env_steps_to_threshold": _count(
         "env steps",
         "Of the second task's first evaluation of as many in a row as the stop rule asks for (3) that all reach its "
-        "threshold (0.9). Missing if there are none (censored at the end of the phase), if the phase is not done, and "
-        "of scores.",
+        "threshold (0.9), where further episodes confirm it if the rule asks for these. Missing if there are none "
+        "(censored at the end of the phase), if the phase is not done, and of scores.",
     ),
     "second_scratch": _performance(
         "The second task as a new agent learns it in as many env steps: the plan's first phase on it of the same seed "

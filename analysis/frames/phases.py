@@ -227,12 +227,16 @@ class PhaseData:
     def env_steps_to_threshold(self) -> int | None:
         """Of the first of as many evaluations in a row as the stop rule asks for that all reach its threshold.
 
-        None if there are none, while the curve is not whole, and of scores.
+        Where a confirmation did not, counting begins again after it, as the stop rule does: these were luck. None if
+        there are none, while the curve is not whole, and of scores.
         """
         learning = self.planned.spec.learning
         if self.is_scored or not self.has_whole_curve:
             return None
         env_steps, success = self.evaluations(self.planned.spec.task)
+        confirmations = self.curve[self.curve["kind"] == "confirmation"]
+        refuted = confirmations.loc[confirmations["success"] < learning.stop_threshold, "env_steps"]
+        success = np.where(np.isin(env_steps, refuted.to_numpy(dtype=np.float64)), 0.0, success)
         found = metrics.env_steps_to_threshold(env_steps, success, learning.stop_threshold, learning.stop_evaluations)
         return None if np.isnan(found) else int(found)
 

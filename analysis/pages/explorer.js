@@ -237,7 +237,9 @@ function drawPanels() {
       axes = layout("skill neurons", words.axis);
       Object.assign(axes.xaxis, { range: [-0.5, DATA.counts.length - 0.5], tickvals: DATA.counts.map((_, i) => i), ticktext: DATA.counts.map((c) => c.label) });
       axes.yaxis.range = x && y && [Math.min(x[0], y[0]), Math.max(x[1], y[1])];
-      axes.shapes = [{ type: "line", x0: state.count, x1: state.count, yref: "paper", y0: 0, y1: 1, line: { color: colour("--accent"), width: 2 } }];
+      const upright = (x, line) => ({ type: "line", x0: x, x1: x, yref: "paper", y0: 0, y1: 1, line });
+      axes.shapes = [upright(state.count, { color: colour("--accent"), width: 2 }),
+        ...own.filter((s) => s.live !== null).map((s) => upright(s.live, { color: colour("--ink"), width: 1, dash: "dot" }))];
     }
     if (!own.some((s) => s.counts.some(has)))
       axes.annotations = [{ text: "no seed has both numbers yet", xref: "paper", yref: "paper", x: 0.5, y: 0.5, showarrow: false, font: { color: colour("--quiet") } }];
@@ -270,7 +272,8 @@ function drawKey() {
   const marks = state.view === "counts"
     ? [part("stability", styled("stroke", `border-color: ${STABILITY}`)), part("plasticity", styled("stroke", `border-color: ${PLASTICITY}`)),
       ...(advice().length ? [part("value at this weight, its best with a star", styled("stroke", "border-top-style: dashed"))] : []),
-      ...(several_ ? [part("the slider", styled("stroke", `border-color: ${colour("--accent")}`))] : [])]
+      ...(several_ ? [part("the slider", styled("stroke", `border-color: ${colour("--accent")}`))] : []),
+      ...(visible().some((s) => s.live !== null) ? [part("live neurons end", styled("stroke", "border-top-style: dotted"))] : [])]
     : [...(counts ? [part("skill neurons:"), ...swatches] : []),
       ...(counts ? [part("on the Pareto front", styled("ring", "")), part("knee: a star in the mark")] : []),
       ...(visible().some((s) => s.fronts[state.measure].live) ? [part("◇ live neurons end")] : []),
@@ -322,11 +325,13 @@ function drawSummary() {
   byId("at").textContent = chosen && isMany ? `At ${chosen.label} skill neurons (${chosen.neurons} per network)` : "Methods";
   const rows = visible().flatMap((series) => series.counts.flatMap((count, i) => {
     if (count.label && isMany && count.label !== chosen?.label) return [];
-    const { n, stability, plasticity } = count[state.measure], { front, knee } = series.fronts[state.measure];
+    const { front, knee } = series.fronts[state.measure], { defined } = count[state.measure];
     const undefinedScores = count.undefined ? `, score undefined in ${count.undefined}` : "";
     const place = i === knee ? "knee" : front.includes(i) && series.counts.length > 1 ? "on it" : "";
-    return [[[series.pair, series.method + (series.variant && `, ${series.variant}`), count.label || "none", `${n} of ${count.planned}${undefinedScores}`,
-      stability.mean_text, stability.t_text, plasticity.mean_text, plasticity.t_text, place]]];
+    const row = ({ n, stability, plasticity }, planned, more, place) => [[series.pair, series.method + (series.variant && `, ${series.variant}`),
+      count.label || "none", `${n} of ${planned}${more}`, stability.mean_text, stability.t_text, plasticity.mean_text, plasticity.t_text, place]];
+    return [row(count[state.measure], count.planned, undefinedScores, place),
+      ...(defined ? [row(defined, count.planned - count.undefined, ", these left out", "")] : [])];
   }));
   fill(byId("summary"), [["pair"], ["method"], ["neurons", true], ["n", true], ["stability", true], ["95 % t interval", true], ["plasticity", true],
     ["95 % t interval", true], ["front"]], rows);

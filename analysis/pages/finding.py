@@ -12,8 +12,8 @@ from analysis.inference import BySeed, effect
 from analysis.metrics import limits
 from analysis.statistics import FEWEST, Limits, difference_limits
 from analysis.tables.across_pairs import CONFIGURATION
-from analysis.tables.cells import number, within
-from analysis.tables.groups import BASE
+from analysis.tables.cells import number, value_within
+from analysis.tables.groups import BASE, is_true
 from nbsp_ray.errors import NbspError
 
 BOTH = ["first_after", "second"]
@@ -57,8 +57,8 @@ class _Effect:
     pairs: int
 
     @property
-    def interval(self) -> str:
-        return "" if np.isnan(self.low) else f" {within(self.low, self.high)}"
+    def text(self) -> str:
+        return value_within(self.mean, self.low, self.high)
 
     @property
     def basis(self) -> str:
@@ -99,9 +99,15 @@ def _of_methods(results: Results, done: pd.DataFrame) -> str:
     highest += f"; the next is `{best}`, {number(value[best])}. " if top != best else ". "
     highest = highest if len(others) > 1 else ""
     paired = others[best].merge(base[["comparable", *BOTH]], on="comparable", suffixes=("", "_base"))
+    random = int(is_true(others[best]["score_undefined"]).sum())
+    beware = (
+        f" In {random} of its {len(others[best])} trials the score was undefined, and the neurons were drawn at random."
+        if random
+        else ""
+    )
     if not len(paired):
-        return highest + _alone(results, others[best], best)
-    return highest + _against_base(results, best, paired, picked=len(others))
+        return highest + _alone(results, others[best], best) + beware
+    return highest + _against_base(results, best, paired, picked=len(others)) + beware
 
 
 def _against_base(results: Results, name: str, paired: pd.DataFrame, *, picked: int) -> str:
@@ -123,10 +129,11 @@ def _against_base(results: Results, name: str, paired: pd.DataFrame, *, picked: 
 def _told(found: _Effect, what: str) -> str:
     size, direction = number(abs(found.mean)), "higher" if found.mean > 0 else "lower"
     if np.isnan(found.low):
-        return f"is {size} {direction} on {what}" if round(abs(found.mean), 9) else f"is equal on {what}"
+        alike = " (the same in every seed, which has no interval)" if found.seeds >= FEWEST else ""
+        return f"is {size} {direction} on {what}{alike}" if round(abs(found.mean), 9) else f"is equal on {what}{alike}"
     if found.low > 0 or found.high < 0:
-        return f"is {direction} on {what} by {number(found.mean)}{found.interval}"
-    return f"cannot be told apart on {what}: {number(found.mean)}{found.interval}"
+        return f"is {direction} on {what} by {found.text}"
+    return f"cannot be told apart on {what}: {found.text}"
 
 
 def _of_base(results: Results, base: pd.DataFrame) -> str:
@@ -136,7 +143,7 @@ def _of_base(results: Results, base: pd.DataFrame) -> str:
     hedge = ": one seed ranks nothing" if lost.seeds == 1 else ""
     return (
         f"`{BASE}` goes from {before} on the first {task} before to {after} after the second is learnt: it loses "
-        f"{number(lost.mean)}{lost.interval} ({lost.basis}){hedge}."
+        f"{lost.text} ({lost.basis}){hedge}."
     )
 
 
@@ -144,8 +151,8 @@ def _alone(results: Results, trials: pd.DataFrame, name: str) -> str:
     first, second = (_effect(_by_pair(trials, trials[one]), limits(results.measure, one)) for one in BOTH)
     task = results.words.task
     return (
-        f"`{name}` has {number(first.mean)}{first.interval} on the first {task} after and "
-        f"{number(second.mean)}{second.interval} on the second {task} ({first.basis}); `{BASE}` does not "
+        f"`{name}` has {first.text} on the first {task} after and "
+        f"{second.text} on the second {task} ({first.basis}); `{BASE}` does not "
         "stand beside it to compare."
     )
 

@@ -11,6 +11,8 @@ from collections.abc import Iterable
 import pandas as pd
 
 from analysis.pages.html import LINK, is_numeric
+from analysis.statistics import Summary
+from analysis.tables.cells import digits_of
 from analysis.tables.paper_shape import Cell, PaperTable
 from analysis.tables.table import Shown
 from nbsp_ray.units import rounded
@@ -75,7 +77,7 @@ def _needs(*packages: str) -> str:
 
 def paper(found: PaperTable, name: str = "paper") -> str:
     """The table in the shape of a paper's: `siunitx` columns, the best of a pair in bold."""
-    names = [column for column in range(3) if any(row[column] for row, _ in found.rows)]
+    names = [column for column in range(len(found.names)) if any(row[column] for row, _ in found.rows)]
     columns = len(found.pairs) * len(found.heads)
     form = f"@{{}}{'l' * len(names)}*{{{columns}}}{{S[table-format={_format(found)}]}}@{{}}"
     spans = " & ".join(rf"\multicolumn{{{len(found.heads)}}}{{c}}{{{escape(pair)}}}" for pair in found.pairs)
@@ -83,7 +85,7 @@ def paper(found: PaperTable, name: str = "paper") -> str:
     rules = "".join(
         rf"\cmidrule(lr){{{at}-{at + len(found.heads) - 1}}}" for at in range(first, first + columns, len(found.heads))
     )
-    heads = [*(("method", "neurons", "settings")[column] for column in names)]
+    heads = [found.names[column] for column in names]
     heads += [f"{{{head}}}" for head in found.heads] * len(found.pairs)
     body = [
         " & ".join([*(escape(row[column]) for column in names), *map(_cell, cells)]) + r" \\"
@@ -112,18 +114,24 @@ def paper(found: PaperTable, name: str = "paper") -> str:
 def _format(found: PaperTable) -> str:
     """What `siunitx` makes room for: `1.2(3)` for rates, more for scores of several digits or below 0."""
     there = [cell.found for _, cells in found.rows for cell in cells if cell and cell.found.n]
-    means, errors = [one.mean for one in there], [one.standard_error for one in there if one.n > 1]
+    means, errors = [one.mean for one in there], [one.standard_error for one in there if one.standard_error > 0]
     sign = "-" if min(means, default=0) < 0 else ""
     digits, more = (len(f"{max(map(abs, numbers), default=0):.0f}") for numbers in (means, errors))
-    return f"{sign}{digits}.2({more + 2})"
+    behind = max(map(_digits, there), default=2)
+    return f"{sign}{digits}.{behind}({more + behind})"
+
+
+def _digits(found: Summary) -> int:
+    return digits_of(found.low, found.high, found.standard_error)
 
 
 def _cell(cell: Cell | None) -> str:
     if cell is None or not cell.found.n:
         return "{--}"
-    text = rounded(cell.found.mean).replace(",", "")
-    if cell.found.n > 1:
-        text += rf" \pm {rounded(cell.found.standard_error).replace(',', '')}"
+    found, digits = cell.found, _digits(cell.found)
+    text = rounded(found.mean, digits).replace(",", "")
+    if found.standard_error > 0:  # Of equal seeds there is none, and 0 would read as certainty.
+        text += rf" \pm {rounded(found.standard_error, digits).replace(',', '')}"
     return rf"\bfseries {text}" if cell.best else text
 
 

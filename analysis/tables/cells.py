@@ -16,11 +16,12 @@ from analysis.statistics import Summary
 from nbsp_ray.units import rounded
 
 NONE = "-"
+DIGITS, MOST_DIGITS = 2, 9
 Cells = Mapping[str, Any]
 """A row of a table by column."""
 
 
-def number(value: float, digits: int = 2) -> str:
+def number(value: float, digits: int = DIGITS) -> str:
     """A number rounded to `digits` (`nbsp_ray.units.rounded`), a dash if it is missing."""
     return NONE if pd.isna(value) else rounded(value, digits)
 
@@ -48,23 +49,41 @@ def from_row(row: Cells, name: str) -> Summary:
 
 def of_summary(found: Summary, *, error: bool = True, interval: bool = True) -> str:
     """A mean with its standard error and interval, those that are asked for and that its seeds allow."""
-    text = number(found.mean)
+    digits = digits_of(found.low, found.high, found.standard_error)
+    text = number(found.mean, digits)
     if found.equal:
         return f"{text} ({found.n} of {found.n} seeds equal)"
-    text += f" ± {number(found.standard_error)}" if error and found.n > 1 else ""
-    return f"{text} {within(found.low, found.high)}" if interval and found.has_interval else text
+    text += f" ± {number(found.standard_error, digits)}" if error and found.n > 1 else ""
+    return f"{text} {within(found.low, found.high, digits)}" if interval and found.has_interval else text
 
 
-def within(low: float, high: float) -> str:
-    """An interval, `[0.06, 1.00]`; a dash if there is none."""
-    return NONE if pd.isna(low) else f"[{number(low)}, {number(high)}]"
+def digits_of(low: float, high: float, standard_error: float = math.nan) -> int:
+    """Two; or as many as it takes for a spread that is there not to read as none: seeds of 1, 1, 1, 1 and 0.995 are
+    `0.999 ± 0.001 [0.996, 1.000]`, never `1.00 ± 0.00 [1.00, 1.00]`.
+    """
+
+    def tell(digits: int) -> bool:
+        ends = not high > low or number(low, digits) != number(high, digits)
+        return ends and (not standard_error > 0 or number(standard_error, digits) != number(0, digits))
+
+    return next((digits for digits in range(DIGITS, MOST_DIGITS) if tell(digits)), DIGITS)
+
+
+def within(low: float, high: float, digits: int | None = None) -> str:
+    """An interval, `[0.06, 1.00]`, to so many digits or to those of `digits_of`; a dash if there is none."""
+    digits = digits_of(low, high) if digits is None else digits
+    return NONE if pd.isna(low) else f"[{number(low, digits)}, {number(high, digits)}]"
+
+
+def value_within(value: float, low: float, high: float) -> str:
+    """A number with its interval: `0.85 [0.71, 0.93]`; without one the number alone."""
+    digits = digits_of(low, high)
+    return number(value, digits) if pd.isna(low) else f"{number(value, digits)} {within(low, high, digits)}"
 
 
 def bootstrapped(row: Cells, name: str) -> str:
-    """A number with its bootstrap interval: `0.85 [0.71, 0.93]`; without one the number alone."""
-    if pd.isna(row[f"{name}_low"]):
-        return number(row[name])
-    return f"{number(row[name])} {within(row[f'{name}_low'], row[f'{name}_high'])}"
+    """A number with its bootstrap interval."""
+    return value_within(row[name], row[f"{name}_low"], row[f"{name}_high"])
 
 
 def estimates(metrics: Mapping[str, str], *, interval: bool = True) -> dict[str, Callable[[Cells], str]]:

@@ -1,6 +1,6 @@
 """How hard each task is: the env steps that the first phases took to succeed stably (the paper's Section C.2)."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -13,6 +13,7 @@ from analysis.statistics import clopper_pearson
 from analysis.tables import cells
 from analysis.tables.cells import Cells
 from analysis.tables.table import Shown, present
+from nbsp_ray.config.schema import Learning
 
 Row = dict[str, Any]
 
@@ -78,13 +79,19 @@ def show_difficulty(results: Results) -> Shown:
         "Env steps of a first phase until stable success, the easiest task first: the first of "
         f"{join(one.stop_evaluations for one in learning)} evaluations in a row of at least "
         f"{join(one.stop_threshold for one in learning)}, each of {join(one.eval_episodes for one in learning)} "
-        "episodes. The median counts phases that never succeeded stably as later than any, and is shown if more than "
-        "half did; the fewest and the most are of those that did. In brackets Clopper and Pearson's exact 95 % "
-        "interval for the share of all seeds that would."
+        f"episodes{_confirmed(learning)}. The median counts phases that never succeeded stably as later than any, and "
+        "is shown if more than half did; the fewest and the most are of those that did. In brackets Clopper and "
+        "Pearson's exact 95 % interval for the share of all seeds that would."
     ]
     if len(data) and (data["phases"] > data["seeds"]).any():
         caption.append("A task has several first phases of one seed where settings differ; they are taken together.")
     return present("difficulty", "Difficulty of the tasks", data, columns, caption)
+
+
+def _confirmed(learning: Sequence[Learning]) -> str:
+    """Where a stop had to be confirmed, only what was counts."""
+    episodes = [one.stop_confirm_episodes for one in learning if one.stop != "fixed" and one.stop_confirm_episodes]
+    return f", confirmed by {join(episodes)} more" if episodes else ""
 
 
 def _share(row: Cells) -> str:

@@ -6,9 +6,13 @@ from dataclasses import dataclass
 from analysis.frames.load import Results
 from analysis.statistics import Summary
 from analysis.tables.best import NONE_IS_BEST, RULE, Identity, best_groups, identity
+from analysis.tables.cells import NONE, from_row
 from analysis.tables.results import results_table
+from analysis.tables.table import LEFT_OUT, UNDEFINED, UNDEFINED_NOTE
 
 MEASURES = ("first_after", "second")
+Place = tuple[str, str]
+"""Benchmark and pair."""
 
 
 @dataclass(frozen=True)
@@ -19,6 +23,9 @@ class Cell:
     best: bool
 
 
+Cells = dict[Place, Sequence[Cell | None]]
+
+
 @dataclass(frozen=True)
 class PaperTable:
     """Rows of cells, by method; columns by pair, and within it by measure."""
@@ -26,39 +33,48 @@ class PaperTable:
     pairs: Sequence[str]
     heads: Sequence[str]
     """Of the columns within a pair."""
+    names: Sequence[str]
+    """Heads of what names a row."""
     rows: Sequence[tuple[Sequence[str], Sequence[Cell | None]]]
-    """What names a row (method, neurons, settings), and its cells."""
+    """What names a row, and its cells."""
     caption: Sequence[str]
 
 
 def paper_table(results: Results) -> PaperTable:
-    """Of each pair and method the first task after and the second task, mean and standard error over seeds."""
+    """Of each pair and method the first task after and the second task, mean and standard error over seeds.
+
+    Where the score of some seeds was undefined, a method has a second row without them, as in every table.
+    """
     data = results_table(results)
-    data = data[data["scope"] == "all"]
     best = {measure: best_groups(results.finals, measure) for measure in MEASURES}
-    places: dict[tuple[str, str], None] = {}
-    rows: dict[Identity, dict[tuple[str, str], list[Cell]]] = {}
+    places: dict[Place, None] = {}
+    every: dict[Identity, Cells] = {}
+    defined: dict[Identity, Cells] = {}
+    undefined: dict[Identity, dict[Place, str]] = {}
     for row in data.to_dict("records"):
         named, place = {str(name): value for name, value in row.items()}, (str(row["benchmark"]), str(row["pair"]))
         places[place] = None
-        cells = [
-            Cell(
-                Summary(
-                    int(row[f"{name}_n"]), *(float(row[f"{name}_{part}"]) for part in ("mean", "se", "low", "high"))
-                ),
-                identity(named) in best[name],
-            )
-            for name in MEASURES
-        ]
-        rows.setdefault(identity(named)[2:], {})[place] = cells
+        whole, method = row["scope"] == "all", identity(named)[2:]
+        cells = [Cell(from_row(named, name), whole and identity(named) in best[name]) for name in MEASURES]
+        (every if whole else defined).setdefault(method, {})[place] = cells
+        if whole and row["score_undefined"]:
+            undefined.setdefault(method, {})[place] = f"{row['score_undefined']} of {row['seeds']}"
+    rows: list[tuple[Sequence[str], Cells]] = []
+    for method, of_row in every.items():
+        marks = undefined.get(method, {})
+        rows.append(((*method, ", ".join(marks.get(place, NONE) for place in places) if marks else ""), of_row))
+        if method in defined:  # A pair without such seeds has nothing to leave out.
+            rows.append(((*method, LEFT_OUT), of_row | defined[method]))
     words = results.words
-    seeds = sorted({int(n) for name in MEASURES for n in data[f"{name}_n"] if n})
-    marked = any(best.values())
+    seeds = sorted({int(n) for name in MEASURES for n in data.loc[data["scope"] == "all", f"{name}_n"] if n})
     caption = [
         f"{words.performance.capitalize()}s of the first {words.task} after the second was learnt, and of the second "
-        f"{words.task}: mean ± standard error over n = {' or '.join(map(str, seeds)) or '0'} seeds.",
-        *([RULE if marked else NONE_IS_BEST] if data.groupby(["benchmark", "pair"]).size().max() > 1 else []),
+        f"{words.task}: mean ± standard error over n = {' or '.join(map(str, seeds)) or '0'} seeds; a mean without ± "
+        "is of one seed, or of seeds that are all equal and say nothing of the next.",
+        *([RULE if any(best.values()) else NONE_IS_BEST] if len(every) > 1 else []),
+        *([UNDEFINED_NOTE] if undefined else []),
     ]
     empty: list[Cell | None] = [None] * len(MEASURES)
-    body = [(name, [cell for place in places for cell in of_row.get(place, empty)]) for name, of_row in rows.items()]
-    return PaperTable([pair for _, pair in places], ["first after", "second"], body, caption)
+    body = [(name, [cell for place in places for cell in of_row.get(place, empty)]) for name, of_row in rows]
+    names = ["method", "neurons", "settings", UNDEFINED]
+    return PaperTable([pair for _, pair in places], ["first after", "second"], names, body, caption)

@@ -7,7 +7,7 @@ import pandas as pd
 
 from analysis.tables.cells import Cells
 
-UNDEFINED = "score undefined"
+UNDEFINED, LEFT_OUT = "score undefined", "left out"
 UNDEFINED_NOTE = (
     "Score undefined: all scoring steps were alike there, and the neurons were drawn at random. A row says of how many "
     "of its seeds that is so; if of some only, the next row leaves them out."
@@ -69,5 +69,5 @@ def _undefined(row: Cells) -> str:
     """Of how many seeds of the row, or whether of its trial, the score was undefined."""
     found = row.get("score_undefined")
     if pd.isna(found) or not found:
-        return "left out" if row.get("scope") == "defined" else ""
+        return LEFT_OUT if row.get("scope") == "defined" else ""
     return f"{found} of {row['seeds']}" if "seeds" in row else "yes"

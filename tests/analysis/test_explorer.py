@@ -66,7 +66,23 @@ def test_the_page_knows_where_live_neurons_end(store):
     (nbsp,) = data["series"]
     # 12 of 16 are live: nine tenths of the way from 3 neurons (0.8, 0.7) to 13 (1.0, 0.1).
     assert nbsp["fronts"]["success-final"]["live"] == [0.98, 0.16]
+    assert nbsp["live"] == pytest.approx(1.9), "where the numbers go to the right"
     assert "Live neurons of reach > avoid, nbsp: actor 12, q1 12, q2 12." in data["rules"]
+
+
+def test_a_number_with_undefined_scores_is_given_without_them_too(store):
+    plan = plan_of(skill_neurons=(0.1, 0.2), methods=("nbsp",), seeds=(0, 1, 2))
+    for trial in plan.trials:
+        learn_first(store, plan, trial, 9)
+        undefined = (trial.skill_neurons, trial.seed) == (0.2, 2)
+        after = 1 if undefined else 8 + trial.seed
+        learn_second(store, plan, trial, after, 5, **{**NBSP_REPORT, "score_undefined": undefined})
+    (series,) = data_of(analysis.load(store.root, plan))["series"]
+    few, many = (count["success-final"] for count in series["counts"])
+    assert few["defined"] is None
+    assert (many["n"], many["stability"]["mean_text"]) == (3, "0.60 ± 0.25")
+    assert (many["defined"]["n"], many["defined"]["stability"]["mean_text"]) == (2, "0.85 ± 0.05")
+    assert series["live"] is None, "12 neurons are live, and 3 the most that are frozen"
 
 
 def test_a_curve_that_stopped_early_has_what_is_carried_forward(full, plan):

@@ -348,6 +348,19 @@ def test_a_method_restrains_only_its_parts(method: str, parts: set[str]) -> None
     assert not any(influence.replays(n) for n in range(1, 10))
 
 
+@pytest.mark.parametrize(
+    ("method", "masked"),
+    [("nbsp", {"actor", "critic"}), ("nbsp_actor", {"actor"}), ("nbsp_critic", {"critic"}),
+     ("importance_nbsp", {"actor", "critic"}), ("random_nbsp", {"actor", "critic"})],
+)  # fmt: skip
+def test_replay_goes_into_both_parts_or_into_the_masked_ones_alone(method: str, masked: set[str]) -> None:
+    for parts, expected in (("both", {"actor", "critic"}), ("masked", masked)):
+        options = method_options(replay_parts=parts)
+        influence = ActiveMethod(get_method(method).ingredients(options, dict.fromkeys(NETWORKS, 3)))
+        assert influence.replays(0) == influence.replays(10) == expected
+        assert not any(influence.replays(n) for n in range(1, 10))
+
+
 @pytest.mark.parametrize("method", ["nbsp", "nbsp_actor", "nbsp_critic", "mask_only", "random_nbsp"])
 def test_nothing_to_freeze_is_no_mask(method: str) -> None:
     for options, count in ((method_options(), 0), (method_options(mask_strength=0.0), 5)):

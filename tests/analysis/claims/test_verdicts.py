@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pytest
 from synthetic_store import evaluate as write_evaluations
 from synthetic_store import evaluations, learn
@@ -115,24 +116,32 @@ Rates = Mapping[str, Sequence[float]]
 
 
 def fill(
-    store: Store, claim: Claim, rates: Mapping[str, Rates], first_before: Sequence[float] = (1.0,) * SEEDS
+    store: Store,
+    claim: Claim,
+    rates: Mapping[str, Rates],
+    first_before: Sequence[float] = (1.0,) * SEEDS,
+    undefined: int | None = None,
 ) -> Plan:
-    """Trials by pair and method with success on the first task as given, and 0.9 on the second."""
+    """Trials by pair and method with success on the first task as given, and 0.9 on the second.
+
+    Of nbsp the score of seed `undefined` was so.
+    """
     plan = make_plan("x", claim.loaded)
     for trial in plan.trials:
         pair = " > ".join(trial.tasks)
         found = rates.get(pair, {}).get(trial.method, ())
         if trial.seed < len(found):
-            commit(store, plan, trial, first_before[trial.seed], found[trial.seed])
+            report = {} if trial.method != "nbsp" else {"score_undefined": trial.seed == undefined}
+            commit(store, plan, trial, first_before[trial.seed], found[trial.seed], **report)
     return plan
 
 
-def commit(store: Store, plan: Plan, trial: Trial, first_before: float, first_after: float) -> None:
+def commit(store: Store, plan: Plan, trial: Trial, first_before: float, first_after: float, **result: Any) -> None:
     (first, second), (one, other) = trial.phases, trial.tasks
     if not store.phase(first).done():
         learn(store, plan, first, evaluations(one, (0, 0.5, 0.95, 1, 1), every=5_000), env_steps=20_000)
         write_evaluations(store, plan, first, one, round(first_before * 200), deterministic=0)
-    learn(store, plan, second, evaluations(other, (0, 0.5, 1, 1, 1), every=5_000), env_steps=20_000)
+    learn(store, plan, second, evaluations(other, (0, 0.5, 1, 1, 1), every=5_000), env_steps=20_000, **result)
     write_evaluations(store, plan, second, one, round(first_after * 200), deterministic=0)
     write_evaluations(store, plan, second, other, 180, deterministic=0)
 
@@ -239,6 +248,39 @@ def test_without_first_phases_that_did_not_learn(store: Store, tmp_path: Path) -
     fill(store, claim, {PAPER: rates}, first_before=(1.0, 1.0, 1.0, 1.0, 0.3))
     (outcome,) = evaluate(claim, store)
     assert (outcome.verdict, outcome.without, outcome.not_learnt) == ("inconclusive", "confirmed", 1)
+
+
+def test_with_and_without_undefined_scores(store: Store, tmp_path: Path) -> None:
+    """Differences 0.4, 0.4, 0.4, 0.45 with skill neurons, and -0.8 of neurons that were drawn at random."""
+    other = "window-close > window-open"
+    claim = claim_of(
+        sweep_file(tmp_path, "pairs: [window-open:window-close, window-close:window-open]"),
+        claim_test("above", "nbsp", "replay_only"),
+        claim_test("level", "nbsp", at_least=0.9),
+    )
+    rates = {"replay_only": (0.5, 0.6, 0.4, 0.5, 0.9), "nbsp": (0.9, 1.0, 0.8, 0.95, 0.1)}
+    fill(store, claim, {PAPER: rates}, undefined=4)
+    fill(store, claim_of(claim.sweeps[0], *claim.tests), {other: GOOD})
+    (outcome,) = evaluate(claim, store)
+    difference, _ = outcome.parts
+    assert (difference.pairs[PAPER].verdict, outcome.undefined, len(outcome.values)) == ("inconclusive", 2, 20)
+    defined, _ = outcome.parts_defined
+    assert defined.values[PAPER] == pytest.approx({0: 0.4, 1: 0.4, 2: 0.4, 3: 0.45})
+    assert (defined.pairs[PAPER].verdict, defined.verdict) == ("confirmed", "confirmed")
+    page = write_reproduction([claim], store, tmp_path / "docs")[0].read_text()
+    assert "2 of 20 numbers rest on neurons that were drawn at random" in page
+    of = "| stability, nbsp - replay_only |"
+    assert f"{of} {PAPER} | 1 of 5 | 5 | 0.17 [" in page
+    assert f"{of} {PAPER} | left out | 4 | 0.41 [" in page
+    assert f"{of} over pairs | 1 of 10 | 5 |" in page
+    assert f"{of} over pairs | left out | 4 |" in page
+    assert f"{of} {other} | left out |" not in page
+    # 0.9, 1.0, 0.8, 0.95 and 0.1; then without the last.
+    assert f"| stability | nbsp | {PAPER} | 1 of 5 | 0.75 |" in page
+    assert f"| stability | nbsp | {PAPER} | left out | 0.91 | 0.80, 0.93, 1.00 | 3 of 4 [" in page
+    assert f"| stability | replay_only | {PAPER} | left out |" not in page
+    rows = pd.read_csv(tmp_path / "docs" / "data" / "claim-C4.csv")
+    assert rows["score_undefined"].sum() == 2
 
 
 def test_a_family_is_corrected(store: Store, tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ from synthetic_store import (
     find,
     learn,
     learn_first,
+    learn_second,
     plan_of,
     training,
 )
@@ -21,6 +22,7 @@ from analysis.figures.methods import counts_figure
 from analysis.figures.overview import overview
 from analysis.figures.palette import RAMP, look, looks, scale
 from analysis.figures.profiles import profiles
+from analysis.tradeoff import MEASURES, all_series
 
 LABELS = ("base", "nbsp", f"second task: {SECOND}", f"first task after it: {FIRST}")
 NINE = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.8, 1.0)
@@ -120,6 +122,25 @@ def test_where_live_neurons_end_is_marked_among_the_counts(store):
     assert "Live neurons of" in " ".join(few.caption)
     marked, unmarked = (one.svg.count(b"stroke-dasharray: 1,1.65") for one in (picture, few))
     assert marked == unmarked + 1
+
+
+def test_where_live_neurons_end_is_marked_on_the_trade_offs_line(store):
+    """12 of 16 are live: nine tenths of the way from 3 neurons to 13, and beyond 2 and 3."""
+    plan = plan_of(skill_neurons=(0.1, 0.2, 0.8))
+    after = {None: (0, 10), 0.1: (4, 9), 0.2: (8, 7), 0.8: (10, 1)}
+    for trial in plan.trials:
+        learn_first(store, plan, trial, 9)
+        learn_second(store, plan, trial, *after[trial.skill_neurons], **NBSP_REPORT)
+    results = analysis.load(store.root, plan)
+    (_, nbsp) = all_series(results)
+    assert nbsp.live_point(MEASURES["success"]["final"]) == pytest.approx((0.98, 0.16))
+    marked = overview(results, CurveReader(results))
+    few = analysis.load(store.root, plan_of(skill_neurons=(0.1, 0.2)))
+    unmarked = overview(few, CurveReader(few))
+    assert "Hollow diamond on a line: where live neurons end" in " ".join(marked.caption)
+    assert "live neurons" not in " ".join(unmarked.caption)
+    hollow = b"fill-opacity: 0; stroke: #"
+    assert marked.svg.count(hollow) > unmarked.svg.count(hollow)
 
 
 def test_the_same_results_give_the_same_bytes(full, plan):

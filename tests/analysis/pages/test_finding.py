@@ -29,6 +29,26 @@ def test_one_seed_is_no_result(store):
     )
 
 
+def test_a_lead_that_is_the_same_in_every_seed_is_no_certainty(store):
+    after = {"base": [(1, 9), (2, 8), (3, 9)], "nbsp": [(8, 9), (9, 8), (10, 9)]}
+    assert finding(filled(store, plan_of(seeds=(0, 1, 2)), after)) == (
+        "Against `base`, paired by seed, `nbsp` is 0.70 higher on the first task after (the same in every seed, which "
+        "has no interval), and is equal on the second task (the same in every seed, which has no interval) "
+        "(n = 3 seeds)."
+    )
+
+
+def test_undefined_scores_are_said(store):
+    plan = plan_of(seeds=(0, 1, 2))
+    for trial in plan.trials:
+        learn_first(store, plan, trial, 9)
+        report = {"score_undefined": trial.seed == 1} if trial.method == "nbsp" else {}
+        learn_second(store, plan, trial, trial.seed, 9, **report)
+    assert finding(analysis.load(store.root, plan)).endswith(
+        " In 1 of its 3 trials the score was undefined, and the neurons were drawn at random."
+    )
+
+
 def test_counts_are_told_by_the_advice(store):
     plan = plan_of(methods=("nbsp",), skill_neurons=(0.1, 0.8), seeds=(0, 1, 2))
     for trial in plan.trials:

@@ -2,7 +2,7 @@ import shutil
 import subprocess
 
 import pytest
-from synthetic_store import games_of, learn_first, learn_second, plan_of, play_all
+from synthetic_store import FIRST, SECOND, games_of, learn_first, learn_second, plan_of, play_all
 
 import analysis
 from analysis.pages import latex
@@ -51,9 +51,28 @@ def test_a_table_in_the_shape_of_a_papers(store):
     assert r"\begin{tabular}{@{}ll*{2}{S[table-format=1.2(3)]}@{}}" in lines
     assert r"& & \multicolumn{2}{c}{reach $>$ avoid} \\" in lines
     assert r"method & neurons & {first after} & {second} \\" in lines
-    # Bold: ahead by 0.8, 0.7, 0.7 (0.733 -+ 4.30 x 0.033). All seeds of the second task are equal: no best.
-    assert r"base &  & 0.10 \pm 0.06 & 0.90 \pm 0.00 \\" in lines
-    assert r"nbsp & 0.2 & \bfseries 0.83 \pm 0.03 & 0.90 \pm 0.00 \\" in lines
+    # Bold: ahead by 0.8, 0.7, 0.7 (0.733 -+ 4.30 x 0.033). All seeds of the second task are equal: no best, no error.
+    assert r"base &  & 0.10 \pm 0.06 & 0.90 \\" in lines
+    assert r"nbsp & 0.2 & \bfseries 0.83 \pm 0.03 & 0.90 \\" in lines
+    assert "of seeds that are all equal and say nothing of the next" in lines[2]
+    assert "score undefined" not in "".join(lines)
+
+
+def test_it_marks_undefined_scores_and_has_the_means_without_them(store):
+    """After: seed 0 of nbsp 0.2, drawn at random, on the first pair; 0.8 and 0.9 else."""
+    plan = plan_of(pairs=((FIRST, SECOND), (SECOND, FIRST)), seeds=(0, 1, 2))
+    for trial in plan.trials:
+        learn_first(store, plan, trial, 9)
+        undefined = (trial.method, trial.seed, trial.tasks[0]) == ("nbsp", 0, FIRST)
+        after = 2 if undefined else 8 + trial.seed % 2
+        learn_second(store, plan, trial, after, 9, **({} if trial.method == "base" else {"score_undefined": undefined}))
+    lines = latex.paper(paper_table(analysis.load(store.root, plan))).splitlines()
+    assert r"method & neurons & score undefined & {first after} & {second} & {first after} & {second} \\" in lines
+    assert r"base &  &  & 0.83 \pm 0.03 & 0.90 & 0.83 \pm 0.03 & 0.90 \\" in lines
+    # 0.2, 0.9, 0.8: 0.633 +- 0.219; then 0.9, 0.8. The other pair has no such seed.
+    assert r"nbsp & 0.2 & 1 of 3, - & 0.63 \pm 0.22 & 0.90 & 0.83 \pm 0.03 & 0.90 \\" in lines
+    assert r"nbsp & 0.2 & left out & 0.85 \pm 0.05 & 0.90 & 0.83 \pm 0.03 & 0.90 \\" in lines
+    assert "drawn at random" in lines[2]
 
 
 @pytest.mark.skipif(shutil.which("pdflatex") is None, reason="no TeX here: LaTeX is checked where pdflatex is found")

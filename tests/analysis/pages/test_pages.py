@@ -221,6 +221,10 @@ def test_the_number_of_neurons_can_go_to_the_right(explorer: Browser):
     assert {"stability", "plasticity", "value", "seed"} <= set(explorer.evaluate(names))
     ticks = "document.querySelector('#panels .plot').layout.xaxis.ticktext"
     assert explorer.evaluate(ticks) == ["0.1", "0.2", "0.8"]
+    # The slider at 0.2; 12 of 16 neurons are live, nine tenths of the way from 3 to 13.
+    lines = "document.querySelector('#panels .plot').layout.shapes.map(s => [s.x0, s.line.dash ?? ''])"
+    assert explorer.evaluate(lines) == [[1, ""], [pytest.approx(1.9), "dot"]]
+    assert "live neurons end" in explorer.evaluate("document.querySelector('#key').textContent")
 
 
 def test_labels_of_counts_lie_apart(explorer: Browser):
@@ -343,6 +347,19 @@ def test_pages_of_little_data_open_too(opened: Browser, store, tmp_path, what):
         opened.wait("document.querySelector('h1') !== null")
     opened.wait("document.querySelectorAll('#summary tbody tr').length > 0")
     assert opened.complaints == []
+
+
+def test_the_table_has_a_row_without_undefined_scores(opened: Browser, store, tmp_path):
+    plan = plan_of(methods=("nbsp",), seeds=(0, 1, 2))
+    for trial in plan.trials:
+        learn_first(store, plan, trial, 9)
+        learn_second(store, plan, trial, 2 if trial.seed == 2 else 8, 5, score_undefined=trial.seed == 2)
+    opened.open(written(store, plan, tmp_path)[1])
+    opened.wait(READY)
+    assert [row[3:5] for row in rows(opened)] == [
+        ["3 of 3, score undefined in 1", "0.60 ± 0.20"],
+        ["2 of 2, these left out", "0.80 (2 of 2 seeds equal)"],
+    ]
 
 
 def test_tasks_and_games_on_one_page_have_axes_of_their_own(opened: Browser, store, tmp_path):

@@ -1,6 +1,7 @@
 import pandas as pd
 import pytest
 
+from analysis.statistics import summary
 from analysis.tables import cells
 
 NAN = float("nan")
@@ -30,6 +31,27 @@ def test_equal_seeds_are_never_read_as_certainty(interval):
     equal = statistic(5, mean=1.0, se=0.0, low=NAN, high=NAN)
     assert cells.estimate(equal, "x", interval=interval) == "1.00 (5 of 5 seeds equal)"
     assert cells.estimate(equal | {"x_n": 3}, "x", interval=interval) == "1.00 (3 of 3 seeds equal) (n=3 of 5)"
+
+
+@pytest.mark.parametrize(
+    ("seeds", "text"),
+    [
+        ((1, 1, 1, 1, 0.995), "0.999 ± 0.001 [0.996, 1.000]"),
+        ((0, 0, 0, 0.005, 0.005), "0.002 ± 0.001 [0.000, 0.005]"),
+        ((1, 1, 1, 1 - 1e-6), "0.9999998 ± 0.0000003 [0.9999990, 1.0000000]"),
+        ((1, 0.995), "0.998 ± 0.003"),
+        ((1, 1, 1, 1, 0.97), "0.99 ± 0.01 [0.98, 1.00]"),
+    ],
+)
+def test_a_spread_that_is_there_is_never_rounded_to_none(seeds: tuple[float, ...], text: str) -> None:
+    assert cells.of_summary(summary(seeds, (0.0, 1.0))) == text
+
+
+def test_a_bootstrap_interval_is_never_rounded_to_no_width() -> None:
+    assert cells.value_within(0.9996, 0.998, 1.0) == "1.000 [0.998, 1.000]"
+    assert cells.value_within(0.85, 0.71, 0.93) == "0.85 [0.71, 0.93]"
+    assert cells.value_within(0.85, NAN, NAN) == "0.85"
+    assert cells.within(0.5, 0.5) == "[0.50, 0.50]"
 
 
 def test_the_lowest_and_highest_seed_stand_beside_the_mean():

@@ -33,6 +33,20 @@ def test_tasks_stand_in_order_of_their_median(results):
     assert (easy["share_low"], easy["share_high"]) == pytest.approx((0.09430, 0.99160), abs=1e-5)
 
 
+def test_what_a_confirmation_refutes_was_luck(store):
+    """Three at the threshold by 300, of which further episodes confirm nothing: counting begins again."""
+    curve, plan = (0, 0.9, 1, 1, 1, 0.9, 1), plan_of(methods=("base",), seeds=(0, 1, 2))
+    for seed, success in enumerate((0.88, 0.9, None)):
+        rows = evaluations(FIRST, curve)
+        confirmation = rows[3] | {"kind": "confirmation", "success": success, "episodes": 50}
+        rows.insert(4, confirmation)
+        kept = rows[:4] + rows[5:] if success is None else rows
+        learn(store, plan, find(plan, "base", seed).phases[0], kept, env_steps=600)
+    found = analysis.load(store.root, plan).phases
+    steps = found[found["phase"] == 0].set_index("seed")["env_steps_to_threshold"]
+    assert steps.to_dict() == {0: 400, 1: 100, 2: 100}
+
+
 def test_it_is_shown_with_how_many_reached_it(results):
     shown = show_difficulty(results)
     assert shown.text.iloc[0].to_dict() == {
@@ -44,7 +58,7 @@ def test_it_is_shown_with_how_many_reached_it(results):
         "first phases ended": "3 of 3",
     }
     assert shown.text.iloc[1]["env steps, median"] == "-"
-    assert "3 evaluations in a row of at least 0.9" in shown.caption[0]
+    assert "3 evaluations in a row of at least 0.9, each of 10 episodes, confirmed by 50 more." in shown.caption[0]
     assert results.phases["env_steps_to_threshold"].notna().sum() == 3
 
 

@@ -7,13 +7,16 @@ a fact and not a convention. This module knows neither torch nor Ray, and nothin
 import copy
 import hashlib
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from functools import cached_property
+from typing import Any, Literal, TypeVar
 
 from pydantic import Field
 
 from nbsp_ray.config.schema import Learning, Resources, Sac, Settings, SkillNeurons
+
+Answer = TypeVar("Answer")
 
 ALGORITHM_VERSION = 2
 """Raise it by hand when the same settings give other numbers than before; older results are then run anew.
@@ -101,6 +104,27 @@ class PhaseSpec(Settings):
     def key(self) -> str:
         """The first 20 hex digits of SHA-256 over the canonical JSON of this spec."""
         return _digest(self.model_dump(mode="json"))
+
+
+def alike(spec: PhaseSpec) -> Callable[[int, str | None, Mapping[str, str]], str]:
+    """Gives the keys of phases that are `spec` but for their seed, previous phase and auxiliary ones.
+
+    They are those of `PhaseSpec.key`; but what the phases have in common is made JSON once, and not tens of thousands
+    of times.
+    """
+    data = _without_later_settings(spec.model_dump(mode="json"))
+    parts = {name: f'"{name}":{canonical(value).decode()}' for name, value in sorted(data.items())}
+
+    def key(seed: int, previous: str | None, auxiliary: Mapping[str, str]) -> str:
+        own = {
+            "seed": f'"seed":{seed}',
+            "previous": f'"previous":"{previous}"' if previous else '"previous":null',
+            "auxiliary": f'"auxiliary":{canonical(dict(auxiliary)).decode()}' if auxiliary else '"auxiliary":{}',
+        }
+        text = ",".join((parts | own).values())
+        return hashlib.sha256(f"{{{text}}}".encode()).hexdigest()[:20]
+
+    return key
 
 
 def canonical(data: Any) -> bytes:
@@ -240,6 +264,34 @@ class Plan:
     title: str
     phases: Mapping[str, PlannedPhase]
     trials: tuple[Trial, ...]
+
+    @cached_property
+    def alike(self) -> Mapping[str, int]:
+        """A number for each phase, equal for those that differ in seed and keys alone: they have one size and price.
+
+        Parts are told by their identity: tens of thousands of phases share them, and to compare them takes long.
+        """
+        numbers: dict[tuple[object, ...], int] = {}
+        found: dict[str, int] = {}
+        for key, phase in self.phases.items():
+            spec = phase.spec
+            parts = id(spec.sac), id(spec.learning), id(spec.ingredients), id(phase.resources)
+            tasks = spec.benchmark, spec.earlier_tasks, spec.task, found.get(spec.previous or "")
+            own = (*parts, *tasks, phase.keep_buffer, *phase.evaluations)
+            found[key] = numbers.setdefault(own, len(numbers))
+        return found
+
+    def once_for_alike(self, of: Callable[[PlannedPhase], Answer]) -> Callable[[str], Answer]:
+        """`of` the phase of a key, which is asked once for phases that are alike."""
+        answers: dict[int, Answer] = {}
+
+        def ask(key: str) -> Answer:
+            number = self.alike[key]
+            if number not in answers:
+                answers[number] = of(self.phases[key])
+            return answers[number]
+
+        return ask
 
     def env_steps(self, keys: Sequence[str] | None = None) -> int:
         """The most env steps that learning the given phases (default: all) can take."""

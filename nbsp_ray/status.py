@@ -158,6 +158,7 @@ class StatusReader:
         self.plan, self.store, self.concurrent = plan, store, concurrent
         self.whole = whole or plan
         """For the ETA: what is planned, and what is yet to be chosen."""
+        self._evaluation_work = plan.once_for_alike(evaluation_work)
         self._done: dict[str, PhaseStatus] = {}
         self._aside: dict[str, int] = {}
         self._host = socket.gethostname()
@@ -197,7 +198,7 @@ class StatusReader:
             State.WAITING,
             env_steps=0,
             budget=phase.spec.learning.env_steps,
-            evaluation_steps=evaluation_work(phase),
+            evaluation_steps=self._evaluation_work(phase.key),
         )
         if not begun:
             return blank
@@ -244,11 +245,10 @@ class StatusReader:
         return State.EVALUATING if progress.get("stage") == State.EVALUATING else State.LEARNING
 
     def _blocked(self, phase: PlannedPhase, status: PhaseStatus, before: dict[str, PhaseStatus]) -> PhaseStatus:
-        needs = (before[need].state for need in phase.spec.needs)
-        if status.state in (State.WAITING, State.STOPPED) and any(
-            state in (State.FAILED, State.BLOCKED) for state in needs
-        ):
-            return _replace(status, state=State.BLOCKED)
+        if status.state in (State.WAITING, State.STOPPED):
+            for need in phase.spec.needs:
+                if before[need].state in (State.FAILED, State.BLOCKED):
+                    return _replace(status, state=State.BLOCKED)
         return status
 
 

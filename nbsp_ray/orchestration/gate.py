@@ -39,8 +39,8 @@ class Gate:
     ) -> None:
         self._done, self._needs, self._kind = done, needs, kind
         self.max_concurrent = max_concurrent
-        self.has_room: Callable[[Counter[Any]], bool] = lambda out: True
-        """Whether so many keys of each kind can be out at a time."""
+        self.has_room: Callable[[Counter[Any]], bool] | None = None
+        """Whether so many keys of each kind can be out at a time; None: any number."""
         self._dependants = _dependants(needs)
         self.states = {key: State.DONE if done(key) else State.WAITING for key in needs}
         order = _topological(needs, self._dependants)
@@ -67,7 +67,7 @@ class Gate:
         full = set[Any]()
         while heads := [(ready[0], kind) for kind, ready in self._ready.items() if ready and kind not in full]:
             (_, key), kind = min(heads, key=lambda head: head[0])
-            if not self.has_room(self._out + Counter([kind])):
+            if self.has_room is not None and not self.has_room(self._out + Counter([kind])):
                 full.add(kind)
                 continue
             heapq.heappop(self._ready[kind])
@@ -188,12 +188,9 @@ def _topological(needs: Mapping[str, Collection[str]], dependants: Mapping[str, 
 
 
 def _fan_out(todo: list[str], dependants: Mapping[str, Iterable[str]]) -> dict[str, int]:
-    """How many of `todo` (in topological order) wait for each of them, directly or not; sets are bits of an integer."""
-    bit = {key: 1 << place for place, key in enumerate(todo)}
-    reached: dict[str, int] = {}
+    """How many of `todo` (in topological order) wait for each of them, directly or not."""
+    waits, reached = set(todo), dict[str, set[str]]()
     for key in reversed(todo):
-        reached[key] = 0
-        for dependant in dependants[key]:
-            if dependant in bit:
-                reached[key] |= bit[dependant] | reached[dependant]
-    return {key: bits.bit_count() for key, bits in reached.items()}
+        direct = [dependant for dependant in dependants[key] if dependant in waits]
+        reached[key] = set(direct).union(*(reached[dependant] for dependant in direct))
+    return {key: len(found) for key, found in reached.items()}

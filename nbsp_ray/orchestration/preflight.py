@@ -20,7 +20,7 @@ from nbsp_ray.folders import existing, temporary_parent
 from nbsp_ray.limits import memory, usable_cpus, usable_gpus
 from nbsp_ray.plan.memory import RAY_BYTES, check_fits, fits_side_by_side, free, largest_need
 from nbsp_ray.plan.memory import need as memory_need
-from nbsp_ray.plan.price import price
+from nbsp_ray.plan.price import disk_use
 from nbsp_ray.specs import Plan
 from nbsp_ray.store import Store
 from nbsp_ray.units import gb
@@ -161,7 +161,7 @@ def check_disk(plan: Plan, keys: Collection[str], store: Store, say: Callable[[s
         StoreError: it certainly does not.
     """
     left = dataclasses.replace(plan, phases={key: plan.phases[key] for key in keys})
-    need = price(left, store, list(keys)).peak_disk_gb
+    need = disk_use(left, keys)[1] / 1e9
     free = shutil.disk_usage(existing(store.root)).free / 1e9
     if free >= need:
         return
@@ -323,7 +323,11 @@ def check_cpus(plan: Plan, keys: Collection[str], cpus: int) -> None:
 
 def slots(plan: Plan, keys: Collection[str], nodes: Sequence[Node]) -> int:
     """How many of these phases can be at work at a time."""
-    return placed(Counter(plan.phases[key].resources for key in keys), nodes).total()
+    one_of = {plan.alike[key]: plan.phases[key].resources for key in keys}
+    wanted = Counter[Resources]()
+    for number, phases in Counter(map(plan.alike.__getitem__, keys)).items():
+        wanted[one_of[number]] += phases
+    return placed(wanted, nodes).total()
 
 
 def placed(wanted: Mapping[Resources, int], nodes: Sequence[Node]) -> Counter[Resources]:
@@ -346,7 +350,7 @@ def cpus_in_use(plan: Plan, keys: Collection[str], cpus: int, max_concurrent: in
 
 
 def _resources(plan: Plan, keys: Collection[str]) -> list[Resources]:
-    return list(dict.fromkeys(plan.phases[key].resources for key in keys))
+    return list(dict.fromkeys({plan.alike[key]: plan.phases[key].resources for key in keys}.values()))
 
 
 def _infeasible(resources: Resources, nodes: Sequence[Node], *, local: bool) -> str:

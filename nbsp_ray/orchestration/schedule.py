@@ -71,11 +71,16 @@ class _Room:
 
     def __init__(self, node: Node) -> None:
         self._node = node
+        self._fits: dict[int, int] = {}
         self.taken: list[Resources] = []
 
     def has_room(self, wanted: Resources) -> bool:
-        if set(self.taken) <= {wanted}:  # As nearly always; and parts of GPUs need not be added up.
-            return len(self.taken) < self._node.fits(wanted)
+        if all(
+            one is wanted or one == wanted for one in self.taken
+        ):  # As nearly always; and parts of GPUs need not be added up.
+            if id(wanted) not in self._fits:
+                self._fits[id(wanted)] = self._node.fits(wanted)
+            return len(self.taken) < self._fits[id(wanted)]
         free = replace(
             self._node,
             cpus=self._node.cpus - sum(one.cpus for one in self.taken),

@@ -5,16 +5,17 @@ a fact and not a convention: a first phase serves every method, a sweep that ove
 and running again is running what is left. This module starts nothing and knows neither torch nor Ray.
 """
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 
 from nbsp_ray.benchmarks import Benchmark, get_benchmark
-from nbsp_ray.config.schema import SkillNeurons, Sweep
+from nbsp_ray.config.schema import Resources, Sweep
 from nbsp_ray.errors import ConfigError
-from nbsp_ray.layout import NETWORKS, Counts
+from nbsp_ray.layout import NETWORKS
 from nbsp_ray.learning.hooks import Ingredient
 from nbsp_ray.methods import Method, get_method, ingredients_of
 from nbsp_ray.plan.counts import resolve_counts
-from nbsp_ray.specs import FinalEvaluations, PhaseSpec, Plan, PlannedPhase, Trial, arrows
+from nbsp_ray.specs import EvaluationSpec, FinalEvaluations, PhaseSpec, Plan, PlannedPhase, Trial, alike, arrows
 
 
 def check_benchmarks(plan: Plan, keys: Collection[str]) -> None:
@@ -68,6 +69,7 @@ class _Builder:
         layers = self.benchmark.layers(sweep.sac)
         self.counts = [(value, resolve_counts(value, layers)) for value in sweep.skill_neurons]
         self._firsts: dict[tuple[str, int, str], str] = {}
+        self._moulds: dict[tuple[tuple[str, ...], str, int], _Mould] = {}
         judged = sweep.evaluation
         self.finals = FinalEvaluations(judged.episodes, judged.env_steps, judged.goals, self.benchmark.variations)
 
@@ -76,25 +78,18 @@ class _Builder:
             for method in self.methods:
                 axis = self.counts if method.selects_neurons else [(None, dict.fromkeys(NETWORKS, 0))]
                 for skill_neurons, counts in axis:
+                    ingredients = ingredients_of(method, self.sweep.method, counts)
+                    self._check_scores(method, ingredients)
+                    several = skill_neurons is not None and len(self.counts) > 1
+                    name = f"{method.name} {skill_neurons}" if several else method.name
                     for seed in self.sweep.seeds:
-                        yield Trial(
-                            self.sweep.benchmark,
-                            tasks,
-                            method.name,
-                            seed,
-                            skill_neurons,
-                            self._chain(tasks, method, counts, seed, skill_neurons),
-                            self.finals,
-                        )
+                        phases = self._chain(tasks, name, ingredients, seed)
+                        yield Trial(self.sweep.benchmark, tasks, method.name, seed, skill_neurons, phases, self.finals)
 
     def _chain(
-        self, tasks: tuple[str, ...], method: Method, counts: Counts, seed: int, skill_neurons: SkillNeurons | None
+        self, tasks: tuple[str, ...], name: str, ingredients: tuple[Ingredient, ...], seed: int
     ) -> tuple[str, ...]:
         """Plan the phases of one trial; the keys, first task first."""
-        ingredients = ingredients_of(method, self.sweep.method, counts)
-        self._check_scores(method, ingredients)
-        several = skill_neurons is not None and len(self.counts) > 1
-        name = f"{method.name} {skill_neurons}" if several else method.name
         # One first phase serves all methods, but for those that act in it too: it is built once.
         own = name if any(one.from_first for one in ingredients) else ""
         if (first := (tasks[0], seed, own)) not in self._firsts:
@@ -127,44 +122,88 @@ class _Builder:
         before: tuple[str, ...],
         method: str,
     ) -> str:
-        sweep, first = self.sweep, index == 0
+        # By identity, as to compare ingredients takes longer than all the rest; each mould keeps its own alive.
+        if (made := (tasks[: index + 1], method, id(ingredients))) not in self._moulds:
+            self._moulds[made] = self._mould(tasks[: index + 1], ingredients, method)
+        mould = self._moulds[made]
+        auxiliary = {
+            needed: self._phase(tasks, index, seed, helper, before, name)
+            for needed, (helper, name) in mould.helpers.items()
+        }
+        previous = before[-1] if before else None
+        key = mould.key(seed, previous, auxiliary)
+        if key not in self.phases:
+            own = {"seed": seed, "previous": previous, "auxiliary": auxiliary}
+            spec = mould.spec.model_copy(update=own)
+            self.phases[key] = PlannedPhase(key, spec, mould.resources, label=f"{mould.label}, seed {seed}")
+        phase = self.phases[key]
+        phase.keep_buffer |= index == 0
+        if mould.spec.rollouts is not None:
+            self.phases[before[-1]].evaluations.setdefault(mould.spec.rollouts.id, mould.spec.rollouts)
+        if mould.needs_buffers:
+            for earlier in before:
+                self.phases[earlier].keep_buffer = True
+        for name, record in mould.records.items():
+            phase.evaluations.setdefault(name, record)
+        return key
+
+    def _mould(self, tasks: tuple[str, ...], ingredients: tuple[Ingredient, ...], method: str) -> "_Mould":
+        """What the phases of a method that learn the last of `tasks` have in common."""
+        sweep, index = self.sweep, len(tasks) - 1
+        first = index == 0
         active = tuple(one for one in ingredients if one.from_first or not first)
-        auxiliary: dict[str, str] = {}
-        for needed in sorted({ingredient.needs_method for ingredient in active if ingredient.needs_method}):
-            helper = ingredients_of(get_method(needed), sweep.method, dict.fromkeys(NETWORKS, 0))
-            # From the third task on, its past is this method's, and no trial's own.
-            name = needed if index == 1 else f"{needed} after {method}"
-            auxiliary[needed] = self._phase(tasks, index, seed, helper, before, name)
+        needed = sorted({ingredient.needs_method for ingredient in active if ingredient.needs_method})
         reads_rollouts = not first and any(ingredient.needs_rollouts for ingredient in active)
         spec = PhaseSpec(
             benchmark=sweep.benchmark,
             revision=self.benchmark.revision,
             task=tasks[index],
             earlier_tasks=tasks[:index],
-            seed=seed,
+            seed=0,
             sac=sweep.sac,
             learning=sweep.first if first else sweep.second,
             ingredients=tuple(ingredient.model_dump(mode="json") for ingredient in active),
-            previous=before[-1] if before else None,
-            auxiliary=auxiliary,
             rollouts=self.finals.rollouts(tasks[index - 1]) if reads_rollouts else None,
         )
         own = f" of {method}" if active else ""
-        what = f"{tasks[0]}, first phase{own}" if first else f"{arrows(tasks[: index + 1])}, {method}"
-        key = spec.key()
         resources = sweep.resources
         if first and resources.first_labels:
             resources = resources.model_copy(update={"labels": resources.first_labels})
-        planned = PlannedPhase(key, spec, resources, label=f"{what}, seed {seed}")
-        phase = self.phases.setdefault(key, planned)
-        phase.keep_buffer |= first
-        if spec.rollouts is not None:
-            self.phases[before[-1]].evaluations.setdefault(spec.rollouts.id, spec.rollouts)
-        if any(ingredient.needs_buffers for ingredient in active):
-            for earlier in before:
-                self.phases[earlier].keep_buffer = True
         scored = [self.finals.rollouts(tasks[0])] if first else []
-        judged = self.finals.after(tasks[: index + 1], deterministic=sweep.evaluation.deterministic)
-        for record in (*scored, *judged):
-            phase.evaluations.setdefault(record.id, record)
-        return phase.key
+        judged = self.finals.after(tasks, deterministic=sweep.evaluation.deterministic)
+        none = dict.fromkeys(NETWORKS, 0)
+        return _Mould(
+            ingredients,
+            spec,
+            alike(spec),
+            resources,
+            f"{tasks[0]}, first phase{own}" if first else f"{arrows(tasks)}, {method}",
+            # From the third task on, the past of a helper is this method's, and no trial's own.
+            {
+                one: (
+                    ingredients_of(get_method(one), sweep.method, none),
+                    one if index == 1 else f"{one} after {method}",
+                )
+                for one in needed
+            },
+            any(ingredient.needs_buffers for ingredient in active),
+            {record.id: record for record in (*scored, *judged)},
+        )
+
+
+@dataclass(frozen=True)
+class _Mould:
+    """What phases have in common that differ in their seed, and in the phases that they rest on, alone."""
+
+    ingredients: tuple[Ingredient, ...]
+    """Of the method, at work in them or not."""
+    spec: PhaseSpec
+    """Of one of them."""
+    key: Callable[[int, str | None, Mapping[str, str]], str]
+    resources: Resources
+    label: str
+    helpers: Mapping[str, tuple[tuple[Ingredient, ...], str]]
+    """Of each auxiliary phase, by the method that trains it: its ingredients and its name."""
+    needs_buffers: bool
+    records: Mapping[str, EvaluationSpec]
+    """Final evaluations of each, by their id."""

@@ -1,5 +1,7 @@
 """Ways to halve what a plan costs: fewer values on one of its axes."""
 
+import bisect
+from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -26,12 +28,35 @@ def ways_to_halve(plan: Plan, cost: Mapping[str, float]) -> Iterator[str]:
     for axis in AXES:
         of = OF_TRIAL[axis]
         values = [value for value in dict.fromkeys(map(of, plan.trials)) if value is not None]
-        for keep in range(len(values) - 1, 0, -1):
-            kept = _spread(values, keep) if axis == "skill_neurons" else values[:keep]
-            trials = [trial for trial in plan.trials if of(trial) is None or of(trial) in kept]
-            if sum(cost.get(key, 0.0) for key in needed(plan, trials)) <= half:
-                yield f"{axis}={_text(axis, kept)}"
-                break
+        shares = _by_values(plan, cost, of)
+
+        def kept(
+            keep: int, axis: str = axis, values: Sequence[Any] = values, shares: Mapping[frozenset[Any], float] = shares
+        ) -> tuple[Sequence[Any], float]:
+            """So many of the values, and what the trials that have one of them, or none, cost."""
+            found = _spread(values, keep) if axis == "skill_neurons" else values[:keep]
+            chosen = {None, *found}
+            return found, sum(share for of_phase, share in shares.items() if not of_phase.isdisjoint(chosen))
+
+        # More values cost more: halving the range finds the most of them, of ten thousand seeds too.
+        keep = bisect.bisect_right(range(1, len(values)), half, key=lambda number: kept(number)[1])
+        if keep:
+            yield f"{axis}={_text(axis, kept(keep)[0])}"
+
+
+def _by_values(plan: Plan, cost: Mapping[str, float], of: Callable[[Trial], Any]) -> Mapping[frozenset[Any], float]:
+    """What the phases cost that the same values on an axis need, by these values."""
+    values: dict[str, set[Any]] = {key: set() for key in plan.phases}
+    for trial in plan.trials:
+        for key in trial.phases:
+            values[key].add(of(trial))
+    for key in reversed(list(plan.phases)):
+        for need in plan.phases[key].spec.needs:
+            values[need] |= values[key]
+    found: defaultdict[frozenset[Any], float] = defaultdict(float)
+    for key, one in cost.items():
+        found[frozenset(values[key])] += one
+    return found
 
 
 def needed(plan: Plan, trials: Sequence[Trial]) -> set[str]:

@@ -47,7 +47,7 @@ def need(plan: Plan, key: str) -> MemoryNeed:
 
 def largest_need(plan: Plan, keys: Collection[str]) -> MemoryNeed:
     """That of the phase that can hold most, of one at least."""
-    return max((need(plan, key) for key in keys), key=lambda one: one.total)
+    return max(map(plan.once_for_alike(lambda phase: need(plan, phase.key)), keys), key=lambda one: one.total)
 
 
 def check_fits(most: MemoryNeed, found: Memory) -> None:

@@ -5,14 +5,23 @@ The speed of a phase is, in this order: what finished phases of the same kind ra
 """
 
 import contextlib
-from collections.abc import Mapping, Sequence
+import heapq
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean
 from typing import Any, Literal
 
 from nbsp_ray.errors import StoreError
 from nbsp_ray.limits import usable_cpus
-from nbsp_ray.plan.sizes import buffer_bytes, disk_bytes, evaluation_steps, kind, multiplications, on_gpu, spaces_of
+from nbsp_ray.plan.sizes import (
+    buffer_bytes,
+    disk_bytes,
+    evaluation_steps,
+    kind,
+    multiplications,
+    on_gpu,
+    spaces_of,
+)
 from nbsp_ray.specs import Plan, PlannedPhase
 from nbsp_ray.store import Store
 
@@ -119,9 +128,24 @@ def seconds(phase: PlannedPhase, work: Work, env_steps_per_second: float) -> flo
     Evaluations are as much slower than the reference's as learning is: by what else the machine has to do. Whatever
     makes learning faster, a GPU or compiled code, does nothing for the simulator.
     """
-    reference = REFERENCES[kind(spaces_of(phase))]
-    pace = 1.0 if on_gpu(phase) else min(1.0, env_steps_per_second / _reference_speed(phase))
-    return work.learning / env_steps_per_second + work.evaluations / (pace * reference.evaluation_steps_per_second)
+    return _Pace.of(phase, env_steps_per_second).seconds(work)
+
+
+@dataclass(frozen=True)
+class _Pace:
+    """Env steps a second of a phase."""
+
+    learning: float
+    evaluations: float
+
+    @classmethod
+    def of(cls, phase: PlannedPhase, env_steps_per_second: float) -> "_Pace":
+        reference = REFERENCES[kind(spaces_of(phase))]
+        pace = 1.0 if on_gpu(phase) else min(1.0, env_steps_per_second / _reference_speed(phase))
+        return cls(env_steps_per_second, pace * reference.evaluation_steps_per_second)
+
+    def seconds(self, work: Work) -> float:
+        return work.learning / self.learning + work.evaluations / self.evaluations
 
 
 def price(
@@ -142,25 +166,35 @@ def price(
         known: Speeds by kind, of a plan that this one is to be compared with.
     """
     work = left if isinstance(left, Mapping) else {key: whole(plan.phases[key]) for key in left}
-    phases = {key: plan.phases[key] for key in work}
-    kinds = {speed_kind(phase): phase for phase in phases.values()}
+    resources = {key: plan.phases[key].resources for key in work}
+    kind_of = plan.once_for_alike(speed_kind)
+    kinds = {kind_of(key): plan.phases[key] for key in work}
     speeds = dict(known) if known and kinds.keys() <= known.keys() else known_speeds(plan, store, kinds)
-    pace = {key: speeds[speed_kind(phase)].env_steps_per_second for key, phase in phases.items()}
-    taken = {key: seconds(phase, work[key], pace[key]) for key, phase in phases.items()}
-    evaluating = sum(seconds(phase, Work(0, work[key].evaluations), pace[key]) for key, phase in phases.items())
-    if at_once is None:
-        at_once = max(1, usable_cpus() // max((phase.resources.cpus for phase in phases.values()), default=1))
-    disk = sum(disk_bytes(phase) for phase in plan.phases.values())
-    buffers = sorted((buffer_bytes(phase) for phase in phases.values()), reverse=True)
+    pace = plan.once_for_alike(lambda phase: _Pace.of(phase, speeds[speed_kind(phase)].env_steps_per_second))
+    taken = {key: pace(key).seconds(one) for key, one in work.items()}
+    evaluating = sum(pace(key).seconds(Work(0, one.evaluations)) for key, one in work.items())
+    disk, peak = disk_use(plan, work, at_once)
     return Price(
         seconds=taken,
-        cpu_hours=sum(taken[key] * phase.resources.cpus for key, phase in phases.items()) / 3600,
-        gpu_hours=sum(taken[key] * phase.resources.gpus for key, phase in phases.items()) / 3600,
+        cpu_hours=sum(taken[key] * wanted.cpus for key, wanted in resources.items()) / 3600,
+        gpu_hours=sum(taken[key] * wanted.gpus for key, wanted in resources.items()) / 3600,
         evaluation_hours=evaluating / 3600,
         speeds=speeds,
         disk_gb=disk / 1e9,
-        peak_disk_gb=(disk + sum(buffers[:at_once])) / 1e9,
+        peak_disk_gb=peak / 1e9,
     )
+
+
+def disk_use(plan: Plan, left: Collection[str], at_once: int | None = None) -> tuple[int, int]:
+    """Bytes that the finished store holds of a plan, and the most while so many phases that are left work.
+
+    Without a number, as many as this machine has CPUs for.
+    """
+    if at_once is None:
+        at_once = max(1, usable_cpus() // max((plan.phases[key].resources.cpus for key in left), default=1))
+    disk = sum(map(plan.once_for_alike(disk_bytes), plan.phases))
+    buffers = heapq.nlargest(at_once, map(plan.once_for_alike(buffer_bytes), left))
+    return disk, disk + sum(buffers)
 
 
 def known_speeds(plan: Plan, store: Store, kinds: Mapping[str, PlannedPhase]) -> dict[str, Speed]:

@@ -17,6 +17,7 @@ from nbsp_ray.plan.memory import largest_need, memory_note
 from nbsp_ray.plan.price import Price, Speed, price, speed_kind
 from nbsp_ray.plan.search import searches
 from nbsp_ray.specs import Plan
+from nbsp_ray.states import State
 from nbsp_ray.status import SweepStatus, sweep_status
 from nbsp_ray.store import Store
 from nbsp_ray.sweepfile import LoadedSweep, load_sweep
@@ -140,20 +141,19 @@ class Costs:
     @classmethod
     def of(
         cls,
-        loaded: LoadedSweep,
+        plan: Plan,
         store: Store,
         machines: Machines,
         rates: Rates,
         known: Mapping[str, Speed] | None = None,
     ) -> "Costs":
-        """Price what is left of a sweep, at speeds that are `known` already if there are any."""
-        plan = loaded.plan(store, whole_budget=True)
+        """Price what is left of a plan, at speeds that are `known` already if there are any."""
         status = sweep_status(plan, store)
-        room = max(1, slots(plan, status.left, machines.nodes))
+        work = {phase.key: phase.work for phase in status.phases if phase.state is not State.DONE}
+        room = max(1, slots(plan, work, machines.nodes))
         of_memory, fits = "", None
-        if status.left and machines.here:
-            of_memory, fits = memory_note(largest_need(plan, status.left), memory(), room)
-        work = {phase.key: phase.work for phase in status.phases if phase.key in status.left}
+        if work and machines.here:
+            of_memory, fits = memory_note(largest_need(plan, work), memory(), room)
         cost = price(plan, store, work, at_once=min(room, fits or room), known=known)
         in_time = schedule(plan, cost.seconds, machines.nodes, most=fits)
         return cls(plan, status, machines, rates, fits, of_memory, cost, in_time)
@@ -211,9 +211,8 @@ def halves_of(loaded: LoadedSweep, overrides: Sequence[str], store: Store, whole
     for way in ways:
         kept = [one for one in overrides if one.partition("=")[0].strip() != way.partition("=")[0]]
         try:
-            fewer = Costs.of(
-                load_sweep(loaded.given, [*kept, way]), store, whole.machines, whole.rates, whole.price.speeds
-            )
+            plan = load_sweep(loaded.given, [*kept, way]).plan(store, whole_budget=True)
+            fewer = Costs.of(plan, store, whole.machines, whole.rates, whole.price.speeds)
         except ConfigError:
             continue  # it lies otherwise in the files that this one includes
         share = fewer.weight / whole.weight

@@ -1,5 +1,7 @@
 """`nbsp-ray plan`: what a sweep has to do, what it costs, and what of it fits until a time."""
 
+import contextlib
+import gc
 import math
 import time
 from collections.abc import Iterator, Sequence
@@ -22,6 +24,8 @@ from nbsp_ray.verbs._costs import Costs, Half, Machines, Rates, halves_of, measu
 
 HALVED_FROM = 3_600.0
 """Seconds of a plan from which on it is said how to halve it."""
+HALVED_TO = 10_000
+"""Phases up to which it is: each way is planned anew, which takes as long again."""
 
 
 def _until(text: str) -> float:
@@ -57,11 +61,12 @@ def command(
     """List and price a sweep; start nothing. Ends with 2 and `run`'s words for what `run` would refuse."""
     loaded = load_sweep(sweep, overrides or [])
     store = Store(root, create=measure)
-    planned = loaded.plan(store, whole_budget=True)
-    if measure:
-        measure_speeds(planned, store)
-    machines = Machines.of(address, nodes, cpus_per_node, gpus_per_node)
-    found = Costs.of(loaded, store, machines, Rates(per_gpu_hour, per_cpu_hour))
+    with _no_garbage():
+        planned = loaded.plan(store, whole_budget=True)
+        if measure:
+            measure_speeds(planned, store)
+        machines = Machines.of(address, nodes, cpus_per_node, gpus_per_node)
+        found = Costs.of(planned, store, machines, Rates(per_gpu_hour, per_cpu_hour))
     notes = list(_notes(loaded, store, found))
     refusal: NbspError | None = None
     if found.status.left:
@@ -69,7 +74,7 @@ def command(
             check_plan(planned, found.status.left, store, notes.append, None if machines.here else machines.nodes)
         except NbspError as error:
             refusal = error
-    worth_it = HALVED_FROM < found.schedule.seconds < math.inf
+    worth_it = HALVED_FROM < found.schedule.seconds < math.inf and len(planned.phases) <= HALVED_TO
     halves = list(halves_of(loaded, overrides or [], store, found)) if worth_it else []
     elsewhere = "" if machines.here else f" --address {address or 'auto'}"
     if as_json:
@@ -78,6 +83,16 @@ def command(
         print_plan(found, loaded, notes, until, halves, None if refusal else loaded.command("run", root) + elsewhere)
     if refusal:
         raise refusal
+
+
+@contextlib.contextmanager
+def _no_garbage() -> Iterator[None]:
+    """Of tens of thousands of phases none is garbage, and to look for some takes a quarter of the time."""
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.enable()
 
 
 # For programs

@@ -15,6 +15,7 @@ from nbsp_ray.learning import machine
 from nbsp_ray.orchestration import preflight
 from nbsp_ray.orchestration.preflight import Node, placed
 from nbsp_ray.plan.memory import largest_need
+from nbsp_ray.plan.price import price
 from nbsp_ray.specs import Plan
 
 SMALL, LARGE = Node("small", 2, 0, 4), Node("large", 16, 1, 64)
@@ -162,7 +163,7 @@ def test_resources_that_make_sense_pass() -> None:
 def free(monkeypatch: pytest.MonkeyPatch, share: float, plan: Plan, root: Path) -> list[str]:
     """Check the disk of which `share` of what is needed is free; what is said."""
     store, said = new_store(root), list[str]()
-    need = preflight.price(plan, store, list(plan.phases)).peak_disk_gb * 1e9
+    need = price(plan, store, list(plan.phases)).peak_disk_gb * 1e9
     monkeypatch.setattr(preflight.shutil, "disk_usage", lambda path: SimpleNamespace(free=share * need))
     preflight.check_disk(plan, list(plan.phases), store, said.append)
     return said

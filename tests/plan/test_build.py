@@ -28,6 +28,7 @@ from nbsp_ray.methods import Method, ingredients_of, method_options, methods
 from nbsp_ray.plan.build import make_plan
 from nbsp_ray.plan.counts import resolve_counts
 from nbsp_ray.specs import PhaseSpec, Plan, PlannedPhase, canonical
+from nbsp_ray.sweepfile import load_sweep
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "plan_keys.json"
 LEAST: dict[str, Any] = {"benchmark": "toy", "pairs": (("reach", "avoid"),), "methods": ("base",), "seeds": (0,)}
@@ -672,3 +673,25 @@ if __name__ == "__main__":
     }
     GOLDEN.parent.mkdir(exist_ok=True)
     GOLDEN.write_text(json.dumps(written, indent=1) + "\n")
+
+
+def test_keys_that_are_made_of_one_mould_are_those_of_whole_specs() -> None:
+    """Of first phases, of those on top of them, and of those that rest on auxiliary ones."""
+    plan = load_sweep("toy", ["methods=nbsp,ewc,ancl_replay,packnet", "seeds=0-2", "skill_neurons=0.1,0.3"]).plan(None)
+    sequence = load_sweep("toy_sequence", ["methods=ancl", "seeds=3"]).plan(None)
+    phases = {**plan.phases, **sequence.phases}
+    assert any(phase.spec.auxiliary for phase in phases.values())
+    assert {key: phase.spec.key() for key, phase in phases.items()} == {key: key for key in phases}
+    assert {key: type(phase.spec).model_validate(phase.spec.model_dump()) for key, phase in phases.items()} == {
+        key: phase.spec for key, phase in phases.items()
+    }
+
+
+def test_phases_are_alike_that_differ_in_their_seed_alone() -> None:
+    plan = load_sweep("toy", ["methods=base,nbsp", "seeds=0-9"]).plan(None)
+    assert len(plan.phases) == 30
+    assert len(set(plan.alike.values())) == 3
+    asked: list[str] = []
+    once = plan.once_for_alike(lambda phase: asked.append(phase.key) or phase.spec.index)
+    assert [once(key) for key in plan.phases] == [phase.spec.index for phase in plan.phases.values()]
+    assert len(asked) == 3

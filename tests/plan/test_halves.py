@@ -36,3 +36,10 @@ def test_what_trials_rest_on_is_needed_with_them() -> None:
     assert needed(plan, [base]) == set(base.phases)
     helped = next(trial for trial in plan.trials if plan.phases[trial.phases[-1]].spec.auxiliary)
     assert needed(plan, [helped]) > set(helped.phases)
+
+
+def test_thousands_of_seeds_are_halved_as_few_are(tmp_path: Path) -> None:
+    """By looking at as many parts as the number of seeds has digits, each of one look at the phases."""
+    plan = load_sweep("toy", ["seeds=0-999", "methods=base"]).plan(None)
+    ways = list(ways_to_halve(plan, dict.fromkeys(plan.phases, 1.0)))
+    assert ways == ["seeds=0-499"]

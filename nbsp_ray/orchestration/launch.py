@@ -116,7 +116,8 @@ def run_plan(
     live = LiveStatus(plan, store, on_status=on_status, whole=whole)
     for sentence in store.mend(plan.phases):
         live.say(sentence)
-    todo = [key for key, phase in plan.phases.items() if not is_complete(phase, store)]
+    now = store.snapshot(plan.phases)
+    todo = [key for key, phase in plan.phases.items() if not is_complete(phase, now)]
     if not todo:
         return Outcome(len(plan.phases), 0, 0, 0, interrupted=False)
     preflight.check_settings(plan, todo)
@@ -156,7 +157,8 @@ def one_ray(
 
     If nothing of `plan` is left, or it cannot start, none is started: `run_plan` says why.
     """
-    todo = [key for key, phase in plan.phases.items() if not is_complete(phase, store)]
+    now = store.snapshot(plan.phases)
+    todo = [key for key, phase in plan.phases.items() if not is_complete(phase, now)]
     try:
         preflight.check_settings(plan, todo)
         if address is None:
@@ -193,7 +195,10 @@ class _Launch:
         self._local = True
         self._killed_alone: Counter[str] = Counter()
         needs = {key: phase.spec.needs for key, phase in plan.phases.items()}
+        self._seen = store.snapshot(plan.phases)
+        """What is asked whether a phase is done: of all of them at once, a snapshot."""
         self.gate = Gate(needs, self._done, max_concurrent=max_concurrent, kind=lambda key: plan.phases[key].resources)
+        self._seen = store
 
     def run(self, stop: StopRequest, *, local: bool, autoscaling: bool, min_machines: int) -> None:
         """Start the experiment and see it end."""
@@ -222,7 +227,8 @@ class _Launch:
             preflight.check_nodes(self.plan, self.todo, self.machines.usable(), local=local)
         self._local = local
         slots = self.fit_to_cluster(autoscaling=autoscaling)
-        for key in self.todo:
+        begun = set(self.store.phases())
+        for key in (key for key in self.todo if key in begun):
             self.store.phase(key).forget_failures()
         pending = max(2 * slots, 200 if autoscaling else 0)
         environment = {**TUNE_ENVIRONMENT, "TUNE_MAX_PENDING_TRIALS_PG": str(pending)}
@@ -327,7 +333,7 @@ class _Launch:
 
         phase = self.plan.phases[key]
         job = Job(
-            root=str(self.store.root),
+            root=self.store.address,
             spec=phase.spec,
             evaluations=tuple(phase.evaluations.values()),
             keep_buffer=phase.keep_buffer,
@@ -341,7 +347,7 @@ class _Launch:
     def _done(self, key: str) -> bool:
         """Whether the store has all of a phase; it only raises, to end all, if the storage stays away."""
         try:
-            return is_complete(self.plan.phases[key], self.store)
+            return is_complete(self.plan.phases[key], self._seen)
         except StorageAwayError as error:
             self.away = error
             self.store.files.patience = 0.0  # On the way out nobody waits for it again.
@@ -352,6 +358,7 @@ class _Launch:
 
     def outcome(self, *, interrupted: bool) -> Outcome:
         """What became of the plan, by the store."""
+        self._seen = self.store.snapshot(self.plan.phases)
         states = {key: State.DONE if self._done(key) else state for key, state in self.gate.states.items()}
         counts = {state: sum(found is state for found in states.values()) for state in State}
         done, failed, blocked = counts[State.DONE], counts[State.FAILED], counts[State.BLOCKED]

@@ -42,6 +42,11 @@ WAIT_SECONDS = 600.0
 """For the machines that the user counts on; more of them may come later."""
 KILLED_ALONE = 3
 """So many times killed for want of memory with nothing at work beside it, a phase will be again."""
+TELLINGS = 20
+"""So many progress files a second, of all workers together, are no burden for a filer."""
+STEP_SECONDS = 3.0
+"""What a worker tells in by itself, once a step of Tune's."""
+LONGEST_PACE = 30.0
 TUNE_ENVIRONMENT: Mapping[str, str] = {
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",  # CSV, JSON and TensorBoard files that nobody reads: 4 ms a result
     "TUNE_GLOBAL_CHECKPOINT_S": "300",  # Tune's own state, of which we restore nothing
@@ -339,6 +344,7 @@ class _Launch:
             keep_buffer=phase.keep_buffer,
             resources=phase.resources,
             label=phase.label,
+            pace=pace(self.live.concurrent or 1),
             code=None if self._local else code(),
             selector={} if self._local else self.machines.selector(phase.resources),
         )
@@ -363,6 +369,12 @@ class _Launch:
         counts = {state: sum(found is state for found in states.values()) for state in State}
         done, failed, blocked = counts[State.DONE], counts[State.FAILED], counts[State.BLOCKED]
         return Outcome(done, failed, blocked, len(states) - done - failed - blocked, interrupted=interrupted)
+
+
+def pace(slots: int) -> float:
+    """Seconds between two tellings of a phase of how far it is, where so many work side by side; 0: as it likes."""
+    seconds = slots / TELLINGS
+    return min(LONGEST_PACE, seconds) if seconds > STEP_SECONDS else 0.0
 
 
 def _trial_id(trial: Any) -> str:

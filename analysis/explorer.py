@@ -90,9 +90,9 @@ def write_explorer(results: Results, path: str | Path, *, name: str, title: str,
         NbspError: the results root has nothing of the sweep yet.
     """
     if not results.any_begun:
-        raise NbspError(f"{results.root} has nothing of {name} yet: start it with `nbsp-ray run {name}`")
+        raise NbspError(f"{results.store.address} has nothing of {name} yet: start it with `nbsp-ray run {name}`")
     path = Path(path)
-    scope = scope or Scope.of_all(name, title, results.root, len(results.plan.trials))
+    scope = scope or Scope.of_all(name, title, results.store.address, len(results.plan.trials))
     Files(path.parent).write(path.name, explorer_page(results, title, scope, path.parent).encode())
     return path
 

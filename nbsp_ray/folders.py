@@ -1,6 +1,7 @@
 """Folders of this machine outside of the results root: a home there may be none of, and where compiled code is kept."""
 
 import contextlib
+import hashlib
 import os
 import re
 import shutil
@@ -13,6 +14,8 @@ from filelock import FileLock, Timeout
 
 from nbsp_ray.errors import ClusterError, ConfigError
 
+MANGLED = ("s3:/", "gs:/", "gcs:/", "az:/", "abfs:/")
+"""An address of an object store that was taken for a path on its way."""
 COMPILES = re.compile(r"[A-Za-z0-9_./+-]+")
 """Paths that get through a C++ compiler's command line and sources as they are."""
 FAILED_SECONDS = 3_600.0
@@ -27,19 +30,26 @@ def home() -> Path | None:
         return None
 
 
+def is_address(path: str | Path) -> bool:
+    """Whether it is the address of other storage than a file system's: `s3://bucket/prefix`."""
+    return "://" in str(path) and not str(path).startswith("file://")
+
+
+def place(path: str | Path) -> str:
+    """A results root as it was named: the address of an object store, or a path with `~` at its front written out."""
+    return str(path).rstrip("/") if is_address(path) else str(local(path))
+
+
 def local(path: str | Path) -> Path:
     """A path with `~` at its front written out.
 
     Raises:
         ConfigError: there is no such home, or it is an address of other storage than a file system's.
     """
-    if "://" in str(path):
-        raise ConfigError(
-            f"{path} is no folder: results are kept in a file system that all machines see (a disk, NFS, Lustre, a "
-            "mounted bucket); give its path"
-        )
+    if is_address(path) or str(path).startswith(MANGLED):
+        raise ConfigError(f"{path} is no folder of this machine: give a path (only --root takes s3://bucket/prefix)")
     try:
-        return Path(path).expanduser()
+        return Path(str(path).removeprefix("file://")).expanduser()
     except RuntimeError as error:
         raise ConfigError(f"{path}: there is no home directory that ~ could mean here; write the whole path") from error
 
@@ -117,6 +127,16 @@ def code_folder() -> Path:
         "there is no folder for compiled code: one that you alone may write in, without blanks or quotes in its path; "
         "name one in the environment's XDG_CACHE_HOME"
     )
+
+
+def mirror_folder(address: str) -> Path:
+    """Where this machine keeps copies of what it read from an object store; all of it can be removed at any time.
+
+    In NBSP_RAY_SCRATCH, or else beside the compiled code: replay buffers, which are mapped, are there too.
+    """
+    scratch = os.environ.get("NBSP_RAY_SCRATCH")
+    name = re.sub(r"[^A-Za-z0-9_.-]+", "-", address)[:80] + "." + hashlib.sha256(address.encode()).hexdigest()[:8]
+    return (Path(scratch) if scratch else code_folder()) / "roots" / name
 
 
 def _code_folders() -> Iterator[Path]:

@@ -159,16 +159,20 @@ class StatusReader:
         self.whole = whole or plan
         """For the ETA: what is planned, and what is yet to be chosen."""
         self._evaluation_work = plan.once_for_alike(evaluation_work)
+        self._seen = store
+        """As the last look found it."""
         self._done: dict[str, PhaseStatus] = {}
         self._aside: dict[str, int] = {}
         self._host = socket.gethostname()
 
     def read(self) -> SweepStatus:
         """How far it is now."""
-        now, begun, aside = time.time(), set(self.store.phases()), self.store.set_aside()
+        self._seen = self.store.snapshot([key for key in self.plan.phases if key not in self._done])
+        now, begun, aside = time.time(), set(self._seen.phases()), self._seen.set_aside()
         for key in (key for key, number in aside.items() if number != self._aside.get(key)):
             self._done.pop(key, None)  # It was complete, and is no more.
         self._aside = aside
+        self._seen.fetch_progress(key for key in begun if key in self.plan.phases and self._is_open(key))
         found: dict[str, PhaseStatus] = {}
         for key, phase in self.plan.phases.items():
             status = self._done.get(key) or self._phase(phase, now=now, begun=key in begun)
@@ -187,8 +191,15 @@ class StatusReader:
             concurrent=concurrent,
             eta_seconds=_eta(self.whole, found, concurrent),
             beyond=sum(key not in found for key in self.whole.phases),
-            root=str(self.store.root),
+            root=self.store.address,
         )
+
+    def _is_open(self, key: str) -> bool:
+        """Whether a phase that was begun may tell how far it is."""
+        try:
+            return key not in self._done and not is_complete(self.plan.phases[key], self._seen)
+        except (StoreError, OSError):
+            return False
 
     def _phase(self, phase: PlannedPhase, *, now: float, begun: bool) -> PhaseStatus:
         blank = PhaseStatus(
@@ -202,14 +213,15 @@ class StatusReader:
         )
         if not begun:
             return blank
-        folder = self.store.phase(phase.key)
+        folder = self._seen.phase(phase.key)
         try:
             return self._begun(phase, folder, blank, now)
         except (StoreError, OSError) as error:
             return _replace(blank, state=State.DAMAGED, error=str(error), failures=folder.path)
 
     def _begun(self, phase: PlannedPhase, folder: PhaseFolder, blank: PhaseStatus, now: float) -> PhaseStatus:
-        result, progress = folder.result(), folder.progress() or {}
+        complete = is_complete(phase, self._seen)
+        result, progress = folder.result(), {} if complete else folder.progress() or {}
         speed = (result or progress).get("env_steps_per_second")
         notes = [f"an earlier result was damaged and set aside: {one}" for one in self._why_aside(folder)]
         blank = _replace(
@@ -221,13 +233,15 @@ class StatusReader:
         if result is not None:
             steps = int(result["env_steps"])
             learnt = _replace(blank, env_steps=steps, budget=steps)
-            if is_complete(phase, self.store):
+            if complete:
                 return _replace(learnt, state=State.DONE, success=_own_success(phase, folder), evaluation_steps=0)
             learnt = _replace(learnt, evaluation_steps=evaluation_work(phase, folder.evaluations()))
         else:
             learnt = _replace(blank, env_steps=int(progress.get("env_steps") or 0))
         left = seconds(phase, learnt.work, speed) if speed else None
         learnt = _replace(learnt, success=progress.get("success"), state=self._at_work(progress, now), eta_seconds=left)
+        if self.store.files.pace and learnt.state in AT_WORK:
+            return learnt  # It was tried again, and what failed before would cost a request.
         return _with_failures(learnt, folder, progress, now)
 
     def _why_aside(self, folder: PhaseFolder) -> list[str]:

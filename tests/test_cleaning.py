@@ -36,7 +36,7 @@ def test_what_nobody_needs_can_go_and_nothing_else(store: Store) -> None:
     (store.root / "results/.x.json.01234567").write_bytes(b"1")
     (store.phase(begun.key).path / "attempts/a").mkdir(parents=True)
     assert [one.why for one in freeable(store)] == [WORK], "the others may be at work"
-    for path in (at / "commits/late", store.root / "results/.x.json.01234567"):
+    for path in (at / "commits/late/replay.npy", store.root / "results/.x.json.01234567"):
         os.utime(path, (0, time.time() - SCRAP_SECONDS - 1))
     store.phase(seconds(plan)[0].key).set_aside(DamagedPhaseError(seconds(plan)[0].key, "agent", "gone"))
     write_done(store, seconds(plan)[0])

@@ -14,10 +14,16 @@ from nbsp_ray.errors import ClusterError, ConfigError
 from nbsp_ray.orchestration import cluster
 
 
-@pytest.mark.parametrize("address", ["s3://bucket/x", "gs://b", "file:///x"])
-def test_an_address_is_no_folder(address: str) -> None:
-    with pytest.raises(ConfigError, match=f"{address} is no folder: .* give its path"):
+@pytest.mark.parametrize("address", ["s3://bucket/x", "gs://b", Path("s3://bucket/x")])
+def test_an_address_is_no_folder(address: str | Path) -> None:
+    with pytest.raises(ConfigError, match=f"{address} is no folder of this machine: give a path"):
         folders.local(address)
+
+
+def test_a_results_root_is_a_path_or_an_address() -> None:
+    assert folders.place("s3://bucket/x/") == "s3://bucket/x"
+    assert folders.place("results") == "results"
+    assert folders.place("file:///x/y") == "/x/y"
 
 
 def test_where_there_is_no_home_only_paths_that_need_one_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from nbsp_ray.store import Store
-from nbsp_ray.store.places import evaluation_file, files_of, size_of
+from nbsp_ray.store.places import evaluation_file, files_of, sizes
 
 KEY, OTHER = "a" * 20, "b" * 20
 
@@ -14,9 +14,9 @@ def test_the_files_of_a_phase_are_found_wherever_they_lie(tmp_path: Path) -> Non
     names = [f"phases/{KEY}/spec.json", f"phases/{KEY}/evaluations/x.json", f"results/{KEY}.2.json", *commits]
     for name in (*names, f"phases/{OTHER}/spec.json", f"results/{OTHER}.0.json"):
         store.files.write(name, b"12345")
-    assert {str(path.relative_to(tmp_path)) for path in files_of(tmp_path, KEY)} == set(names)
-    assert size_of(tmp_path, KEY) == 5 * len(names)
-    assert evaluation_file(tmp_path, KEY, "x") == tmp_path / f"evaluations/{KEY}.10/x.json"
-    assert evaluation_file(tmp_path, KEY, "y") is None
+    assert set(files_of(store.files, KEY)) == set(names)
+    assert sizes(store.files) == {KEY: 5 * len(names), OTHER: 10}
+    assert evaluation_file(store.files, KEY, "x") == f"evaluations/{KEY}.10/x.json"
+    assert evaluation_file(store.files, KEY, "y") is None
     store.files.remove("evaluations")
-    assert evaluation_file(tmp_path, KEY, "x") == tmp_path / f"phases/{KEY}/evaluations/x.json"
+    assert evaluation_file(store.files, KEY, "x") == f"phases/{KEY}/evaluations/x.json"

@@ -69,7 +69,7 @@ class Data:
 def read(claim: Claim, root: Store) -> Data:
     """What a results root has for a claim."""
     plan = _finished(on_replicates(make_plan(claim.id, claim.loaded), root), root)
-    results = load(root.root, plan)
+    results = load(root.address, plan)
     more = pd.DataFrame([_more(trial, plan) for trial in plan.trials], columns=list(MORE))
     of_sequences = {one.trial.phases: one.row() for one in sequences(results)}
     for name in ("average_performance", "forgetting_measure"):

@@ -33,7 +33,7 @@ from nbsp_ray.plan.counts import resolve_counts
 from nbsp_ray.plan.replicates import rests_on
 from nbsp_ray.specs import Plan, Trial
 from nbsp_ray.states import State
-from nbsp_ray.store import Store
+from nbsp_ray.store import REPORTED, Store
 from nbsp_ray.sweepfile import load_sweep
 
 ORDINALS = ("first", "second")
@@ -58,7 +58,9 @@ class Results:
     def __repr__(self) -> str:
         done = int((self.finals["status"] == State.DONE).sum())
         size = f"{len(self.curves):,} rows of curves, {len(self.phases)} phases"
-        return f"<Results of {self.plan.name} in {self.root}: {done} of {len(self.finals)} trials done, {size}>"
+        return (
+            f"<Results of {self.plan.name} in {self.store.address}: {done} of {len(self.finals)} trials done, {size}>"
+        )
 
     @cached_property
     def episodes(self) -> pd.DataFrame:
@@ -83,7 +85,7 @@ class Results:
 
     @property
     def root(self) -> Path:
-        """The results root it was read from."""
+        """The results root it was read from; of an object store, its folder on this machine."""
         return self.store.root
 
     @property
@@ -130,7 +132,7 @@ def load(store_root: str | Path, plan: Plan) -> Results:
     Raises:
         StoreError: the root is of another format.
     """
-    store = Store(store_root)
+    store = Store(store_root).snapshot(plan.phases, parts=REPORTED)
     data = {key: PhaseData(planned, store.phase(key)) for key, planned in plan.phases.items()}
     identities = [_identity(trial, plan) for trial in plan.trials]
     for trial, identity, variant in zip(plan.trials, identities, _variants(plan, identities), strict=True):

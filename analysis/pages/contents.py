@@ -92,7 +92,7 @@ def _facts(results: Results, scope: Scope) -> Mapping[str, str]:
         "Machines": ", ".join(machines) or "not recorded",
         "Made": _dates(results),
         "Command": f"`{scope.command('run')}`",
-        "Results root": f"`{results.root}`",
+        "Results root": f"`{results.store.address}`",
     }
 
 

@@ -50,7 +50,7 @@ def write_report(
     """
     shown = _tables(results, name)
     pictures = all_figures(results)
-    scope = scope or Scope.of_all(name, title, results.root, len(results.plan.trials))
+    scope = scope or Scope.of_all(name, title, results.store.address, len(results.plan.trials))
     root = quote(Path(os.path.relpath(results.root, folder)).as_posix())
     blocks = list(report_blocks(results, shown, pictures, title=title, scope=scope, root=root))
     pages = {"report.md": markdown.render(blocks), "report.html": html.document(title, blocks)}
@@ -81,7 +81,7 @@ def write_tables(results: Results, folder: str | Path, *, name: str) -> list[Pat
 
 def _tables(results: Results, name: str) -> list[Shown]:
     if not results.any_begun:
-        raise NbspError(f"{results.root} has nothing of {name} yet: start it with `nbsp-ray run {name}`")
+        raise NbspError(f"{results.store.address} has nothing of {name} yet: start it with `nbsp-ray run {name}`")
     return all_tables(results)
 
 

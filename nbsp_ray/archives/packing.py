@@ -13,7 +13,7 @@ from pathlib import Path
 from nbsp_ray.archives import FORMAT, IN_MEMORY, MANIFEST
 from nbsp_ray.errors import NbspError
 from nbsp_ray.specs import Plan
-from nbsp_ray.store import Store
+from nbsp_ray.store import REPORTED, Store
 from nbsp_ray.store.files import JsonObject, to_json
 
 
@@ -51,9 +51,10 @@ def pack(
         NbspError: nothing is finished.
         StoreError: a finished phase is damaged.
     """
+    store = store.snapshot(plan.phases, parts=REPORTED)
     keys = sorted(_finished(plan, store))
     if not keys:
-        raise NbspError(f"{store.root} has no finished phase of {plan.name}: `nbsp-ray run {plan.name}` makes some")
+        raise NbspError(f"{store.address} has no finished phase of {plan.name}: `nbsp-ray run {plan.name}` makes some")
     listed: dict[str, JsonObject] = {}
     with tempfile.SpooledTemporaryFile(max_size=IN_MEMORY) as body:
         with tarfile.open(fileobj=body, mode="w", format=tarfile.USTAR_FORMAT) as tar:

@@ -93,7 +93,9 @@ class PhaseRun:
         self._open: OpenPhase | None = None
         self._final: FinalEvaluation | None = None
         self._progress = Progress("learning", 0, spec.learning.env_steps, 0, None, None)
-        self._saved_at = self._told_at = time.monotonic()
+        self._saved_at = self._told_at = self._looked_at = time.monotonic()
+        self.pace = store.files.pace
+        """Seconds between two tellings of how far it is, and two looks at whether others have done it; 0: each time."""
         self._started = time.time()
         self._speed: float | None = None
         self._work = alone(self.work())
@@ -105,7 +107,8 @@ class PhaseRun:
             self.pause()
             if time.monotonic() >= end:
                 break
-        self._tell()
+        if not self.pace or time.monotonic() - self._told_at > self.pace:
+            self._tell()
         return self.progress()
 
     def pause(self) -> None:
@@ -170,7 +173,7 @@ class PhaseRun:
         self._told_at = time.monotonic()
 
     def _tell_at_times(self) -> None:
-        if time.monotonic() - self._told_at > PROGRESS_SECONDS:
+        if time.monotonic() - self._told_at > max(PROGRESS_SECONDS, self.pace):
             self._tell()
 
     def work(self) -> Work:
@@ -207,6 +210,13 @@ class PhaseRun:
         """Whether there is nothing to learn: the result is there, and the whole buffer too if it is wanted."""
         return self.folder.is_complete((), with_buffer=self._keep_buffer)
 
+    def _is_done_elsewhere(self) -> bool:
+        now = time.monotonic()
+        if now - self._looked_at < self.pace:
+            return False
+        self._looked_at = now
+        return self._has_learnt()
+
     def _learn(self, opened: OpenPhase) -> Work:
         phase, answer = opened.phase, None
         loop = learn(phase)
@@ -227,7 +237,7 @@ class PhaseRun:
             began, before, answer = now, phase.env_steps, None
             yield None
             began = time.monotonic()
-            if self._has_learnt():
+            if self._is_done_elsewhere():
                 log.warning("phase %s was committed by another process; its result is used", self.folder.key)
                 return
 

@@ -42,6 +42,11 @@ WAIT_SECONDS = 600.0
 """For the machines that the user counts on; more of them may come later."""
 KILLED_ALONE = 3
 """So many times killed for want of memory with nothing at work beside it, a phase will be again."""
+TELLINGS = 20
+"""So many progress files a second, of all workers together, are no burden for a filer."""
+STEP_SECONDS = 3.0
+"""What a worker tells in by itself, once a step of Tune's."""
+LONGEST_PACE = 30.0
 TUNE_ENVIRONMENT: Mapping[str, str] = {
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",  # CSV, JSON and TensorBoard files that nobody reads: 4 ms a result
     "TUNE_GLOBAL_CHECKPOINT_S": "300",  # Tune's own state, of which we restore nothing
@@ -116,7 +121,8 @@ def run_plan(
     live = LiveStatus(plan, store, on_status=on_status, whole=whole)
     for sentence in store.mend(plan.phases):
         live.say(sentence)
-    todo = [key for key, phase in plan.phases.items() if not is_complete(phase, store)]
+    now = store.snapshot(plan.phases)
+    todo = [key for key, phase in plan.phases.items() if not is_complete(phase, now)]
     if not todo:
         return Outcome(len(plan.phases), 0, 0, 0, interrupted=False)
     preflight.check_settings(plan, todo)
@@ -156,7 +162,8 @@ def one_ray(
 
     If nothing of `plan` is left, or it cannot start, none is started: `run_plan` says why.
     """
-    todo = [key for key, phase in plan.phases.items() if not is_complete(phase, store)]
+    now = store.snapshot(plan.phases)
+    todo = [key for key, phase in plan.phases.items() if not is_complete(phase, now)]
     try:
         preflight.check_settings(plan, todo)
         if address is None:
@@ -193,7 +200,10 @@ class _Launch:
         self._local = True
         self._killed_alone: Counter[str] = Counter()
         needs = {key: phase.spec.needs for key, phase in plan.phases.items()}
+        self._seen = store.snapshot(plan.phases)
+        """What is asked whether a phase is done: of all of them at once, a snapshot."""
         self.gate = Gate(needs, self._done, max_concurrent=max_concurrent, kind=lambda key: plan.phases[key].resources)
+        self._seen = store
 
     def run(self, stop: StopRequest, *, local: bool, autoscaling: bool, min_machines: int) -> None:
         """Start the experiment and see it end."""
@@ -222,7 +232,8 @@ class _Launch:
             preflight.check_nodes(self.plan, self.todo, self.machines.usable(), local=local)
         self._local = local
         slots = self.fit_to_cluster(autoscaling=autoscaling)
-        for key in self.todo:
+        begun = set(self.store.phases())
+        for key in (key for key in self.todo if key in begun):
             self.store.phase(key).forget_failures()
         pending = max(2 * slots, 200 if autoscaling else 0)
         environment = {**TUNE_ENVIRONMENT, "TUNE_MAX_PENDING_TRIALS_PG": str(pending)}
@@ -327,12 +338,13 @@ class _Launch:
 
         phase = self.plan.phases[key]
         job = Job(
-            root=str(self.store.root),
+            root=self.store.address,
             spec=phase.spec,
             evaluations=tuple(phase.evaluations.values()),
             keep_buffer=phase.keep_buffer,
             resources=phase.resources,
             label=phase.label,
+            pace=pace(self.live.concurrent or 1),
             code=None if self._local else code(),
             selector={} if self._local else self.machines.selector(phase.resources),
         )
@@ -341,7 +353,7 @@ class _Launch:
     def _done(self, key: str) -> bool:
         """Whether the store has all of a phase; it only raises, to end all, if the storage stays away."""
         try:
-            return is_complete(self.plan.phases[key], self.store)
+            return is_complete(self.plan.phases[key], self._seen)
         except StorageAwayError as error:
             self.away = error
             self.store.files.patience = 0.0  # On the way out nobody waits for it again.
@@ -352,10 +364,17 @@ class _Launch:
 
     def outcome(self, *, interrupted: bool) -> Outcome:
         """What became of the plan, by the store."""
+        self._seen = self.store.snapshot(self.plan.phases)
         states = {key: State.DONE if self._done(key) else state for key, state in self.gate.states.items()}
         counts = {state: sum(found is state for found in states.values()) for state in State}
         done, failed, blocked = counts[State.DONE], counts[State.FAILED], counts[State.BLOCKED]
         return Outcome(done, failed, blocked, len(states) - done - failed - blocked, interrupted=interrupted)
+
+
+def pace(slots: int) -> float:
+    """Seconds between two tellings of a phase of how far it is, where so many work side by side; 0: as it likes."""
+    seconds = slots / TELLINGS
+    return min(LONGEST_PACE, seconds) if seconds > STEP_SECONDS else 0.0
 
 
 def _trial_id(trial: Any) -> str:

@@ -217,7 +217,7 @@ class Machines:
         task: Any = ray.remote(max_retries=0)(_examiner())
         for node in nodes:
             there = task.options(num_cpus=0, scheduling_strategy=NodeAffinitySchedulingStrategy(node.id, soft=False))
-            answer = there.remote(self._code, str(self._store.root), self._probe, LOOKS, self._with_gpus and node.gpus)
+            answer = there.remote(self._code, self._store.address, self._probe, LOOKS, self._with_gpus and node.gpus)
             self._asked[answer] = node
 
     def _hear(self, seconds: float) -> None:
@@ -248,7 +248,7 @@ class Machines:
         elif found["root"] is not None:
             self.refuse(
                 node.id,
-                f"{found['root']}: {self._store.root} must be a folder that all machines share and may write, "
+                f"{found['root']}: {self._store.address} must be a folder that all machines share and may write, "
                 "at the same path; name one with --root",
             )
         else:

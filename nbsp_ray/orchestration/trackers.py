@@ -220,7 +220,7 @@ def tracked(plan: Plan, trial: Trial, store: Store) -> TrackedTrial:
     from analysis import load
 
     phases = {key: plan.phases[key] for key in trial.phases}
-    found = load(store.root, replace(plan, trials=(trial,), phases=phases))
+    found = load(store.address, replace(plan, trials=(trial,), phases=phases))
     row = found.finals.iloc[0].to_dict()
     began, starts = 0, dict[int, int]()
     for place, key in enumerate(trial.phases):

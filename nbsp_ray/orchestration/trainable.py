@@ -49,6 +49,8 @@ class Job(Settings):
     """For people who look at Ray's lists of workers."""
     code: dict[str, str | None] | None = None
     """What of the driver's code this worker's must equal; None where both run from the same files."""
+    pace: float = 0.0
+    """Seconds between two tellings of how far it is, at least: the more work side by side, the longer."""
     selector: dict[str, str] = Field(default_factory=dict[str, str])
     """Labels of the machines that may be used, as Ray understands them."""
 
@@ -114,7 +116,7 @@ class Trainable(tune.Trainable):
         run.save()
         told = self._folder.progress()
         if told:
-            self._folder.write_progress(told | {"stopped": True})
+            self._folder.write_progress(told | {"env_steps": run.progress().env_steps, "stopped": True})
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
         """Go on with another phase: starting a process takes longer than a small phase."""
@@ -127,7 +129,9 @@ class Trainable(tune.Trainable):
 
         job = self._job
         ingredients = read_ingredients(job.spec)
-        return PhaseRun(self._store, job.spec, ingredients, job.evaluations, job.resources, keep_buffer=job.keep_buffer)
+        run = PhaseRun(self._store, job.spec, ingredients, job.evaluations, job.resources, keep_buffer=job.keep_buffer)
+        run.pace = max(run.pace, job.pace)
+        return run
 
     def _env_steps(self) -> int:
         with contextlib.suppress(Exception):

@@ -202,6 +202,7 @@ def known_speeds(plan: Plan, store: Store, kinds: Mapping[str, PlannedPhase]) ->
     found: dict[str, list[float]] = {}
     devices: dict[str, str] = {}
     begun = set(store.phases())
+    store = store.snapshot([key for key in plan.phases if key in begun], parts=("manifest.json",))
     for key, phase in plan.phases.items():
         folder, result = store.phase(key), None
         with contextlib.suppress(StoreError, OSError):  # Of what cannot be read, `status` tells.

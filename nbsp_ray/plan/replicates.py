@@ -17,6 +17,7 @@ from nbsp_ray.store import Store
 
 def on_replicates(plan: Plan, store: Store) -> Plan:
     """The plan as it can be run in `store`: phases that would rest on imported ones rest on replicates of them."""
+    store = store.snapshot()
     begun = set(store.phases())
     imported = frozenset(key for key in plan.phases if key in begun and _is_imported(store, key))
     return _Rewriter(plan, store, imported).plan() if imported else plan

@@ -38,16 +38,17 @@ Format 1, which is read too: `result.json` and the files of the commit lie in th
 `evaluations/<id>.json`, and have no digests; `imported.json` says which archive the phase came from.
 """
 
+import copy
 import re
 import tempfile
-import uuid
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 from nbsp_ray.errors import DamagedPhaseError, StoreError
-from nbsp_ray.folders import existing, local
+from nbsp_ray.folders import existing, is_address, local
+from nbsp_ray.store.checked import Checked
 from nbsp_ray.store.checkpoints import Attempt, Checkpoint, StoredCheckpoint
 from nbsp_ray.store.commits import RESULTS
 from nbsp_ray.store.files import (
@@ -57,13 +58,15 @@ from nbsp_ray.store.files import (
     JsonObject,
     from_json,
     to_json,
+    why,
 )
-from nbsp_ray.store.phases import PhaseFolder
+from nbsp_ray.store.phases import EVALUATIONS, PHASES, REPORTED, PhaseFolder
 from nbsp_ray.store.portable import Portable
 
 __all__ = [
     "DEFAULT_ROOT",
     "FORMAT",
+    "REPORTED",
     "Attempt",
     "Checkpoint",
     "Files",
@@ -75,7 +78,7 @@ __all__ = [
 
 FORMAT = 2
 READABLE = (1, FORMAT)
-DEFAULT_ROOT = Path("results")
+DEFAULT_ROOT = "results"
 """The results root of commands that name no other."""
 KEY = re.compile(r"[0-9a-f]{20}")
 
@@ -84,7 +87,7 @@ class Store:
     """A results root.
 
     Args:
-        root: Its folder.
+        root: Its folder, or the address of an object store (`s3://bucket/prefix`).
         create: Whether it is to be made, and written.
         patience: Seconds that each call to the storage may fail; by default minutes with `create`, else seconds.
 
@@ -93,18 +96,43 @@ class Store:
     """
 
     def __init__(self, root: str | Path, *, create: bool = False, patience: float | None = None) -> None:
-        self.root = local(root).absolute()
-        self.files = Files(self.root, patience=READING_PATIENCE)
+        self.files = _files_at(root)
+        self.root = self.files.root
+        """Its folder; of an object store, that of this machine with copies of it, where reports are written too."""
+        self.address = self.files.address
+        """What users call it, and other machines too."""
         if create:
             self._check_writable()
         self._check_format(create=create)
         self.files.patience = patience or (WORKING_PATIENCE if create else READING_PATIENCE)
 
+    def snapshot(self, keys: Collection[str] = (), *, parts: Collection[str] = (), whole: bool = False) -> "Store":
+        """The same root, to be read as it is at this moment: it spares requests where they are slow.
+
+        Args:
+            keys: Phases whose results and evaluations will be read.
+            parts: Files of their commits that will be read too.
+            whole: Everything below `phases` is asked for, and not results and evaluations alone.
+        """
+        folders = (RESULTS, EVALUATIONS, PHASES) if whole else (RESULTS, EVALUATIONS)
+        files = self.files.snapshot(*folders, entries=() if whole else (PHASES,))
+        if files is self.files:
+            return self
+        now, own = copy.copy(self), set(keys)
+        now.files = files
+        names = [name for folder in (RESULTS, EVALUATIONS) for name in files.walk(folder)]
+        files.fetch(name for name in names if name.split("/")[1].partition(".")[0] in own)
+        if parts:
+            files.fetch(name for key in keys for name in now.phase(key).parts(parts))
+        return now
+
+    def fetch_progress(self, keys: Iterable[str]) -> None:
+        """Of a snapshot: read side by side how far these phases are."""
+        self.files.fetch(f"{PHASES}/{key}/progress.json" for key in keys)
+
     def _check_writable(self) -> None:
-        probe = f"probe-{uuid.uuid4().hex[:8]}"
         try:
-            self.files.create(probe, uuid.uuid4().bytes)
-            self.files.remove(probe)
+            self.files.check()
         except OSError as error:
             raise self._unwritable(error) from error
 
@@ -114,13 +142,15 @@ class Store:
         Raises:
             StoreError: it cannot, as one that was opened with `create` says too.
         """
+        if is_address(self.address):
+            return  # It was read a moment ago, and cannot be asked more without writing.
         try:
             tempfile.TemporaryFile(dir=existing(self.root)).close()
         except OSError as error:
             raise self._unwritable(error) from error
 
     def _unwritable(self, error: OSError) -> StoreError:
-        return StoreError(f"the results root {self.root} cannot be written: {error.strerror}; name another with --root")
+        return StoreError(f"the results root {self.address} cannot be written: {why(error)}; name another with --root")
 
     def _check_format(self, *, create: bool) -> None:
         data = self.files.read("store.json")
@@ -135,10 +165,12 @@ class Store:
         try:
             found = from_json(data)["format"]
         except (ValueError, KeyError, TypeError) as error:
-            raise StoreError(f'{self.root / "store.json"} is damaged; it should read {{"format": {FORMAT}}}') from error
+            raise StoreError(
+                f'{self.files.called("store.json")} is damaged; it should read {{"format": {FORMAT}}}'
+            ) from error
         if found not in READABLE:
             raise StoreError(
-                f"{self.root} was written in store format {found}, this nbsp_ray reads format {FORMAT}; "
+                f"{self.address} was written in store format {found}, this nbsp_ray reads format {FORMAT}; "
                 "use the version that wrote it, or another --root (nothing was changed)"
             )
         return int(found)
@@ -165,11 +197,20 @@ class Store:
     def mend(self, keys: Iterable[str]) -> list[str]:
         """Set aside what is damaged of finished phases, so that it is made anew; a sentence for each.
 
-        All that reports read is looked at. Weights and buffers are checked by whoever reads them: they are large.
+        All that reports read is looked at, but for what was whole and was not written since. Weights and buffers are
+        checked by whoever reads them: they are large.
         """
         said: list[str] = []
+        keys = list(keys)
+        now = self.snapshot(keys, parts=REPORTED, whole=True)
+        checked = Checked(now.files, (RESULTS, EVALUATIONS), REPORTED)
         for key in keys:
-            while (error := self._damage(key)) is not None:
+            if checked.is_known(key):
+                continue
+            error = now._damage(key)
+            if error is None:
+                checked.add(key)
+            while error is not None:
                 self.phase(key).set_aside(error)
                 made = (
                     f"phase {key} is trained"
@@ -177,6 +218,8 @@ class Store:
                     else f"evaluation {error.record} of {key} is played"
                 )
                 said.append(f"{error.file} is damaged ({error.why}): it is set aside, and {made} anew")
+                error = self._damage(key)
+        checked.save()
         return said
 
     def _damage(self, key: str) -> DamagedPhaseError | None:
@@ -202,11 +245,11 @@ class Store:
             return found[0]
         if found:
             raise StoreError(
-                f"{begun!r} begins {len(found)} keys in {self.root}; give more digits: {', '.join(found[:5])}"
+                f"{begun!r} begins {len(found)} keys in {self.address}; give more digits: {', '.join(found[:5])}"
             )
         raise StoreError(
-            f"{self.root} has no phase {begun!r}; the table `Every trial` of a report has the keys, and --root names "
-            "another results root"
+            f"{self.address} has no phase {begun!r}; the table `Every trial` of a report has the keys, and --root "
+            "names another results root"
         )
 
     def _read_json(self, name: str) -> JsonObject | None:
@@ -214,7 +257,7 @@ class Store:
         try:
             return None if data is None else from_json(data)
         except ValueError as error:
-            path = self.files.path(name)
+            path = self.files.called(name)
             raise StoreError(f"{path} is damaged ({error}); remove it: no result is in it") from error
 
     def write_sweep(self, name: str, data: Mapping[str, Any]) -> None:
@@ -231,7 +274,7 @@ class Store:
 
     def damaged_phase(self, key: str) -> StoreError:
         """What to say of a phase's folder without a spec."""
-        path = self.phase(key).path
+        path = self.phase(key).called
         return StoreError(f"{path} has no spec.json: it was not written to its end; remove the folder and run again")
 
     def write_search(self, search: str, data: Mapping[str, Any]) -> None:
@@ -254,3 +297,11 @@ class Store:
     def report_folder(self, name: str) -> Path:
         """The folder of a sweep's report."""
         return self.files.path(f"reports/{name}")
+
+
+def _files_at(root: str | Path) -> Files:
+    if is_address(root):
+        from nbsp_ray.store.objects import ObjectFiles
+
+        return ObjectFiles(str(root), patience=READING_PATIENCE)
+    return Files(local(root).absolute(), patience=READING_PATIENCE)

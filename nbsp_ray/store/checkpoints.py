@@ -58,7 +58,7 @@ class StoredCheckpoint:
         except (ValueError, KeyError):
             whole = False
         if not whole:
-            raise CorruptCheckpointError(f"{self._files.path(self.name)} is truncated or altered")
+            raise CorruptCheckpointError(f"{self._files.called(self.name)} is truncated or altered")
         return manifest
 
     @property
@@ -89,9 +89,9 @@ class StoredCheckpoint:
     def _checked(self, name: str, sha256: str) -> bytes:
         data = self._files.read(name)
         if data is None:
-            raise CorruptCheckpointError(f"{self._files.path(name)} is missing")
+            raise CorruptCheckpointError(f"{self._files.called(name)} is missing")
         if hashlib.sha256(data).hexdigest() != sha256:
-            raise CorruptCheckpointError(f"{self._files.path(name)} is truncated or altered")
+            raise CorruptCheckpointError(f"{self._files.called(name)} is truncated or altered")
         return data
 
 

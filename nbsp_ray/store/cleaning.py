@@ -1,13 +1,12 @@
 """What of a results root nobody needs any more, and letting it go."""
 
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 
 from nbsp_ray.store import Store
 from nbsp_ray.store.commits import Commits
-from nbsp_ray.store.files import SCRAP_SECONDS, to_json
+from nbsp_ray.store.files import SCRAP_SECONDS, Found, to_json
 
 SCRAPS = "half-written files of killed writers"
 LATE = "what killed or late writers left of a commit"
@@ -35,7 +34,11 @@ def freeable(store: Store, buffers: Iterable[str] = ()) -> list[Freeable]:
         store: Where.
         buffers: Keys of phases whose buffers nobody needs.
     """
-    return [*_scraps(store), *(one for key in store.phases() for one in _of_phase(store, key)), *_of(store, buffers)]
+    store = store.snapshot(store.phases(), whole=True)
+    files = store.files
+    scraps = [Freeable(name, SCRAPS, found.bytes) for name, found in files.scraps().items()]
+    of_phases = [one for key in store.phases() for one in _of_phase(store, key, files.walk(f"phases/{key}"))]
+    return [*scraps, *of_phases, *_of(store, buffers)]
 
 
 def free(store: Store, found: Iterable[Freeable]) -> None:
@@ -47,36 +50,30 @@ def free(store: Store, found: Iterable[Freeable]) -> None:
         store.files.remove(one.name)
 
 
-def _scraps(store: Store) -> Iterator[Freeable]:
-    for path in sorted(store.root.rglob(".*.????????")):
-        if path.is_file() and not path.is_symlink() and time.time() - path.stat().st_mtime > SCRAP_SECONDS:
-            yield Freeable(str(path.relative_to(store.root)), SCRAPS, path.stat().st_size)
-
-
-def _of_phase(store: Store, key: str) -> Iterator[Freeable]:
+def _of_phase(store: Store, key: str, inside: Mapping[str, Found]) -> Iterator[Freeable]:
     commits = Commits(store.files, key)
-    for name in commits.unnamed():
-        if time.time() - store.files.path(name).stat().st_mtime > SCRAP_SECONDS:  # Or it may be at work.
-            yield _one(store, name, LATE)
+    for name in commits.unnamed() if any(_below(inside, f"phases/{key}/commits")) else ():
+        if time.time() - max((found.changed for found in _below(inside, name)), default=0.0) > SCRAP_SECONDS:
+            yield _one(inside, name, LATE)  # Or it may be at work.
     for name in commits.damaged_folders():
-        yield _one(store, name, ASIDE)
+        yield _one(inside, name, ASIDE)
     if commits.done():
         for name in ("attempts", "unfinished", "leases"):
             if store.files.exists(f"phases/{key}/{name}"):
-                yield _one(store, f"phases/{key}/{name}", WORK)
+                yield _one(inside, f"phases/{key}/{name}", WORK)
 
 
 def _of(store: Store, keys: Iterable[str]) -> Iterator[Freeable]:
     for key in keys:
         found = Commits(store.files, key).buffer()
         if found is not None and store.files.exists(found[0]):
-            yield _one(store, found[0], BUFFERS, key)
+            yield _one(store.files.walk(f"phases/{key}"), found[0], BUFFERS, key)
 
 
-def _one(store: Store, name: str, why: str, key: str | None = None) -> Freeable:
-    return Freeable(name, why, _bytes(store.files.path(name)), key)
+def _one(inside: Mapping[str, Found], name: str, why: str, key: str | None = None) -> Freeable:
+    return Freeable(name, why, sum(found.bytes for found in _below(inside, name)), key)
 
 
-def _bytes(path: Path) -> int:
-    inside = path.rglob("*") if path.is_dir() else [path]
-    return sum(one.stat().st_size for one in inside if one.is_file() and not one.is_symlink())
+def _below(inside: Mapping[str, Found], name: str) -> list[Found]:
+    """What is in a folder, or is that file."""
+    return [found for one, found in inside.items() if one == name or one.startswith(f"{name}/")]

@@ -56,7 +56,7 @@ class Commit:
 
     def damaged(self, files: Files, name: str, why: str) -> DamagedPhaseError:
         """What to raise."""
-        return DamagedPhaseError(self.key, str(files.path(f"{self.at}/{name}")), why)
+        return DamagedPhaseError(self.key, files.called(f"{self.at}/{name}"), why)
 
 
 class Commits:
@@ -126,7 +126,7 @@ class Commits:
             raise self._damaged(name, error) from error
 
     def _damaged(self, name: str, error: Exception) -> DamagedPhaseError:
-        return DamagedPhaseError(self.key, str(self._files.path(name)), str(error))
+        return DamagedPhaseError(self.key, self._files.called(name), str(error))
 
     def make(
         self, result: Mapping[str, Any], contents: Mapping[str, Sequence[Chunk]], imported: JsonObject | None = None

@@ -14,6 +14,7 @@ import os
 import re
 import secrets
 import shutil
+import stat
 import time
 import uuid
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -76,6 +77,17 @@ class Part:
         return cls(size, digest.hexdigest())
 
 
+@dataclass(frozen=True)
+class Found:
+    """A file as a listing has it."""
+
+    bytes: int
+    changed: float
+    """When it was last written, in seconds by the storage's own clock."""
+    stamp: str
+    """Another one if the file was written again."""
+
+
 class Files:
     """A tree of files on a disk, or on what behaves like one, addressed by paths relative to its root.
 
@@ -91,9 +103,13 @@ class Files:
 
     may_be_old = True
     """Whether phases of store format 1 may lie here."""
+    pace = 0.0
+    """Seconds between two looks at what others may have changed, where each of them costs requests."""
 
     def __init__(self, root: Path, *, patience: float = READING_PATIENCE, guard: str | None = None) -> None:
         self.root, self._root = root, str(root)
+        self.address = self._root
+        """What users call the root."""
         self.patience = patience
         self.guard = guard
         self._whole: dict[str, tuple[Any, Part]] = {}
@@ -101,6 +117,25 @@ class Files:
     def path(self, name: str) -> Path:
         """The path of `name` on the disk."""
         return self.root / name
+
+    def called(self, name: str) -> str:
+        """What users call the file or folder `name`."""
+        return f"{self.address}/{name}"
+
+    def is_there(self) -> bool:
+        """Whether there is such a root."""
+        return self.root.exists()
+
+    def check(self) -> None:
+        """The root can be written as it must be; it is made if need be.
+
+        Raises:
+            OSError: it cannot.
+            StoreError: it cannot keep what is promised of it.
+        """
+        probe = f"probe-{uuid.uuid4().hex[:8]}"
+        self.create(probe, uuid.uuid4().bytes)
+        self.remove(probe)
 
     # What can be done, patiently
 
@@ -147,16 +182,28 @@ class Files:
         """
         return self._patiently(name, lambda: self._local(name, part))
 
-    def snapshot(self, *folders: str) -> "Files":
+    def walk(self, folder: str, beginning: str = "") -> dict[str, Found]:
+        """All files below a folder, by name; of its own entries those with that beginning."""
+        return self._patiently(folder, lambda: self._walk(folder, beginning))
+
+    def stamps(self, folder: str, names: Iterable[str]) -> dict[str, str]:
+        """What tells whether these files of a folder were written again, of those that are there."""
+        return self._patiently(folder, lambda: self._stamps(folder, names))
+
+    def snapshot(self, *folders: str, entries: Sequence[str] = ()) -> "Files":
         """The same files, of which those in these folders are there or not as they were at this moment.
 
-        It spares a request for each where requests are slow; here they are not.
+        Of the folders `entries` it is what lies in them that is or is not there, and nothing said of what is below. It
+        spares a request for each where requests are slow; here they are not.
         """
         return self
 
+    def fetch(self, names: Iterable[str]) -> None:
+        """Read these of a snapshot's files side by side, as they will be asked for; where that is no gain, nothing."""
+
     def _patiently(self, name: str, act: Callable[[], Answer]) -> Answer:
         if not NAME.fullmatch(name):
-            raise StoreError(f"{name!r} is no name of a file in {self.root}")
+            raise StoreError(f"{name!r} is no name of a file in {self.address}")
         began: float | None = None
         told, wait = False, FIRST_WAIT
         while True:
@@ -170,12 +217,14 @@ class Files:
             began = now if began is None else began
             if now - began >= self.patience:
                 raise StorageAwayError(
-                    f"{self.root} has not answered for {now - began:.0f} s ({why(reason)}): see to the storage; all "
+                    f"{self.address} has not answered for {now - began:.0f} s ({why(reason)}): see to the storage; all "
                     "that is committed and checkpointed is kept, and the same command goes on"
                 ) from reason
             if now - began > TELL_SECONDS and not told:
                 told = True
-                log.warning("%s does not answer (%s); trying again for %.0f s", self.root, why(reason), self.patience)
+                log.warning(
+                    "%s does not answer (%s); trying again for %.0f s", self.address, why(reason), self.patience
+                )
             time.sleep(min(wait * (0.5 + secrets.randbelow(500) / 1_000), max(0.0, began + self.patience - now)))
             wait = min(2 * wait, LONGEST_WAIT)
 
@@ -309,12 +358,49 @@ class Files:
             self._whole[name] = seen, part  # It is asked for again and again, and may have gigabytes.
         return path
 
+    def _walk(self, folder: str, beginning: str) -> dict[str, Found]:
+        found: dict[str, Found] = {}
+        for name in (one for one in self._names(folder) if one.startswith(beginning)):
+            self._walk_into(f"{folder}/{name}", found)
+        return found
+
+    def _walk_into(self, name: str, found: dict[str, Found]) -> None:
+        with contextlib.suppress(FileNotFoundError, NotADirectoryError):  # It has gone meanwhile.
+            seen = os.lstat(f"{self._root}/{name}")
+            if stat.S_ISDIR(seen.st_mode):
+                for below in os.listdir(f"{self._root}/{name}"):
+                    if not below.startswith("."):
+                        self._walk_into(f"{name}/{below}", found)
+            elif stat.S_ISREG(seen.st_mode):
+                found[name] = Found(seen.st_size, seen.st_mtime, _stamp(seen))
+
+    def _stamps(self, folder: str, names: Iterable[str]) -> dict[str, str]:
+        found: dict[str, str] = {}
+        for name in names:
+            with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+                found[name] = _stamp(os.lstat(f"{self._root}/{folder}/{name}"))
+        return found
+
+    def scraps(self) -> dict[str, Found]:
+        """Half-written files of writers that were killed, old enough that nobody is at work on them."""
+        found: dict[str, Found] = {}
+        for path in sorted(self.root.rglob(".*.????????")):
+            with contextlib.suppress(OSError):
+                seen = path.lstat()
+                if stat.S_ISREG(seen.st_mode) and time.time() - seen.st_mtime > SCRAP_SECONDS:
+                    found[str(path.relative_to(self.root))] = Found(seen.st_size, seen.st_mtime, "")
+        return found
+
     def remove_scraps(self, folder: str) -> None:
         """Remove the half-written files that killed writers left in a folder, but none that may be at work."""
         for path in self.path(folder).glob(".*.????????"):
             with contextlib.suppress(OSError):
                 if time.time() - path.stat().st_mtime > SCRAP_SECONDS:
                     path.unlink()
+
+
+def _stamp(seen: os.stat_result) -> str:
+    return f"{seen.st_mtime_ns:x}.{seen.st_size:x}.{seen.st_ino:x}"
 
 
 def why(error: OSError) -> str:

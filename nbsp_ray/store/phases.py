@@ -32,6 +32,9 @@ from nbsp_ray.store.files import (
     unsealed,
 )
 
+EVALUATIONS, PHASES = "evaluations", "phases"
+REPORTED = ("manifest.json", "curve.jsonl")
+"""What reports read of a commit."""
 STEPS = "steps"
 """In an evaluation's record: the files with its steps."""
 
@@ -48,12 +51,17 @@ class PhaseFolder:
 
     @property
     def path(self) -> Path:
-        """The folder."""
+        """The folder; of an object store, its copy on this machine, with what was read so far."""
         return self._files.path(self._at)
 
+    @property
+    def called(self) -> str:
+        """What users call the folder."""
+        return self._files.called(self._at)
+
     def _damaged(self, name: str, error: Exception) -> StoreError:
-        path = self._files.path(f"{self._at}/{name}")
-        return StoreError(f"{path} is damaged ({error}); remove the folder {self.path} and run again")
+        path = self._files.called(f"{self._at}/{name}")
+        return StoreError(f"{path} is damaged ({error}); remove the folder {self.called} and run again")
 
     def _read_json(self, name: str) -> JsonObject | None:
         data = self._files.read(f"{self._at}/{name}")
@@ -109,7 +117,7 @@ class PhaseFolder:
 
         An imported phase is as complete as it will ever be: its agent, who could be evaluated further, is elsewhere.
         """
-        return self.imported() or self.has_all(evaluations, with_buffer=with_buffer)
+        return self.done() and (self.imported() or self.has_all(evaluations, with_buffer=with_buffer))
 
     def has_all(self, evaluations: Iterable[str], *, with_buffer: bool) -> bool:
         """Whether the result, these final evaluations and (if wanted) the whole buffer are there."""
@@ -169,6 +177,14 @@ class PhaseFolder:
             # A later sweep needs the buffer that an earlier one did not keep.
             self._commits.add_buffer(buffer["replay.npy"])
 
+    def parts(self, names: Iterable[str]) -> list[str]:
+        """Where these files of the commit in force lie, of those that it has."""
+        with contextlib.suppress(DamagedPhaseError):
+            commit = self._commits.find()
+            if commit is not None:
+                return [f"{commit.at}/{name}" for name in names if commit.has(self._files, name)]
+        return []
+
     def set_aside(self, damage: DamagedPhaseError) -> None:
         """What was found damaged does not count any more, and stays in the folder for inspection: it is made anew."""
         if damage.record is None:
@@ -211,7 +227,7 @@ class PhaseFolder:
         """The whole replay buffer (n, width), mapped copy-on-write: trials on one machine share its memory."""
         found = self._commits.buffer()
         if found is not None and self._commits.freed():
-            path = str(self._files.path(found[0]))
+            path = self._files.called(found[0])
             raise DamagedPhaseError(self.key, path, "it was let go by `nbsp-ray clean`")
         return None if found is None else self._rows(*found)
 
@@ -232,7 +248,7 @@ class PhaseFolder:
             # "c", copy-on-write: torch takes writable memory only, and nothing that is written reaches the file.
             return np.asarray(np.load(path, mmap_mode="c", allow_pickle=False))
         except (ValueError, EOFError) as error:
-            raise DamagedPhaseError(self.key, str(self._files.path(name)), str(error), record) from error
+            raise DamagedPhaseError(self.key, self._files.called(name), str(error), record) from error
 
     def curve(self) -> list[dict[str, Any]]:
         """All rows of the curve: of the finished phase, or up to the last whole checkpoint. A torn line ends it."""
@@ -300,7 +316,7 @@ class PhaseFolder:
                 try:
                     return from_json(data) if name.startswith(self._at) else unsealed(data)
                 except ValueError as error:
-                    raise DamagedPhaseError(self.key, str(self._files.path(name)), str(error), record) from error
+                    raise DamagedPhaseError(self.key, self._files.called(name), str(error), record) from error
         part = self._imported_part(record)
         data = None if part is None else self._committed(part)
         try:
@@ -326,7 +342,7 @@ class PhaseFolder:
                     raise ValueError(wrong)
             return None if data is None else load_safetensors(data)
         except (ValueError, SafetensorError) as error:
-            raise DamagedPhaseError(self.key, str(self._files.path(name)), str(error), record) from error
+            raise DamagedPhaseError(self.key, self._files.called(name), str(error), record) from error
 
     def write_episode(self, record: str, number: int, rows: Array) -> JsonObject:
         """Keep the steps of one episode of a final evaluation, whose record is written when all are played.

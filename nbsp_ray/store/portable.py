@@ -58,7 +58,7 @@ class Portable:
             if missing:
                 raise KeyError(missing[0])
         except (KeyError, ValueError, SafetensorError) as error:
-            path = self._files.path(self._at)
+            path = self._files.called(self._at)
             raise StoreError(f"{path} is damaged ({error}); remove that folder and run again") from error
         if prepared:
             small = {name: array for name, array in prepared.items() if array.nbytes <= LARGEST_PREPARED}

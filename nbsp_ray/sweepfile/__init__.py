@@ -66,14 +66,14 @@ class LoadedSweep:
         planned = make_plan(self.name, resolve_searches(self.sweeps, store, whole_budget=whole_budget))
         return planned if store is None else on_replicates(planned, store)
 
-    def command(self, verb: str, root: Path) -> str:
+    def command(self, verb: str, root: str | Path) -> str:
         """The command that does `verb` with this sweep."""
         return command(verb, self.given, self.overrides, root)
 
 
-def command(verb: str, sweep: str, overrides: Sequence[str], root: Path) -> str:
+def command(verb: str, sweep: str, overrides: Sequence[str], root: str | Path) -> str:
     """A command as one would type it."""
-    where = [] if root == DEFAULT_ROOT else ["--root", str(root)]
+    where = [] if str(root) == DEFAULT_ROOT else ["--root", str(root)]
     return shlex.join(["nbsp-ray", verb, sweep, *overrides, *where])
 
 

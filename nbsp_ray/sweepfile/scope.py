@@ -24,14 +24,14 @@ class Scope:
     given: str
     """The sweep as it is named on the command line."""
     overrides: tuple[str, ...]
-    root: Path
+    root: str | Path
     trials: int
     """Trials of the plan."""
     whole: int | None
     """Trials of the whole sweep, of which these are all or a part; None if some of these are none of its own."""
 
     @classmethod
-    def of_all(cls, name: str, title: str, root: Path, trials: int) -> "Scope":
+    def of_all(cls, name: str, title: str, root: str | Path, trials: int) -> "Scope":
         """The whole sweep `name`."""
         return cls(name, title, name, (), root, trials, trials)
 
@@ -64,7 +64,7 @@ class Scope:
         return command(verb, self.given, self.overrides, self.root)
 
 
-def scope_of(loaded: LoadedSweep, plan: Plan, store: Store, root: Path) -> Scope:
+def scope_of(loaded: LoadedSweep, plan: Plan, store: Store, root: str | Path) -> Scope:
     """The scope of a loaded sweep's plan; `root` is the results root as it was given."""
     whole: int | None = len(plan.trials)
     if loaded.overrides:

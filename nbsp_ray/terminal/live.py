@@ -58,7 +58,7 @@ class LiveStatus:
         self._reader = StatusReader(plan, store, concurrent=concurrent, whole=whole)
         self._console = console or plain_console(stderr=True)
         self._on_status = on_status
-        self._seconds, self._summary_seconds = seconds, summary_seconds
+        self._seconds, self._summary_seconds = max(seconds, store.files.pace), summary_seconds
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._run, name="nbsp-status", daemon=True)
         self._drawing: _Table | _Lines | _Callback | None = None
@@ -243,7 +243,7 @@ def print_status(status: SweepStatus) -> None:
 def watch_status(plan: Plan, store: Store) -> None:
     """Draw how far a sweep is until nothing of it is left to do, or Ctrl-C."""
     console = plain_console()
-    console.print(Text(f"read from {store.root}", style="dim"), soft_wrap=True)
+    console.print(Text(f"read from {store.address}", style="dim"), soft_wrap=True)
     live = LiveStatus(plan, store, console=console, seconds=2.0, summary_seconds=60.0)
     with live, contextlib.suppress(KeyboardInterrupt):
         while live.status is None or live.status.keys(*AT_WORK, State.WAITING, State.STOPPED):

@@ -16,7 +16,7 @@ import typer
 
 import nbsp_ray
 from nbsp_ray.errors import NbspError
-from nbsp_ray.folders import local
+from nbsp_ray.folders import is_address, local, place
 from nbsp_ray.specs import Plan
 from nbsp_ray.store import Store
 from nbsp_ray.sweepfile import LoadedSweep, load_sweep, sweep_names
@@ -46,19 +46,19 @@ def path_option(help: str) -> Any:
 
 
 Root = Annotated[
-    Path,
+    str,
     typer.Option(
         "--root",
         envvar="NBSP_RAY_ROOT",
-        parser=local,
+        parser=place,
         metavar="FOLDER",
-        help="The results root: all that is written goes there.",
+        help="The results root: all that is written goes there; a folder, or s3://bucket/prefix.",
     ),
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="JSON for scripts.")]
 
 
-def load_plan(sweep: str, overrides: list[str] | None, root: Path) -> tuple[LoadedSweep, Plan]:
+def load_plan(sweep: str, overrides: list[str] | None, root: str) -> tuple[LoadedSweep, Plan]:
     """The sweep and its plan; of a search, what it has tried by now."""
     loaded = load_sweep(sweep, overrides or [])
     return loaded, loaded.plan(Store(root))
@@ -74,14 +74,14 @@ def print_json(data: Any) -> None:
     sys.stdout.write(json.dumps(data, indent=1) + "\n")
 
 
-def check_begun(store: Store, planned: Plan, loaded: LoadedSweep, root: Path) -> None:
+def check_begun(store: Store, planned: Plan, loaded: LoadedSweep, root: str) -> None:
     """There is something of the plan to show.
 
     Raises:
         NbspError: there is not; how to begin.
     """
     if not any(key in planned.phases for key in store.phases()):
-        raise NbspError(f"{store.root} has nothing of {loaded.name} yet: `{loaded.command('run', root)}` starts it")
+        raise NbspError(f"{store.address} has nothing of {loaded.name} yet: `{loaded.command('run', root)}` starts it")
 
 
 def hint_at_last_overrides(store: Store, loaded: LoadedSweep, *, nothing_done: bool) -> None:
@@ -91,8 +91,11 @@ def hint_at_last_overrides(store: Store, loaded: LoadedSweep, *, nothing_done: b
         say(f"Nothing is done with these settings; {loaded.name} was last run with: {' '.join(last['overrides'])}")
 
 
-def short(path: Path) -> Path:
-    return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
+def short(path: str | Path) -> str:
+    if is_address(path):
+        return str(path)
+    path = Path(path)
+    return str(path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path)
 
 
 def check_analysis() -> None:

@@ -29,7 +29,7 @@ def command(
 
     loaded, planned = load_plan(sweep, overrides, root)
     check_begun(Store(root), planned, loaded, root)
-    results = analysis.load(Store(root).root, planned)
+    results = analysis.load(root, planned)
     advice = analysis.advise(results, weight_stability)
     if as_json:
         print_json(advice_json(advice, weight_stability))
@@ -94,5 +94,5 @@ def print_advice(advice: "Sequence[Advice]", results: "Results", weight_stabilit
         if one.left_out:
             print_prose(console, f"Left out, without a finished seed in common: {', '.join(one.left_out)}.")
         console.print()
-    for note in (*advice_notes(results, weight_stability), f"Read from {results.root}."):
+    for note in (*advice_notes(results, weight_stability), f"Read from {results.store.address}."):
         print_prose(console, note, indent=2)

@@ -29,7 +29,7 @@ def command(
         of_it = [one for one in found if one.why == why]
         typer.echo(f"{gb(_size(of_it)):>10}  {len(of_it)} x {why}")
     if not found:
-        say(f"Nothing in {short(store.root)} can go")
+        say(f"Nothing in {short(store.address)} can go")
     elif yes:
         free(store, found)
         say(f"{gb(_size(found))} freed")
@@ -43,7 +43,7 @@ def _size(found: list[Freeable]) -> int:
 
 def _buffers(sweep: str, overrides: list[str] | None, store: Store) -> list[str]:
     """Keys of phases that are done, and whose buffer no phase that is left would read."""
-    _, plan = load_plan(sweep, overrides, store.root)
+    _, plan = load_plan(sweep, overrides, store.address)
     status = sweep_status(plan, store)
     left = set(status.left)
     needed = {key for trial in plan.trials if left.intersection(trial.phases) for key in trial.phases}

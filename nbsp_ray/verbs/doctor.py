@@ -18,16 +18,16 @@ from rich.text import Text
 
 from nbsp_ray.benchmarks import benchmarks, version_of
 from nbsp_ray.errors import NbspError
-from nbsp_ray.folders import code_folder, existing, remembered_failures, temporary_parent
+from nbsp_ray.folders import code_folder, existing, is_address, remembered_failures, temporary_parent
 from nbsp_ray.limits import memory, processor, usable_cpus
-from nbsp_ray.store import DEFAULT_ROOT
+from nbsp_ray.store import DEFAULT_ROOT, Store
 from nbsp_ray.terminal.output import plain_console, print_prose
 from nbsp_ray.verbs._common import FAILED, AsJson, Root, print_json
 
 
 def command(root: Root = DEFAULT_ROOT, as_json: AsJson = False) -> None:
     """Look at what of this machine matters, and say what to do about it."""
-    checks = examine(root.absolute())
+    checks = examine(root)
     if as_json:
         print_json([asdict(check) for check in checks])
     else:
@@ -46,7 +46,7 @@ class Check:
     advice: str = ""
 
 
-def examine(root: Path) -> list[Check]:
+def examine(root: str) -> list[Check]:
     """All checks; one that breaks is itself a finding."""
     checks: list[Callable[[], Iterator[Check]]] = [
         _versions,
@@ -56,8 +56,11 @@ def examine(root: Path) -> list[Check]:
         _gpu,
         _simulators,
         _films,
-        lambda: _disk(root),
-        lambda: _atomic_files(root),
+        *(
+            [lambda: _objects(root)]
+            if is_address(root)
+            else [lambda: _disk(Path(root)), lambda: _atomic_files(Path(root))]
+        ),
         _ray,
     ]
     found: list[Check] = []
@@ -194,7 +197,21 @@ def _films() -> Iterator[Check]:
         yield Check("ffmpeg", "note", "none", "only films need it: install the wheel of imageio-ffmpeg again")
 
 
+def _objects(root: str) -> Iterator[Check]:
+    """What a results root in an object store rests on, tried; nothing is left there."""
+    try:
+        store = Store(root)
+        store.files.check()
+    except (NbspError, OSError) as error:
+        yield Check("results root", "bad", f"{root} cannot be used", str(error))
+        return
+    yield Check("results root", "ok", f"{root}: can be written, and refuses to create what is there")
+    free = shutil.disk_usage(existing(store.root)).free / 1e9
+    yield Check("copies", "ok", f"{free:.0f} GB free at {store.root}; replay buffers that are read are copied there")
+
+
 def _disk(root: Path) -> Iterator[Check]:
+    root = root.absolute()
     usage = shutil.disk_usage(existing(root))
     free = usage.free / 1e9
     state: Literal["ok", "note"] = "ok" if free > 20 else "note"
@@ -204,6 +221,7 @@ def _disk(root: Path) -> Iterator[Check]:
 
 def _atomic_files(root: Path) -> Iterator[Check]:
     """The store rests on one promise of the file system: a renamed file is seen whole, at once."""
+    root = root.absolute()
     try:
         with tempfile.TemporaryDirectory(dir=existing(root), prefix=".nbsp-doctor-") as folder:
             one, other = Path(folder, uuid.uuid4().hex), Path(folder, "named")

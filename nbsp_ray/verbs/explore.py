@@ -33,7 +33,7 @@ def command(
     check_begun(store, planned, loaded, root)
     scope = scope_of(loaded, planned, store, root)
     page = analysis.write_explorer(
-        analysis.load(store.root, planned),
+        analysis.load(store.address, planned),
         to or store.report_folder(scope.folder) / "explore.html",
         name=scope.name,
         title=scope.title,

@@ -51,7 +51,7 @@ def tables(
     store = Store(root)
     scope = scope_of(loaded, planned, store, root)
     folder = to or store.report_folder(scope.folder) / "tables"
-    analysis.write_tables(analysis.load(store.root, planned), folder, name=loaded.name)
+    analysis.write_tables(analysis.load(store.address, planned), folder, name=loaded.name)
     say(f"Tables: {short(folder)}")
 
 

@@ -20,5 +20,5 @@ def command(
     with open_archive(archive) as checked:
         store = Store(root, create=True)
         done = import_archive(checked, store)
-    say("\n".join(done.sentences(short(store.root))))
+    say("\n".join(done.sentences(short(store.address))))
     raise typer.Exit(DONE if done.whole else FAILED)

@@ -33,7 +33,8 @@ def command(
     """Write a page, tables, figures and tidy data of what there is, done or half done."""
     loaded, planned = load_plan(sweep, overrides, root)
     store = Store(root)
-    hint_at_last_overrides(store, loaded, nothing_done=not any(store.phase(key).done() for key in planned.phases))
+    now = store.snapshot()
+    hint_at_last_overrides(store, loaded, nothing_done=not any(now.phase(key).done() for key in planned.phases))
     check_begun(store, planned, loaded, root)
     scope = scope_of(loaded, planned, store, root)
     show_report(planned, store, scope, to or store.report_folder(scope.folder))
@@ -44,7 +45,7 @@ def show_report(planned: Plan, store: Store, scope: Scope, folder: Path | None =
     check_analysis()
     import analysis
 
-    results = analysis.load(store.root, planned)
+    results = analysis.load(store.address, planned)
     if written := folder if results.any_begun else None:
         analysis.write_report(results, written, name=scope.name, title=scope.title, scope=scope)
     if results.any_done:

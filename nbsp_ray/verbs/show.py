@@ -47,11 +47,12 @@ def command(
         _print(found)
 
 
-def describe(store: Store, folder: PhaseFolder, spec: PhaseSpec, origin: Origin | None, root: Path) -> dict[str, Any]:
+def describe(store: Store, folder: PhaseFolder, spec: PhaseSpec, origin: Origin | None, root: str) -> dict[str, Any]:
     """All there is of a phase, as JSON."""
     phase = origin.phase if origin else PlannedPhase(folder.key, spec, Resources(), label=_label(spec))
     (status,) = sweep_status(Plan("", "", {folder.key: phase}, ()), store).phases
     result, manifest = folder.result() or {}, folder.manifest() or {}
+    others = store.snapshot(store.phases(), parts=("spec.json",))
     curve = [row for row in folder.curve() if row["kind"] == "evaluation"]
     return {
         "key": folder.key,
@@ -70,12 +71,14 @@ def describe(store: Store, folder: PhaseFolder, spec: PhaseSpec, origin: Origin 
         "settings": spec.model_dump(mode="json"),
         "starts_from": spec.previous,
         "reads": spec.auxiliary,
-        "started_by": [key for key in store.phases() if (store.phase(key).spec() or {}).get("previous") == folder.key],
+        "started_by": [
+            key for key in others.phases() if (others.phase(key).spec() or {}).get("previous") == folder.key
+        ],
         "films": [str(path) for path in _films(store, folder.key, origin)],
         "watch": sweep_command("watch", folder.key[:8], (), root),
-        "folder": str(folder.path),
-        "root": str(store.root),
-        "files": [_relative(path, store.root) for path in files_of(store.root, folder.key)],
+        "folder": folder.called,
+        "root": store.address,
+        "files": list(files_of(store.files, folder.key)),
         "rerun": origin.rerun if origin else None,
     }
 
@@ -109,12 +112,8 @@ def _evaluation(store: Store, folder: PhaseFolder, spec: PhaseSpec, record: str)
         "succeeded": sum(success) if success else None,
         "success_rate": found.get("success_rate"),
         "mean_return": found.get("mean_return"),
-        "file": _relative(evaluation_file(store.root, folder.key, record), store.root),
+        "file": evaluation_file(store.files, folder.key, record) or "-",
     }
-
-
-def _relative(path: Path | None, root: Path) -> str:
-    return "-" if path is None else str(path.relative_to(root))
 
 
 def _called(spec: PhaseSpec, found: Mapping[str, Any]) -> str:

@@ -15,7 +15,7 @@ from nbsp_ray.plan.search import searches
 from nbsp_ray.states import State
 from nbsp_ray.status import SweepStatus, sweep_status, way_out
 from nbsp_ray.store import DEFAULT_ROOT, PhaseFolder, Store
-from nbsp_ray.store.places import size_of
+from nbsp_ray.store.places import sizes
 from nbsp_ray.sweepfile import load_sweep
 from nbsp_ray.terminal.live import print_status, watch_status
 from nbsp_ray.terminal.output import Column, Rows, plain_console, print_prose
@@ -65,14 +65,14 @@ def command(
     now, found = sweep_status(planned, store), searches(loaded.sweeps, store)
     if as_json:
         print_json(now.to_json())
-    elif store.root.exists():
+    elif store.files.is_there():
         print_status(now)
         if failures:
             _print_failures(now, store)
         for line in search_lines(found):
             say(line)
         hint_at_last_overrides(store, loaded, nothing_done=not now.done)
-    if not store.root.exists():
+    if not store.files.is_there():
         _say_nothing_is_there(store)
     unfinished = now.left or any(search.left for search in found)
     raise typer.Exit(FAILED if now.failed else UNFINISHED if unfinished else DONE)
@@ -94,7 +94,7 @@ def _print_failures(now: SweepStatus, store: Store) -> None:
 
 
 def _say_nothing_is_there(store: Store) -> None:
-    say(f"There is no folder {short(store.root)}: nothing was run there yet (--root names another)")
+    say(f"There is no folder {short(store.address)}: nothing was run there yet (--root names another)")
 
 
 # What is in a results root
@@ -127,11 +127,11 @@ class InRoot:
 
 def look(store: Store) -> list[InRoot]:
     """All sweeps that were run in a results root."""
-    begun = set(store.phases())
-    return [_look_at(store, name, begun) for name in store.sweeps()]
+    bytes = sizes(store.files)
+    return [_look_at(store, name, bytes) for name in store.sweeps()]
 
 
-def _look_at(store: Store, name: str, begun: set[str]) -> InRoot:
+def _look_at(store: Store, name: str, begun: Mapping[str, int]) -> InRoot:
     data = store.read_sweep(name) or {}
     overrides = tuple(data.get("overrides") or ())
     try:
@@ -153,7 +153,7 @@ def _look_at(store: Store, name: str, begun: set[str]) -> InRoot:
         failed=len(status.failed),
         at_work=len(status.running),
         hours=sum(float(result.get("seconds") or 0.0) for result in results) / 3600,
-        bytes=sum(size_of(store.root, key) for key in there),
+        bytes=sum(begun[key] for key in there),
         hosts=tuple(dict.fromkeys(str(one["host"]) for one in made if one.get("host"))),
         last=max((float(one["finished"]) for one in made if one.get("finished")), default=None),
         keys=tuple(there),
@@ -169,12 +169,12 @@ def _manifest(folder: PhaseFolder) -> Mapping[str, Any]:
 def _list(store: Store, *, as_json: bool) -> None:
     sweeps, begun = look(store), store.phases()
     others = [key for key in begun if not any(key in sweep.keys for sweep in sweeps)]
-    size = sum(size_of(store.root, key) for key in begun)
+    size = sum(sizes(store.files).values())
     if as_json:
         print_json(
             {
-                "root": str(store.root),
-                "exists": store.root.exists(),
+                "root": store.address,
+                "exists": store.files.is_there(),
                 "phases": len(begun),
                 "bytes": size,
                 "sweeps": [asdict(sweep) for sweep in sweeps],
@@ -182,11 +182,11 @@ def _list(store: Store, *, as_json: bool) -> None:
             }
         )
         return
-    if not store.root.exists():
+    if not store.files.is_there():
         _say_nothing_is_there(store)
         return
     console = plain_console()
-    console.print(Text(str(store.root), style="bold"), soft_wrap=True)
+    console.print(Text(store.address, style="bold"), soft_wrap=True)
     print_prose(console, f"{plural(len(sweeps), 'sweep')}, {plural(len(begun), 'phase')}, {gb(size)}", indent=2)
     if known := [sweep for sweep in sweeps if sweep.problem is None]:
         console.print()

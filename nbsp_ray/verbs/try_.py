@@ -1,6 +1,5 @@
 """`nbsp-ray try`: one trial in this process, or with `resources.lanes` a whole sweep."""
 
-from pathlib import Path
 from typing import Any
 
 import typer
@@ -47,7 +46,7 @@ def command(
         show_report(planned, store, scope_of(loaded, planned, store, root))
 
 
-def _run_all(loaded: Any, planned: Plan, root: Path) -> None:
+def _run_all(loaded: Any, planned: Plan, root: str) -> None:
     """The whole sweep, in lanes."""
     from nbsp_ray.local import run_plan
 

@@ -320,6 +320,26 @@ def test_progress(store: Store) -> None:
     assert run.advance(0).done
 
 
+def test_where_it_costs_progress_is_told_now_and_then_and_others_are_looked_for_as_seldom(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, _ = phases_of(toy_plan(), "base")
+    run, clock = phase_run(store, first), [run_module.time.monotonic()]
+    monkeypatch.setattr(run_module.time, "monotonic", lambda: clock[0])
+    run.pace = 30.0
+    asked: list[float] = []
+    whole = run._has_learnt
+    monkeypatch.setattr(run, "_has_learnt", lambda: bool(asked.append(clock[0])) or whole())
+    told: list[int] = []
+    for _ in range(8):
+        run.advance(0)
+        told.append((store.phase(first.key).progress() or {})["env_steps"])
+        clock[0] += 10
+    assert told[:4] == [0] * 4
+    assert told[4:] == [told[4]] * 4 != [0] * 4
+    assert len(set(asked)) == 3, "at the start, and twice in 70 seconds"
+
+
 def test_a_phase_that_diverges_commits_nothing(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     first, _ = phases_of(toy_plan(), "base")
     run = phase_run(store, first)

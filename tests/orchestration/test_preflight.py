@@ -13,6 +13,7 @@ from nbsp_ray.config.schema import Resources
 from nbsp_ray.errors import ClusterError, StoreError
 from nbsp_ray.learning import machine
 from nbsp_ray.orchestration import preflight
+from nbsp_ray.orchestration.launch import pace
 from nbsp_ray.orchestration.preflight import Node, placed
 from nbsp_ray.plan.memory import largest_need
 from nbsp_ray.plan.price import price
@@ -60,6 +61,10 @@ def test_a_ray_started_here_has_the_cpus_that_it_is_given() -> None:
     preflight.check_cpus(plan, plan.phases, 8)
     with pytest.raises(ClusterError, match="this machine offers 7 CPUs"):
         preflight.check_cpus(plan, plan.phases, 7)
+
+
+def test_the_more_work_side_by_side_the_seldomer_each_tells_how_far_it_is() -> None:
+    assert [pace(slots) for slots in (1, 60, 100, 400, 5_000)] == [0, 0, 5, 20, 30]
 
 
 def test_what_is_done_need_not_fit() -> None:

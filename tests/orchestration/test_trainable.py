@@ -26,6 +26,7 @@ class FakeRun:
 
     trouble: Any = None
     made = 0
+    pace = 0.0
 
     def __init__(self, store: Store, *rest: object, keep_buffer: bool) -> None:
         type(self).made += 1

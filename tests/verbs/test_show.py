@@ -13,7 +13,7 @@ from nbsp_ray.local import run_trial
 from nbsp_ray.plan.halves import needed
 from nbsp_ray.specs import Plan
 from nbsp_ray.store import Store
-from nbsp_ray.store.places import size_of
+from nbsp_ray.store.places import sizes
 from nbsp_ray.sweepfile import load_sweep
 from nbsp_ray.verbs._common import DONE, USAGE
 
@@ -156,7 +156,7 @@ def test_status_without_a_sweep_lists_the_root(learnt: tuple[Store, Plan], comma
     assert sweep["hosts"] == [(store.phase(any_key).manifest() or {})["host"]]
     seconds = sum((store.phase(key).result() or {})["seconds"] for key in plan.trials[-1].phases)
     assert sweep["hours"] == pytest.approx(seconds / 3600)
-    assert sweep["bytes"] == sum(size_of(store.root, key) for key in plan.trials[-1].phases)
+    assert sweep["bytes"] == sum(sizes(store.files)[key] for key in plan.trials[-1].phases)
     assert (found["phases"], found["other_phases"]) == (3, ["0" * 20])
     code, out, _ = command_line("status", "--root", str(store.root))
     assert code == DONE

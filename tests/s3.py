@@ -1,0 +1,84 @@
+"""An S3 server on this machine for tests, which counts requests, and can be told to fail some or to be away."""
+
+import collections
+import logging
+import random
+import threading
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
+
+import pytest
+
+BUCKET = "bucket"
+Wsgi = Callable[[dict[str, Any], Callable[..., Any]], Iterable[bytes]]
+
+
+class Server:
+    """Moto behind a door that counts, and can be shut."""
+
+    def __init__(self) -> None:
+        from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
+        from werkzeug.serving import make_server
+
+        self._app: Wsgi = DomainDispatcherApplication(create_backend_app)
+        self.counts = collections.Counter[str]()
+        self.fails: Callable[[str], bool] = lambda method: False
+        """Whether a request is answered as a throttled server does."""
+        self.has_conditions = True
+        self._lock = threading.Lock()
+        self._server = make_server("127.0.0.1", 0, self._answer, threaded=True)
+        self.url = f"http://127.0.0.1:{self._server.server_port}"
+        threading.Thread(target=self._server.serve_forever, daemon=True).start()
+
+    def _answer(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
+        method = str(environ["REQUEST_METHOD"])
+        with self._lock:
+            self.counts["LIST" if "list-type=2" in environ["QUERY_STRING"] else method] += 1
+            failing = self.fails(method)
+        if failing:
+            environ["wsgi.input"].read(int(environ.get("CONTENT_LENGTH") or 0))
+            start_response("503 Slow Down", [("Content-Type", "application/xml")])
+            return [b"<Error><Code>SlowDown</Code><Message>Please reduce your request rate.</Message></Error>"]
+        if not self.has_conditions:
+            environ.pop("HTTP_IF_NONE_MATCH", None)
+        with self._lock:  # Moto looks and then writes: two conditional puts at once would both come first.
+            return list(self._app(environ, start_response))
+
+    def fail_at_random(self, share: float, seed: int) -> None:
+        """Let that share of all requests fail."""
+        rng = random.Random(seed)
+        self.fails = lambda method: rng.random() < share
+
+    def close(self) -> None:
+        """Be away."""
+        self._server.shutdown()
+        self._server.server_close()
+
+
+@pytest.fixture
+def s3(monkeypatch: pytest.MonkeyPatch, tmp_path: Any) -> Iterator[Server]:
+    """A server with an empty bucket; the environment of this process and its children names it."""
+    pytest.importorskip("moto")
+    pytest.importorskip("s3fs")
+    pytest.importorskip("flask_cors")
+    server = Server()
+    environment = {
+        "AWS_ENDPOINT_URL": server.url,
+        "AWS_ACCESS_KEY_ID": "testing",
+        "AWS_SECRET_ACCESS_KEY": "testing",
+        "AWS_DEFAULT_REGION": "us-east-1",
+        "AWS_EC2_METADATA_DISABLED": "true",
+        "NBSP_RAY_SCRATCH": str(tmp_path / "scratch"),
+    }
+    logging.getLogger("werkzeug").setLevel(logging.ERROR)
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    import fsspec
+
+    fsspec.filesystem("s3", skip_instance_cache=True).mkdir(BUCKET)
+    server.counts.clear()
+    yield server
+    server.close()
+    from moto.core.base_backend import BackendDict
+
+    BackendDict.reset()

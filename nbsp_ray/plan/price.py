@@ -12,6 +12,7 @@ from typing import Any, Literal
 
 from nbsp_ray.errors import StoreError
 from nbsp_ray.limits import usable_cpus
+from nbsp_ray.plan.lanes import most_lanes
 from nbsp_ray.plan.sizes import buffer_bytes, disk_bytes, evaluation_steps, kind, multiplications, on_gpu, spaces_of
 from nbsp_ray.specs import Plan, PlannedPhase
 from nbsp_ray.store import Store
@@ -97,10 +98,23 @@ def speed_kind(phase: PlannedPhase, manifest: Mapping[str, Any] | None = None) -
     # Trials that share a GPU take turns.
     gpu = f"{phase.resources.gpus:g} gpu" if 0 < phase.resources.gpus < 1 else "gpu"
     where = gpu if on_gpu(phase) else f"{phase.resources.cpus} cpus"
+    lanes = lanes_of(phase)
     if manifest:
         where = f"{manifest.get('threads', phase.resources.cpus)} cpus" if manifest.get("device") == "cpu" else gpu
+        lanes = int(manifest.get("lanes", 1))
+    where += f"/{lanes} lanes" * (lanes > 1)
     precision = "" if sac.precision == "fp32" else f"/{sac.precision}"
     return f"{phase.spec.benchmark}/{size}/batch {sac.batch_size}/{rate}/{where}{precision}"
+
+
+def lanes_of(phase: PlannedPhase) -> int:
+    """Phases that share what such a phase asks for, at most."""
+    return most_lanes(phase, phase.resources.cpus)
+
+
+def share(seconds: float, phase: PlannedPhase) -> float:
+    """What a phase takes of the time of what it asks for: a lane has its part of a pack's."""
+    return seconds / lanes_of(phase)
 
 
 def whole(phase: PlannedPhase) -> Work:
@@ -120,7 +134,7 @@ def seconds(phase: PlannedPhase, work: Work, env_steps_per_second: float) -> flo
     makes learning faster, a GPU or compiled code, does nothing for the simulator.
     """
     reference = REFERENCES[kind(spaces_of(phase))]
-    pace = 1.0 if on_gpu(phase) else min(1.0, env_steps_per_second / _reference_speed(phase))
+    pace = 1.0 if on_gpu(phase) else min(1.0, env_steps_per_second / _of_a_core(phase))
     return work.learning / env_steps_per_second + work.evaluations / (pace * reference.evaluation_steps_per_second)
 
 
@@ -150,12 +164,13 @@ def price(
     evaluating = sum(seconds(phase, Work(0, work[key].evaluations), pace[key]) for key, phase in phases.items())
     if at_once is None:
         at_once = max(1, usable_cpus() // max((phase.resources.cpus for phase in phases.values()), default=1))
+        at_once *= max(map(lanes_of, phases.values()), default=1)
     disk = sum(disk_bytes(phase) for phase in plan.phases.values())
     buffers = sorted((buffer_bytes(phase) for phase in phases.values()), reverse=True)
     return Price(
         seconds=taken,
-        cpu_hours=sum(taken[key] * phase.resources.cpus for key, phase in phases.items()) / 3600,
-        gpu_hours=sum(taken[key] * phase.resources.gpus for key, phase in phases.items()) / 3600,
+        cpu_hours=sum(share(taken[key], phase) * phase.resources.cpus for key, phase in phases.items()) / 3600,
+        gpu_hours=sum(share(taken[key], phase) * phase.resources.gpus for key, phase in phases.items()) / 3600,
         evaluation_hours=evaluating / 3600,
         speeds=speeds,
         disk_gb=disk / 1e9,
@@ -193,6 +208,11 @@ def known_speeds(plan: Plan, store: Store, kinds: Mapping[str, PlannedPhase]) ->
 
 
 def _reference_speed(phase: PlannedPhase) -> float:
+    """Of one core of the reference machine, which the lanes of a pack share."""
+    return _of_a_core(phase) / (1 if on_gpu(phase) else lanes_of(phase))
+
+
+def _of_a_core(phase: PlannedPhase) -> float:
     """Of one core of the reference machine; the simulator and the bookkeeping are never free."""
     reference = REFERENCES[kind(spaces_of(phase))]
     work = max(multiplications(spaces_of(phase), phase.spec.sac) / reference.multiplications, 0.05)

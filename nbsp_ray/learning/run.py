@@ -240,7 +240,7 @@ class PhaseRun:
         if self._ingredients:
             phase.influence.finish(opened.past.past(Stream.DRIFT), phase.agent)
         phase.past_replay = None  # It makes room for what is written.
-        agent = {name: array.copy() for name, array in phase.agent.arrays().items()}
+        agent = phase.agent.arrays()
         result = {
             "key": self.folder.key,
             "task": spec.task,

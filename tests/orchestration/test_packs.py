@@ -64,16 +64,18 @@ def test_every_phase_is_what_it_is_alone_whenever_its_worker_is_killed(alone: St
 
 
 def test_a_lane_that_fails_takes_no_other_down_and_is_tried_again_by_the_next_run(alone: Store, tmp_path: Path) -> None:
-    plan, store = lanes(3), new_store(tmp_path)
+    few: dict[str, Any] = {"methods": ("base", "nbsp")}  # on two threads, as below, EWC's sums would round otherwise
+    plan, store = lanes(3, **few), new_store(tmp_path)
     broken = firsts(plan)[0]
     in_the_way = store.phase(broken.key).path / "commits"
     in_the_way.parent.mkdir(parents=True)
     in_the_way.write_text("")  # it learns, and cannot be committed
-    assert run(plan, store) == Outcome(done=4, failed=1, blocked=3, left=0, interrupted=False)
+    assert run(plan, store) == Outcome(done=3, failed=1, blocked=2, left=0, interrupted=False)
     (failed,) = (phase for phase in sweep_status(plan, store).phases if phase.state == "failed")
     assert (failed.key, failed.attempts) == (broken.key, 3)
     in_the_way.unlink()
-    assert run(lanes(2), store) == Outcome(8, 0, 0, 0, interrupted=False)
+    with_players = lanes(2, **few, resources=RESOURCES | {"lanes": 2, "cpus": 2})  # environments in other processes
+    assert run(with_players, store) == Outcome(6, 0, 0, 0, interrupted=False)
     assert_equal(plan, alone, store)
 
 

@@ -8,18 +8,16 @@ from collections.abc import Callable, Mapping
 
 import torch
 
-from nbsp_ray.benchmarks import get_benchmark
 from nbsp_ray.errors import DamagedPhaseError
-from nbsp_ray.learning import compiling, opening
+from nbsp_ray.learning import opening
 from nbsp_ray.learning.machine import find_device
-from nbsp_ray.learning.pack import Pack
+from nbsp_ray.learning.pack import new_pack
 from nbsp_ray.learning.phase import Phase
 from nbsp_ray.learning.run import PhaseRun, Progress
-from nbsp_ray.learning.workers import Workers
 from nbsp_ray.limits import memory, usable_cpus
 from nbsp_ray.methods import read_ingredients
 from nbsp_ray.plan.build import check_benchmarks
-from nbsp_ray.plan.lanes import by_shape, lanes, shape
+from nbsp_ray.plan.lanes import by_shape, capacity, lanes, shape
 from nbsp_ray.specs import Plan, Trial
 from nbsp_ray.status import is_complete
 from nbsp_ray.stopping import StopRequest
@@ -128,9 +126,8 @@ def _slots(plan: Plan, keys: list[str]) -> int:
 
 def _run_pack(plan: Plan, keys: list[str], store: Store, stop: StopRequest, report: Report) -> Mapping[str, Exception]:
     """Run phases of one shape, each as soon as what it needs is done; those that failed."""
-    phases, slots, cpus = [plan.phases[key] for key in keys], _slots(plan, keys), usable_cpus()
-    largest = max(phases, key=lambda one: one.spec.learning.env_steps)
-    resources, spec, waiting = largest.resources, largest.spec, list(keys)
+    phases, slots = [plan.phases[key] for key in keys], _slots(plan, keys)
+    largest, waiting = max(phases, key=lambda one: one.spec.learning.env_steps), list(keys)
 
     def open_next() -> PhaseRun | None:
         key = next((key for key in waiting if _is_ready(plan, key, store)), None)
@@ -139,23 +136,19 @@ def _run_pack(plan: Plan, keys: list[str], store: Store, stop: StopRequest, repo
         waiting.remove(key)
         return _phase_run(plan, key, store)
 
-    benchmark, workers = get_benchmark(spec.benchmark), None
-    if slots > 1 and cpus > 1:
-        workers = Workers(benchmark, benchmark.task_spaces(spec.task), 2 * slots, min(cpus, slots))
+    pack = new_pack(
+        largest.spec,
+        slots,
+        capacity(phases),
+        largest.resources,
+        usable_cpus(),
+        stopped=lambda: stop.asked,
+        report=lambda run: report(plan.phases[run.folder.key].label, run.progress()),
+    )
     try:
-        pack = Pack(
-            slots,
-            max(min(one.spec.sac.buffer_size, one.spec.learning.env_steps) for one in phases),
-            resources,
-            workers=workers,
-            compile=compiling.wanted(resources, spec),
-            stopped=lambda: stop.asked,
-            report=lambda run: report(plan.phases[run.folder.key].label, run.progress()),
-        )
         pack.run(open_next)
     finally:
-        if workers is not None:
-            workers.close()
+        pack.close()
     failures = dict[str, Exception]()
     for key, error in pack.failures.items():
         if isinstance(error, DamagedPhaseError):  # Of a phase that was done: it is made anew first, and no failure.

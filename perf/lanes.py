@@ -1,10 +1,11 @@
 """Lanes: env steps/s of N phases in one process, beside N processes with a phase each, in one run on this machine.
 
-    python perf/lanes.py [--device cuda] [--hidden 256,256] [--lanes 1,2,4] [--updates 300] [--compile] [--to FILE]
+    python perf/lanes.py [--device cuda] [--hidden 256,256] [--lanes 1,2,4] [--seconds 12] [--compile] [--to FILE]
+    python perf/lanes.py --into-docs        # the tables of docs/performance-lanes.md, on a CPU, in ten minutes at most
 
 Every phase is a first phase of Meta-World's drawer-close with a seed of its own, one update per env step; counted are
 the env steps in which all lanes learn, evaluations and random steps left out. Writes a table in Markdown, and JSON
-beside it. A row that fails says why, and the others go on.
+beside it. A row that fails says why, and the others go on; what there is no time for says so.
 """
 
 import argparse
@@ -42,8 +43,13 @@ from nbsp_ray.store import Store
 
 TASKS = ("drawer-close", "drawer-open")
 STARTS = 256
-SKIPPED = 0.2
-"""Of the first calls: code is compiled and graphs are captured in them."""
+CAPACITY = 20_000
+PATIENCE = 150.0
+"""Seconds after which a process that is to be timed is not waited for any more."""
+SKIPPED = 1.0
+"""Seconds after the first updates of all lanes: code is compiled and graphs are captured in them."""
+PAGE = Path(__file__).parents[1] / "docs" / "performance-lanes.md"
+MARKS = "<!-- tables: perf/lanes.py --into-docs -->", "<!-- end of the tables -->"
 
 
 @dataclass
@@ -63,11 +69,11 @@ class Row:
 
 
 class TimedPack(Pack):
-    """Notes when updates are made, and where its time goes."""
+    """Counts the updates of all lanes, and notes where its time goes."""
 
     def __init__(self, *given: Any, **how: Any) -> None:
         super().__init__(*given, **how)
-        self.made: list[tuple[float, int]] = []
+        self.made = 0
         self.seconds = {"updating": 0.0, "acting": 0.0, "phases": 0.0}
 
     def _timed(self, what: str, call: Any, *given: Any) -> bool:
@@ -79,8 +85,7 @@ class TimedPack(Pack):
     def _update(self, group: range, lanes: Sequence[Lane]) -> bool:
         before = sum(n * times for n, times in self.calls.items())
         moved = self._timed("updating", super()._update, group, lanes)
-        if moved:
-            self.made.append((time.perf_counter(), sum(n * times for n, times in self.calls.items()) - before))
+        self.made += sum(n * times for n, times in self.calls.items()) - before
         return moved
 
     def _act(self, group: range, lanes: Sequence[Lane]) -> bool:
@@ -90,47 +95,49 @@ class TimedPack(Pack):
         return self._timed("phases", super()._go_on, lane)
 
 
-def planned(folder: Path, seed: int, hidden: Sequence[int], updates: int, device: str) -> PlannedPhase:
+def planned(folder: Path, seed: int, hidden: Sequence[int], device: str) -> PlannedPhase:
     changes = {
         "seeds": seed,
         "sac.hidden": tuple(hidden),
         "sac.learning_starts": STARTS,
-        "sac.buffer_size": 100_000,
-        "first.env_steps": STARTS + updates,
+        "sac.buffer_size": CAPACITY,
+        "first.env_steps": 1_000_000,
         "first.stop": "fixed",
-        "first.eval_every": 1_000_000,
+        "first.eval_every": 10_000_000,
         "first.eval_episodes": 1,
         "resources.device": device,
     }
     return first_phase(folder, "metaworld", TASKS, changes)
 
 
-def pack_rate(lanes: int, hidden: Sequence[int], updates: int, device: str, *, compile: bool) -> tuple[float, Any]:
-    """Env steps/s of a pack, and the shares of its time."""
+def pack_rate(
+    lanes: int, hidden: Sequence[int], seconds: float, device: str, *, compile: bool
+) -> tuple[float, dict[str, float]]:
+    """Env steps/s of a pack while all its lanes learn, and the shares of its time."""
     with TemporaryDirectory(prefix="nbsp-ray-lanes-") as name:
         folder = Path(name)
         store = Store(folder / "results", create=True)
-        phases = [planned(folder, seed, hidden, updates, device) for seed in range(lanes)]
+        phases = [planned(folder, seed, hidden, device) for seed in range(lanes)]
+        resources = phases[0].resources.model_copy(update={"checkpoint_minutes": 1e6})
         # No final evaluations: only learning is timed.
-        runs = iter([PhaseRun(store, one.spec, [], [], one.resources) for one in phases])
-        benchmark, cores = get_benchmark("metaworld"), usable_cpus()
+        runs = [PhaseRun(store, one.spec, [], [], resources) for one in phases]
+        left, benchmark, cores = iter(runs), get_benchmark("metaworld"), usable_cpus()
         workers = None
         if lanes > 1 and cores > 1:
             workers = Workers(benchmark, benchmark.task_spaces(TASKS[0]), 2 * lanes, min(cores, lanes))
+        pack = TimedPack(lanes, CAPACITY, resources, workers=workers, compile=compile)
         try:
-            pack = TimedPack(lanes, STARTS + updates, phases[0].resources, workers=workers, compile=compile)
-            pack.run(lambda: next(runs, None))
+            while min(run.progress().updates for run in runs) < 2 and not pack.failures:
+                pack.run(lambda: next(left, None), 0.1)
+            pack.run(lambda: None, SKIPPED)
+            start, pack.made, pack.seconds = time.perf_counter(), 0, dict.fromkeys(pack.seconds, 0.0)
+            pack.run(lambda: None, seconds)
+            took = time.perf_counter() - start
         finally:
-            if workers is not None:
-                workers.close()
+            pack.close()
     if pack.failures:
         raise RuntimeError(f"{len(pack.failures)} lanes failed: {next(iter(pack.failures.values()))}")
-    most = max(count for _, count in pack.made)
-    full = [when for when, count in pack.made if count == most]
-    start, end = full[int(SKIPPED * len(full))], full[-1]
-    made = sum(count for when, count in pack.made if start < when <= end)
-    total = pack.made[-1][0] - pack.made[0][0]
-    return made / (end - start), {what: spent / total for what, spent in pack.seconds.items()}
+    return pack.made / took, {what: spent / took for what, spent in pack.seconds.items()}
 
 
 def update_rate(lanes: int, hidden: Sequence[int], device: torch.device, *, compile: bool, seconds: float) -> float:
@@ -160,20 +167,33 @@ def update_rate(lanes: int, hidden: Sequence[int], device: torch.device, *, comp
     return done / (clock() - start)
 
 
-def _one_process(given: tuple[str, int, Sequence[int], int, str, bool]) -> float:
-    name, seed, hidden, updates, device, compile = given
+def _one_process(name: str, seed: int, given: dict[str, Any], barrier: Any, rates: Any) -> None:
     folder = Path(name) / str(seed)
     folder.mkdir()
-    phase = planned(folder, seed, hidden, updates, device)
-    return measure_speed(phase.spec, phase.resources.model_copy(update={"compile": compile}), updates)
+    phase = planned(folder, seed, given["hidden"], given["device"])
+    resources = phase.resources.model_copy(update={"compile": given["compile"]})
+
+    def wait_for_all(what: str) -> None:
+        if what.startswith("timing"):
+            barrier.wait(PATIENCE)
+
+    rates.put(measure_speed(phase.spec, resources, CAPACITY, wait_for_all))
 
 
-def processes_rate(count: int, hidden: Sequence[int], updates: int, device: str, *, compile: bool) -> float:
-    """Env steps/s of so many processes at once, each with a phase."""
+def processes_rate(count: int, hidden: Sequence[int], device: str, *, compile: bool) -> float:
+    """Env steps/s of so many processes, each with a phase, over ten seconds that they begin together."""
+    context = multiprocessing.get_context("spawn")
+    barrier, rates = context.Barrier(count), context.Queue()
+    given = {"hidden": tuple(hidden), "device": device, "compile": compile}
     with TemporaryDirectory(prefix="nbsp-ray-lanes-") as name:
-        work = [(name, seed, hidden, updates, device, compile) for seed in range(count)]
-        with multiprocessing.get_context("spawn").Pool(count) as pool:
-            return sum(pool.map(_one_process, work, chunksize=1))
+        started = [context.Process(target=_one_process, args=(name, n, given, barrier, rates)) for n in range(count)]
+        for process in started:
+            process.start()
+        try:
+            return sum(rates.get(timeout=PATIENCE) for _ in started)
+        finally:
+            for process in started:
+                process.kill()
 
 
 def simulator_rate(seconds: float = 2.0) -> float:
@@ -222,16 +242,18 @@ def _wait(device: torch.device) -> None:
         torch.cuda.synchronize()
 
 
-def measure(lanes: int, given: argparse.Namespace, device: str) -> Row:
-    row = Row(lanes)
+def measure(lanes: int, given: argparse.Namespace, end: float) -> Row:
+    row, device = Row(lanes), given.device
     how: Any = {"compile": given.compile}
     try:
         row.updates = update_rate(lanes, given.hidden, torch.device(device), **how, seconds=given.update_seconds)
         if given.only_updates:
             return row
-        row.pack, row.shares = pack_rate(lanes, given.hidden, given.updates, device, **how)
+        row.pack, row.shares = pack_rate(lanes, given.hidden, given.seconds, device, **how)
         if lanes <= given.most_processes:
-            row.processes = processes_rate(lanes, given.hidden, given.updates, device, **how)
+            if time.monotonic() > end:
+                raise TimeoutError("no time was left")
+            row.processes = processes_rate(lanes, given.hidden, device, **how)
     except Exception as error:  # A row that says why; what was measured before it is not lost.
         row.failure = f"{type(error).__name__}: {error}".splitlines()[0]
     return row
@@ -274,37 +296,61 @@ def numbers(text: str) -> tuple[int, ...]:
     return tuple(int(word) for word in text.split(","))
 
 
+def tables(given: argparse.Namespace) -> list[str]:
+    """One table for each size, made as long as there is time, and written after each row."""
+    end, load = time.monotonic() + 60 * given.minutes, os.getloadavg()[0]
+    with TemporaryDirectory(prefix="nbsp-ray-lanes-") as name:
+        device = find_device(planned(Path(name), 0, (8,), given.device).resources)
+    name = torch.cuda.get_device_name() if device.type == "cuda" else processor()
+    floors: Any = device_rates(device) | {"simulator": simulator_rate(), "cores": usable_cpus(), "name": name}
+    found: list[str] = []
+    kept: dict[str, Any] = {"floors": floors, "load": load}
+    given.to.parent.mkdir(parents=True, exist_ok=True)
+    for hidden in given.sizes:
+        given.hidden, rows = hidden, list[Row]()
+        for lanes in given.lanes:
+            late = time.monotonic() > end
+            rows.append(Row(lanes, failure="no time was left") if late else measure(lanes, given, end))
+            sys.stderr.write(f"{time.strftime('%H:%M:%S')} {rows[-1]}\n")
+            lines = [*found, *table(rows, given, floors), ""]
+            given.to.write_text("\n".join(lines))
+            kept["-".join(map(str, given.hidden))] = [asdict(row) for row in rows]
+            given.to.with_suffix(".json").write_text(json.dumps(kept))
+        found = lines
+    return [*found, f"Load of the machine when this began: {load:.1f}."]
+
+
+def put_into_docs(lines: Sequence[str]) -> None:
+    """In place of the tables that were there."""
+    before, _, rest = PAGE.read_text().partition(MARKS[0])
+    _, _, after = rest.partition(MARKS[1])
+    PAGE.write_text("\n".join([before + MARKS[0], "", *lines, "", MARKS[1] + after]))
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
-    parser.add_argument("--hidden", type=numbers, default=(256, 256))
+    parser.add_argument(
+        "--hidden", type=numbers, dest="sizes", action="append", help="several times for several tables"
+    )
     parser.add_argument("--lanes", type=numbers, default=(1, 2, 4))
-    parser.add_argument("--updates", type=int, default=300, help="of each lane")
-    parser.add_argument("--most-processes", type=int, default=8, help="no more processes at once than these")
+    parser.add_argument("--seconds", type=float, default=12.0, help="of each pack, all of whose lanes learn")
+    parser.add_argument("--minutes", type=float, default=1e6, help="begin nothing more after so many")
+    parser.add_argument("--most-processes", type=int, default=16, help="no more processes at once than these")
     parser.add_argument("--update-seconds", type=float, default=3.0)
     parser.add_argument("--only-updates", action="store_true", help="nothing is played")
     parser.add_argument("--compile", action="store_true")
+    parser.add_argument("--into-docs", action="store_true", help="on a CPU, two sizes, 1 to 16 lanes, ten minutes")
     parser.add_argument("--to", type=Path, default=Path("results/perf/lanes.md"))
     given = parser.parse_args()
-    load, _, _ = os.getloadavg()
     torch.set_num_threads(1)
-    resources = planned_resources(given.device)
-    device = find_device(resources)
-    name = torch.cuda.get_device_name() if device.type == "cuda" else processor()
-    floors: Any = device_rates(device) | {"simulator": simulator_rate(), "cores": usable_cpus(), "name": name}
-    rows: list[Row] = []
-    given.to.parent.mkdir(parents=True, exist_ok=True)
-    for lanes in given.lanes:
-        rows.append(measure(lanes, given, given.device))
-        sys.stderr.write(f"{time.strftime('%H:%M:%S')} {rows[-1]}\n")
-        lines = [*table(rows, given, floors), "", f"Load of the machine when this began: {load:.1f}.", ""]
-        given.to.write_text("\n".join(lines))
-        given.to.with_suffix(".json").write_text(json.dumps({"floors": floors, "rows": [asdict(row) for row in rows]}))
-
-
-def planned_resources(device: str) -> Any:
-    with TemporaryDirectory(prefix="nbsp-ray-lanes-") as name:
-        return planned(Path(name), 0, (8,), 1, device).resources
+    given.sizes = given.sizes or [(256, 256)]
+    if given.into_docs:
+        given.sizes, given.lanes, given.minutes = [(256, 256), (32, 32)], (1, 2, 4, 8, 16), 9.0
+    lines = [*tables(given), ""]
+    given.to.write_text("\n".join(lines))
+    if given.into_docs:
+        put_into_docs(lines)
 
 
 if __name__ == "__main__":

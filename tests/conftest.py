@@ -15,7 +15,7 @@ import pytest
 from xdist.scheduler import LoadScopeScheduling
 
 TOGETHER = {
-    "ray": ("test_launch.py", "test_choose_count.py", "test_contract.py"),
+    "ray": ("test_launch.py", "test_packs.py", "test_choose_count.py", "test_contract.py"),
     "compiled": ("test_compiling.py", "test_execution.py"),
     "pixels": ("test_golden.py", "test_pixels.py"),
 }

@@ -21,6 +21,9 @@ from nbsp_ray.learning.sac import Losses, SacState, Update, track_targets
 CAPTURE_WARM_UP = 3
 """Updates before a capture, on a side stream, as torch asks for: libraries allocate their workspaces in them."""
 
+CAPTURE_MODE = "thread_local"
+"""A phase may be opened in another thread meanwhile."""
+
 
 @dataclass(frozen=True)
 class PendingUpdate:
@@ -168,7 +171,7 @@ class _Graph:
         torch.cuda.current_stream().wait_stream(stream)
         for name, tensor in state.tensors().items():
             tensor.copy_(before[name])  # The warm-up was real.
-        with torch.cuda.graph(self._graph):
+        with torch.cuda.graph(self._graph, capture_error_mode=CAPTURE_MODE):
             self._losses = execute(state, self._inputs)
 
     def replay(self, due: Sequence[PendingUpdate]) -> Losses:
@@ -190,7 +193,7 @@ class CapturedCall:
             for _ in range(CAPTURE_WARM_UP):
                 function()
         torch.cuda.current_stream().wait_stream(stream)
-        with torch.cuda.graph(self._graph):
+        with torch.cuda.graph(self._graph, capture_error_mode=CAPTURE_MODE):
             self._result = function()
 
     def __call__(self) -> Tensor:

@@ -167,11 +167,19 @@ class Lanes:
             self._batches[name] = replace(blank, rows=blank.rows.repeat(self.slots, *[1] * (blank.rows.ndim - 1)))
         rows = self._batches[name].rows
         near: dict[int, Tensor] = {}
+        shared: dict[int, list[tuple[int, Choice]]] = {}
         for slot, choice in choices.items():
             if isinstance(choice, Choice) and choice.buffer is self._buffers.get(slot):
                 near[slot] = choice.numbers
+            elif isinstance(choice, Choice):
+                shared.setdefault(id(choice.buffer), []).append((slot, choice))
             else:
                 rows[slot] = choice.batch().rows[0]
+        for of_buffer in shared.values():  # Of an earlier phase that several lanes follow: one gather for all of them.
+            numbers = torch.cat([one.numbers for _, one in of_buffer])
+            rows[[slot for slot, _ in of_buffer]] = (
+                of_buffer[0][1].buffer.take(numbers).rows[0].unflatten(0, (len(of_buffer), -1))
+            )
         if near:
             slots, flat = list(near), self._transitions.flatten(0, 1)
             starts = torch.tensor(slots).unsqueeze(1) * self._transitions.shape[1]

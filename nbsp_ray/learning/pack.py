@@ -6,20 +6,26 @@ next. One that evaluates, or acts at random, rests, and the others go on.
 """
 
 import logging
+import math
+import time
 from collections import Counter, deque
 from collections.abc import Callable, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
+from nbsp_ray.benchmarks import get_benchmark
 from nbsp_ray.config.schema import Resources
+from nbsp_ray.learning import compiling
 from nbsp_ray.learning.execution import DrawnUpdate
 from nbsp_ray.learning.lanes import Lanes
 from nbsp_ray.learning.opening import OpenPhase
 from nbsp_ray.learning.replay import Mixture
 from nbsp_ray.learning.run import PhaseRun
-from nbsp_ray.learning.wishes import Act, Begin, Learn, Play, Watch, Work
+from nbsp_ray.learning.wishes import Act, Aside, Begin, Learn, Play, Watch, Work
 from nbsp_ray.learning.workers import RemoteEnv, WorkerDiedError, Workers
+from nbsp_ray.specs import PhaseSpec
 
 log = logging.getLogger(__name__)
 
@@ -35,13 +41,15 @@ class Lane:
     run: PhaseRun
     work: Work
     slot: int | None = None
-    """Where it learns; None before, and when it is over."""
+    """Where it learns, or will when it is open; None when that is over."""
     answer: Any = None
     """To what it wished last."""
     acts: Act | None = None
     """The action that it waits for, where those of all lanes are made in one launch."""
     asked: RemoteEnv | None = None
     """The environment that it waits for."""
+    aside: Future[Any] | None = None
+    """What a thread does for it."""
     env: RemoteEnv | None = None
     """The environment that it learns in, in a worker."""
     steps: bool = False
@@ -52,7 +60,7 @@ class Lane:
     @property
     def waits(self) -> bool:
         """Whether it cannot go on by itself."""
-        return bool(self.due) or self.acts is not None or self.asked is not None
+        return bool(self.due) or self.acts is not None or self.asked is not None or self.aside is not None
 
 
 class Pack:
@@ -85,6 +93,7 @@ class Pack:
         self._slots, self._capacity, self._compile, self._workers = slots, capacity, compile, workers
         self._resources = resources.model_copy(update={"compile": compile})
         self._stopped, self._report = stopped, report
+        self._thread = ThreadPoolExecutor(1, "aside")
         self._lanes: list[Lane] = []
         self._stacks: dict[range, Lanes] = {}
         self._again: list[PhaseRun] = []
@@ -94,9 +103,13 @@ class Pack:
         self.calls: Counter[int] = Counter()
         """How many calls have made the updates of so many lanes."""
 
-    def run(self, open: Callable[[], PhaseRun | None]) -> None:
-        """Work until `open` has no more phase that may begin, and all that began are over."""
-        while self._fill(open) or self._lanes:
+    def run(self, open: Callable[[], PhaseRun | None], seconds: float = math.inf) -> None:
+        """Work until `open` has no more phase that may begin, and all that began are over; or for about `seconds`.
+
+        Then they stand in the middle of episodes, and go on with the next call.
+        """
+        end = time.monotonic() + seconds
+        while (self._fill(open) or self._lanes) and time.monotonic() < end:
             moved = False
             for group in self._groups:
                 lanes = [lane for lane in self._lanes if lane.slot is None or lane.slot in group]
@@ -104,8 +117,37 @@ class Pack:
                     moved |= self._go_on(lane)
                 moved |= self._act(group, lanes)
                 moved |= self._update(group, lanes)
-            if not moved and self._workers is not None:
-                self._workers.wait()
+            if not moved:
+                self._wait()
+
+    def _wait(self) -> None:
+        """Sleep until there may be something to do."""
+        if self._workers is not None:
+            self._workers.wait()
+        else:
+            wait([lane.aside for lane in self._lanes if lane.aside is not None], return_when=FIRST_COMPLETED)
+
+    @property
+    def runs(self) -> list[PhaseRun]:
+        """The phases at work, and those that are to be opened anew."""
+        return [*(lane.run for lane in self._lanes), *self._again]
+
+    @property
+    def room(self) -> int:
+        """How many more could begin now."""
+        learning = sum(lane.slot is not None for lane in self._lanes) + len(self._again)
+        return max(0, min(self._slots - learning, 2 * self._slots - len(self.runs)))
+
+    @property
+    def idle(self) -> bool:
+        """Whether nothing is at work."""
+        return not self._lanes and (not self._again or self._stopped())
+
+    def close(self) -> None:
+        """End the processes that play, and the thread."""
+        self._thread.shutdown(cancel_futures=True)
+        if self._workers is not None:
+            self._workers.close()
 
     def _fill(self, open: Callable[[], PhaseRun | None]) -> bool:
         """Open phases until each slot has one; whether any was opened."""
@@ -115,10 +157,10 @@ class Pack:
             run = self._again.pop() if self._again else open()
             if run is None:
                 break
-            run.resources = self._resources
+            run.resources, run.lanes = self._resources, self._slots
             if self._workers is not None:
                 run.make_env = self._workers.make_env
-            lane = Lane(run, run.work())
+            lane = Lane(run, run.work(), self._free())
             run.adopt = partial(self._adopt, lane)
             self._lanes.append(lane)
             self._go_on(lane)
@@ -134,7 +176,6 @@ class Pack:
 
     def _adopt(self, lane: Lane, opened: OpenPhase) -> None:
         """A phase is open, and about to learn."""
-        lane.slot = self._free()
         assert lane.slot is not None
         group, agent = self._group(lane.slot), opened.phase.agent
         if group not in self._stacks:
@@ -151,6 +192,12 @@ class Pack:
             if lane.asked is not None and lane.asked.answered():
                 env, lane.asked = lane.asked, None
                 lane.answer, lane.steps = env.answer(), False
+            if lane.aside is not None and lane.aside.done():
+                aside, lane.aside = lane.aside, None
+                lane.answer = aside.result()
+                if lane.run.opened is None and self._stopped():
+                    self._leave(lane)  # It has done nothing yet.
+                    return True
             while not lane.waits:
                 moved = True
                 if not self._next(lane):
@@ -165,6 +212,7 @@ class Pack:
                 self._again.append(lane.run.again())
             else:
                 self.failures[lane.run.folder.key] = error
+                del self._deaths[lane.run.folder.key]
             self._leave(lane)
         except Exception as error:  # Whatever it is, it is this lane's alone.
             self.failures[lane.run.folder.key] = error
@@ -179,7 +227,7 @@ class Pack:
         """
         wish = lane.work.send(lane.answer)
         lane.answer, opened = None, lane.run.opened
-        if opened is None:
+        if opened is None and not isinstance(wish, Aside):
             self._vacate(lane)  # What is left is its final evaluation.
         match wish:
             case None:
@@ -192,6 +240,10 @@ class Pack:
             case Learn():
                 replay = Mixture([wish.replay])
                 lane.due.extend(wish.agent.draw(wish.updates, replay, wish.rng, wish.past, wish.memory))
+            case Aside():
+                lane.aside = self._thread.submit(wish.call)
+                if self._workers is not None:
+                    lane.aside.add_done_callback(self._workers.nudge)
             case Act() if lane.slot is not None and self._stacks[self._group(lane.slot)].device.type == "cuda":
                 lane.acts = wish
             case Begin(env=RemoteEnv() as env) | Play(env=RemoteEnv() as env) | Watch(env=RemoteEnv() as env):
@@ -250,3 +302,34 @@ class Pack:
             lane.answer = losses[slot]
         self.calls[len(served)] += 1
         return True
+
+
+def new_pack(
+    spec: PhaseSpec,
+    slots: int,
+    capacity: int,
+    resources: Resources,
+    cpus: int,
+    *,
+    stopped: Callable[[], bool],
+    report: Callable[[PhaseRun], None],
+) -> Pack:
+    """A pack with its processes of environments; to be closed.
+
+    Args:
+        spec: The phase with the largest budget of all that will come, by which it is decided what is compiled.
+        slots: As of `Pack`.
+        capacity: As of `Pack`.
+        resources: As of `Pack`.
+        cpus: Those that may play; with one, environments play here.
+        stopped: As of `Pack`.
+        report: As of `Pack`.
+
+    Raises:
+        ConfigError: there is too little shared memory for the environments.
+    """
+    benchmark, workers = get_benchmark(spec.benchmark), None
+    if slots > 1 and cpus > 1:
+        workers = Workers(benchmark, benchmark.task_spaces(spec.task), 2 * slots, min(cpus, slots))
+    compile = compiling.wanted(resources, spec)
+    return Pack(slots, capacity, resources, workers=workers, compile=compile, stopped=stopped, report=report)

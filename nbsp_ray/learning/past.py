@@ -46,6 +46,10 @@ def load_agent(store: Store, key: str, device: torch.device | None = None) -> Ag
     return agent
 
 
+_WHOLE: WeakValueDictionary[tuple[str, str, str], AnyReplay] = WeakValueDictionary()
+"""A buffer of frames is 1.4 GB: whoever asks for one that another still holds, in another lane too, gets that one."""
+
+
 class PastReader:
     """The past of one phase.
 
@@ -55,8 +59,6 @@ class PastReader:
 
     def __init__(self, store: Store, spec: PhaseSpec, spaces: Spaces, device: torch.device) -> None:
         self._store, self._spec, self._spaces, self._device = store, spec, spaces, device
-        # A buffer of frames is 1.4 GB: whoever asks for one that another still holds gets that very one.
-        self._whole: WeakValueDictionary[str, AnyReplay] = WeakValueDictionary()
 
     def initial_agent(self) -> Agent:
         """New networks for a first phase; for a later one those of the phase before, with new optimizers."""
@@ -104,10 +106,11 @@ class PastReader:
         return Auxiliary(load_agent(self._store, key, self._device), self._sample(key), result["env_steps"])
 
     def _whole_buffer(self, key: str) -> AnyReplay:
-        found = self._whole.get(key)
+        where = str(self._store.root), key, str(self._device)
+        found = _WHOLE.get(where)
         if found is None:
             found = self._buffer(key, "replay buffer", self._store.phase(key).replay())
-            self._whole[key] = found
+            _WHOLE[where] = found
         return found
 
     def _sample(self, key: str) -> AnyReplay:

@@ -10,6 +10,7 @@ import socket
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from typing import Any, Literal
 
 import torch
@@ -26,7 +27,7 @@ from nbsp_ray.learning.opening import METHOD, OpenPhase, open_phase
 from nbsp_ray.learning.past import load_agent
 from nbsp_ray.learning.phase import learn
 from nbsp_ray.learning.seeding import Stream, generator
-from nbsp_ray.learning.wishes import Work, alone
+from nbsp_ray.learning.wishes import Aside, Work, alone
 from nbsp_ray.specs import SAMPLE_TRANSITIONS, EvaluationSpec, PhaseSpec
 from nbsp_ray.store import Store
 
@@ -89,6 +90,8 @@ class PhaseRun:
         self._benchmark = get_benchmark(spec.benchmark)
         self.adopt: Callable[[OpenPhase], None] | None = None
         """A pack that takes the phase in when it is open, before it learns, and makes its updates."""
+        self.lanes = 1
+        """Phases that can be at work in this process: of a pack, its slots."""
         self.make_env: MakeEnv = self._benchmark.make_env
         self._open: OpenPhase | None = None
         self._final: FinalEvaluation | None = None
@@ -179,8 +182,8 @@ class PhaseRun:
     def work(self) -> Work:
         """All of it as a coroutine (`wishes`), with a pause wherever it may be saved or stopped."""
         if not self._has_learnt():
-            alone = self.adopt is None
-            opened = open_phase(self.store, self.spec, self._ingredients, self.resources, self.make_env, alone=alone)
+            given = self.store, self.spec, self._ingredients, self.resources, self.make_env
+            opened: OpenPhase = yield Aside(partial(open_phase, *given, alone=self.adopt is None))
             self._open = opened
             if self.adopt is not None:
                 self.adopt(opened)
@@ -188,14 +191,14 @@ class PhaseRun:
             self._tell()
             yield from self._learn(opened)
             if not self._has_learnt():
-                self._commit(opened)
+                yield Aside(self._commit(opened))
             self.progress()
             del opened
             self._open = None  # And with it the buffers.
         self._progress = replace(self._progress, stage="evaluating")
         for record in self._evaluations:
             if not self.folder.has_evaluation(record.id):
-                agent = load_agent(self.store, self.folder.key, self.device)
+                agent = yield Aside(partial(load_agent, self.store, self.folder.key, self.device))
                 method = ActiveMethod(tuple(self._ingredients))
                 method.arrays = self.folder.prepared()
                 self._final = FinalEvaluation(
@@ -241,7 +244,8 @@ class PhaseRun:
                 log.warning("phase %s was committed by another process; its result is used", self.folder.key)
                 return
 
-    def _commit(self, opened: OpenPhase) -> None:
+    def _commit(self, opened: OpenPhase) -> Callable[[], None]:
+        """What writes all that came of the phase; others may learn beside it meanwhile."""
         spec, phase = self.spec, opened.phase
         if self._ingredients:
             phase.influence.finish(opened.past.past(Stream.DRIFT), phase.agent)
@@ -262,9 +266,10 @@ class PhaseRun:
             "digest": digest(agent),
         }
         rng = generator(spec.seed, spec.index, Stream.SAMPLE)
-        self.folder.commit(
+        return partial(
+            self.folder.commit,
             result=result,
-            manifest={"started": self._started, "finished": time.time()}
+            manifest={"started": self._started, "finished": time.time(), "lanes": self.lanes}
             | evidence(self.device, compiled=opened.compiled),
             curve=phase.curve,
             agent=agent,

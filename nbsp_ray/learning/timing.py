@@ -2,6 +2,8 @@
 
 import time
 from collections.abc import Callable
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import torch
 
@@ -11,15 +13,20 @@ from nbsp_ray.learning import compiling
 from nbsp_ray.learning.agent import Agent
 from nbsp_ray.learning.hooks import ActiveMethod
 from nbsp_ray.learning.machine import find_device
+from nbsp_ray.learning.pack import new_pack
 from nbsp_ray.learning.phase import Phase, learn
 from nbsp_ray.learning.replay import new_replay
+from nbsp_ray.learning.run import PhaseRun
 from nbsp_ray.learning.seeding import Stream, generator
 from nbsp_ray.learning.wishes import alone
 from nbsp_ray.specs import PhaseSpec
+from nbsp_ray.store import Store
 
 EPISODE = 100
 """Env steps of an episode: a whole game of Atari would take minutes."""
 SECONDS = 10.0
+PACK_BUFFER = 20_000
+"""Transitions of each lane's buffer while a pack is timed."""
 
 
 def measure_speed(
@@ -61,3 +68,38 @@ def measure_speed(
         elif before and (phase.env_steps >= before + env_steps or time.monotonic() > began + SECONDS):
             break
     return (phase.env_steps - before) / (time.monotonic() - began)
+
+
+def measure_pack(
+    spec: PhaseSpec,
+    resources: Resources,
+    lanes: int,
+    seconds: float = SECONDS,
+    tell: Callable[[str], None] = lambda what: None,
+) -> float:
+    """Measure env steps per second of each lane of a full pack, over `seconds` in which all of them learn."""
+    sac = spec.sac.model_copy(update={"learning_starts": spec.sac.batch_size, "buffer_size": PACK_BUFFER})
+    endless = spec.learning.model_copy(update={"env_steps": 10**9, "eval_every": 10**9, "eval_episodes": 1})
+    first = {"sac": sac, "learning": endless, "earlier_tasks": (), "previous": None, "auxiliary": {}, "rollouts": None}
+    specs = [spec.model_copy(update={**first, "ingredients": (), "seed": seed}) for seed in range(lanes)]
+    resources = resources.model_copy(update={"compile": compiling.wanted(resources, spec), "checkpoint_minutes": 1e6})
+    with TemporaryDirectory(prefix="nbsp-ray-timing-") as folder:
+        store = Store(Path(folder) / "results", create=True)
+        runs = [PhaseRun(store, one, [], [], resources) for one in specs]
+        left = iter(runs)
+        pack = new_pack(
+            specs[0], lanes, PACK_BUFFER, resources, resources.cpus, stopped=lambda: False, report=lambda run: None
+        )
+        try:
+            tell(f"opening {lanes} phases, and taking random steps in all of them")
+            while min(run.progress().updates for run in runs) < 2:
+                pack.run(lambda: next(left, None), 0.1)
+                for error in pack.failures.values():
+                    raise error
+            tell(f"timing all of them for {seconds:.0f} seconds")
+            began, before = time.monotonic(), sum(run.progress().env_steps for run in runs)
+            pack.run(lambda: None, seconds)
+            done = sum(run.progress().env_steps for run in runs) - before
+            return done / lanes / (time.monotonic() - began)
+        finally:
+            pack.close()

@@ -92,7 +92,17 @@ class Watch(NamedTuple):
         )
 
 
-Wish = Act | Begin | Play | Learn | Watch
+class Aside(NamedTuple):
+    """Something slow that no other phase need wait for: to open a phase, to write what it came to."""
+
+    call: Callable[[], Any]
+
+    def __call__(self) -> Any:
+        """What it gives."""
+        return self.call()
+
+
+Wish = Act | Begin | Play | Learn | Watch | Aside
 Work = Generator[Wish | None, Any, None]
 """A coroutine that yields wishes, and None where it may be saved."""
 

@@ -253,6 +253,10 @@ class Workers:
                     self._start(number)
         self.collect()
 
+    def nudge(self, done: object = None) -> None:
+        """There is something to do for whoever waits, though no worker has done it."""
+        self._news.release()
+
     def collect(self) -> None:
         """Take what came through the pipes."""
         for pipe in self._pipes:

@@ -13,7 +13,8 @@ from ray.tune.stopper import Stopper as TuneStopper
 
 from nbsp_ray.limits import out_of_memory_kills
 from nbsp_ray.orchestration.gate import Gate
-from nbsp_ray.orchestration.gated_search import IP, NotKept, error_of, phase_key
+from nbsp_ray.orchestration.gated_search import IP, NotKept, error_of
+from nbsp_ray.orchestration.jobs import WORKER
 from nbsp_ray.states import State
 from nbsp_ray.stopping import StopRequest
 from nbsp_ray.store import Store
@@ -29,9 +30,10 @@ class ExperimentHooks(NotKept, tune.Callback):
     Args:
         store: Where failures are kept.
         gate: Closed when asked to stop.
+        keys: The phases of a trial.
         stop: The wish to stop.
         fit_to_cluster: Called now and then, for machines come and go.
-        out_of_memory: Called with the key of a phase whose worker was killed for want of memory; may give it up.
+        out_of_memory: Called with the phases of a worker that was killed for want of memory; may give them up.
         host: The name of the machine with an IP.
         at_once: Do not wait for the step under way: trials in the queue would take the place of those that have ended.
     """
@@ -40,14 +42,15 @@ class ExperimentHooks(NotKept, tune.Callback):
         self,
         store: Store,
         gate: Gate,
+        keys: Callable[[str], list[str]],
         stop: StopRequest,
         fit_to_cluster: Callable[[], object],
-        out_of_memory: Callable[[str], object],
+        out_of_memory: Callable[[list[str]], object],
         *,
         at_once: bool,
         host: Callable[[str], str | None] = lambda ip: None,
     ) -> None:
-        self._store, self._gate, self._stop, self._fit_to_cluster = store, gate, stop, fit_to_cluster
+        self._store, self._gate, self._keys, self._stop, self._fit_to_cluster = store, gate, keys, stop, fit_to_cluster
         self._out_of_memory, self._at_once, self._host = out_of_memory, at_once, host
         self._failures: Counter[str] = Counter()
         self._killed_for_memory = out_of_memory_kills()
@@ -93,23 +96,25 @@ class ExperimentHooks(NotKept, tune.Callback):
     def on_trial_error(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
         """A worker that is killed leaves no traceback: its end is noted here, and that it was the last attempt."""
         try:
-            key = phase_key(trial.trial_id)
-            folder = self._store.phase(key)
-            failures = folder.failures()
-            text = error_of(trial)
-            silent = len(failures) <= self._failures[key]
-            error, for_memory = self._end_of_worker(text) if silent else (failures[-1]["error"], False)
+            keys, text = self._keys(trial.trial_id), error_of(trial)
+            failures = {key: self._store.phase(key).failures() for key in keys}
+            silent = [key for key in keys if len(failures[key]) <= self._failures[key]]
+            end, for_memory = self._end_of_worker(text) if silent else ("", False)
             if for_memory:
-                self._out_of_memory(key)
-            final = self._gate.states[key] is State.FAILED
-            if silent or final:
-                error = f"{error}; tried often enough" if final else error
-                found = IP.search(text)
-                where = {"host": self._host(found[1])} if found else {}
-                folder.write_failure({"error": error, "traceback": text[-20_000:], "final": final, **where})
-            self._failures[key] = len(folder.failures())
+                self._out_of_memory(silent)
+            for key in keys:
+                final = self._gate.states[key] is State.FAILED
+                if key in silent or final:
+                    error = end if key in silent else failures[key][-1]["error"]
+                    self._write_failure(key, f"{error}; tried often enough" if final else error, text, final=final)
+                self._failures[key] = len(self._store.phase(key).failures())
         except Exception:
             log.exception("the failure of %s could not be stored", trial)
+
+    def _write_failure(self, key: str, error: str, text: str, *, final: bool) -> None:
+        found = IP.search(text)
+        where = {"host": self._host(found[1])} if found else {}
+        self._store.phase(key).write_failure({"error": error, "traceback": text[-20_000:], "final": final, **where})
 
     def _end_of_worker(self, text: str) -> tuple[str, bool]:
         """How a worker that told nothing ended, by the kernel's count and by what Ray says of it; and if of memory."""
@@ -129,8 +134,8 @@ class Stopper(NotKept, TuneStopper):
         self._hooks = hooks
 
     def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
-        """Whether to stop this trial now."""
-        return self._hooks.stops_trials()
+        """Whether to stop this trial now; a pack is told to halt, and ends by itself when all of it is saved."""
+        return self._hooks.stops_trials() and WORKER not in result
 
     def stop_all(self) -> bool:
         """Whether to stop those that have not begun, too."""

@@ -1,16 +1,25 @@
 """The dependency gate: which phase may start next. Pure; knows neither Ray nor the store.
 
 A phase is issued once (again only if it is put back), after all that it needs is done, and never if something it needs
-has failed. Whether a phase is done is asked of `done` (the store), whatever is reported about it. When nothing can be
-issued and nothing runs, every phase is done, failed or blocked: the gate ends for every pattern of failures.
+has failed. It gets a place of its own, or joins others of its kind in theirs (a pack). Whether a phase is done is asked
+of `done` (the store), whatever is reported about it. When nothing can be issued and nothing runs, every phase is done,
+failed or blocked: the gate ends for every pattern of failures.
 """
 
 import heapq
+import itertools
 from collections import Counter, defaultdict
 from collections.abc import Callable, Collection, Iterable, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 from nbsp_ray.states import State
+
+
+class Place(NamedTuple):
+    """Where keys of one kind are at work together; most are alone there."""
+
+    number: int
+    kind: Any
 
 
 class Gate:
@@ -40,7 +49,7 @@ class Gate:
         self._done, self._needs, self._kind = done, needs, kind
         self.max_concurrent = max_concurrent
         self.has_room: Callable[[Counter[Any]], bool] | None = None
-        """Whether so many keys of each kind can be out at a time; None: any number."""
+        """Whether there are so many places for keys of each kind at a time; None: any number."""
         self._dependants = _dependants(needs)
         self.states = {key: State.DONE if done(key) else State.WAITING for key in needs}
         order = _topological(needs, self._dependants)
@@ -50,7 +59,9 @@ class Gate:
         self._missing = {key: sum(self.states[need] is not State.DONE for need in needs[key]) for key in todo}
         self._ready: defaultdict[Any, list[tuple[tuple[int, int], str]]] = defaultdict(list)
         """By kind: one that has no room now must not keep the others waiting."""
-        self._out: Counter[Any] = Counter()
+        self.out: dict[str, Place] = {}
+        """The place of each key that is out."""
+        self._places = itertools.count()
         self.claim: Callable[[str], bool] = lambda key: True
         """Whether a key may be handed out here: False while another driver has it."""
         self._closed = False
@@ -58,16 +69,21 @@ class Gate:
             if not self._missing[key]:
                 self._make_ready(key)
 
-    def next(self) -> str | None:
-        """The key to start now, if any; what has meanwhile been done elsewhere is passed over."""
+    def next(self, place: Place | None = None) -> str | None:
+        """The key to start now, if any; what has meanwhile been done elsewhere is passed over.
+
+        Args:
+            place: Where there is room for one more of its kind; None: a key in a new place is wanted.
+        """
         if self._closed:
             return None
-        if self.max_concurrent is not None and self._out.total() >= self.max_concurrent:
+        if self.max_concurrent is not None and len(self.out) >= self.max_concurrent:
             return None
-        full = set[Any]()
+        full = set[Any]() if place is None else self._ready.keys() - {place.kind}
+        taken = Counter(one.kind for one in set(self.out.values())) if self.has_room else Counter[Any]()
         while heads := [(ready[0], kind) for kind, ready in self._ready.items() if ready and kind not in full]:
             (_, key), kind = min(heads, key=lambda head: head[0])
-            if self.has_room is not None and not self.has_room(self._out + Counter([kind])):
+            if place is None and self.has_room is not None and not self.has_room(taken + Counter([kind])):
                 full.add(kind)
                 continue
             heapq.heappop(self._ready[kind])
@@ -79,7 +95,7 @@ class Gate:
                 self.states[key] = State.ELSEWHERE
             else:
                 self.states[key] = State.RUNNING
-                self._out[kind] += 1
+                self.out[key] = place or Place(next(self._places), kind)
                 return key
         return None
 
@@ -105,13 +121,17 @@ class Gate:
         """
         if self.states[key] is not State.RUNNING:
             return
-        self._out[self._kind(key)] -= 1
+        del self.out[key]
         if self._done(key):
             self._settle(key, State.DONE)
         elif ok and self._closed:
             self._make_ready(key)
         else:
             self._settle(key, State.FAILED)
+
+    def ready(self, kind: Any) -> int:
+        """How many keys of a kind could be handed out."""
+        return len(self._ready[kind])
 
     def recheck(self) -> None:
         """Look again at what is at work elsewhere: it may be done, or given up."""
@@ -121,7 +141,7 @@ class Gate:
     def put_back(self, key: str) -> None:
         """A running key is to be tried again."""
         if self.states[key] is State.RUNNING:
-            self._out[self._kind(key)] -= 1
+            del self.out[key]
             self._make_ready(key)
 
     def give_up(self, key: str) -> None:
@@ -140,7 +160,7 @@ class Gate:
     def is_finished(self) -> bool:
         """Whether nothing will ever be handed out again and nothing is out."""
         waits = any(self._ready.values()) or State.ELSEWHERE in self.states.values()
-        return not self._out.total() and (self._closed or not waits)
+        return not self.out and (self._closed or not waits)
 
     def _make_ready(self, key: str) -> None:
         self.states[key] = State.READY

@@ -6,13 +6,15 @@ loggers and warnings; and nothing is written outside the results root but a temp
 
 import contextlib
 import logging
+import math
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
+from nbsp_ray.config.schema import Resources
 from nbsp_ray.errors import NbspError, StorageAwayError
 from nbsp_ray.folders import forget_failures
 from nbsp_ray.limits import usable_cpus
@@ -27,7 +29,9 @@ from nbsp_ray.orchestration.cluster import (
     temporary_folder,
 )
 from nbsp_ray.orchestration.gate import Gate
+from nbsp_ray.orchestration.preflight import Node
 from nbsp_ray.plan.build import check_benchmarks
+from nbsp_ray.plan.lanes import Packing, capacity, lane_bytes, packing
 from nbsp_ray.specs import Plan
 from nbsp_ray.states import State
 from nbsp_ray.status import SweepStatus, is_complete
@@ -35,6 +39,9 @@ from nbsp_ray.stopping import StopRequest
 from nbsp_ray.store import Store
 from nbsp_ray.store.leases import Driver
 from nbsp_ray.terminal.live import LiveStatus
+
+if TYPE_CHECKING:
+    from nbsp_ray.orchestration.jobs import PackJob
 
 log = logging.getLogger(__name__)
 FAILURE_RETRIES = 10
@@ -180,6 +187,21 @@ def one_ray(
         yield stop
 
 
+class Kind(NamedTuple):
+    """What decides where a phase can be at work, and beside which others."""
+
+    resources: Resources
+    pack: Packing | None
+
+
+def _resources(places: Mapping[Kind, int]) -> Counter[Resources]:
+    """What so many trials of each kind ask for."""
+    found = Counter[Resources]()
+    for kind, number in places.items():
+        found[kind.resources] += number
+    return found
+
+
 class _Launch:
     """One Tune experiment over what is left."""
 
@@ -199,11 +221,19 @@ class _Launch:
         """The storage does not answer."""
         self._local = True
         self._killed_alone: Counter[str] = Counter()
+        self._packing = packing(plan, todo)
+        self._nodes: Sequence[Node] = ()
+        self._apart = set[str]()
+        """Phases that are tried without others beside them, whatever `resources.lanes` says."""
         needs = {key: phase.spec.needs for key, phase in plan.phases.items()}
         self._seen = store.snapshot(plan.phases)
         """What is asked whether a phase is done: of all of them at once, a snapshot."""
-        self.gate = Gate(needs, self._done, max_concurrent=max_concurrent, kind=lambda key: plan.phases[key].resources)
+        self.gate = Gate(needs, self._done, max_concurrent=max_concurrent, kind=self._kind)
         self._seen = store
+
+    def _kind(self, key: str) -> "Kind":
+        pack = None if key in self._apart else self._packing.get(key)
+        return Kind(self.plan.phases[key].resources, pack)
 
     def run(self, stop: StopRequest, *, local: bool, autoscaling: bool, min_machines: int) -> None:
         """Start the experiment and see it end."""
@@ -220,6 +250,9 @@ class _Launch:
             self.gate,
             self._config,
             attempts=Attempts(self.failure_retries, self.machines.holds),
+            together=self._together,
+            apart=self._apart.add,
+            gave_up=self._gave_up,
             machine_at=self.machines.at,
             refuse=self.machines.refuse,
             look=lambda: self.fit_to_cluster(autoscaling=autoscaling),
@@ -268,21 +301,38 @@ class _Launch:
         So none waits in Tune's queue, and one that finds no room does not keep another, which would, from being handed
         out. A cluster that grows on demand grows by the queue, so there all that is ready is handed out.
         """
-        self.machines.look(at_work=[*self.search.machines.values(), *self.search.attempts.where()])
+        self.machines.look(at_work=[*self.search.trials.machines(), *self.search.attempts.where()])
         nodes = self.machines.usable()
         slots = max(1, preflight.slots(self.plan, self.todo, nodes))
         self.live.concurrent = min(slots, self.max_concurrent or slots)
         self.gate.max_concurrent = self.max_concurrent
         if not autoscaling:
-            self.gate.has_room = lambda out: preflight.placed(out, nodes) == +out
+            self._nodes = nodes
+            self.gate.has_room = lambda places: preflight.placed(wanted := _resources(places), nodes) == wanted
         return slots
 
-    def give_room(self, key: str) -> None:
-        """A worker was killed for want of memory: on this machine, no more at a time than are left at work.
+    def _together(self, kind: "Kind", ready: int) -> int:
+        """How many of the ready phases of a kind begin as one trial: all its lanes, unless places stayed empty so."""
+        if kind.pack is None:
+            return 1
+        taken = _resources(Counter(place.kind for place in set(self.gate.out.values())))
+        before = taken[kind.resources] - 1
+        places = preflight.placed(taken + Counter({kind.resources: ready}), self._nodes)[kind.resources] - before
+        return min(kind.pack.lanes, math.ceil(ready / max(1, places)))
+
+    def _gave_up(self, key: str) -> None:
+        """A phase of a pack has failed too often, whatever it was."""
+        folder = self.store.phase(key)
+        last = (folder.failures() or [{"error": "it failed"}])[-1]
+        folder.write_failure({**last, "error": f"{last['error']}; tried often enough", "final": True})
+
+    def give_room(self, keys: list[str]) -> None:
+        """A worker was killed for want of memory: on this machine, no more at a time than are left at work, or one
+        less than it had itself.
 
         A phase to which that happens again and again while it works alone is given up.
         """
-        at_work = sum(state is State.RUNNING for state in self.gate.states.values())
+        at_work = sum(state is State.RUNNING for state in self.gate.states.values()) + len(keys) - 1
         if not self._local:
             way_out = "; with resources.memory_gb set, no more phases share a machine than it has memory for"
         elif at_work:
@@ -291,10 +341,12 @@ class _Launch:
             self.fit_to_cluster(autoscaling=False)
         else:
             way_out = ", and none worked beside it: free memory, or ask for more"
+            (key,) = keys
             self._killed_alone[key] += 1
             if self._killed_alone[key] >= KILLED_ALONE:
                 self.gate.give_up(key)
-        self.live.say(f"{self.plan.phases[key].label}: its worker was killed for want of memory{way_out}")
+        label = self.plan.phases[keys[0]].label + (f" and {len(keys) - 1} beside it" if len(keys) > 1 else "")
+        self.live.say(f"{label}: its worker was killed for want of memory{way_out}")
 
     def _fit(self, stop: StopRequest, folder: Path, *, autoscaling: bool) -> None:
         from ray import tune
@@ -307,6 +359,7 @@ class _Launch:
         hooks = ExperimentHooks(
             self.store,
             self.gate,
+            self.search.trials.keys_of,
             stop,
             lambda: self.fit_to_cluster(autoscaling=autoscaling),
             self.give_room,
@@ -332,23 +385,41 @@ class _Launch:
             ),
         ).fit()
 
-    def _config(self, key: str) -> dict[str, Any]:
+    def _config(self, keys: list[str]) -> dict[str, Any]:
+        from nbsp_ray.orchestration.jobs import Job, PhaseJob
         from nbsp_ray.orchestration.machines import code
-        from nbsp_ray.orchestration.trainable import Job
 
-        phase = self.plan.phases[key]
+        kind = self._kind(keys[0])
+        phases = [
+            PhaseJob(
+                spec=phase.spec,
+                evaluations=tuple(phase.evaluations.values()),
+                keep_buffer=phase.keep_buffer,
+                label=phase.label,
+            )
+            for phase in (self.plan.phases[key] for key in keys)
+        ]
         job = Job(
             root=self.store.address,
-            spec=phase.spec,
-            evaluations=tuple(phase.evaluations.values()),
-            keep_buffer=phase.keep_buffer,
-            resources=phase.resources,
-            label=phase.label,
+            phases=tuple(phases),
+            pack=None if kind.pack is None else self._pack_job(kind.pack),
+            resources=kind.resources,
             pace=pace(self.live.concurrent or 1),
             code=None if self._local else code(),
-            selector={} if self._local else self.machines.selector(phase.resources),
+            selector={} if self._local else self.machines.selector(kind.resources),
         )
         return job.model_dump(mode="json")
+
+    def _pack_job(self, pack: Packing) -> "PackJob":
+        from nbsp_ray.orchestration.jobs import PackJob
+
+        alike = [self.plan.phases[key] for key, one in self._packing.items() if one == pack]
+        return PackJob(
+            lanes=pack.lanes,
+            largest=max((phase.spec for phase in alike), key=lambda one: one.learning.env_steps),
+            capacity=capacity(alike),
+            lane_bytes=lane_bytes(self.plan, [phase.key for phase in alike]),
+        )
 
     def _done(self, key: str) -> bool:
         """Whether the store has all of a phase; it only raises, to end all, if the storage stays away."""

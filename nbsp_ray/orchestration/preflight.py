@@ -8,6 +8,7 @@ import math
 import re
 import shutil
 import socket
+import sys
 from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
@@ -17,10 +18,12 @@ from nbsp_ray.benchmarks import get_benchmark
 from nbsp_ray.config.schema import Resources
 from nbsp_ray.errors import ClusterError, StoreError
 from nbsp_ray.folders import existing, temporary_parent
-from nbsp_ray.limits import memory, usable_cpus, usable_gpus
+from nbsp_ray.limits import Memory, memory, usable_cpus, usable_gpus
+from nbsp_ray.plan.lanes import by_shape, lanes, most_lanes, pack_bytes, packing
 from nbsp_ray.plan.memory import RAY_BYTES, check_fits, fits_side_by_side, free, largest_need
 from nbsp_ray.plan.memory import need as memory_need
 from nbsp_ray.plan.price import disk_use
+from nbsp_ray.plan.sizes import on_gpu
 from nbsp_ray.specs import Plan
 from nbsp_ray.store import Store
 from nbsp_ray.units import gb
@@ -149,6 +152,7 @@ def check_plan(
     check_cpus(plan, keys, usable_cpus())
     check_here(plan, keys, say)
     check_fits(largest_need(plan, keys), memory())
+    check_lanes(plan, keys, memory())
     check_loopback()
     temporary_parent()
     check_nodes(plan, keys, [this_machine()], local=True)
@@ -179,16 +183,32 @@ def check_memory(plan: Plan, keys: Collection[str], cpus: int, say: Callable[[st
         ConfigError: not even one.
     """
     found, most = memory(), largest_need(plan, keys)
-    fits = fits_side_by_side(most, found)
+    fits = min(fits_side_by_side(most, found), check_lanes(plan, keys, found) or sys.maxsize)
     if found.available - RAY_BYTES < most.total:
         say(
             f"memory is scarce: a phase can come to hold {gb(most.total)} and Ray takes {gb(RAY_BYTES)}, and "
             f"{free(found)}; if workers are killed, free memory, ask for more, or do without Ray: `nbsp-ray try`"
         )
-    elif fits < max(Node("", cpus, math.inf, math.inf).fits(resources) for resources in _resources(plan, keys)):
+    elif fits < slots(plan, keys, [Node("", cpus, math.inf, math.inf)]):
         say(f"{fits} side by side: more, with all their buffers, do not fit in memory: {free(found)}")
     else:
         return None
+    return fits
+
+
+def check_lanes(plan: Plan, keys: Collection[str], found: Memory) -> int | None:
+    """How many phases the memory here holds in packs; None if there are none. What a GPU holds, its worker knows.
+
+    Raises:
+        ConfigError: not even one pack.
+    """
+    fits: int | None = None
+    for alike in by_shape(plan, packing(plan, keys)).values():
+        first = plan.phases[alike[0]]
+        cpus = first.resources.cpus
+        side_by_side = most_lanes(first, cpus) if on_gpu(first) else lanes(plan, alike, found, cpus)
+        packs = max(1, (found.available - RAY_BYTES) // pack_bytes(plan, alike, side_by_side))
+        fits = min(packs * side_by_side, fits or sys.maxsize)
     return fits
 
 
@@ -303,11 +323,14 @@ def with_memory(plan: Plan, keys: Collection[str]) -> Plan:
 
     On a cluster Ray counts it for each machine: so none gets more phases than it can hold when their buffers are full.
     """
-    phases = dict(plan.phases)
+    phases, needed = dict(plan.phases), {key: memory_need(plan, key).total for key in keys}
+    packs = packing(plan, keys)
+    for alike in by_shape(plan, packs).values():
+        needed |= dict.fromkeys(alike, pack_bytes(plan, alike, packs[alike[0]].lanes))
     for key in keys:
         phase = phases[key]
         if phase.resources.memory_gb is None:
-            wanted = math.ceil(10 * memory_need(plan, key).total / 2**30) / 10
+            wanted = math.ceil(10 * needed[key] / 2**30) / 10
             phases[key] = dataclasses.replace(phase, resources=phase.resources.model_copy(update={"memory_gb": wanted}))
     return dataclasses.replace(plan, phases=phases)
 
@@ -322,12 +345,27 @@ def check_cpus(plan: Plan, keys: Collection[str], cpus: int) -> None:
 
 
 def slots(plan: Plan, keys: Collection[str], nodes: Sequence[Node]) -> int:
-    """How many of these phases can be at work at a time."""
+    """How many of these phases can be at work at a time, lanes of packs among them."""
+    wanted, each = _trials(plan, keys)
+    places = placed(wanted, nodes)
+    return sum(min(number, places[resources] * each[resources]) for resources, number in _asked(plan, keys).items())
+
+
+def _asked(plan: Plan, keys: Collection[str]) -> Counter[Resources]:
+    """What these phases ask for, and how many of them do."""
     one_of = {plan.alike[key]: plan.phases[key].resources for key in keys}
-    wanted = Counter[Resources]()
+    asked = Counter[Resources]()
     for number, phases in Counter(map(plan.alike.__getitem__, keys)).items():
-        wanted[one_of[number]] += phases
-    return placed(wanted, nodes).total()
+        asked[one_of[number]] += phases
+    return asked
+
+
+def _trials(plan: Plan, keys: Collection[str]) -> tuple[Counter[Resources], Mapping[Resources, int]]:
+    """How many trials with what resources these phases come to, and how many lanes each has."""
+    asked = _asked(plan, keys)
+    each = dict.fromkeys(asked, 1)
+    each |= {plan.phases[key].resources: one.lanes for key, one in packing(plan, keys).items()}
+    return Counter({one: math.ceil(number / each[one]) for one, number in asked.items()}), each
 
 
 def placed(wanted: Mapping[Resources, int], nodes: Sequence[Node]) -> Counter[Resources]:
@@ -345,7 +383,7 @@ def placed(wanted: Mapping[Resources, int], nodes: Sequence[Node]) -> Counter[Re
 
 def cpus_in_use(plan: Plan, keys: Collection[str], cpus: int, max_concurrent: int | None) -> int:
     """CPUs of so many that phases can be at work on, `max_concurrent` of them at a time."""
-    at_once = min(len(keys), max_concurrent or cpus)
+    at_once = min(_trials(plan, keys)[0].total(), max_concurrent or cpus)
     return min(cpus, at_once * max((resources.cpus for resources in _resources(plan, keys)), default=1))
 
 

@@ -3,12 +3,14 @@
 import heapq
 import math
 import sys
+from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from nbsp_ray.config.schema import Resources
 from nbsp_ray.orchestration.gate import Gate
-from nbsp_ray.orchestration.preflight import Node, slots
+from nbsp_ray.orchestration.preflight import Node, placed, slots
+from nbsp_ray.plan.price import lanes_of
 from nbsp_ray.specs import Plan, Trial
 
 
@@ -44,7 +46,8 @@ def schedule(plan: Plan, seconds: Mapping[str, float], nodes: Sequence[Node], *,
     ends: dict[str, float] = {}
     needs = {key: phase.spec.needs for key, phase in plan.phases.items()}
     gate = Gate(needs, lambda key: key not in seconds or key in ends, max_concurrent=at_once)
-    rooms = [_Room(node) for node in nodes]
+    lanes = {id(phase.resources): lanes_of(phase) for phase in plan.phases.values()}
+    rooms = [_Room(node, lanes) for node in nodes]
     at_work: list[tuple[float, str, int]] = []
     waiting: list[str] = []
     now = 0.0
@@ -56,35 +59,33 @@ def schedule(plan: Plan, seconds: Mapping[str, float], nodes: Sequence[Node], *,
             place = next((number for number, room in enumerate(rooms) if room.has_room(wanted)), None)
             if place is not None:
                 waiting.remove(key)
-                rooms[place].taken.append(wanted)
+                rooms[place].taken[id(wanted)] += 1
                 heapq.heappush(at_work, (now + seconds[key], key, place))
         if not at_work:
             return Schedule(at_once, dict.fromkeys(seconds, math.inf) | ends)
         now, key, place = heapq.heappop(at_work)
-        rooms[place].taken.remove(plan.phases[key].resources)
+        rooms[place].taken[id(plan.phases[key].resources)] -= 1
         ends[key] = now
         gate.finished(key)
 
 
 class _Room:
-    """A machine, and what the phases at work there have taken of it."""
+    """A machine, and how many phases of each kind are at work there."""
 
-    def __init__(self, node: Node) -> None:
-        self._node = node
+    def __init__(self, node: Node, lanes: Mapping[int, int]) -> None:
+        self._node, self._lanes = node, lanes
         self._fits: dict[int, int] = {}
-        self.taken: list[Resources] = []
+        self._asked: dict[int, Resources] = {}
+        self.taken = Counter[int]()
+        """By the identity of what is asked for: to compare tens of thousands of these takes long."""
 
     def has_room(self, wanted: Resources) -> bool:
-        if all(
-            one is wanted or one == wanted for one in self.taken
-        ):  # As nearly always; and parts of GPUs need not be added up.
-            if id(wanted) not in self._fits:
-                self._fits[id(wanted)] = self._node.fits(wanted)
-            return len(self.taken) < self._fits[id(wanted)]
-        free = replace(
-            self._node,
-            cpus=self._node.cpus - sum(one.cpus for one in self.taken),
-            gpus=self._node.gpus - sum(one.gpus for one in self.taken),
-            memory_gb=self._node.memory_gb - sum(one.memory_gb or 0 for one in self.taken),
-        )
-        return free.fits(wanted) > 0
+        kind = id(wanted)
+        if kind not in self._fits:
+            self._fits[kind], self._asked[kind] = self._node.fits(wanted) * self._lanes[kind], wanted
+        if not any(number and one != kind for one, number in self.taken.items()):
+            return self.taken[kind] < self._fits[kind]  # As nearly always; and parts of GPUs need not be added up.
+        packs = Counter[Resources]()
+        for one, number in (self.taken + Counter([kind])).items():
+            packs[self._asked[one]] += math.ceil(number / self._lanes[one])
+        return placed(packs, [self._node]) == packs

@@ -1,66 +1,42 @@
-"""One phase as Tune sees it: a class that works for a few seconds when asked, around the Ray-free `PhaseRun`.
+"""One phase, or a pack of them, as Tune sees it: a class that works for a few seconds when asked.
 
-Whatever ends a worker, the next one goes on from the phase's checkpoint in the store; Tune's own checkpoints are not
+Whatever ends a worker, the next one goes on from the phases' checkpoints in the store; Tune's own checkpoints are not
 used. A phase that fails in the same way at the same place again and again is given up.
 """
 
 import contextlib
-import logging
 import os
-import re
 import socket
-import traceback
 from typing import TYPE_CHECKING, Any
 
 import ray
-from pydantic import Field
-from ray import tune
+from ray import cloudpickle, tune
 
-from nbsp_ray.config.schema import Resources, Settings
-from nbsp_ray.errors import ClusterError, ConfigError, DamagedPhaseError, StorageAwayError
+from nbsp_ray.config.schema import Resources
+from nbsp_ray.errors import ClusterError, DamagedPhaseError, StorageAwayError
 from nbsp_ray.methods import read_ingredients
-from nbsp_ray.orchestration.gated_search import GAVE_UP, LEAVES, NODE, PUT_BACK
+from nbsp_ray.orchestration.failures import keep_failure
+from nbsp_ray.orchestration.jobs import GAVE_UP, LEAVES, NODE, PHASES, PUT_BACK, WORKER, Job, PhaseJob
 from nbsp_ray.orchestration.machines import code, difference
-from nbsp_ray.specs import EvaluationSpec, PhaseSpec
+from nbsp_ray.orchestration.packed import PackWork
 from nbsp_ray.store import Store
 from nbsp_ray.store.files import WORKING_PATIENCE
+from nbsp_ray.units import plural
 
 if TYPE_CHECKING:
     from nbsp_ray.learning.run import PhaseRun, Progress
 
-log = logging.getLogger(__name__)
 STEP_SECONDS = 3.0
 """A step ends with the episode under way; a wish to stop is heard between two steps."""
-SAME_FAILURES = 3
-"""The same traceback at the same env step so many times is no accident."""
 THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 
 
-class Job(Settings):
-    """All that a worker must know of a phase; Tune's config of its trial."""
-
-    root: str
-    """The results root, absolute: the same path on every machine."""
-    spec: PhaseSpec
-    evaluations: tuple[EvaluationSpec, ...]
-    keep_buffer: bool = False
-    resources: Resources
-    label: str = ""
-    """For people who look at Ray's lists of workers."""
-    code: dict[str, str | None] | None = None
-    """What of the driver's code this worker's must equal; None where both run from the same files."""
-    pace: float = 0.0
-    """Seconds between two tellings of how far it is, at least: the more work side by side, the longer."""
-    selector: dict[str, str] = Field(default_factory=dict[str, str])
-    """Labels of the machines that may be used, as Ray understands them."""
-
-
 class Trainable(tune.Trainable):
-    """Works on one phase."""
+    """Works on one phase, or on a pack."""
 
     @classmethod
     def default_resource_request(cls, config: dict[str, Any]) -> tune.PlacementGroupFactory:
-        """What the phase asks of the cluster."""
+        """What is asked of the cluster."""
         job = Job.model_validate(config)
         where: dict[str, Any] = {"bundle_label_selector": [job.selector]} if job.selector else {}
         return tune.PlacementGroupFactory([request(job.resources)], **where)
@@ -68,18 +44,45 @@ class Trainable(tune.Trainable):
     def setup(self, config: dict[str, Any]) -> None:
         """Settle the worker's environment. The first step opens the phase, for Tune does not retry a failed setup."""
         self._run: PhaseRun | None = None
+        self._packed: PackWork | None = None
         self._job = Job.model_validate(config)
         if self._job.code is not None and (other := difference(code(), self._job.code)) is not None:
             raise ClusterError(f"{socket.gethostname()} {other}")
         store = Store(self._job.root, patience=WORKING_PATIENCE)
-        self._store, self._folder = store, store.phase(self._job.spec.key())
+        self._store, self._phase = store, self._job.phases[0]
+        self._folder = store.phase(self._phase.spec.key())
         for name in THREADS:
             os.environ[name] = str(self._job.resources.cpus)
         if not self._job.resources.gpus and self._job.resources.device != "cuda":
             os.environ["CUDA_VISIBLE_DEVICES"] = ""  # Ray leaves a trial without GPUs all of them to see.
+        if self._job.pack is not None:
+            self._packed = PackWork(store, self._job)
 
     def step(self) -> dict[str, Any]:
         """Work for a few seconds."""
+        return self._step_of_one() if self._packed is None else self._step_of_pack(self._packed)
+
+    def _step_of_pack(self, packed: PackWork) -> dict[str, Any]:
+        node, draining = self._node()
+        if draining:
+            packed.halt()
+        if packed.over:
+            self.cleanup()
+            return {"done": True, PHASES: [], NODE: node, LEAVES: draining}
+        worker = cloudpickle.dumps(ray.get_runtime_context().current_actor).hex()
+        return {**packed.step(STEP_SECONDS), NODE: node, WORKER: worker}
+
+    def hand(self, phases: list[dict[str, Any]]) -> None:
+        """More phases for the pack."""
+        if self._packed is not None:
+            self._packed.hand([PhaseJob.model_validate(one) for one in phases])
+
+    def halt(self) -> None:
+        """The pack saves each phase where its episode ends, and then is over."""
+        if self._packed is not None:
+            self._packed.halt()
+
+    def _step_of_one(self) -> dict[str, Any]:
         try:
             if self._run is None:
                 self._run = self._open()
@@ -98,7 +101,7 @@ class Trainable(tune.Trainable):
         except Exception as error:
             failed_at = self._env_steps()
             self._run = None  # It may stand in the middle of an episode, so it must not be saved any more.
-            if not self._give_up(error, failed_at):
+            if not keep_failure(self._folder, error, failed_at):
                 raise
             return {"done": True, GAVE_UP: True}
         return {**_scalars(progress), NODE: node}
@@ -106,10 +109,17 @@ class Trainable(tune.Trainable):
     def __repr__(self) -> str:
         """What the dashboard and `ray list actors` call the worker."""
         job = getattr(self, "_job", None)
-        return (job.label or job.spec.key()) if job else type(self).__name__
+        if job is None:
+            return type(self).__name__
+        first = job.phases[0]
+        label = first.label or first.spec.key()
+        return label if job.pack is None else f"{plural(len(job.phases), 'phase')}, the first {label}"
 
     def cleanup(self) -> None:
         """Save where the phase stands; Tune stops the worker, and allows ten seconds for it."""
+        packed, self._packed = self._packed, None
+        if packed is not None:
+            packed.save()
         run, self._run = self._run, None
         if run is None or run.progress().done:
             return
@@ -127,27 +137,16 @@ class Trainable(tune.Trainable):
     def _open(self) -> "PhaseRun":
         from nbsp_ray.learning.run import PhaseRun  # Imports torch, which reads the environment.
 
-        job = self._job
-        ingredients = read_ingredients(job.spec)
-        run = PhaseRun(self._store, job.spec, ingredients, job.evaluations, job.resources, keep_buffer=job.keep_buffer)
-        run.pace = max(run.pace, job.pace)
+        one, resources = self._phase, self._job.resources
+        ingredients = read_ingredients(one.spec)
+        run = PhaseRun(self._store, one.spec, ingredients, one.evaluations, resources, keep_buffer=one.keep_buffer)
+        run.pace = max(run.pace, self._job.pace)
         return run
 
     def _env_steps(self) -> int:
         with contextlib.suppress(Exception):
             return self._run.progress().env_steps if self._run else 0
         return 0
-
-    def _give_up(self, error: Exception, env_steps: int) -> bool:
-        """Keep the traceback, and say whether the phase has failed like that too often."""
-        failure = describe(error) | {"env_steps": env_steps, "host": socket.gethostname()}
-        same = SAME_FAILURES if isinstance(error, ConfigError) else 1  # What the settings ask for is not here, ever.
-        try:
-            same += sum(fingerprint(earlier) == fingerprint(failure) for earlier in self._folder.failures())
-            self._folder.write_failure(failure | {"final": same >= SAME_FAILURES})
-        except Exception:
-            log.exception("the failure of phase %s could not be stored", self._folder.key)
-        return same >= SAME_FAILURES
 
     def _node(self) -> tuple[str | None, bool]:
         """Ray's id of this machine, and whether the cluster takes it away soon (a spot machine); false if unknown."""
@@ -166,21 +165,6 @@ def request(resources: Resources) -> dict[str, float]:
     if resources.memory_gb:
         asked["memory"] = resources.memory_gb * 2**30
     return asked
-
-
-def describe(error: BaseException) -> dict[str, str]:
-    """`error` (kind and first line of its text) and `traceback`, for `write_failure`."""
-    text = str(error).strip()
-    first = text.splitlines()[0] if text else ""
-    return {
-        "error": f"{type(error).__name__}: {first}" if first else type(error).__name__,
-        "traceback": "".join(traceback.format_exception(error)),
-    }
-
-
-def fingerprint(failure: dict[str, Any]) -> tuple[Any, str]:
-    """What makes two failures the same: where the phase was, and the traceback without addresses and random names."""
-    return failure.get("env_steps"), re.sub(r"0x[0-9a-f]+|[0-9a-f]{8,}", "#", str(failure.get("traceback")))
 
 
 def _scalars(progress: "Progress") -> dict[str, Any]:

@@ -13,15 +13,8 @@ from typing import Any, Literal
 
 from nbsp_ray.errors import StoreError
 from nbsp_ray.limits import usable_cpus
-from nbsp_ray.plan.sizes import (
-    buffer_bytes,
-    disk_bytes,
-    evaluation_steps,
-    kind,
-    multiplications,
-    on_gpu,
-    spaces_of,
-)
+from nbsp_ray.plan.lanes import most_lanes
+from nbsp_ray.plan.sizes import buffer_bytes, disk_bytes, evaluation_steps, kind, multiplications, on_gpu, spaces_of
 from nbsp_ray.specs import Plan, PlannedPhase
 from nbsp_ray.store import Store
 
@@ -106,10 +99,23 @@ def speed_kind(phase: PlannedPhase, manifest: Mapping[str, Any] | None = None) -
     # Trials that share a GPU take turns.
     gpu = f"{phase.resources.gpus:g} gpu" if 0 < phase.resources.gpus < 1 else "gpu"
     where = gpu if on_gpu(phase) else f"{phase.resources.cpus} cpus"
+    lanes = lanes_of(phase)
     if manifest:
         where = f"{manifest.get('threads', phase.resources.cpus)} cpus" if manifest.get("device") == "cpu" else gpu
+        lanes = int(manifest.get("lanes", 1))
+    where += f"/{lanes} lanes" * (lanes > 1)
     precision = "" if sac.precision == "fp32" else f"/{sac.precision}"
     return f"{phase.spec.benchmark}/{size}/batch {sac.batch_size}/{rate}/{where}{precision}"
+
+
+def lanes_of(phase: PlannedPhase) -> int:
+    """Phases that share what such a phase asks for, at most."""
+    return most_lanes(phase, phase.resources.cpus)
+
+
+def share(seconds: float, phase: PlannedPhase) -> float:
+    """What a phase takes of the time of what it asks for: a lane has its part of a pack's."""
+    return seconds / lanes_of(phase)
 
 
 def whole(phase: PlannedPhase) -> Work:
@@ -141,7 +147,7 @@ class _Pace:
     @classmethod
     def of(cls, phase: PlannedPhase, env_steps_per_second: float) -> "_Pace":
         reference = REFERENCES[kind(spaces_of(phase))]
-        pace = 1.0 if on_gpu(phase) else min(1.0, env_steps_per_second / _reference_speed(phase))
+        pace = 1.0 if on_gpu(phase) else min(1.0, env_steps_per_second / _of_a_core(phase))
         return cls(env_steps_per_second, pace * reference.evaluation_steps_per_second)
 
     def seconds(self, work: Work) -> float:
@@ -176,8 +182,8 @@ def price(
     disk, peak = disk_use(plan, work, at_once)
     return Price(
         seconds=taken,
-        cpu_hours=sum(taken[key] * wanted.cpus for key, wanted in resources.items()) / 3600,
-        gpu_hours=sum(taken[key] * wanted.gpus for key, wanted in resources.items()) / 3600,
+        cpu_hours=sum(share(taken[key], plan.phases[key]) * wanted.cpus for key, wanted in resources.items()) / 3600,
+        gpu_hours=sum(share(taken[key], plan.phases[key]) * wanted.gpus for key, wanted in resources.items()) / 3600,
         evaluation_hours=evaluating / 3600,
         speeds=speeds,
         disk_gb=disk / 1e9,
@@ -192,6 +198,7 @@ def disk_use(plan: Plan, left: Collection[str], at_once: int | None = None) -> t
     """
     if at_once is None:
         at_once = max(1, usable_cpus() // max((plan.phases[key].resources.cpus for key in left), default=1))
+        at_once *= max((lanes_of(plan.phases[key]) for key in left), default=1)
     disk = sum(map(plan.once_for_alike(disk_bytes), plan.phases))
     buffers = heapq.nlargest(at_once, map(plan.once_for_alike(buffer_bytes), left))
     return disk, disk + sum(buffers)
@@ -228,6 +235,11 @@ def known_speeds(plan: Plan, store: Store, kinds: Mapping[str, PlannedPhase]) ->
 
 
 def _reference_speed(phase: PlannedPhase) -> float:
+    """Of one core of the reference machine, which the lanes of a pack share."""
+    return _of_a_core(phase) / (1 if on_gpu(phase) else lanes_of(phase))
+
+
+def _of_a_core(phase: PlannedPhase) -> float:
     """Of one core of the reference machine; the simulator and the bookkeeping are never free."""
     reference = REFERENCES[kind(spaces_of(phase))]
     work = max(multiplications(spaces_of(phase), phase.spec.sac) / reference.multiplications, 0.05)

@@ -5,16 +5,16 @@ import os
 import shlex
 import socket
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from nbsp_ray.errors import ConfigError
 from nbsp_ray.limits import memory, usable_cpus
-from nbsp_ray.orchestration.preflight import Node, slots, this_machine
+from nbsp_ray.orchestration.preflight import Node, check_lanes, slots, this_machine
 from nbsp_ray.orchestration.schedule import Schedule, schedule
 from nbsp_ray.plan.halves import ways_to_halve
 from nbsp_ray.plan.memory import largest_need, memory_note
-from nbsp_ray.plan.price import Price, Speed, price, speed_kind
+from nbsp_ray.plan.price import Price, Speed, lanes_of, price, share, speed_kind
 from nbsp_ray.plan.search import searches
 from nbsp_ray.specs import Plan
 from nbsp_ray.states import State
@@ -88,7 +88,7 @@ def cluster_nodes(address: str) -> list[Node]:
 def measure_speeds(plan: Plan, store: Store) -> None:
     """Time each kind of phase here and keep its speed; says what it does, and what else keeps the machine busy."""
     from nbsp_ray.learning.machine import find_device, machine_name
-    from nbsp_ray.learning.timing import measure_speed
+    from nbsp_ray.learning.timing import measure_pack, measure_speed
 
     kinds = {speed_kind(phase): phase for phase in plan.phases.values()}
     load = os.getloadavg()[0]
@@ -103,11 +103,26 @@ def measure_speeds(plan: Plan, store: Store) -> None:
         def tell(what: str, number: int = number, kind: str = kind, begin: float = begin) -> None:
             say(f"timing {number} of {len(kinds)}, {kind}: {what} ({duration(time.monotonic() - begin)})")
 
-        speed = measure_speed(phase.spec, phase.resources, tell=tell)
-        tell(f"{speed:.1f} env steps/s")
+        if (lanes := lanes_of(phase)) > 1:
+            speed = measure_pack(phase.spec, phase.resources, lanes, tell=tell)
+            tell(f"{speed:.1f} env steps/s in each of {lanes} lanes")
+        else:
+            speed = measure_speed(phase.spec, phase.resources, tell=tell)
+            tell(f"{speed:.1f} env steps/s")
         device = machine_name() if find_device(phase.resources).type == "cuda" else None
         about = {"device": device, "host": socket.gethostname(), "load": round(load, 1), "cpus": usable_cpus()}
         store.write_speed(kind, {"env_steps_per_second": speed, **about, "time": time.time()})
+
+
+def _memory_note(plan: Plan, keys: Collection[str], room: int) -> tuple[str, int | None]:
+    """What there is to say of memory, and how many phases fit side by side; None if not even one."""
+    try:
+        in_packs = check_lanes(plan, keys, memory())
+    except ConfigError as error:
+        return f"It cannot run here: {error}", None
+    if in_packs is None:
+        return memory_note(largest_need(plan, keys), memory(), room)
+    return ("" if in_packs >= room else f"memory for {in_packs} side by side"), in_packs
 
 
 @dataclass(frozen=True)
@@ -153,7 +168,7 @@ class Costs:
         room = max(1, slots(plan, work, machines.nodes))
         of_memory, fits = "", None
         if work and machines.here:
-            of_memory, fits = memory_note(largest_need(plan, work), memory(), room)
+            of_memory, fits = _memory_note(plan, work, room)
         cost = price(plan, store, work, at_once=min(room, fits or room), known=known)
         in_time = schedule(plan, cost.seconds, machines.nodes, most=fits)
         return cls(plan, status, machines, rates, fits, of_memory, cost, in_time)
@@ -182,8 +197,9 @@ class Costs:
     def of_phases(self) -> dict[str, float]:
         """`weight` of each phase that is left."""
         found: dict[str, float] = {}
-        for key, seconds in self.price.seconds.items():
+        for key, lasting in self.price.seconds.items():
             wanted = self.plan.phases[key].resources
+            seconds = share(lasting, self.plan.phases[key])
             money = self.rates.of(wanted.cpus * seconds, wanted.gpus * seconds)
             found[key] = money or seconds * (wanted.gpus if self.price.gpu_hours else wanted.cpus)
         return found

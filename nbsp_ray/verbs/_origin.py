@@ -60,9 +60,9 @@ def _rerun(loaded: LoadedSweep, store: Store, trial: Trial, key: str) -> str | N
     own = next((one for one in sweeps if key in make_plan("", [one]).phases), None)
     if own is None:
         return None
-    varied = {
-        path: _at(own, path) for path in settings() if can_vary(path) and len({_at(one, path) for one in sweeps}) > 1
-    }
+    # A preset is the settings that it stands for.
+    paths = [path for path in settings() if can_vary(path) and path != "sac.network"]
+    varied = {path: _at(own, path) for path in paths if len({_at(one, path) for one in sweeps}) > 1}
     kept = [
         one
         for one in loaded.overrides

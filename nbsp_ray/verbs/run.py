@@ -7,7 +7,6 @@ from typing import Annotated
 
 import typer
 
-from nbsp_ray.errors import ConfigError
 from nbsp_ray.plan.search import searches
 from nbsp_ray.specs import Plan
 from nbsp_ray.store import DEFAULT_ROOT, Store
@@ -55,10 +54,6 @@ def command(
     # Planned here too, though a search plans anew: what cannot be planned is refused before a folder is made.
     loaded, planned = load_plan(sweep, overrides, root)
     check_tracker(tracker)
-    if any(phase.resources.lanes != 1 for phase in planned.phases.values()):
-        raise ConfigError(
-            "resources.lanes is for `nbsp-ray try`, which runs a whole sweep in lanes: use it, or set lanes=1"
-        )
     store = Store(root, create=True)
     remember(store, loaded)
 

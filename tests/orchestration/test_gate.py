@@ -137,6 +137,23 @@ def test_what_was_put_back_can_be_given_up() -> None:
     assert (gate.next(), gate.next()) == ("b", None)
 
 
+def test_keys_of_one_kind_join_others_in_their_place() -> None:
+    """Two places of two kinds: who joins takes none, and a place is there as long as somebody is in it."""
+    gate = Gate({name: () for name in ("a", "b", "x", "c", "y")}, lambda key: False, kind=lambda key: key in "xy")
+    gate.has_room = lambda places: max(places.values()) <= 1
+    assert (gate.next(), gate.next(), gate.next()) == ("a", "x", None)
+    place = gate.out["a"]
+    assert gate.ready(place.kind) == 2
+    assert (gate.next(place), gate.next(place), gate.next(place)) == ("b", "c", None)
+    assert gate.next(gate.out["x"]) == "y"
+    gate.put_back("a")
+    assert gate.next() is None, "b and c are still there"
+    gate.put_back("b")
+    gate.put_back("c")
+    assert gate.next() == "a"
+    assert gate.out["a"] != place
+
+
 def test_a_finished_plan_issues_nothing() -> None:
     gate = Gate({"a": (), "b": ("a",)}, lambda key: True)
     assert gate.is_finished

@@ -82,3 +82,16 @@ def test_machines_are_filled_as_far_as_slots_are_counted(gpus: float) -> None:
     taken = {phase.key: 1.0 for phase in firsts(plan)}
     nodes = machines(2, cpus=32, gpus=1)
     assert schedule(plan, taken, nodes).seconds == math.ceil(20 / slots(plan, list(taken), nodes))
+
+
+def test_lanes_of_a_pack_share_what_it_asks_for() -> None:
+    """On one CPU both first phases side by side, then three of the four second ones, and the last."""
+    plan = small_plan(resources={"lanes": 3})
+    found = schedule(plan, lasting(plan), machines(1))
+    assert [found.ends[phase.key] for phase in firsts(plan)] == [100, 100]
+    assert sorted(found.ends[phase.key] for phase in seconds(plan)) == [110, 110, 110, 120]
+    assert (found.at_once, schedule(plan, lasting(plan), machines(2)).at_once) == (3, 6)
+    auto = small_plan(resources={"lanes": "auto"})
+    assert schedule(auto, lasting(auto), machines(1)).seconds == 240, "one lane on a CPU"
+    on_gpu = small_plan(resources={"lanes": "auto", "gpus": 1, "cpus": 2})
+    assert schedule(on_gpu, lasting(on_gpu), machines(1, cpus=2, gpus=1)).seconds == 110

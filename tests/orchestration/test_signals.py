@@ -16,6 +16,7 @@ from nbsp_ray.orchestration import callbacks as hooks_module
 from nbsp_ray.orchestration.callbacks import ExperimentHooks, Stopper
 from nbsp_ray.orchestration.cluster import watch
 from nbsp_ray.orchestration.gate import Gate
+from nbsp_ray.orchestration.jobs import WORKER
 from nbsp_ray.states import State
 from nbsp_ray.stopping import StopRequest
 
@@ -87,9 +88,10 @@ def make(
     hooks = ExperimentHooks(
         new_store(tmp_path),
         gate,
+        lambda trial_id: [trial_id.partition("-")[0]],
         wish,  # type: ignore[arg-type]
         fit or (lambda: None),
-        out_of_memory or (lambda key: None),
+        out_of_memory or (lambda keys: None),
         at_once=at_once,
     )
     return hooks, Stopper(hooks), wish, gate
@@ -120,6 +122,7 @@ def test_a_trial_that_a_signal_stops_before_the_next_step_of_tune_has_not_failed
     assert key is not None
     wish.asked = True  # between the beginning of Tune's step and the trial's result
     assert stopper("a", {})
+    assert not stopper("a", {WORKER: ""}), "a pack ends by itself"
     gate.finished(key, ok=True)
     assert gate.states[key] is State.READY
 
@@ -182,7 +185,7 @@ def test_a_worker_that_told_nothing_has_its_end_noted_each_time(
 ) -> None:
     count, freed = 5, list[str]()
     monkeypatch.setattr(hooks_module, "out_of_memory_kills", lambda: count)
-    hooks, _, _, gate = make(tmp_path, out_of_memory=freed.append)
+    hooks, _, _, gate = make(tmp_path, out_of_memory=freed.extend)
     (tmp_path / "error.txt").write_text(text)
     key = gate.next()
     assert key is not None

@@ -13,8 +13,9 @@ from nbsp_ray.config.schema import Resources
 from nbsp_ray.learning import run as run_module
 from nbsp_ray.learning.run import Progress
 from nbsp_ray.orchestration import trainable as trainable_module
-from nbsp_ray.orchestration.gated_search import GAVE_UP, LEAVES
-from nbsp_ray.orchestration.trainable import SAME_FAILURES, THREADS, Job, Trainable, describe, fingerprint
+from nbsp_ray.orchestration.failures import SAME_FAILURES, describe, fingerprint
+from nbsp_ray.orchestration.jobs import GAVE_UP, LEAVES, Job, PhaseJob
+from nbsp_ray.orchestration.trainable import THREADS, Trainable
 from nbsp_ray.store import Store
 
 PHASE = firsts(small_plan())[0]
@@ -65,7 +66,8 @@ def store(tmp_path: Path) -> Store:
 
 def job(store: Store, **resources: Any) -> dict[str, Any]:
     asked = Resources(**resources)
-    return Job(root=str(store.root), spec=PHASE.spec, evaluations=(), resources=asked).model_dump(mode="json")
+    phase = PhaseJob(spec=PHASE.spec, evaluations=())
+    return Job(root=str(store.root), phases=(phase,), resources=asked).model_dump(mode="json")
 
 
 def worker(store: Store, **resources: Any) -> Trainable:

@@ -216,3 +216,16 @@ def test_more_work_never_costs_less(batch_size: int, updates: float, hidden: int
         {"batch_size": batch_size, "updates_per_env_step": updates, "hidden": (2 * hidden,)},
     ):
         assert hours(**more) >= least
+
+
+def test_a_pack_costs_what_its_phases_cost_alone_and_is_timed_as_a_pack(tmp_path: Path) -> None:
+    """On a CPU, where nothing is known of its speed: lanes share one core."""
+    store = Store(tmp_path / "results", create=True)
+    alone, packed = (plan("metaworld", resources={"lanes": lanes}) for lanes in (1, 3))
+    one, other = (price(found, store, list(found.phases)) for found in (alone, packed))
+    assert other.cpu_hours == pytest.approx(one.cpu_hours)
+    (kind,) = other.speeds
+    assert kind.endswith("/1 cpus/3 lanes")
+    first, *_ = alone.phases.values()
+    assert speed_kind(first, {"device": "cpu", "threads": 1}) in one.speeds
+    assert speed_kind(first, {"device": "cpu", "threads": 1, "lanes": 3}) == kind

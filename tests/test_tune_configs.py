@@ -69,6 +69,7 @@ SIZES = {
     "reproduction_2_counts": (45, (5, 45), 2_750_000),
     "reproduction_3": (60, (10, 60), 17_000_000),
     "metaworld_normalised": (60, (20, 60), 80_000_000),
+    "metaworld_normalised_fixed": (60, (20, 60), 80_000_000),
     "reproduction_normalised": (30, (10, 30), 2_500_000),
     "field": (200, (40, 200), 240_000_000),
     "field_fixed": (200, (40, 200), 240_000_000),

@@ -46,7 +46,8 @@ class CountValue:
     behind_best: Summary
     """The best count's value minus this one's, paired by seed; of the best itself, no seeds."""
     best_share: float
-    """Share of resamples of the seeds in which it is the best; NaN with one seed."""
+    """Share of resamples of the seeds in which it is the best; NaN where it has no interval: with fewer than three
+    seeds, or if its lead or what it is behind is the same in every seed, as all resamples would agree."""
 
     @property
     def indistinguishable(self) -> bool:
@@ -145,16 +146,17 @@ class _Compared:
         """What follows from a weight of stability."""
         values = weight * self.stability + (1 - weight) * self.plasticity
         best = int(np.argmax(values.mean(axis=0).round(9)))
-        shares, of_difference = _best_shares(values), difference_limits(self.limits)
+        of_difference = difference_limits(self.limits)
+        behind = [
+            summary(values[:, best] - one, of_difference) if i != best else summary([])
+            for i, one in enumerate(values.T)
+        ]
+        alike = [one.equal for one in behind]
+        alike[best] = any(alike)
+        shares = np.where(alike, np.nan, _best_shares(values))
         counts = tuple(
-            CountValue(
-                name,
-                neurons,
-                summary(values[:, i], self.limits),
-                summary(values[:, best] - values[:, i], of_difference) if i != best else summary([]),
-                float(shares[i]),
-            )
-            for i, (name, neurons) in enumerate(zip(self.counts, self.neurons, strict=True))
+            CountValue(name, neurons, summary(one, self.limits), lag, float(share))
+            for name, neurons, one, lag, share in zip(self.counts, self.neurons, values.T, behind, shares, strict=True)
         )
         return Advice(self.label, len(values), counts, self.left_out)
 
@@ -229,7 +231,7 @@ def _by_seed(counts: Sequence[Count], measure: str) -> pd.DataFrame:
 def _best_shares(values: Floats) -> Floats:
     """How often each count (S, C) has the highest mean when seeds are drawn with replacement; ties shared."""
     seeds = len(values)
-    if seeds < 2:
+    if seeds < FEWEST:
         return np.full(values.shape[1], np.nan)
     drawn: npt.NDArray[np.int64] = np.random.default_rng(BOOTSTRAP_SEED).integers(seeds, size=(RESAMPLES, seeds))
     means = values[drawn].mean(axis=1).round(9)
@@ -256,6 +258,6 @@ def advice_notes(results: Results, weight_stability: float, measures: str = "fin
         f"Mean and interval over seeds. {CUT} Fewer than {FEWEST} seeds, or seeds that are all equal, have none, and "
         "then nothing is told apart. `Behind the best` is paired by seed, and so is "
         f"`best in`, the share of {RESAMPLES:,} resamples of the seeds (bootstrap seed {BOOTSTRAP_SEED}) in which the "
-        "count has the highest mean.",
+        "count has the highest mean; none where all would agree for want of seeds that differ.",
         "Several counts are compared with one that was picked for being best: read a narrow lead with care.",
     ]

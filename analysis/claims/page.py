@@ -18,7 +18,7 @@ from analysis.claims.measures import frame
 from analysis.claims.verdicts import Decided, Outcome, Part, evaluate
 from analysis.pages import html, markdown
 from analysis.statistics import Summary, clopper_pearson
-from analysis.tables.cells import number, value_within, within
+from analysis.tables.cells import digits_of, number, value_within, within
 from analysis.tables.table import LEFT_OUT, UNDEFINED
 from nbsp_ray.store import Files, Store
 
@@ -189,7 +189,8 @@ def _rows(part: Part, outcome: Outcome, *, defined: bool = False) -> Iterator[di
 
 
 def _places(numbers: Sequence[float]) -> str:
-    return ", ".join(map(number, (min(numbers), np.median(numbers), max(numbers))))
+    places = min(numbers), float(np.median(numbers)), max(numbers)
+    return ", ".join(number(place, digits_of(places[0], places[-1])) for place in places)
 
 
 def _seeds(outcome: Outcome) -> Iterator[dict[str, str]]:

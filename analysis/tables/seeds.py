@@ -65,7 +65,8 @@ def show_seeds(results: Results) -> Shown:
 def _spread(row: Cells, name: str) -> str:
     if not row[f"{name}_n"]:
         return cells.NONE
-    mean, *seeds = (cells.number(row[f"{name}_{what}"]) for what in ("mean", "worst", "median", "best"))
+    digits = cells.digits_of(row[f"{name}_worst"], row[f"{name}_best"])
+    mean, *seeds = (cells.number(row[f"{name}_{what}"], digits) for what in ("mean", "worst", "median", "best"))
     return f"{mean}: {', '.join(seeds)}"
 
 

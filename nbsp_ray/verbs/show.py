@@ -157,6 +157,8 @@ def _print(found: Mapping[str, Any]) -> None:
     if found["neurons"]:
         _heading(console, "Neurons selected")
         console.print(Rows(NEURON_COLUMNS, [_neurons(name, one) for name, one in found["neurons"].items()]))
+        if found["result"].get("score_undefined"):
+            print_prose(console, "Score undefined: all scoring steps were alike, and the neurons were drawn at random.")
     _heading(console, "Settings")
     console.print(Rows([Column("", whole=True), Column("")], list(_settings(found["settings"]))))
     _heading(console, "Where")
@@ -231,7 +233,13 @@ def _print_curve(console: Console, curve: Sequence[Mapping[str, Any]]) -> None:
 
 NEURON_COLUMNS = (
     Column("network", whole=True),
-    *(Column(name, right=True) for name in ("selected", "by layer", "constant", "parameters frozen", "scores")),
+    *(
+        Column(name, right=True)
+        for name in (
+            *("selected", "by layer", "constant", "near-constant", "below constant"),
+            *("parameters frozen", "scores"),
+        )
+    ),
 )
 
 
@@ -241,7 +249,8 @@ def _neurons(network: str, one: Mapping[str, Any]) -> list[str]:
         network,
         str(one.get("selected", "-")),
         " + ".join(map(str, one.get("selected_per_layer") or ())) or "-",
-        str(one.get("selected_constant", "-")),
+        *(str(one.get(f"selected_{what}", "-")) for what in ("constant", "near_constant")),
+        "-" if one.get("selected_below_constant") is None else str(one["selected_below_constant"]),
         "-" if frozen is None else f"{frozen:.0%}",
         "-" if low is None or high is None else f"{low:.2f} to {high:.2f}",
     ]

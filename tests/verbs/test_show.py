@@ -16,6 +16,7 @@ from nbsp_ray.store import Store
 from nbsp_ray.store.places import sizes
 from nbsp_ray.sweepfile import load_sweep
 from nbsp_ray.verbs._common import DONE, USAGE
+from nbsp_ray.verbs.show import _print as print_phase
 
 Run = Callable[..., tuple[int, str, str]]
 SETTINGS = [
@@ -81,6 +82,21 @@ def test_people_read_the_same(learnt: tuple[Store, Plan], show: Run) -> None:
     assert "replay_interval=20" in out
     assert f"nbsp-ray watch {last[:8]} --root {store.root}\n" in out
     assert "first task before" in show(first)[1]
+
+
+def test_of_neurons_drawn_at_random_it_is_said(
+    learnt: tuple[Store, Plan], show: Run, capsys: pytest.CaptureFixture[str]
+) -> None:
+    found = json.loads(show(learnt[1].trials[-1].phases[-1], "--json")[1])
+    for undefined, below in ((False, 7), (True, None)):
+        found["result"]["score_undefined"] = undefined
+        found["neurons"] = {"actor": {"selected": 12, "selected_near_constant": 3, "selected_below_constant": below}}
+        capsys.readouterr()
+        print_phase(found)
+        out = capsys.readouterr().out
+        assert ("the neurons were drawn at random" in out) == undefined
+        (row,) = [line.split() for line in out.splitlines() if line.startswith("actor ")]
+        assert row == ["actor", "12", "-", "-", "3", str(below or "-"), "-", "-"]
 
 
 def test_a_film_is_named_once_it_is_there(learnt: tuple[Store, Plan], show: Run) -> None:

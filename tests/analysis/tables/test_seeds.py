@@ -32,6 +32,17 @@ def test_they_stand_beside_the_mean(results):
     assert text["second task ≥ 0.9"] == "0 of 5 [0.00, 0.52]"
 
 
+def test_seeds_that_differ_are_never_printed_alike(store):
+    """0.995 is 1.00 to two digits."""
+    plan = plan_of(methods=("base",), seeds=range(3), evaluation={"episodes": 200})
+    for seed, after in enumerate((199, 200, 200)):
+        learn_first(store, plan, find(plan, "base", seed), 200)
+        learn_second(store, plan, find(plan, "base", seed), after, 160)
+    text = show_seeds(analysis.load(store.root, plan)).text.iloc[0]
+    assert text["first task after"] == "0.998: 0.995, 1.000, 1.000"
+    assert text["first task before"] == "1.00: 1.00, 1.00, 1.00"
+
+
 def test_nothing_done_is_a_dash_and_scores_have_no_such_table(store):
     text = show_seeds(analysis.load(store.root, plan_of(methods=("base",)))).text.iloc[0]
     assert text["first task after"] == text["first task after ≥ 0.9"] == "-"

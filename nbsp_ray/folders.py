@@ -27,6 +27,14 @@ def home() -> Path | None:
         return None
 
 
+def spare_home() -> None:
+    """Matplotlib gets a folder of ours for what it keeps in a home directory, if there is none that it could use."""
+    at_home = home()
+    if at_home is None or not os.access(existing(at_home / ".config" / "matplotlib"), os.W_OK):
+        with contextlib.suppress(ConfigError):
+            os.environ.setdefault("MPLCONFIGDIR", str(code_folder()))
+
+
 def local(path: str | Path) -> Path:
     """A path with `~` at its front written out.
 
@@ -61,6 +69,7 @@ SHORT = 25
 PREFIX, LOCK = "nbsp-", "lock"
 STALE_SECONDS = 60.0
 """A folder is made a moment before it is locked."""
+UNLOCKED_SECONDS = 3_600.0
 
 
 def temporary_parent() -> Path:
@@ -86,16 +95,45 @@ def _temporary_folders() -> Iterator[str]:
         yield runtime
 
 
-def remove_stale(parent: Path) -> None:
-    """Remove the temporary folders of runs that were killed: those of ours that nobody has locked."""
-    for folder in parent.glob(f"{PREFIX}????????"):
-        with contextlib.suppress(OSError, Timeout):
-            found = folder.lstat()
-            if not _owned(found) or not stat.S_ISDIR(found.st_mode) or time.time() - found.st_mtime < STALE_SECONDS:
-                continue
-            if (folder / LOCK).exists():
-                with FileLock(folder / LOCK, timeout=0):
-                    shutil.rmtree(folder, ignore_errors=True)
+def remove_stale(*, remove: bool = True) -> list[tuple[Path, int]]:
+    """Remove the temporary folders of runs that were killed: those of ours that nobody has locked.
+
+    Args:
+        remove: False: they are only found.
+
+    Returns:
+        Each, and its bytes.
+    """
+    found: list[tuple[Path, int]] = []
+    for folder in (
+        path for name in dict.fromkeys(_temporary_folders()) for path in Path(name).glob(f"{PREFIX}????????")
+    ):
+        with contextlib.suppress(OSError, Timeout), _abandoned(folder):
+            size = sum(path.lstat().st_size for path in folder.rglob("*"))
+            if remove:
+                shutil.rmtree(folder, ignore_errors=True)
+            found.append((folder, size))
+    return found
+
+
+@contextlib.contextmanager
+def _abandoned(folder: Path) -> Iterator[None]:
+    """Nobody else can take the folder up meanwhile.
+
+    Raises:
+        OSError, Timeout: it is in use, or is not ours.
+    """
+    found = folder.lstat()
+    age = time.time() - found.st_mtime
+    if not _owned(found) or not stat.S_ISDIR(found.st_mode) or age < STALE_SECONDS:
+        raise FileNotFoundError(folder)
+    if (folder / LOCK).exists():
+        with FileLock(folder / LOCK, timeout=0):
+            yield
+    elif age > UNLOCKED_SECONDS:  # It was killed before it had a lock.
+        yield
+    else:
+        raise FileNotFoundError(folder)
 
 
 # Compiled code

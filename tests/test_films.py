@@ -279,11 +279,12 @@ def test_a_film_of_metaworld(tmp_path: Path) -> None:
     ],
 )
 def test_what_cannot_be_filmed_is_one_clear_message(words: list[str], message: str, tmp_path: Path) -> None:
+    Store(tmp_path / "results", create=True)
     done = watch(*words, "--root", str(tmp_path / "results"))
     assert done.returncode == 2
     assert message in done.stderr
     assert "Traceback" not in done.stderr
-    assert not (tmp_path / "results").exists()
+    assert not (tmp_path / "results" / "reports").exists()
 
 
 def test_no_ffmpeg_and_no_renderer_are_said_before_anything_slow(toy: Store, tmp_path: Path) -> None:
@@ -306,3 +307,24 @@ def test_a_film_goes_where_it_is_told(toy: Store, tmp_path: Path) -> None:
         "2-avoid-after-reach-avoid.mp4",
     ]
     assert done.stderr.count("Film: ") == 2
+
+
+def test_a_film_that_cannot_be_written_is_one_sentence(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """A disk that is full is a long text of ffmpeg's, and no errno."""
+
+    class Full:
+        def append_data(self, picture: object) -> None:
+            raise OSError("[Errno 32] Broken pipe\n\nFFMPEG COMMAND:\nffmpeg -y\n\nFFMPEG STDERR OUTPUT:\n no space\n")
+
+        def close(self) -> None:
+            pass
+
+    from imageio import v2
+
+    monkeypatch.setattr(v2, "get_writer", lambda *given, **how: Full())
+    picture = np.zeros((8, 8, 3), np.uint8)
+    with (
+        pytest.raises(NbspError, match=r"ffmpeg could not write .*x\.mp4 \(no space\): make room, or .* --to$"),
+        filming._Writer(tmp_path / "x.mp4", 10.0) as writer,
+    ):
+        writer.add(lambda: picture, "caption")

@@ -70,16 +70,23 @@ def test_what_a_killed_run_left_is_removed_and_nothing_else(monkeypatch: pytest.
     assert left.parent == tmp_path
     (left / "ray" / "session").mkdir(parents=True)
     mine = [tmp_path / name for name in ("nbsp-in_use__", "nbsp-unlocked", "nbsp-other-name", "other")]
-    for folder in mine:
+    ancient = tmp_path / "nbsp-no_locks"
+    for folder in (*mine, ancient):
         folder.mkdir()
         (folder / folders.LOCK).touch()
     (mine[1] / folders.LOCK).unlink()
+    monkeypatch.setattr(folders, "_temporary_folders", lambda: iter([str(tmp_path)]))
     with FileLock(mine[0] / folders.LOCK):
         with cluster.temporary_folder() as new:
             assert left.exists()  # it may have been made just now
         assert not new.exists()
         for folder in (left, *mine):
             os.utime(folder, (time.time() - 61,) * 2)
+        (ancient / folders.LOCK).unlink()
+        (ancient / "sweep").write_bytes(b"12345")
+        os.utime(ancient, (time.time() - 3_601,) * 2)
+        found = dict(folders.remove_stale(remove=False))
+        assert {path: size for path, size in found.items() if path.parent == tmp_path} == {left: 4_096 * 2, ancient: 5}
         with cluster.temporary_folder():
             pass
     assert sorted(tmp_path.iterdir()) == sorted(mine)

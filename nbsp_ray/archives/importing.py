@@ -33,7 +33,7 @@ class Imported:
         """Whether every phase of the archive is here now."""
         return not (self.differing or self.begun or self.resting)
 
-    def sentences(self, root: Path) -> Iterator[str]:
+    def sentences(self, root: Path | str) -> Iterator[str]:
         """For people."""
         yield f"{len(self.placed)} phases imported into {root}"
         if self.agreed:

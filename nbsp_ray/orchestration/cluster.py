@@ -242,9 +242,8 @@ def temporary_folder() -> Iterator[Path]:
 
     It is locked as long as it is in use: what a killed process left is removed by the next one.
     """
-    parent = temporary_parent()
-    remove_stale(parent)
-    folder = Path(tempfile.mkdtemp(prefix=PREFIX, dir=parent))
+    remove_stale()
+    folder = Path(tempfile.mkdtemp(prefix=PREFIX, dir=temporary_parent()))
     with FileLock(folder / LOCK):
         try:
             yield folder

@@ -35,7 +35,8 @@ def freeable(store: Store, buffers: Iterable[str] = ()) -> list[Freeable]:
         store: Where.
         buffers: Keys of phases whose buffers nobody needs.
     """
-    return [*_scraps(store), *(one for key in store.phases() for one in _of_phase(store, key)), *_of(store, buffers)]
+    found = *_scraps(store), *_of_doctors(store)
+    return [*found, *(one for key in store.phases() for one in _of_phase(store, key)), *_of(store, buffers)]
 
 
 def free(store: Store, found: Iterable[Freeable]) -> None:
@@ -51,6 +52,12 @@ def _scraps(store: Store) -> Iterator[Freeable]:
     for path in sorted(store.root.rglob(".*.????????")):
         if path.is_file() and not path.is_symlink() and time.time() - path.stat().st_mtime > SCRAP_SECONDS:
             yield Freeable(str(path.relative_to(store.root)), SCRAPS, path.stat().st_size)
+
+
+def _of_doctors(store: Store) -> Iterator[Freeable]:
+    for path in sorted(store.root.glob(".nbsp-doctor-*")):
+        if path.is_dir() and not path.is_symlink() and time.time() - path.stat().st_mtime > SCRAP_SECONDS:
+            yield _one(store, path.name, SCRAPS)
 
 
 def _of_phase(store: Store, key: str) -> Iterator[Freeable]:

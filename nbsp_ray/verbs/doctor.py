@@ -223,7 +223,12 @@ def _atomic_files(root: Path) -> Iterator[Check]:
     )
     stale = [path for path in existing(root).glob(".nbsp-doctor-*") if path.is_dir()]
     if stale:
-        yield Check("results root", "note", f"{len(stale)} folders of an interrupted doctor", "they can be removed")
+        yield Check(
+            "results root",
+            "note",
+            f"{len(stale)} folders of an interrupted doctor",
+            "`nbsp-ray clean --yes` removes them",
+        )
 
 
 def _ray() -> Iterator[Check]:

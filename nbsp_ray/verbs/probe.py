@@ -10,7 +10,7 @@ from rich.text import Text
 from nbsp_ray.errors import NbspError
 from nbsp_ray.plan.search import resolve_searches
 from nbsp_ray.probe import request
-from nbsp_ray.store import DEFAULT_ROOT, Store
+from nbsp_ray.store import DEFAULT_ROOT
 from nbsp_ray.sweepfile.scope import scope_of
 from nbsp_ray.terminal.output import Column, Rows, plain_console, print_prose
 from nbsp_ray.verbs._common import (
@@ -19,7 +19,7 @@ from nbsp_ray.verbs._common import (
     Overrides,
     Root,
     Sweep,
-    check_analysis,
+    existing_store,
     hint_at_last_overrides,
     load_plan,
     print_json,
@@ -28,7 +28,6 @@ from nbsp_ray.verbs._common import (
 )
 
 if TYPE_CHECKING:
-    check_analysis()
     from analysis.probe.frames import Probe
 
 
@@ -61,7 +60,7 @@ def command(
     loaded, _ = load_plan(sweep, overrides, root)
     networks, scores = request.read_networks(network or []), request.read_scores(score or [])
     wanted = request.Request(networks, request.read_counts(counts), episodes, draws, scores)
-    store = Store(root)
+    store = existing_store(root, loaded)
     targets = request.find_targets(loaded.name, resolve_searches(loaded.sweeps, store), wanted)
     ready = [target for target in targets if request.is_ready(target, store)]
     if not ready:

@@ -180,13 +180,16 @@ def _simulators() -> Iterator[Check]:
 def _films() -> Iterator[Check]:
     import imageio_ffmpeg
 
-    from nbsp_ray.benchmarks._mujoco_gl import check_renderer
+    from nbsp_ray.benchmarks._mujoco_gl import check_drawing, check_renderer
 
     try:
         renderer, advice = check_renderer(), ""
+        if version_of("mujoco") is not None:
+            check_drawing(renderer)
     except NbspError as error:
         renderer, advice = None, f"only films of Meta-World and DeepMind Control need one: {error}"
-    found = f"MUJOCO_GL {os.environ.get('MUJOCO_GL', 'not set')}, {renderer or 'no renderer'}"
+    found = f"MUJOCO_GL {os.environ.get('MUJOCO_GL', 'not set')}, "
+    found += f"{renderer} draws" if renderer else "nothing draws"
     yield Check("rendering", "ok" if renderer else "note", found, advice)
     try:
         yield Check("ffmpeg", "ok", Path(imageio_ffmpeg.get_ffmpeg_exe()).name)

@@ -2,6 +2,8 @@ from pathlib import Path
 
 import pytest
 
+from nbsp_ray.benchmarks import _mujoco_gl
+from nbsp_ray.errors import NbspError
 from nbsp_ray.verbs import doctor
 from nbsp_ray.verbs.doctor import Check, examine
 
@@ -44,3 +46,12 @@ def test_missing_simulators_are_bad_and_a_missing_renderer_is_a_note(
         assert (found[name].state, found[name].advice) == ("bad", "install nbsp-ray with its dependencies: make setup")
     assert found["rendering"].state == "note"
     assert "only films of Meta-World and DeepMind Control need one" in found["rendering"].advice
+
+
+def test_a_renderer_that_is_there_and_does_not_draw_is_noticed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As glfw with the name of a screen that nobody has switched on."""
+    monkeypatch.setattr(_mujoco_gl, "DRAWING", "raise OSError('no such screen')")
+    with pytest.raises(NbspError, match=r"MuJoCo cannot draw here with glfw \(OSError: no such screen\): install one"):
+        _mujoco_gl.check_drawing("glfw")
+    monkeypatch.setattr(_mujoco_gl, "check_renderer", lambda: "glfw")
+    assert checks(tmp_path)["rendering"].found.endswith("nothing draws")

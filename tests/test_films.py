@@ -220,6 +220,23 @@ def test_glfw_needs_a_screen(monkeypatch: pytest.MonkeyPatch) -> None:
         rendering.check_renderer()
 
 
+def test_what_cannot_be_drawn_can_be_learnt() -> None:
+    """MuJoCo loads what MUJOCO_GL names as it is imported; learning never draws."""
+    code = (
+        "import ctypes.util; ctypes.util.find_library = lambda name: None\n"
+        "from nbsp_ray.benchmarks import get_benchmark\n"
+        "get_benchmark('metaworld').check('drawer-close')"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        capture_output=True,
+        text=True,
+        check=False,
+        env=os.environ | {"MUJOCO_GL": "osmesa"},
+    )
+    assert done.returncode == 0, done.stderr
+
+
 def metaworld_phase(store: Store) -> PlannedPhase:
     """An agent for drawer-close as it is before any update, in the store as if it had learnt."""
     plan: Plan = make_plan(

@@ -46,6 +46,18 @@ def check_renderer() -> str:
     return found
 
 
+def spare_learning() -> None:
+    """To be called before MuJoCo is imported, where nothing is drawn: it may not need what MUJOCO_GL names.
+
+    Left to itself, MuJoCo loads that as it is imported, and fails where it is not here.
+    """
+    if os.environ.get("MUJOCO_GL") and "mujoco" not in sys.modules:
+        try:
+            check_renderer()
+        except NbspError:
+            os.environ["MUJOCO_GL"] = "disable"
+
+
 DRAWING = """
 import mujoco
 model = mujoco.MjModel.from_xml_string(

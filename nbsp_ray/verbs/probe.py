@@ -1,6 +1,8 @@
 """`nbsp-ray probe`: what breaks when neurons are silenced."""
 
+import os
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -22,6 +24,7 @@ from nbsp_ray.verbs._common import (
     existing_store,
     hint_at_last_overrides,
     load_plan,
+    path_option,
     print_json,
     say,
     short,
@@ -54,6 +57,7 @@ def command(
         list[str] | None,
         typer.Option(help="paper, balanced, dormant, importance; may be given again. Default: the sweep's own."),
     ] = None,
+    to: Annotated[Path | None, path_option("Folder for the report; default: reports/NAME in the results root.")] = None,
     as_json: AsJson = False,
 ) -> None:
     """Silence the best-scored neurons of trained first phases, against random and the worst, and see what breaks."""
@@ -70,6 +74,11 @@ def command(
     if unfinished:
         say(f"Not trained yet, left out: {'; '.join(unfinished)}")
 
+    if not os.access(store.root, os.W_OK):
+        if to is None:
+            raise NbspError(f"{store.root} cannot be written: name a folder for the report with --to")
+        say(f"What is measured is not kept, as {short(store.root)} cannot be written")
+
     from analysis.probe.frames import Probe
     from analysis.probe.report import write_probe
     from nbsp_ray.probe.measure import probe
@@ -80,7 +89,7 @@ def command(
     except KeyboardInterrupt:
         say(f"Stopped after {progress.done} of {progress.total} measurements; all are kept, the same command goes on")
         raise typer.Exit(UNFINISHED) from None
-    folder = store.report_folder(scope_of(loaded, loaded.plan(store), store, root).folder)
+    folder = to or store.report_folder(scope_of(loaded, loaded.plan(store), store, root).folder)
     write_probe(found, folder, title=loaded.title or loaded.name)
     if as_json:
         print_json({"sweep": loaded.name, **found.to_json()})

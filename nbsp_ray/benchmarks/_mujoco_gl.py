@@ -55,7 +55,7 @@ def spare_learning() -> None:
         try:
             check_renderer()
         except NbspError:
-            os.environ["MUJOCO_GL"] = "disable"
+            del os.environ["MUJOCO_GL"]  # `disable` would do for MuJoCo, and not for dm_control.
 
 
 DRAWING = """

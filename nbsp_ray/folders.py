@@ -66,6 +66,8 @@ def user_name() -> str:
 
 SHORT = 25
 """Most bytes in the path of a folder for Ray: the name of a socket may have 107, and our part and Ray's take 82."""
+FREE_BYTES = 20_000_000
+"""A Ray started here writes some 5 MB in an hour."""
 PREFIX, LOCK = "nbsp-", "lock"
 STALE_SECONDS = 60.0
 """A folder is made a moment before it is locked."""
@@ -73,19 +75,30 @@ UNLOCKED_SECONDS = 3_600.0
 
 
 def temporary_parent() -> Path:
-    """A folder for temporary folders of Ray: TMPDIR if its path is short enough, or else the next best.
+    """A folder for temporary folders of Ray: TMPDIR if it will do, or else the next best.
 
     Raises:
         ClusterError: there is none.
     """
-    tried = dict.fromkeys(_temporary_folders())
-    for name in tried:
-        if len(os.fsencode(name)) <= SHORT and Path(name).is_dir() and os.access(name, os.W_OK | os.X_OK):
+    tried = {name: unfit(name) for name in dict.fromkeys(_temporary_folders())}
+    for name, why in tried.items():
+        if why is None:
             return Path(name)
     raise ClusterError(
-        f"Ray needs a folder for its sockets, with a path of at most {SHORT} characters, that you may write in, and "
-        f"none of {', '.join(tried)} is one: name one in the environment's TMPDIR"
+        f"Ray needs a folder for its sockets and logs, with a path of at most {SHORT} characters, that you may write "
+        f"in: {'; '.join(f'{name} {why}' for name, why in tried.items())}. Name one in the environment's TMPDIR"
     )
+
+
+def unfit(name: str) -> str | None:
+    """Why temporary folders of Ray cannot be in a folder; None: they can."""
+    if len(os.fsencode(name)) > SHORT:
+        return "has a longer path"
+    if not Path(name).is_dir():
+        return "is no folder"
+    if not os.access(name, os.W_OK | os.X_OK):
+        return "cannot be written"
+    return None if shutil.disk_usage(name).free >= FREE_BYTES else "is full"
 
 
 def _temporary_folders() -> Iterator[str]:

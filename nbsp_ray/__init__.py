@@ -37,6 +37,8 @@ else:
     def __getattr__(name: str) -> object:
         if name not in _HOMES:
             raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        if _HOMES[name] == "analysis":
+            import_module("nbsp_ray.namesake").take_name()
         return getattr(import_module(_HOMES[name]), name)
 
     def __dir__() -> list[str]:

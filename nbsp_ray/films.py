@@ -4,6 +4,7 @@ An episode of a film is the episode of that number in the agent's final evaluati
 counts. Which films there are is said here without torch; making one loads it.
 """
 
+import contextlib
 import os
 import shutil
 from collections.abc import Callable, Iterator
@@ -187,8 +188,9 @@ class _Writer:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        if self._file is not None:
-            self._file.close()
+        with self._written():
+            if self._file is not None:
+                self._file.close()
         if kind is None and not self._blank:
             self._half.replace(self._path)
             return
@@ -212,7 +214,20 @@ class _Writer:
             how: dict[str, Any] = {"fps": self._pace, "macro_block_size": 2, "ffmpeg_log_level": "error"}
             self._file = v2.get_writer(self._half, format="FFMPEG", **how)
             self._width = framed(drawn, f"{caption} and a few digits more").shape[1]
-        self._file.append_data(framed(drawn, caption, self._width))
+        with self._written():
+            self._file.append_data(framed(drawn, caption, self._width))
+
+    @contextlib.contextmanager
+    def _written(self) -> Iterator[None]:
+        """What ffmpeg says of a failure is long; what fails is nearly always the disk."""
+        try:
+            yield
+        except OSError as error:
+            said = [line.strip() for line in str(error).splitlines() if line.strip()]
+            raise NbspError(
+                f"ffmpeg could not write {self._path} ({said[-1] if said else error}): make room, or write elsewhere "
+                "with --to"
+            ) from error
 
 
 def framed(picture: Picture, caption: str, width: int = 0) -> Picture:

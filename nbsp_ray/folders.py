@@ -40,6 +40,14 @@ def place(path: str | Path) -> str:
     return str(path).rstrip("/") if is_address(path) else str(local(path))
 
 
+def spare_home() -> None:
+    """Matplotlib gets a folder of ours for what it keeps in a home directory, if there is none that it could use."""
+    at_home = home()
+    if at_home is None or not os.access(existing(at_home / ".config" / "matplotlib"), os.W_OK):
+        with contextlib.suppress(ConfigError):
+            os.environ.setdefault("MPLCONFIGDIR", str(code_folder()))
+
+
 def local(path: str | Path) -> Path:
     """A path with `~` at its front written out.
 
@@ -68,25 +76,39 @@ def user_name() -> str:
 
 SHORT = 25
 """Most bytes in the path of a folder for Ray: the name of a socket may have 107, and our part and Ray's take 82."""
+FREE_BYTES = 20_000_000
+"""A Ray started here writes some 5 MB in an hour."""
 PREFIX, LOCK = "nbsp-", "lock"
 STALE_SECONDS = 60.0
 """A folder is made a moment before it is locked."""
+UNLOCKED_SECONDS = 3_600.0
 
 
 def temporary_parent() -> Path:
-    """A folder for temporary folders of Ray: TMPDIR if its path is short enough, or else the next best.
+    """A folder for temporary folders of Ray: TMPDIR if it will do, or else the next best.
 
     Raises:
         ClusterError: there is none.
     """
-    tried = dict.fromkeys(_temporary_folders())
-    for name in tried:
-        if len(os.fsencode(name)) <= SHORT and Path(name).is_dir() and os.access(name, os.W_OK | os.X_OK):
+    tried = {name: unfit(name) for name in dict.fromkeys(_temporary_folders())}
+    for name, why in tried.items():
+        if why is None:
             return Path(name)
     raise ClusterError(
-        f"Ray needs a folder for its sockets, with a path of at most {SHORT} characters, that you may write in, and "
-        f"none of {', '.join(tried)} is one: name one in the environment's TMPDIR"
+        f"Ray needs a folder for its sockets and logs, with a path of at most {SHORT} characters, that you may write "
+        f"in: {'; '.join(f'{name} {why}' for name, why in tried.items())}. Name one in the environment's TMPDIR"
     )
+
+
+def unfit(name: str) -> str | None:
+    """Why temporary folders of Ray cannot be in a folder; None: they can."""
+    if len(os.fsencode(name)) > SHORT:
+        return "has a longer path"
+    if not Path(name).is_dir():
+        return "is no folder"
+    if not os.access(name, os.W_OK | os.X_OK):
+        return "cannot be written"
+    return None if shutil.disk_usage(name).free >= FREE_BYTES else "is full"
 
 
 def _temporary_folders() -> Iterator[str]:
@@ -96,16 +118,45 @@ def _temporary_folders() -> Iterator[str]:
         yield runtime
 
 
-def remove_stale(parent: Path) -> None:
-    """Remove the temporary folders of runs that were killed: those of ours that nobody has locked."""
-    for folder in parent.glob(f"{PREFIX}????????"):
-        with contextlib.suppress(OSError, Timeout):
-            found = folder.lstat()
-            if not _owned(found) or not stat.S_ISDIR(found.st_mode) or time.time() - found.st_mtime < STALE_SECONDS:
-                continue
-            if (folder / LOCK).exists():
-                with FileLock(folder / LOCK, timeout=0):
-                    shutil.rmtree(folder, ignore_errors=True)
+def remove_stale(*, remove: bool = True) -> list[tuple[Path, int]]:
+    """Remove the temporary folders of runs that were killed: those of ours that nobody has locked.
+
+    Args:
+        remove: False: they are only found.
+
+    Returns:
+        Each, and its bytes.
+    """
+    found: list[tuple[Path, int]] = []
+    for folder in (
+        path for name in dict.fromkeys(_temporary_folders()) for path in Path(name).glob(f"{PREFIX}????????")
+    ):
+        with contextlib.suppress(OSError, Timeout), _abandoned(folder):
+            size = sum(path.lstat().st_size for path in folder.rglob("*"))
+            if remove:
+                shutil.rmtree(folder, ignore_errors=True)
+            found.append((folder, size))
+    return found
+
+
+@contextlib.contextmanager
+def _abandoned(folder: Path) -> Iterator[None]:
+    """Nobody else can take the folder up meanwhile.
+
+    Raises:
+        OSError, Timeout: it is in use, or is not ours.
+    """
+    found = folder.lstat()
+    age = time.time() - found.st_mtime
+    if not _owned(found) or not stat.S_ISDIR(found.st_mode) or age < STALE_SECONDS:
+        raise FileNotFoundError(folder)
+    if (folder / LOCK).exists():
+        with FileLock(folder / LOCK, timeout=0):
+            yield
+    elif age > UNLOCKED_SECONDS:  # It was killed before it had a lock.
+        yield
+    else:
+        raise FileNotFoundError(folder)
 
 
 # Compiled code

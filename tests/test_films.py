@@ -220,6 +220,23 @@ def test_glfw_needs_a_screen(monkeypatch: pytest.MonkeyPatch) -> None:
         rendering.check_renderer()
 
 
+def test_what_cannot_be_drawn_can_be_learnt() -> None:
+    """MuJoCo loads what MUJOCO_GL names as it is imported; learning never draws."""
+    code = (
+        "import ctypes.util; ctypes.util.find_library = lambda name: None\n"
+        "from nbsp_ray.benchmarks import get_benchmark\n"
+        "get_benchmark('metaworld').check('drawer-close')"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        capture_output=True,
+        text=True,
+        check=False,
+        env=os.environ | {"MUJOCO_GL": "osmesa"},
+    )
+    assert done.returncode == 0, done.stderr
+
+
 def metaworld_phase(store: Store) -> PlannedPhase:
     """An agent for drawer-close as it is before any update, in the store as if it had learnt."""
     plan: Plan = make_plan(
@@ -279,11 +296,12 @@ def test_a_film_of_metaworld(tmp_path: Path) -> None:
     ],
 )
 def test_what_cannot_be_filmed_is_one_clear_message(words: list[str], message: str, tmp_path: Path) -> None:
+    Store(tmp_path / "results", create=True)
     done = watch(*words, "--root", str(tmp_path / "results"))
     assert done.returncode == 2
     assert message in done.stderr
     assert "Traceback" not in done.stderr
-    assert not (tmp_path / "results").exists()
+    assert not (tmp_path / "results" / "reports").exists()
 
 
 def test_no_ffmpeg_and_no_renderer_are_said_before_anything_slow(toy: Store, tmp_path: Path) -> None:
@@ -306,3 +324,24 @@ def test_a_film_goes_where_it_is_told(toy: Store, tmp_path: Path) -> None:
         "2-avoid-after-reach-avoid.mp4",
     ]
     assert done.stderr.count("Film: ") == 2
+
+
+def test_a_film_that_cannot_be_written_is_one_sentence(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """A disk that is full is a long text of ffmpeg's, and no errno."""
+
+    class Full:
+        def append_data(self, picture: object) -> None:
+            raise OSError("[Errno 32] Broken pipe\n\nFFMPEG COMMAND:\nffmpeg -y\n\nFFMPEG STDERR OUTPUT:\n no space\n")
+
+        def close(self) -> None:
+            pass
+
+    from imageio import v2
+
+    monkeypatch.setattr(v2, "get_writer", lambda *given, **how: Full())
+    picture = np.zeros((8, 8, 3), np.uint8)
+    with (
+        pytest.raises(NbspError, match=r"ffmpeg could not write .*x\.mp4 \(no space\): make room, or .* --to$"),
+        filming._Writer(tmp_path / "x.mp4", 10.0) as writer,
+    ):
+        writer.add(lambda: picture, "caption")

@@ -1,10 +1,12 @@
 """Folders of the machine: short ones for sockets, what killed runs left, and no home at all."""
 
 import os
+import shutil
 import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from filelock import FileLock
@@ -53,8 +55,25 @@ def test_sockets_go_to_the_first_folder_that_is_short_and_writable(
     monkeypatch.setattr(folders, "SHORT", len(str(long)))
     assert folders.temporary_parent() == long
     monkeypatch.setattr(folders, "SHORT", 3)
-    with pytest.raises(ClusterError, match=rf"at most 3 characters.* none of {long}, /tmp, /var/tmp, /dev/shm is one"):
+    reasons = "; ".join(f"{name} has a longer path" for name in (long, "/tmp", "/var/tmp", "/dev/shm"))
+    with pytest.raises(ClusterError, match=rf"at most 3 characters.*: {reasons}. Name one in the environment's TMPDIR"):
         folders.temporary_parent()
+
+
+def test_a_folder_that_is_full_or_may_not_be_written_is_passed_over(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(folders, "SHORT", 1_000)
+    monkeypatch.setattr(folders, "_temporary_folders", lambda: iter([str(tmp_path), "/tmp"]))
+    assert folders.temporary_parent() == tmp_path
+    usage = shutil.disk_usage
+    full = SimpleNamespace(free=folders.FREE_BYTES - 1)
+    monkeypatch.setattr(folders.shutil, "disk_usage", lambda name: full if name == str(tmp_path) else usage(name))
+    assert folders.unfit(str(tmp_path)) == "is full"
+    assert folders.temporary_parent() == Path("/tmp")
+    monkeypatch.setattr(os, "access", lambda name, how: name != str(tmp_path))
+    assert folders.unfit(str(tmp_path)) == "cannot be written"
+    assert folders.unfit(str(tmp_path / "gone")) == "is no folder"
 
 
 def test_the_longest_name_of_a_socket_fits() -> None:
@@ -76,16 +95,23 @@ def test_what_a_killed_run_left_is_removed_and_nothing_else(monkeypatch: pytest.
     assert left.parent == tmp_path
     (left / "ray" / "session").mkdir(parents=True)
     mine = [tmp_path / name for name in ("nbsp-in_use__", "nbsp-unlocked", "nbsp-other-name", "other")]
-    for folder in mine:
+    ancient = tmp_path / "nbsp-no_locks"
+    for folder in (*mine, ancient):
         folder.mkdir()
         (folder / folders.LOCK).touch()
     (mine[1] / folders.LOCK).unlink()
+    monkeypatch.setattr(folders, "_temporary_folders", lambda: iter([str(tmp_path)]))
     with FileLock(mine[0] / folders.LOCK):
         with cluster.temporary_folder() as new:
             assert left.exists()  # it may have been made just now
         assert not new.exists()
         for folder in (left, *mine):
             os.utime(folder, (time.time() - 61,) * 2)
+        (ancient / folders.LOCK).unlink()
+        (ancient / "sweep").write_bytes(b"12345")
+        os.utime(ancient, (time.time() - 3_601,) * 2)
+        found = dict(folders.remove_stale(remove=False))
+        assert {path: size for path, size in found.items() if path.parent == tmp_path} == {left: 4_096 * 2, ancient: 5}
         with cluster.temporary_folder():
             pass
     assert sorted(tmp_path.iterdir()) == sorted(mine)

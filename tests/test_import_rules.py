@@ -23,7 +23,7 @@ def sources(*folders: str) -> list[Path]:
 
 FLOORS = (
     "errors units stopping limits states",
-    "folders config spaces",
+    "folders config spaces namesake",
     "layout specs",
     "benchmarks store",
     "learning",

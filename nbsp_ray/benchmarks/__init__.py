@@ -9,7 +9,7 @@ import importlib
 import importlib.util
 import pkgutil
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from functools import cache
 from importlib import metadata
 from typing import Any, NamedTuple
@@ -177,8 +177,11 @@ class Benchmark(ABC):
         extra = f"[{self.extra}]" if self.extra else ""
         return f"install nbsp-ray{extra} with its dependencies" + ("" if extra else ": make setup")
 
-    def check_installed(self) -> None:
+    def check_installed(self, tasks: Collection[str] = ()) -> None:
         """Its simulator, the first of its packages, is here; it is not imported, which would take seconds.
+
+        Args:
+            tasks: Those that files of their own belong to, where tasks have some.
 
         Raises:
             ConfigError: it is not.

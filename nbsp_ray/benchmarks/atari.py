@@ -9,14 +9,17 @@ as fast as gymnasium's AtariPreprocessing, and equal to it bit by bit. Traps of 
 * `lives` is 0 in games that have none, and in some for a moment before the game is over.
 """
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from functools import cache
+from importlib.util import find_spec
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from nbsp_ray.benchmarks import Action, Benchmark, Discrete, Env, Frames, Observation, Picture, Score, Spaces, Step
+from nbsp_ray.errors import ConfigError
 
 SKIP = 4
 """Emulator frames of one agent step; what is seen is the maximum of the last two."""
@@ -59,6 +62,11 @@ RANDOM_AND_HUMAN: Mapping[str, tuple[float, float]] = {
     "Pong": (-20.7, 9.3),
 }
 """Scores of random play and of a human (Table 3; Alien: Mnih et al. 2015). Carnival is not among their 49 games."""
+
+
+def _game(rom: str) -> str:
+    """The name of the game in a ROM's file: `DemonAttack` of `demon_attack`."""
+    return rom.title().replace("_", "")
 
 
 def _load(game: str) -> Any:
@@ -214,6 +222,33 @@ class Atari(Benchmark):
         by_game = {game: actions for actions, names in GAMES.items() for game in names.split()}
         seen = Frames(FRAME, STACK)
         return {game: Spaces(seen, Discrete(by_game[game]), clipped_rewards=True) for game in sorted(by_game)}
+
+    def check_installed(self, tasks: Collection[str] = ()) -> None:
+        """The emulator is here, with the games' ROMs, and what makes frames smaller.
+
+        Raises:
+            ConfigError: something is not.
+        """
+        super().check_installed(tasks)
+        if find_spec("cv2") is None:
+            raise self._needs(self.packages[1])
+        emulator = find_spec("ale_py")
+        folders = emulator.submodule_search_locations if emulator else None
+        files = [path for folder in folders or () for path in Path(folder, "roms").glob("*.bin")]
+        lacking = set(tasks) - {_game(path.stem) for path in files}
+        if lacking:
+            raise ConfigError(
+                f"ale-py has no ROM of {', '.join(sorted(lacking))} here: they are in its wheel, install it again"
+            )
+
+    def check(self, task: str) -> None:
+        """The game can be played here.
+
+        Raises:
+            ConfigError: it cannot.
+        """
+        self.check_installed([task])
+        super().check(task)
 
     def make_env(self, task: str, seed: int, *, heldout: bool = False) -> Env:
         """An environment that is equal for every seed: its beginnings are the no-ops, all of which training sees."""

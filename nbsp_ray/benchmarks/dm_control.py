@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from nbsp_ray.benchmarks import Action, Benchmark, Continuous, Env, Observation, Picture, Score, Spaces, Step, Vector
-from nbsp_ray.benchmarks._mujoco_gl import choose_renderer
+from nbsp_ray.benchmarks._mujoco_gl import choose_renderer, spare_learning
 
 HELDOUT_SEED_OFFSET = 1_000_003
 """Held-out starts are those of another seed."""
@@ -43,6 +43,7 @@ def _load(task: str) -> Any:
     before = os.environ.get("MUJOCO_GL")
     os.environ["MUJOCO_GL"] = before or "disable"
     try:
+        spare_learning()
         from dm_control import suite
     finally:
         del os.environ["MUJOCO_GL"]

@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 
 from nbsp_ray.benchmarks import Action, Benchmark, Continuous, Env, Observation, Picture, Spaces, Step, Vector
-from nbsp_ray.benchmarks._mujoco_gl import INSTALL, choose_renderer
+from nbsp_ray.benchmarks._mujoco_gl import INSTALL, choose_renderer, spare_learning
 from nbsp_ray.errors import NbspError
 
 CAMERA, SIDE = "corner4", 480
@@ -41,6 +41,7 @@ TASKS = (
 @cache
 def _mt1(name: str, seed: int) -> Any:
     """A task and its 50 goals. To find these takes half a second of simulation, and a phase has several such envs."""
+    spare_learning()
     import metaworld
 
     return metaworld.MT1(name, seed=seed)

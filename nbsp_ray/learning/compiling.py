@@ -5,9 +5,11 @@ first trial that needs a graph compiles it while others wait, and all later ones
 """
 
 import os
+import shlex
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
+import torch
 from filelock import FileLock
 
 from nbsp_ray.benchmarks import Spaces
@@ -114,7 +116,10 @@ def _use(folder: Path, threads: int) -> Path:
     """Make torch keep compiled code in `folder`, or where a user's environment says; returns that folder."""
     import torch._inductor.config as inductor
     from torch._inductor.runtime.cache_dir_utils import default_cache_dir
+    from torch.utils import cpp_extension
 
+    # Of the paths in the linker's command line, torch forgets to quote that of its own libraries.
+    cpp_extension.TORCH_LIB_PATH = shlex.quote(str(Path(torch.__file__).parent / "lib"))
     # Torch puts its own choice, a folder of this machine alone, into the environment as soon as it is imported.
     torchs = str(Path(default_cache_dir()).absolute())
     for name in ("TORCHINDUCTOR_CACHE_DIR", "TRITON_CACHE_DIR"):

@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, TextIO
 
+import psutil
 from filelock import FileLock
 
 from nbsp_ray.errors import ClusterError
@@ -28,7 +29,11 @@ from nbsp_ray.stopping import StopRequest
 OBJECT_STORE_BYTES = 80 * 2**20
 """Phases pass nothing through Ray; this is the least it takes."""
 HEAD_SECONDS = 40.0
-SHIELDED = (signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1)
+SHIELDED = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1)
+START_SECONDS = 120.0
+"""In which Ray starts on a machine that is not very busy, many times over."""
+PATIENCE_SECONDS = 15.0
+"""For Ray to start after all, once asked to stop."""
 AUTH = ("RAY_AUTH_MODE", "RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH")
 
 
@@ -137,17 +142,54 @@ def _connect(options: dict[str, Any], stop: StopRequest) -> None:
 
     Signals that are sent to a whole group of processes (by `timeout`, systemd, Slurm, a closed terminal) must not reach
     Ray's own: they are blocked while it starts, which its processes inherit. They still end with this one, by SIGKILL.
+    Meanwhile a thread takes them, for Ray may hang.
     """
     import ray
 
     before = signal.pthread_sigmask(signal.SIG_BLOCK, SHIELDED)
+    over = threading.Event()
+
+    def give_up() -> None:
+        stop.say("stopped before Ray was there: nothing was begun, and the same command goes on")
+        for process in psutil.Process().children(recursive=True):
+            process.kill()
+        if "_temp_dir" in options:
+            shutil.rmtree(Path(options["_temp_dir"]).parent, ignore_errors=True)
+        os._exit(3)  # The main thread hangs in Ray.
+
+    listener = threading.Thread(target=_hear_signals, args=(stop, over, give_up), name="nbsp-start", daemon=True)
+    listener.start()
     try:
         ray.init(**options)
     except Exception as error:
         raise preflight.unreachable(options["address"], str(error) or type(error).__name__) from error
     finally:
+        over.set()
+        listener.join()
         stop.install()  # Ray has put a handler of its own for SIGTERM.
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def _hear_signals(stop: StopRequest, over: threading.Event, give_up: Callable[[], object]) -> None:
+    """Until it is `over`, take the signals that are blocked: a second one, or patience that ends, gives up."""
+    began, asked_at, told = time.monotonic(), None, False
+    while not over.wait(0.2):
+        now = time.monotonic()
+        if waiting := signal.sigpending() & set(SHIELDED):
+            signal.sigwait(waiting)
+            if stop.asked:
+                give_up()
+            stop.asked = True
+        if stop.heard():
+            asked_at = asked_at or now
+            if now - asked_at > PATIENCE_SECONDS:
+                give_up()
+        elif not told and now - began > START_SECONDS:
+            told = True
+            stop.say(
+                f"Ray has not started in {START_SECONDS / 60:.0f} minutes: is the machine very busy? `nbsp-ray doctor` "
+                "looks at what Ray needs, Ctrl-C stops, and `nbsp-ray try` does without"
+            )
 
 
 def _disconnect() -> None:
@@ -156,7 +198,6 @@ def _disconnect() -> None:
     They do not hear the SIGTERM by which Ray would end them, waiting a second for each; and the agents of a machine
     whose Ray is gone would look for it for a minute.
     """
-    import psutil
     import ray
 
     ours: list[psutil.Process] = []
@@ -242,9 +283,8 @@ def temporary_folder() -> Iterator[Path]:
 
     It is locked as long as it is in use: what a killed process left is removed by the next one.
     """
-    parent = temporary_parent()
-    remove_stale(parent)
-    folder = Path(tempfile.mkdtemp(prefix=PREFIX, dir=parent))
+    remove_stale()
+    folder = Path(tempfile.mkdtemp(prefix=PREFIX, dir=temporary_parent()))
     with FileLock(folder / LOCK):
         try:
             yield folder

@@ -143,8 +143,11 @@ def check_plan(
     """
     store.check_can_be_written()
     check_settings(plan, keys)
-    for name in dict.fromkeys(plan.phases[key].spec.benchmark for key in keys):
-        get_benchmark(name).check_installed()
+    tasks: dict[str, set[str]] = {}
+    for spec in {plan.alike[key]: plan.phases[key].spec for key in keys}.values():
+        tasks.setdefault(spec.benchmark, set()).update(spec.tasks)
+    for name, played in tasks.items():
+        get_benchmark(name).check_installed(played)
     check_disk(plan, keys, store, say)
     if nodes is not None:
         check_nodes(plan, keys, nodes, local=False)

@@ -6,6 +6,7 @@ error on D_pre. Everything runs on the CPU with one thread, so that the same sto
 every answer is kept, and none is measured twice.
 """
 
+import errno
 from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 from typing import Any, TypeVar
@@ -113,8 +114,16 @@ class _Phase:
             split_half=reliability,
             split_half_neurons=active,
         )
-        self._folder.write_probe(record, scores.model_dump(mode="json"))
+        self._keep(record, scores.model_dump(mode="json"))
         return scores
+
+    def _keep(self, record: str, found: Mapping[str, Any]) -> None:
+        """Store it, if this user may write in the results root: else it is measured anew the next time."""
+        try:
+            self._folder.write_probe(record, found)
+        except OSError as error:
+            if error.errno not in (errno.EACCES, errno.EPERM, errno.EROFS):
+                raise
 
     def answer(self, cell: Cell) -> Answer:
         """Measure what silencing the neurons of `cell` does, unless the store has it."""
@@ -124,7 +133,7 @@ class _Phase:
         silence(self._whole_agent(), cell.network, cell.neurons)
         found = self._play(cell.effort) if cell.network == "actor" else self._compare_values(cell)
         answer = Answer(network=cell.network, neurons=cell.neurons, **found)
-        self._folder.write_probe(cell.record, answer.model_dump(mode="json"))
+        self._keep(cell.record, answer.model_dump(mode="json"))
         return answer
 
     def _needed(self, what: str, found: T | None) -> T:

@@ -38,7 +38,7 @@ def freeable(store: Store, buffers: Iterable[str] = ()) -> list[Freeable]:
     files = store.files
     scraps = [Freeable(name, SCRAPS, found.bytes) for name, found in files.scraps().items()]
     of_phases = [one for key in store.phases() for one in _of_phase(store, key, files.walk(f"phases/{key}"))]
-    return [*scraps, *of_phases, *_of(store, buffers)]
+    return [*scraps, *_of_doctors(store), *of_phases, *_of(store, buffers)]
 
 
 def free(store: Store, found: Iterable[Freeable]) -> None:
@@ -48,6 +48,12 @@ def free(store: Store, found: Iterable[Freeable]) -> None:
             commits = Commits(store.files, one.key)
             store.files.create(f"{commits.stem}.freed.json", to_json({"time": time.time()}))
         store.files.remove(one.name)
+
+
+def _of_doctors(store: Store) -> Iterator[Freeable]:
+    for path in sorted(store.root.glob(".nbsp-doctor-*")):
+        if path.is_dir() and not path.is_symlink() and time.time() - path.stat().st_mtime > SCRAP_SECONDS:
+            yield _one(store.files.walk(path.name), path.name, SCRAPS)
 
 
 def _of_phase(store: Store, key: str, inside: Mapping[str, Found]) -> Iterator[Freeable]:

@@ -150,7 +150,10 @@ def _cell(title: str, cell: str, room: int, width: int) -> Iterator[str]:
 
 
 def spare_outputs() -> None:
-    """Characters that an output cannot hold are replaced there, in place of ending the program."""
+    """Characters that an output cannot hold are replaced there, in place of ending the program; one may be closed."""
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, "w"))  # noqa: SIM115 - until the end
     for stream in (sys.stdout, sys.stderr):
         reconfigure: Any = getattr(stream, "reconfigure", None)
         if reconfigure is not None:

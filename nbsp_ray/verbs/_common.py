@@ -2,7 +2,6 @@
 
 import contextlib
 import errno
-import importlib.util
 import json
 import os
 import shutil
@@ -14,7 +13,6 @@ from typing import Annotated, Any
 
 import typer
 
-import nbsp_ray
 from nbsp_ray.errors import NbspError
 from nbsp_ray.folders import is_address, local, place
 from nbsp_ray.specs import Plan
@@ -74,6 +72,23 @@ def print_json(data: Any) -> None:
     sys.stdout.write(json.dumps(data, indent=1) + "\n")
 
 
+def existing_store(root: str, loaded: LoadedSweep | None = None) -> Store:
+    """What is kept in a results root, for who only reads.
+
+    Raises:
+        NbspError: there is no such folder; of a sweep, how to begin.
+    """
+    store = Store(root)
+    if not store.files.is_there():
+        begin = f"; `{loaded.command('run', root)}` starts it" if loaded else ""
+        raise NbspError(f"{nothing_there(store)}{begin}")
+    return store
+
+
+def nothing_there(store: Store) -> str:
+    return f"There is no folder {short(store.address)}: nothing was run there yet (--root names another)"
+
+
 def check_begun(store: Store, planned: Plan, loaded: LoadedSweep, root: str) -> None:
     """There is something of the plan to show.
 
@@ -92,26 +107,13 @@ def hint_at_last_overrides(store: Store, loaded: LoadedSweep, *, nothing_done: b
 
 
 def short(path: str | Path) -> str:
+    """A path as one would type it here; in backticks if it has blanks, as then it is not broken between lines."""
     if is_address(path):
         return str(path)
     path = Path(path)
-    return str(path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path)
-
-
-def check_analysis() -> None:
-    """Importing `analysis`, a name that others use too, gives the package that belongs to this one.
-
-    Raises:
-        NbspError: another is found in its place, by the folders of the path.
-    """
-    ours = Path(nbsp_ray.__file__).resolve().parents[1] / "analysis" / "__init__.py"
-    found = importlib.util.find_spec("analysis")
-    origin = found and (found.origin or next(iter(found.submodule_search_locations or ()), None))
-    if not origin or Path(origin).resolve() != ours:
-        raise NbspError(
-            f"{origin or 'nothing'} is found where nbsp_ray's own package `analysis` should be ({ours.parent}): rename "
-            "it, or take its folder off PYTHONPATH, or work in another folder"
-        )
+    with contextlib.suppress(OSError):  # The folder that one works in may be gone.
+        path = path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
+    return f"`{path}`" if " " in str(path) else str(path)
 
 
 @contextlib.contextmanager
@@ -135,11 +137,17 @@ def of_the_machine(error: OSError) -> str:
     """What is wrong with a file, and the way out."""
     full = error.errno in (errno.ENOSPC, errno.EDQUOT)
     way_out = "make room" if full else "use what you may read, and write elsewhere with --to or --root"
-    return f"{error.filename or 'a file'}: {os.strerror(error.errno or 0)}; {way_out} (all that is stored is kept)"
+    where = error.filename or "a file or the output"
+    return f"{where}: {os.strerror(error.errno or 0)}; {way_out} (all that is stored is kept)"
 
 
 def say(text: str) -> None:
-    """Say something beside the results, on the standard error: on a terminal broken between words."""
-    width = shutil.get_terminal_size().columns if sys.stderr.isatty() else sys.maxsize
-    for line in text.split("\n"):
-        sys.stderr.writelines(f"{part}\n" for part in wrapped(line, width))
+    """Say something beside the results, on the standard error: on a terminal broken between words.
+
+    Where nobody can hear it (a log on a disk that is full) it is not said, which is no reason to end.
+    """
+    with contextlib.suppress(OSError, ValueError):
+        width = shutil.get_terminal_size().columns if sys.stderr.isatty() else sys.maxsize
+        for line in text.split("\n"):
+            sys.stderr.writelines(f"{part}\n" for part in wrapped(line, width))
+        sys.stderr.flush()

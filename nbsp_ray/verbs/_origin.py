@@ -43,9 +43,19 @@ def find_origin(store: Store, key: str, spec: PhaseSpec) -> Origin | None:
         except ConfigError:
             continue  # a file that is gone, or has changed since
         if key in plan.phases:
-            trials = tuple(trial for trial in plan.trials if key in needed(plan, [trial]))
+            on_it = _resting_on(plan, key)
+            trials = tuple(trial for trial in plan.trials if not on_it.isdisjoint(trial.phases))
             return Origin(loaded, plan, trials, plan.phases[key], _rerun(loaded, store, trials[0], key))
     return None
+
+
+def _resting_on(plan: Plan, key: str) -> set[str]:
+    """The keys of a phase and of all that need it."""
+    found = {key}
+    for other, phase in plan.phases.items():  # Each stands after those it needs.
+        if not found.isdisjoint(phase.spec.needs):
+            found.add(other)
+    return found
 
 
 def _candidates(store: Store) -> Iterator[tuple[str, Sequence[str]]]:

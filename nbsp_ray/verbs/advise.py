@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from nbsp_ray.store import DEFAULT_ROOT, Store
+from nbsp_ray.store import DEFAULT_ROOT
 from nbsp_ray.terminal.output import Column, Rows, plain_console, print_prose
-from nbsp_ray.verbs._common import AsJson, Overrides, Root, Sweep, check_analysis, check_begun, load_plan, print_json
+from nbsp_ray.verbs._common import AsJson, Overrides, Root, Sweep, check_begun, existing_store, load_plan, print_json
 
 if TYPE_CHECKING:
     from analysis import Advice, Results
@@ -24,12 +24,12 @@ def command(
     as_json: AsJson = False,
 ) -> None:
     """Name the number of skill neurons that serves a weighting best, and say whether the data can tell."""
-    check_analysis()
     import analysis
 
     loaded, planned = load_plan(sweep, overrides, root)
-    check_begun(Store(root), planned, loaded, root)
-    results = analysis.load(root, planned)
+    store = existing_store(root, loaded)
+    check_begun(store, planned, loaded, root)
+    results = analysis.load(store.address, planned)
     advice = analysis.advise(results, weight_stability)
     if as_json:
         print_json(advice_json(advice, weight_stability))

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from nbsp_ray.store import DEFAULT_ROOT, Store
-from nbsp_ray.verbs._common import Root, check_analysis, path_option, say, short
+from nbsp_ray.verbs._common import Root, path_option, say, short
 
 
 def command(
@@ -21,7 +21,6 @@ def command(
     to: Annotated[Path, path_option("Folder for reproduction.md, its figures and data.")] = Path("docs"),
 ) -> None:
     """Decide the paper's claims from the results there are, and write the page that says so."""
-    check_analysis()
     import analysis.claims
     from nbsp_ray.archives.importing import import_all
 

@@ -4,11 +4,14 @@ from typing import Annotated
 
 import typer
 
+from nbsp_ray.folders import remove_stale
 from nbsp_ray.status import sweep_status
 from nbsp_ray.store import DEFAULT_ROOT, Store
 from nbsp_ray.store.cleaning import Freeable, free, freeable
 from nbsp_ray.units import gb
-from nbsp_ray.verbs._common import Overrides, Root, load_plan, say, short
+from nbsp_ray.verbs._common import Overrides, Root, existing_store, load_plan, say, short
+
+TEMPORARY = "temporary folders of killed runs on this machine"
 
 
 def command(
@@ -19,22 +22,29 @@ def command(
     root: Root = DEFAULT_ROOT,
     yes: Annotated[bool, typer.Option("--yes", help="Remove it.")] = False,
 ) -> None:
-    """Show what can be freed in a results root, and free it with --yes.
+    """Show what can be freed in a results root and of what killed runs left on this machine; free it with --yes.
 
     A phase whose buffer is gone stays done; if a new trial needs the buffer, the phase is trained anew.
     """
-    store = Store(root, create=yes)
+    store = existing_store(root)
     found = freeable(store, _buffers(sweep, overrides, store) if sweep else ())
+    temporary = remove_stale(remove=False)
     for why in dict.fromkeys(one.why for one in found):
         of_it = [one for one in found if one.why == why]
         typer.echo(f"{gb(_size(of_it)):>10}  {len(of_it)} x {why}")
-    if not found:
+    if temporary:
+        where = ", ".join(str(path) for path, _ in temporary)
+        typer.echo(f"{gb(sum(size for _, size in temporary)):>10}  {len(temporary)} x {TEMPORARY}: {where}")
+    total = gb(_size(found) + sum(size for _, size in temporary))
+    if not found and not temporary:
         say(f"Nothing in {short(store.address)} can go")
     elif yes:
-        free(store, found)
-        say(f"{gb(_size(found))} freed")
+        if found:
+            free(Store(root, create=True), found)
+        remove_stale()
+        say(f"{total} freed")
     else:
-        say(f"{gb(_size(found))} can be freed, and nothing was removed: say --yes")
+        say(f"{total} can be freed, and nothing was removed: say --yes")
 
 
 def _size(found: list[Freeable]) -> int:

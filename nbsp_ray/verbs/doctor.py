@@ -18,8 +18,18 @@ from rich.text import Text
 
 from nbsp_ray.benchmarks import benchmarks, version_of
 from nbsp_ray.errors import NbspError
-from nbsp_ray.folders import code_folder, existing, is_address, remembered_failures, temporary_parent
+from nbsp_ray.folders import (
+    code_folder,
+    existing,
+    home,
+    is_address,
+    remembered_failures,
+    remove_stale,
+    temporary_parent,
+    unfit,
+)
 from nbsp_ray.limits import memory, processor, usable_cpus
+from nbsp_ray.orchestration.preflight import check_loopback
 from nbsp_ray.store import DEFAULT_ROOT, Store
 from nbsp_ray.terminal.output import plain_console, print_prose
 from nbsp_ray.verbs._common import FAILED, AsJson, Root, print_json
@@ -183,13 +193,16 @@ def _simulators() -> Iterator[Check]:
 def _films() -> Iterator[Check]:
     import imageio_ffmpeg
 
-    from nbsp_ray.benchmarks._mujoco_gl import check_renderer
+    from nbsp_ray.benchmarks._mujoco_gl import check_drawing, check_renderer
 
     try:
         renderer, advice = check_renderer(), ""
+        if version_of("mujoco") is not None:
+            check_drawing(renderer)
     except NbspError as error:
         renderer, advice = None, f"only films of Meta-World and DeepMind Control need one: {error}"
-    found = f"MUJOCO_GL {os.environ.get('MUJOCO_GL', 'not set')}, {renderer or 'no renderer'}"
+    found = f"MUJOCO_GL {os.environ.get('MUJOCO_GL', 'not set')}, "
+    found += f"{renderer} draws" if renderer else "nothing draws"
     yield Check("rendering", "ok" if renderer else "note", found, advice)
     try:
         yield Check("ffmpeg", "ok", Path(imageio_ffmpeg.get_ffmpeg_exe()).name)
@@ -239,9 +252,9 @@ def _atomic_files(root: Path) -> Iterator[Check]:
         "ok" if whole else "bad",
         f"{root}: writable, renames are {'' if whole else 'not '}atomic; the store needs no locks",
     )
-    stale = [path for path in existing(root).glob(".nbsp-doctor-*") if path.is_dir()]
-    if stale:
-        yield Check("results root", "note", f"{len(stale)} folders of an interrupted doctor", "they can be removed")
+    if stale := [path for path in existing(root).glob(".nbsp-doctor-*") if path.is_dir()]:
+        found = f"{len(stale)} folders of an interrupted doctor"
+        yield Check("results root", "note", found, "`nbsp-ray clean --yes` removes them")
 
 
 def _ray() -> Iterator[Check]:
@@ -251,9 +264,25 @@ def _ray() -> Iterator[Check]:
         "Ray", "ok" if here else "bad", found, "" if here else "install nbsp-ray with its dependencies: make setup"
     )
     try:
-        yield Check("temporary files", "ok", f"Ray's sockets go to {temporary_parent()}")
+        wanted = os.environ.get("TMPDIR") or "/tmp"
+        why = unfit(wanted)
+        found = f"Ray's sockets go to {temporary_parent()}" + (f", as {wanted} {why}" if why else "")
+        yield Check("temporary files", "note" if why else "ok", found)
     except NbspError as error:
         yield Check("temporary files", "bad", "no folder for Ray's sockets", str(error))
+    if left := remove_stale(remove=False):
+        size = sum(size for _, size in left) / 1e6
+        found = f"{len(left)} folders of killed runs, {size:.0f} MB"
+        yield Check("temporary files", "note", found, "the next `run` removes them, and so does `nbsp-ray clean --yes`")
+    try:
+        check_loopback()
+        yield Check("network", "ok", "this machine answers itself at 127.0.0.1, and a Ray started here needs no other")
+    except NbspError as error:
+        yield Check("network", "bad", "this machine does not answer itself", str(error))
+    if home() is None:
+        yield Check(
+            "home", "note", "this user has none", "what is kept there goes to a temporary folder; ~ has no meaning"
+        )
     current = Path(os.environ.get("TMPDIR") or "/tmp", "ray", "ray_current_cluster")
     if current.exists():
         yield Check(

@@ -3,14 +3,14 @@
 from pathlib import Path
 from typing import Annotated
 
-from nbsp_ray.store import DEFAULT_ROOT, Store
+from nbsp_ray.store import DEFAULT_ROOT
 from nbsp_ray.sweepfile.scope import scope_of
 from nbsp_ray.verbs._common import (
     Overrides,
     Root,
     Sweep,
-    check_analysis,
     check_begun,
+    existing_store,
     load_plan,
     path_option,
     say,
@@ -25,11 +25,10 @@ def command(
     to: Annotated[Path | None, path_option("The page's file; default: beside the report.")] = None,
 ) -> None:
     """Write the page on which one plays with the number of skill neurons: one file, no network."""
-    check_analysis()
     import analysis
 
     loaded, planned = load_plan(sweep, overrides, root)
-    store = Store(root)
+    store = existing_store(root, loaded)
     check_begun(store, planned, loaded, root)
     scope = scope_of(loaded, planned, store, root)
     page = analysis.write_explorer(

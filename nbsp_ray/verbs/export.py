@@ -5,9 +5,19 @@ from typing import Annotated
 
 import typer
 
-from nbsp_ray.store import DEFAULT_ROOT, Store
+from nbsp_ray.store import DEFAULT_ROOT
 from nbsp_ray.sweepfile.scope import scope_of
-from nbsp_ray.verbs._common import Overrides, Root, Sweep, check_analysis, load_plan, path_option, say, short
+from nbsp_ray.verbs._common import (
+    Overrides,
+    Root,
+    Sweep,
+    check_begun,
+    existing_store,
+    load_plan,
+    path_option,
+    say,
+    short,
+)
 from nbsp_ray.verbs._completion import complete_key
 
 command = typer.Typer(
@@ -29,7 +39,8 @@ def results(
     from nbsp_ray.plan.search import searches
 
     loaded, planned = load_plan(sweep, overrides, root)
-    store, file = Store(root), to or Path(f"{loaded.name}{SUFFIX}")
+    store, file = existing_store(root, loaded), to or Path(f"{loaded.name}{SUFFIX}")
+    check_begun(store, planned, loaded, root)
     ids = [search.id for search in searches(loaded.sweeps, store)]
     packed = pack(planned, store, file, overrides=loaded.overrides, searches=ids, agents=agents)
     left = f"; {packed.left_out} are not finished" if packed.left_out else ""
@@ -44,11 +55,11 @@ def tables(
     to: Annotated[Path | None, path_option("Folder for the files; default: tables in the report's.")] = None,
 ) -> None:
     """Write a sweep's tables alone: CSV, Markdown, LaTeX."""
-    check_analysis()
     import analysis
 
     loaded, planned = load_plan(sweep, overrides, root)
-    store = Store(root)
+    store = existing_store(root, loaded)
+    check_begun(store, planned, loaded, root)
     scope = scope_of(loaded, planned, store, root)
     folder = to or store.report_folder(scope.folder) / "tables"
     analysis.write_tables(analysis.load(store.address, planned), folder, name=loaded.name)
@@ -70,7 +81,6 @@ def agent(
     ] = None,
 ) -> None:
     """Write the agent that a phase ended with: weights (safetensors), configuration, a card with its numbers."""
-    check_analysis()
     import analysis
 
     paths = analysis.export_agent(root, key, to, task)

@@ -5,6 +5,7 @@ its file is (`try_` is `try`). Its text and its JSON are in that file too. What 
 imported within the functions that use it.
 """
 
+import contextlib
 import errno
 import importlib
 import pkgutil
@@ -16,6 +17,8 @@ import typer
 import nbsp_ray
 from nbsp_ray import verbs
 from nbsp_ray.errors import NbspError, StorageAwayError
+from nbsp_ray.folders import spare_home
+from nbsp_ray.namesake import take_name
 from nbsp_ray.terminal.output import spare_outputs
 from nbsp_ray.verbs._common import UNFINISHED, USAGE, of_the_machine
 
@@ -74,16 +77,18 @@ def main() -> None:
     Storage that stays away is exit code 3, as when a run is stopped: the same command goes on.
     """
     spare_outputs()
+    spare_home()
+    take_name()
     try:
         app(prog_name="nbsp-ray")
     except StorageAwayError as error:
-        sys.stderr.write(f"{error}\n")
+        _complain(str(error))
         sys.exit(UNFINISHED)
     except NbspError as error:
-        sys.stderr.write(f"{error}\n")
+        _complain(str(error))
         sys.exit(USAGE)
     except KeyboardInterrupt:
-        sys.stderr.write("stopped\n")
+        _complain("stopped")
         sys.exit(UNFINISHED)
     except BrokenPipeError:
         sys.stderr.close()
@@ -91,8 +96,14 @@ def main() -> None:
     except OSError as error:
         if error.errno not in OF_THE_MACHINE:
             raise
-        sys.stderr.write(f"{of_the_machine(error)}\n")
+        _complain(of_the_machine(error))
         sys.exit(USAGE)
+
+
+def _complain(text: str) -> None:
+    with contextlib.suppress(OSError):  # Nobody may be able to hear it.
+        sys.stderr.write(f"{text}\n")
+        sys.stderr.flush()
 
 
 _add_verbs()

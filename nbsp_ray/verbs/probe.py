@@ -1,6 +1,8 @@
 """`nbsp-ray probe`: what breaks when neurons are silenced."""
 
+import os
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -10,7 +12,7 @@ from rich.text import Text
 from nbsp_ray.errors import NbspError
 from nbsp_ray.plan.search import resolve_searches
 from nbsp_ray.probe import request
-from nbsp_ray.store import DEFAULT_ROOT, Store
+from nbsp_ray.store import DEFAULT_ROOT
 from nbsp_ray.sweepfile.scope import scope_of
 from nbsp_ray.terminal.output import Column, Rows, plain_console, print_prose
 from nbsp_ray.verbs._common import (
@@ -19,16 +21,16 @@ from nbsp_ray.verbs._common import (
     Overrides,
     Root,
     Sweep,
-    check_analysis,
+    existing_store,
     hint_at_last_overrides,
     load_plan,
+    path_option,
     print_json,
     say,
     short,
 )
 
 if TYPE_CHECKING:
-    check_analysis()
     from analysis.probe.frames import Probe
 
 
@@ -55,13 +57,14 @@ def command(
         list[str] | None,
         typer.Option(help="paper, balanced, dormant, importance; may be given again. Default: the sweep's own."),
     ] = None,
+    to: Annotated[Path | None, path_option("Folder for the report; default: reports/NAME in the results root.")] = None,
     as_json: AsJson = False,
 ) -> None:
     """Silence the best-scored neurons of trained first phases, against random and the worst, and see what breaks."""
     loaded, _ = load_plan(sweep, overrides, root)
     networks, scores = request.read_networks(network or []), request.read_scores(score or [])
     wanted = request.Request(networks, request.read_counts(counts), episodes, draws, scores)
-    store = Store(root)
+    store = existing_store(root, loaded)
     targets = request.find_targets(loaded.name, resolve_searches(loaded.sweeps, store), wanted)
     ready = [target for target in targets if request.is_ready(target, store)]
     if not ready:
@@ -70,6 +73,11 @@ def command(
     unfinished = list(dict.fromkeys(target.phase.label for target in targets if target not in ready))
     if unfinished:
         say(f"Not trained yet, left out: {'; '.join(unfinished)}")
+
+    if not os.access(store.root, os.W_OK):
+        if to is None:
+            raise NbspError(f"{store.root} cannot be written: name a folder for the report with --to")
+        say(f"What is measured is not kept, as {short(store.root)} cannot be written")
 
     from analysis.probe.frames import Probe
     from analysis.probe.report import write_probe
@@ -81,7 +89,7 @@ def command(
     except KeyboardInterrupt:
         say(f"Stopped after {progress.done} of {progress.total} measurements; all are kept, the same command goes on")
         raise typer.Exit(UNFINISHED) from None
-    folder = store.report_folder(scope_of(loaded, loaded.plan(store), store, root).folder)
+    folder = to or store.report_folder(scope_of(loaded, loaded.plan(store), store, root).folder)
     write_probe(found, folder, title=loaded.title or loaded.name)
     if as_json:
         print_json({"sweep": loaded.name, **found.to_json()})

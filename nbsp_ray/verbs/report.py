@@ -11,8 +11,8 @@ from nbsp_ray.verbs._common import (
     Overrides,
     Root,
     Sweep,
-    check_analysis,
     check_begun,
+    existing_store,
     hint_at_last_overrides,
     load_plan,
     path_option,
@@ -32,7 +32,7 @@ def command(
 ) -> None:
     """Write a page, tables, figures and tidy data of what there is, done or half done."""
     loaded, planned = load_plan(sweep, overrides, root)
-    store = Store(root)
+    store = existing_store(root, loaded)
     now = store.snapshot()
     hint_at_last_overrides(store, loaded, nothing_done=not any(now.phase(key).done() for key in planned.phases))
     check_begun(store, planned, loaded, root)
@@ -42,7 +42,6 @@ def command(
 
 def show_report(planned: Plan, store: Store, scope: Scope, folder: Path | None = None) -> None:
     """Write the report, if there is a folder for it, and then print the table of what there is."""
-    check_analysis()
     import analysis
 
     results = analysis.load(store.address, planned)

@@ -17,7 +17,7 @@ from nbsp_ray.store.places import evaluation_file, files_of
 from nbsp_ray.sweepfile import command as sweep_command
 from nbsp_ray.terminal.output import Column, Rows, plain_console, print_command, print_prose
 from nbsp_ray.units import duration
-from nbsp_ray.verbs._common import AsJson, Root, print_json
+from nbsp_ray.verbs._common import AsJson, Root, existing_store, print_json
 from nbsp_ray.verbs._completion import complete_key
 from nbsp_ray.verbs._origin import Origin, find_origin
 
@@ -34,7 +34,7 @@ def command(
     as_json: AsJson = False,
 ) -> None:
     """Show a phase: settings, numbers, episodes, curve, neurons, films, folder, and the command that runs it again."""
-    store = Store(root)
+    store = existing_store(root)
     folder = store.phase(store.find(key))
     data = folder.spec()
     if data is None:

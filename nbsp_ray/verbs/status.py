@@ -29,9 +29,9 @@ from nbsp_ray.verbs._common import (
     Root,
     hint_at_last_overrides,
     load_plan,
+    nothing_there,
     print_json,
     say,
-    short,
 )
 from nbsp_ray.verbs._completion import complete_sweep
 from nbsp_ray.verbs.plan import search_lines
@@ -73,7 +73,7 @@ def command(
             say(line)
         hint_at_last_overrides(store, loaded, nothing_done=not now.done)
     if not store.files.is_there():
-        _say_nothing_is_there(store)
+        say(nothing_there(store))
     unfinished = now.left or any(search.left for search in found)
     raise typer.Exit(FAILED if now.failed else UNFINISHED if unfinished else DONE)
 
@@ -91,10 +91,6 @@ def _print_failures(now: SweepStatus, store: Store) -> None:
         sys.stdout.write(f"\n{phase.label}: failed {len(failed)} times, last {when}{at}{far}\n")
         sys.stdout.write("".join(f"    {line}\n" for line in str(last.get("traceback", "")).splitlines()))
         sys.stdout.write(f"  {last['error']}\n  Way out: {way_out(str(last['error']))}\n")
-
-
-def _say_nothing_is_there(store: Store) -> None:
-    say(f"There is no folder {short(store.address)}: nothing was run there yet (--root names another)")
 
 
 # What is in a results root
@@ -183,7 +179,7 @@ def _list(store: Store, *, as_json: bool) -> None:
         )
         return
     if not store.files.is_there():
-        _say_nothing_is_there(store)
+        say(nothing_there(store))
         return
     console = plain_console()
     console.print(Text(store.address, style="bold"), soft_wrap=True)

@@ -8,10 +8,11 @@ import typer
 
 from nbsp_ray import films
 from nbsp_ray.errors import NbspError
-from nbsp_ray.store import DEFAULT_ROOT, Store
+from nbsp_ray.store import DEFAULT_ROOT
 from nbsp_ray.verbs._common import (
     Overrides,
     Root,
+    existing_store,
     hint_at_last_overrides,
     load_plan,
     path_option,
@@ -38,7 +39,7 @@ def command(
     most_env_steps: Annotated[int, typer.Option(min=1, help="Of an episode: a game may last half an hour.")] = 5_000,
 ) -> None:
     """Film saved agents: the first task after each phase, and the second; of a sweep, its first finished trial."""
-    store = Store(root)
+    store = existing_store(root)
     if re.fullmatch("[0-9a-f]{4,20}", target):
         key = store.find(target)
         shots, folder = films.shots_of_phase(store, key), store.report_folder("films") / key

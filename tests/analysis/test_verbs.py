@@ -99,17 +99,15 @@ def test_export_agent_refuses_what_is_not_there(root, tmp_path):
         run("export", "agent", "abc", "--root", root, "--to", str(tmp_path / "agent"))
 
 
-@pytest.mark.parametrize("verb", ["report", "explore", "advise"])
+@pytest.mark.parametrize("verb", ["report", "explore", "advise", "export tables", "export results"])
 def test_the_way_out_of_an_empty_root_names_it_and_the_settings(sweep, tmp_path, verb):
+    words = *verb.split(), sweep, "seeds=3", "--root", str(tmp_path / "nothing")
     again = f"`nbsp-ray run {sweep} seeds=3 --root {tmp_path}/nothing` starts it"
+    with pytest.raises(NbspError, match=rf"There is no folder .*nothing: .*\(--root names another\); {again}"):
+        run(*words)
+    Store(tmp_path / "nothing", create=True)
     with pytest.raises(NbspError, match=f"nothing has nothing of mine yet: {again}"):
-        run(verb, sweep, "seeds=3", "--root", str(tmp_path / "nothing"))
-
-
-@pytest.mark.parametrize("verb", [("report",), ("explore",), ("advise",), ("export", "tables")])
-def test_an_empty_root_is_one_clear_sentence(sweep, tmp_path, verb):
-    with pytest.raises(NbspError, match=r"nothing of mine yet|no two numbers"):
-        run(*verb, sweep, "--root", str(tmp_path / "nothing"))
+        run(*words)
 
 
 def test_a_sweep_without_a_finished_trial_has_a_page(sweep, tmp_path):
@@ -126,3 +124,10 @@ def test_a_sweep_without_a_finished_trial_has_a_page(sweep, tmp_path):
 def test_an_unknown_sweep_is_one_clear_sentence(verb):
     with pytest.raises(NbspError, match="no sweep 'toyy'"):
         run(*verb, "toyy")
+
+
+@pytest.mark.parametrize("verb", [("show", "abcd"), ("watch", "abcd"), ("clean", "--yes"), ("probe", "toy")])
+def test_a_mistyped_root_is_named_and_not_made(tmp_path, verb):
+    with pytest.raises(NbspError, match=r"There is no folder .*resluts: nothing was run there yet"):
+        run(*verb, "--root", str(tmp_path / "resluts"))
+    assert not (tmp_path / "resluts").exists()

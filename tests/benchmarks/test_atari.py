@@ -4,6 +4,9 @@
 """
 
 import importlib.metadata
+import importlib.util
+from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import ale_py
@@ -16,7 +19,7 @@ from ale_py.registration import rom_id_to_name
 from gymnasium.wrappers import AtariPreprocessing, FrameStackObservation
 from pixel_toy import pixel_spaces
 
-from nbsp_ray.benchmarks import Step
+from nbsp_ray.benchmarks import Step, atari
 from nbsp_ray.benchmarks.atari import BENCHMARK, GAMES, AtariEnv, _load
 from nbsp_ray.config.schema import Sweep
 from nbsp_ray.errors import ConfigError
@@ -311,6 +314,23 @@ def test_the_picture_is_the_screen_in_colour(breakout: AtariEnv) -> None:
 
 def test_games_that_one_network_serves_have_equal_spaces() -> None:
     assert BENCHMARK.spaces()["Pong"] == pixel_spaces(6)
+
+
+def test_a_game_without_a_rom_is_refused_before_anything_starts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By `plan` too, which loads no emulator."""
+    (tmp_path / "roms").mkdir()
+    (tmp_path / "roms/demon_attack.bin").touch()
+    known = importlib.util.find_spec
+    here = SimpleNamespace(submodule_search_locations=[str(tmp_path)])
+    monkeypatch.setattr(atari, "find_spec", lambda name: here if name == "ale_py" else known(name))
+    BENCHMARK.check_installed(["DemonAttack"])
+    with pytest.raises(ConfigError, match=r"ale-py has no ROM of Bowling, Pong here: .* install it again"):
+        BENCHMARK.check_installed(["Pong", "DemonAttack", "Bowling"])
+    monkeypatch.setattr(atari, "find_spec", lambda name: None if name == "cv2" else known(name))
+    with pytest.raises(ConfigError, match="atari needs opencv-python-headless, which is not here"):
+        BENCHMARK.check_installed()
 
 
 if __name__ == "__main__":

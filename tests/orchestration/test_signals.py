@@ -3,6 +3,8 @@
 import os
 import signal
 import socket
+import subprocess
+import sys
 import threading
 from pathlib import Path
 from types import SimpleNamespace
@@ -68,6 +70,34 @@ def test_outside_the_main_thread_no_signal_is_taken() -> None:
     thread.start()
     thread.join()
     assert found == [before]
+
+
+HANGING = """
+import signal, sys, time, types
+from pathlib import Path
+from nbsp_ray.orchestration import cluster
+from nbsp_ray.stopping import StopRequest
+sys.modules["ray"] = types.SimpleNamespace(init=lambda **options: (print("starting", flush=True), time.sleep(60)))
+cluster.PATIENCE_SECONDS = 0.5
+folder = Path(sys.argv[1], "nbsp-12345678")
+folder.mkdir()
+with StopRequest(lambda text: print(text, flush=True)) as stop:
+    cluster._connect({"address": "local", "_temp_dir": str(folder / "ray")}, stop)
+"""
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_is_heard_while_ray_hangs_as_it_starts(number: signal.Signals, tmp_path: Path) -> None:
+    command = [sys.executable, "-c", HANGING, str(tmp_path)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "starting\n"
+        process.send_signal(number)
+        said = process.stdout.read()
+        assert process.wait(30) == 3
+    assert "saving and stopping" in said
+    assert "stopped before Ray was there: nothing was begun, and the same command goes on" in said
+    assert list(tmp_path.iterdir()) == []
 
 
 class FilmOptions:

@@ -190,22 +190,57 @@ def test_the_work_keeps_its_exit_code_whatever_becomes_of_the_report(
         assert ("Traceback" in err) is isinstance(error, ValueError)
 
 
-def test_a_foreign_package_of_the_name_analysis_is_named(tmp_path: Path) -> None:
+@pytest.fixture
+def foreign(tmp_path: Path) -> dict[str, str]:
+    """An environment with another package called `analysis` before ours, which breaks whoever imports it."""
     (tmp_path / "analysis").mkdir()
-    (tmp_path / "analysis" / "__init__.py").write_text("")
-    code = "import sys; from nbsp_ray.verbs import main; sys.argv[1:] = ['advise', 'toy']; main.main()"
-    path = os.pathsep.join([str(tmp_path), str(Path(cli.__file__).parents[2])])
+    (tmp_path / "analysis" / "__init__.py").write_text("raise RuntimeError('not meant')")
+    return os.environ | {"PYTHONPATH": os.pathsep.join([str(tmp_path), str(Path(cli.__file__).parents[2])])}
+
+
+def test_a_foreign_package_of_the_name_analysis_does_not_matter(tmp_path: Path, foreign: dict[str, str]) -> None:
+    words = ["advise", "toy", "--root", str(tmp_path)]
     done = subprocess.run(
-        [sys.executable, "-c", code],
+        [sys.executable, "-m", "nbsp_ray", *words],
         capture_output=True,
         text=True,
         check=False,
         cwd=tmp_path,
-        env=os.environ | {"PYTHONPATH": path},
+        env=foreign,
     )
     assert done.returncode == cli.USAGE
-    assert f"{tmp_path}/analysis/__init__.py is found where nbsp_ray's own package" in done.stderr
+    assert "has nothing of toy yet" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_in_a_notebook_it_is_ours_too_or_a_sentence_says_why_not(tmp_path: Path, foreign: dict[str, str]) -> None:
+    ours = "import nbsp_ray, sys; nbsp_ray.load_results; print(sys.modules['analysis'].__file__)"
+    theirs = (
+        "import sys, types; m = sys.modules['analysis'] = types.ModuleType('analysis'); m.__file__ = '/x/analysis.py'\n"
+    )
+    found = [
+        subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, env=foreign)
+        for code in (ours, theirs + ours)
+    ]
+    assert found[0].stdout.strip() == str(Path(cli.__file__).parents[2] / "analysis" / "__init__.py")
+    assert "a package `analysis` of /x/analysis.py is in use in this process" in found[1].stderr
+
+
+def test_an_output_that_is_closed_or_full_ends_nothing(tmp_path: Path) -> None:
+    """A log on a disk that is full, or no terminal at all."""
+    here = str(Path(cli.__file__).parents[2])
+    for redirect, code in ((">&- 2>&-", 0), (">/dev/null 2>/dev/full", 0), (">/dev/full", cli.USAGE)):
+        done = subprocess.run(
+            f"{sys.executable} -m nbsp_ray plan toy {redirect}",
+            shell=True,
+            capture_output=True,
+            text=True,
+            check=False,
+            cwd=tmp_path,
+            env=os.environ | {"PYTHONPATH": here},
+        )
+        assert done.returncode == code, (redirect, done.stderr)
+        assert "Traceback" not in done.stderr
 
 
 @pytest.mark.parametrize(
@@ -213,7 +248,7 @@ def test_a_foreign_package_of_the_name_analysis_is_named(tmp_path: Path) -> None
     [
         (PermissionError(errno.EACCES, "", "/r/store.json"), "/r/store.json: Permission denied; use what you may read"),
         (OSError(errno.EROFS, "", "/r/x"), "/r/x: Read-only file system; .* write elsewhere with --to or --root"),
-        (OSError(errno.ENOSPC, ""), "a file: No space left on device; make room"),
+        (OSError(errno.ENOSPC, ""), "a file or the output: No space left on device; make room"),
     ],
 )
 @pytest.mark.parametrize("verb", ["status", "plan", "report", "explore", "probe", "watch", "advise"])

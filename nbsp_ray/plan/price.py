@@ -82,6 +82,8 @@ class Price:
     """What the finished store holds of the plan, in GB (10^9 bytes)."""
     peak_disk_gb: float
     """While buffers of running phases are checkpointed beside it."""
+    written_gb: float
+    """Written in all on the way there, of what is left: its results, and each buffer in checkpoints, once."""
 
 
 def speed_kind(phase: PlannedPhase, manifest: Mapping[str, Any] | None = None) -> str:
@@ -160,6 +162,7 @@ def price(
         speeds=speeds,
         disk_gb=disk / 1e9,
         peak_disk_gb=(disk + sum(buffers[:at_once])) / 1e9,
+        written_gb=(sum(disk_bytes(phase) for phase in phases.values()) + sum(buffers)) / 1e9,
     )
 
 

@@ -73,6 +73,7 @@ def main() -> None:
         timed(f"what is left of it, {asked.done:,} phases done", lambda: [is_complete(one, store) for one in phases])
         timed(f"the status of {asked.done:,} done phases", lambda: sweep_status(done, store))
         timed("which of them are damaged", lambda: store.mend(done.phases))
+        timed("the same once more, nothing written since", lambda: store.mend(done.phases))
 
 
 if __name__ == "__main__":

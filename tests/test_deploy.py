@@ -59,6 +59,81 @@ def test_the_autoscalers_file_is_as_ray_wants_it() -> None:
     assert [nodes[name]["labels"]["market"] for name in ("on-demand", "spot")] == ["on-demand", "spot"]
 
 
+def closed(required: str, **fields: Any) -> dict[str, Any]:
+    """A JSON schema of an object that has these fields and no others."""
+    return {"type": "object", "properties": fields, "required": required.split(), "additionalProperties": False}
+
+
+ANY, TEXT, NUMBER, YES = {"type": "object"}, {"type": "string"}, {"type": "integer", "minimum": 0}, {"type": "boolean"}
+TEXTS = {"type": "object", "additionalProperties": TEXT}
+GROUP = {
+    "template": closed("spec", spec=ANY, metadata=ANY),
+    "rayStartParams": TEXTS,
+    "labels": TEXTS,
+    "resources": TEXTS,
+}
+RAYJOB = closed(
+    "entrypoint rayClusterSpec",
+    **dict.fromkeys(("activeDeadlineSeconds", "backoffLimit", "ttlSecondsAfterFinished"), NUMBER),
+    **dict.fromkeys(("entrypoint", "runtimeEnvYAML", "jobId", "managedBy"), TEXT),
+    submissionMode={"enum": ["K8sJobMode", "HTTPMode", "InteractiveMode", "SidecarMode"]},
+    shutdownAfterJobFinishes=YES,
+    suspend=YES,
+    submitterPodTemplate=ANY,
+    submitterConfig=ANY,
+    metadata=TEXTS,
+    clusterSelector=TEXTS,
+    deletionStrategy=ANY,
+    rayClusterSpec=closed(
+        "headGroupSpec",
+        rayVersion=TEXT,
+        enableInTreeAutoscaling=YES,
+        autoscalerOptions=closed(
+            "",
+            idleTimeoutSeconds=NUMBER,
+            upscalingMode={"enum": ["Default", "Aggressive", "Conservative"]},
+            version={"enum": ["v1", "v2"]},
+            **dict.fromkeys(("resources", "securityContext"), ANY),
+        ),
+        authOptions=closed("mode", mode={"enum": ["disabled", "token"]}, secretName=TEXT),
+        headGroupSpec=closed("template", **GROUP, headService=ANY, enableIngress=YES, serviceType=TEXT),
+        workerGroupSpecs={
+            "type": "array",
+            "items": closed(
+                "groupName minReplicas maxReplicas template",
+                **GROUP,
+                groupName=TEXT,
+                **dict.fromkeys(("replicas", "minReplicas", "maxReplicas", "numOfHosts", "idleTimeoutSeconds"), NUMBER),
+            ),
+        },
+    ),
+)
+"""The fields that KubeRay's API reference has of a RayJob's `spec`; pods are looked at by Kubernetes."""
+
+
+@pytest.mark.parametrize("name", ["rayjob.yaml", "rayjob-s3.yaml"])
+def test_the_rayjob_has_no_field_that_kuberay_does_not_know(name: str) -> None:
+    job = load(name)[-1]
+    jsonschema.validate(job["spec"], RAYJOB)
+    job["spec"]["rayClusterSpec"]["workerGroupSpecs"][0]["minReplica"] = 0
+    with pytest.raises(jsonschema.ValidationError):
+        jsonschema.validate(job["spec"], RAYJOB)
+
+
+def test_in_an_object_store_pods_need_credentials_and_room_for_copies() -> None:
+    (job,) = load("rayjob-s3.yaml")
+    cluster = job["spec"]["rayClusterSpec"]
+    assert "--root s3://BUCKET/runs" in job["spec"]["entrypoint"]
+    for group in (cluster["headGroupSpec"], *cluster["workerGroupSpecs"]):
+        pod = group["template"]["spec"]
+        (container,) = pod["containers"]
+        assert container["envFrom"] == [{"secretRef": {"name": "nbsp-s3"}}]
+        assert container["volumeMounts"] == [{"name": "scratch", "mountPath": "/home/ray/.cache"}]
+        assert "emptyDir" in pod["volumes"][0]
+    assert "[cluster,s3]" in (DEPLOY / "Containerfile").read_text()
+    assert "--root s3://BUCKET/runs" in load("sky.yaml")[0]["run"]
+
+
 def test_the_rayjob_is_in_shape() -> None:
     claim, job = load("rayjob.yaml")
     spec = job["spec"]

@@ -21,6 +21,7 @@ from nbsp_ray.local import run_trial
 from nbsp_ray.status import is_complete, sweep_status
 from nbsp_ray.store import Store
 from nbsp_ray.store import files as files_module
+from nbsp_ray.store.leases import Driver
 
 ROOT = f"s3://{BUCKET}/a/root"
 
@@ -41,6 +42,27 @@ def test_files_are_put_whole_and_created_once(s3: Server) -> None:
     assert files.names("x") == []
     with pytest.raises(StoreError, match="no name of a file"):
         files.read("../a")
+
+
+def test_a_long_listing_comes_in_parts(s3: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    from nbsp_ray.store import objects
+
+    monkeypatch.setattr(objects, "LISTED", 2)
+    files = Store(ROOT, create=True).files
+    for name in "abcde":
+        files.write(f"x/{name}/y", b"1")
+    s3.counts.clear()
+    assert list(files.walk("x")) == [f"x/{name}/y" for name in "abcde"]
+    assert files.names("x") == list("abcde")
+    assert s3.counts == {"LIST": 6}
+
+
+def test_a_claim_holds_while_its_driver_renews(s3: Server) -> None:
+    key, store = firsts(small_plan())[0].key, Store(ROOT, create=True)
+    with Driver(store.files) as one, Driver(store.files) as other:
+        assert (one.claim(key), one.claim(key), other.claim(key)) == (True, True, False)
+        one.__exit__(None, None, None)
+        assert other.claim(key)
 
 
 def test_what_is_large_is_sent_in_parts_and_what_breaks_off_is_not_there(

@@ -822,3 +822,24 @@ def test_a_file_that_is_being_written_is_not_there(store: Store, monkeypatch: py
     store.files.write("phases/x", b"whole")
     assert seen == [([], None)]
     assert store.files.read("phases/x") == b"whole"
+
+
+def test_what_was_found_whole_is_read_again_only_if_it_was_written_since(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folders = [store.phase(key) for key in (KEY, OTHER)]
+    for folder in folders:
+        commit(folder, 1)
+        folder.write_evaluation("x", {"success_rate": 1.0}, None)
+    assert store.mend([KEY, OTHER]) == []
+    read: list[str] = []
+    whole = Files._read
+    monkeypatch.setattr(Files, "_read", lambda self, name: read.append(name) or whole(self, name))
+    assert store.mend([KEY, OTHER]) == []
+    assert read == []
+    for name in (f"results/{KEY}.0.json", f"evaluations/{OTHER}.0/x.json"):
+        path = store.root / name
+        path.write_bytes(path.read_bytes()[:-1] + b" ")
+    assert len(store.mend([KEY, OTHER])) == 2
+    (store.root / "checked.json").write_text("{")
+    assert store.mend([KEY, OTHER]) == []

@@ -132,6 +132,14 @@ class Machines:
         """Machines to which phases can go, as known by the last look."""
         return list(self._usable.values())
 
+    def refused(self) -> list[tuple[Node, str]]:
+        """Machines that live and get no phases, and why, as the rest of a sentence that begins with `it`."""
+        return [(self._alive[id], why) for id, (why, _) in self._bad.items() if id in self._alive]
+
+    def unheard(self) -> list[Node]:
+        """Machines that have not answered yet."""
+        return list(self._asked.values())
+
     def holds(self, machine: str) -> bool:
         """Whether phases can work on a machine, by its id, as known by the last look."""
         return machine in self._usable

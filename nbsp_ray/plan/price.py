@@ -84,6 +84,8 @@ class Price:
     """What the finished store holds of the plan, in GB (10^9 bytes)."""
     peak_disk_gb: float
     """While buffers of running phases are checkpointed beside it."""
+    written_gb: float
+    """Written in all on the way there, of what is left: its results, and each buffer in checkpoints, once."""
 
 
 def speed_kind(phase: PlannedPhase, manifest: Mapping[str, Any] | None = None) -> str:
@@ -180,6 +182,7 @@ def price(
     taken = {key: pace(key).seconds(one) for key, one in work.items()}
     evaluating = sum(pace(key).seconds(Work(0, one.evaluations)) for key, one in work.items())
     disk, peak = disk_use(plan, work, at_once)
+    disk_of, buffer_of = plan.once_for_alike(disk_bytes), plan.once_for_alike(buffer_bytes)
     return Price(
         seconds=taken,
         cpu_hours=sum(share(taken[key], plan.phases[key]) * wanted.cpus for key, wanted in resources.items()) / 3600,
@@ -188,6 +191,7 @@ def price(
         speeds=speeds,
         disk_gb=disk / 1e9,
         peak_disk_gb=peak / 1e9,
+        written_gb=sum(disk_of(key) + buffer_of(key) for key in work) / 1e9,
     )
 
 

@@ -3,6 +3,7 @@
     <root>/store.json                           the format, so that an incompatible version stops at the door
     <root>/sweeps/<name>.json                   how a sweep was last run
     <root>/searches/<id>.json                   numbers of skill neurons that a search has chosen so far
+    <root>/checked.json                         which phases were found whole; a help, which may be removed
     <root>/speeds.json                          speeds measured here, for prices
     <root>/reports/<name>/...                   what `report` wrote
     <root>/results/<key>.<n>.json               written last: the phase is done if and only if it is there. What came of

@@ -1,4 +1,4 @@
-"""What of a results root was found whole by this machine, so that it is not read again as long as nothing is written.
+"""What of a results root was found whole, so that it is not read again as long as nothing is written.
 
 Sizes and times of files say whether they were: a listing tells them of many files at once, where reading each is slow.
 What is kept is a help that may be removed at any time: all is looked at again then. Whoever reads weights, buffers and
@@ -6,14 +6,13 @@ results for their numbers checks their digests as ever.
 """
 
 import contextlib
+import hashlib
 import json
 import uuid
 from collections import defaultdict
 from collections.abc import Iterable
 
-from nbsp_ray.errors import ConfigError
-from nbsp_ray.folders import mirror_folder
-from nbsp_ray.store.files import Files, digest_of
+from nbsp_ray.store.files import Files
 
 INDEX = "checked.json"
 
@@ -29,34 +28,29 @@ class Checked:
 
     def __init__(self, files: Files, folders: Iterable[str], parts: Iterable[str]) -> None:
         self._files, self._parts = files, tuple(parts)
-        self._path = None
+        self._path = files.root / INDEX
         self._known: dict[str, str] = {}
         self._new: dict[str, str] = {}
-        with contextlib.suppress(ConfigError):
-            self._path = mirror_folder(files.address) / INDEX
-        if self._path is not None:
-            with contextlib.suppress(OSError, ValueError):
-                self._known = dict(json.loads(self._path.read_bytes()))
+        self._looks: dict[str, str | None] = {}
+        with contextlib.suppress(OSError, ValueError, TypeError):
+            self._known = dict(json.loads(self._path.read_bytes()))
         self._beside = defaultdict[str, list[tuple[str, str]]](list)
-        for folder in folders if self._path is not None else ():
+        for folder in folders:
             for name, found in sorted(files.walk(folder).items()):
                 self._beside[name.split("/")[1].partition(".")[0]].append((name, found.stamp))
 
     def is_known(self, key: str) -> bool:
         """Whether the phase was found whole, and nothing of it was written since."""
-        seen = self._seen(key)
-        if seen is None or self._known.get(key) != seen:
-            return False
-        self._new[key] = seen
-        return True
+        self._looks[key] = self._look(key)
+        return self._looks[key] is not None and self._known.get(key) == self._looks[key]
 
     def add(self, key: str) -> None:
-        """The phase was found whole, as its files are now."""
-        seen = self._seen(key)
-        if seen is not None:
-            self._new[key] = seen
+        """The phase was found whole, as its files were when it was asked whether it is known."""
+        looks = self._looks.get(key)
+        if looks is not None:
+            self._new[key] = looks
 
-    def _seen(self, key: str) -> str | None:
+    def _look(self, key: str) -> str | None:
         beside = self._beside.get(key)
         if not beside:
             return None
@@ -66,11 +60,11 @@ class Checked:
             for commit in self._files.names(at)
             for name, stamp in self._files.stamps(f"{at}/{commit}", self._parts).items()
         ]
-        return digest_of([beside, inside])
+        return hashlib.sha256(repr((beside, inside)).encode()).hexdigest()[:20]
 
     def save(self) -> None:
-        """Keep what was found, if there is a place for it."""
-        if self._path is None or self._new.items() <= self._known.items():
+        """Keep what was found; of several at once the last one does."""
+        if not self._new:
             return
         temporary = self._path.with_name(f".{INDEX}.{uuid.uuid4().hex[:8]}")
         with contextlib.suppress(OSError):

@@ -30,8 +30,12 @@ Answer = TypeVar("Answer")
 EXTRAS = {"s3": "s3", "s3a": "s3"}
 """Of this package, by the protocol that needs it."""
 OPTIONS: Mapping[str, Mapping[str, Any]] = {
-    # It is `Files` that tries again, and says so: what lies below must not do so for minutes in silence.
-    "s3": {"config_kwargs": {"retries": {"total_max_attempts": 1}, "connect_timeout": 5, "read_timeout": 60}},
+    # It is `Files` that tries again, and says so: what lies below must not do so for minutes in silence. With more than
+    # one part at a time, s3fs would ask for the size of whatever is read.
+    "s3": {
+        "config_kwargs": {"retries": {"total_max_attempts": 1}, "connect_timeout": 5, "read_timeout": 60},
+        "max_concurrency": 1,
+    },
 }
 ALONE = ("memory", "http", "https", "data", "simplecache", "filecache", "blockcache")
 """Protocols of what other machines do not see, or nobody writes."""
@@ -40,6 +44,8 @@ STREAMED_BYTES = 2**26
 SLICE_BYTES = 2**24
 PACE_SECONDS = 15.0
 SIDE_BY_SIDE = 500
+LISTED = 1_000
+"""Names in one answer of a listing: the most that S3 gives."""
 SPARE_BYTES = 2**30
 """Of the disk with the copies, so much is left free."""
 INDEX = "index.json"
@@ -268,6 +274,10 @@ class ObjectFiles(Files):
             return sorted(self._entries[folder])
         if self._is_absent(folder):
             return []
+        if self._protocol in EXTRAS:
+            files, folders = self._list(f"{folder}/", "/")
+            inside = {name.rpartition("/")[2] for name in files} | {name.split("/")[-2] for name in folders}
+            return sorted(name for name in inside if name and not name.startswith("."))
         at = self._at(folder)
         try:
             paths = self._ask(lambda: self._fs.ls(at, detail=False))
@@ -275,6 +285,21 @@ class ObjectFiles(Files):
             return []
         found = {str(path).rstrip("/").rpartition("/")[2] for path in paths if str(path).rstrip("/") != at}
         return sorted(name for name in found if name and not name.startswith("."))
+
+    def _list(self, start: str, delimiter: str = "") -> tuple[dict[str, Mapping[str, Any]], list[str]]:
+        """Of S3: all files whose names begin so, and the folders among them; what fsspec offers asks more than once."""
+        bucket, _, base = f"{self._base}/".partition("/")
+        asked: dict[str, Any] = {"Bucket": bucket, "Prefix": base + start, "MaxKeys": LISTED}
+        asked |= {"Delimiter": delimiter} if delimiter else {}
+        files: dict[str, Mapping[str, Any]] = {}
+        folders: list[str] = []
+        while True:
+            page: Mapping[str, Any] = self._ask(lambda: self._fs.call_s3("list_objects_v2", **asked))
+            files |= {str(one["Key"]).removeprefix(base): one for one in page.get("Contents") or ()}
+            folders += [str(one["Prefix"]).removeprefix(base) for one in page.get("CommonPrefixes") or ()]
+            if not page.get("IsTruncated"):
+                return files, folders
+            asked["ContinuationToken"] = page["NextContinuationToken"]
 
     def _exists(self, name: str) -> bool:
         if self._knows(name):
@@ -309,6 +334,8 @@ class ObjectFiles(Files):
         """The object of that name, and all below it."""
         with contextlib.suppress(FileNotFoundError):
             self._ask(lambda: self._fs.rm_file(self._at(name)))
+        if "." in name.rpartition("/")[2]:
+            return  # No folder is called so, and to look costs a listing.
         inside = list(self._walk(name, ""))
         if inside:
             with contextlib.suppress(FileNotFoundError):
@@ -325,6 +352,8 @@ class ObjectFiles(Files):
                 if name in self._listed:
                     known[name] = self._listed[name]
             return known
+        if self._protocol in EXTRAS:
+            return {name: _found(info) for name, info in self._list(start)[0].items()}
         try:
             listed = self._ask(lambda: self._fs.find(self._at(folder), prefix=beginning, detail=True))
         except FileNotFoundError:
@@ -458,7 +487,7 @@ def _found(info: Mapping[str, Any]) -> Found:
 
         changed = datetime.fromisoformat(changed)
     seconds = float(changed) if isinstance(changed, int | float) else changed.timestamp()
-    size = int(info.get("size") or 0)
+    size = int(info.get("size") or info.get("Size") or 0)
     return Found(size, seconds, str(info.get("ETag") or info.get("etag") or f"{seconds}.{size}").strip('"'))
 
 

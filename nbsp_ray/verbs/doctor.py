@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from importlib import metadata
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 from rich.text import Text
@@ -34,10 +34,20 @@ from nbsp_ray.store import DEFAULT_ROOT, Store
 from nbsp_ray.terminal.output import plain_console, print_prose
 from nbsp_ray.verbs._common import FAILED, AsJson, Root, print_json
 
+if TYPE_CHECKING:
+    from nbsp_ray.orchestration.preflight import Node
 
-def command(root: Root = DEFAULT_ROOT, as_json: AsJson = False) -> None:
-    """Look at what of this machine matters, and say what to do about it."""
-    checks = examine(root)
+
+def command(
+    root: Root = DEFAULT_ROOT,
+    address: Annotated[
+        str | None,
+        typer.Option(help="A running Ray cluster (`auto`, or host:port), to be looked at in place of this machine."),
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Look at what of this machine or of a cluster matters, and say what to do about it."""
+    checks = examine(root) if address is None else list(examine_cluster(address, root))
     if as_json:
         print_json([asdict(check) for check in checks])
     else:
@@ -80,6 +90,44 @@ def examine(root: str) -> list[Check]:
         except Exception as error:  # whatever is wrong with the machine must not hide the other findings
             found.append(Check("check", "bad", f"{type(error).__name__}: {error}", "report this with the text above"))
     return found
+
+
+def examine_cluster(address: str, root: str) -> Iterator[Check]:
+    """A cluster as `run` would find it: whether it lets us in, and what each machine has, sees and may write."""
+    from nbsp_ray.orchestration.cluster import connected_ray, home_for_ray, quiet_ray
+    from nbsp_ray.orchestration.machines import ANSWER_SECONDS, Machines, machines
+    from nbsp_ray.stopping import StopRequest
+
+    said: list[str] = []
+    try:
+        store = Store(root, create=True)
+        yield Check("results root", "ok", f"{store.address}: written from here")
+        with StopRequest(said.append) as stop, quiet_ray(), home_for_ray(), connected_ray(address, None, stop):
+            mode = os.environ.get("RAY_AUTH_MODE", "not set")
+            advice = "" if mode == "token" else "whoever reaches its ports runs code there: use RAY_AUTH_MODE=token"
+            words = f"{address}, Ray {metadata.version('ray')}, RAY_AUTH_MODE {mode}"
+            yield Check("cluster", "note" if advice else "ok", words, advice)
+            found = Machines(store, said.append, with_gpus=True)
+            found.look(seconds=ANSWER_SECONDS)
+            for node in found.usable():
+                yield Check(node.name, "ok", f"{_offer(node)}; runs the same code, and writes the results root")
+            for node, why in found.refused():
+                yield Check(node.name, "bad", "gets no phases", f"it {why}")
+            for node in found.unheard():
+                yield Check(node.name, "bad", f"no answer for {ANSWER_SECONDS:.0f} s", "see that its raylet is well")
+            for node in machines():
+                if not node.cpus:
+                    yield Check(node.name, "ok", "offers no CPUs, and gets no phases")
+            if not found.usable():
+                yield Check("machines", "bad", "none can be used", "join some: `ray start --address ...`")
+    except NbspError as error:
+        yield Check("cluster", "bad", f"{address} cannot be used", str(error))
+
+
+def _offer(node: "Node") -> str:
+    labels = [f"{name}={value}" for name, value in node.labels or () if not name.startswith("ray.io/")]
+    has = f"{node.cpus:g} CPUs, {node.gpus:g} GPUs that torch sees, {node.memory_gb:.3g} GiB memory"
+    return ", ".join([has, *labels])
 
 
 def _versions() -> Iterator[Check]:

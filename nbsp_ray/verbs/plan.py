@@ -131,6 +131,7 @@ def plan_json(
             "speeds": {kind: vars(speed) for kind, speed in cost.speeds.items()},
             "disk_gb": round(cost.disk_gb, 6),
             "peak_disk_gb": round(cost.peak_disk_gb, 6),
+            "written_gb": round(cost.written_gb, 6),
             "price": None if costs.money is None else round(costs.money, 2),
             "price_of_whole_machines": _rounded(costs.money_kept),
         },
@@ -194,7 +195,9 @@ def print_plan(
     for line in (loaded.title, *_counts(costs), *(_cost_lines(costs) if status.left else ()), *notes):
         print_prose(console, line, indent=2)
     disk = costs.price
-    print_prose(console, f"disk {gb(1e9 * disk.disk_gb)}, {gb(1e9 * disk.peak_disk_gb)} while running", indent=2)
+    sizes = f"disk {gb(1e9 * disk.disk_gb)}, {gb(1e9 * disk.peak_disk_gb)} while running"
+    written = f", {gb(1e9 * disk.written_gb)} written in all" if status.left else ""
+    print_prose(console, f"{sizes}{written}", indent=2)
     for benchmark in dict.fromkeys(trial.benchmark for trial in plan.trials):
         trials = [trial for trial in plan.trials if trial.benchmark == benchmark]
         console.print()

@@ -152,6 +152,7 @@ def test_the_price_of_an_atari_phase_is_that_of_its_network(tmp_path: Path) -> N
     assert [speed.source for speed in cost.speeds.values()] == ["reference"]
     assert cost.disk_gb == pytest.approx(sum(sizes.disk_bytes(phase) for phase in found.phases.values()) / 1e9)
     assert cost.peak_disk_gb == pytest.approx(cost.disk_gb + 1.412)
+    assert cost.written_gb == pytest.approx(sizes.disk_bytes(found.phases[first]) / 1e9 + 1.412)
 
 
 def test_gpu_hours_are_those_that_phases_ask_for_and_its_speed_is_not_a_cpus(tmp_path: Path) -> None:

@@ -30,6 +30,8 @@ from nbsp_ray.specs import PhaseSpec
 log = logging.getLogger(__name__)
 
 
+TURN_SECONDS = 0.01
+"""After so long a lane that plays in this process lets the others go on."""
 DEATHS = 3
 """Times that the process of a phase's environment may die before the phase is given up."""
 
@@ -186,7 +188,10 @@ class Pack:
         return next(group for group in self._groups if slot in group)
 
     def _go_on(self, lane: Lane) -> bool:
-        """Answer what a lane wishes, until it waits for others or is over; whether anything was done."""
+        """Answer what a lane wishes, until it waits for others, is over, or the others have waited long for it.
+
+        Random steps and evaluations that are played here would else be made in one go. Whether anything was done.
+        """
         moved = False
         try:
             if lane.asked is not None and lane.asked.answered():
@@ -198,9 +203,10 @@ class Pack:
                 if lane.run.opened is None and self._stopped():
                     self._leave(lane)  # It has done nothing yet.
                     return True
+            end = time.perf_counter() + TURN_SECONDS
             while not lane.waits:
                 moved = True
-                if not self._next(lane):
+                if not self._next(lane) or time.perf_counter() > end:
                     break
         except StopIteration:
             self._leave(lane)

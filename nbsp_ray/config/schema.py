@@ -151,8 +151,8 @@ class Resources(Settings):
     """On a GPU, launch all updates that are due as one captured graph."""
     lanes: Count | Literal["auto"] = 1
     """Phases of one shape (spaces, settings of SAC) that learn side by side in one process, with one update for all of
-    them: a pack has the CPUs and GPUs of one trial. It pays on a GPU; `auto` is as many as its memory and the CPUs allow,
-    and 1 on a CPU. `nbsp-ray try` then runs the whole sweep."""
+    them, and share what one trial asks for. It pays on a GPU; `auto` is as many as its memory and the CPUs allow, and 1
+    on a CPU. `nbsp-ray try` then runs the whole sweep."""
     checkpoint_minutes: float = Field(5.0, gt=0)
     """At most so many minutes of work are lost to a kill -9."""
     labels: tuple[Label, ...] = ()

@@ -5,7 +5,7 @@
 #     sh perf/gpu.sh [WHEELS] [OUT]         (perf/wheels and results/gpu if not given)
 #
 # 1. the tests that need a GPU   2. one trial beside the reference   3. lanes' table   4. reproduction_1 in lanes.
-# Run again, it goes on with 4. What is to be brought back is OUT.tar.xz, some MB: logs, tables and the results of all
+# Run again, it does what is not done yet, and goes on with 4. What is to be brought back is OUT.tar.xz, some MB: logs, tables and the results of all
 # phases that are done. From the environment: PYTHON (python3), MINUTES (25), DEVICE (cuda where torch sees one), SWEEP
 # (reproduction_1 seeds=0-4), LANES (1,4,16,64).
 set -u
@@ -28,8 +28,17 @@ within() {
     if [ "$left" -lt 10 ]; then say "$name: no time left"; return; fi
     say "$name: at most $left s"
     timeout --signal=TERM --kill-after=90 "$left" "$@" >"$out/$name.txt" 2>&1
-    say "$name: ended with $? after $(($(date +%s) - began)) s in all"
+    code=$?
+    say "$name: ended with $code after $(($(date +%s) - began)) s in all"
     tail -n 3 "$out/$name.txt"
+}
+
+# A measurement that was made is not made again; one that was cut off has written what it had, and is.
+once() {
+    if [ -e "$out/$2.done" ]; then say "$2: done before"; return; fi
+    code=1
+    within "$@"
+    [ "$code" -eq 0 ] && touch "$out/$2.done"
 }
 
 # Beside the Python that has torch, wherever that is: an environment of its own would not see the torch of another one.
@@ -49,12 +58,10 @@ print(platform.python_version(), torch.__version__, torch.cuda.get_device_name()
 nvidia-smi >>"$out/machine.txt" 2>&1
 say "device $device, $minutes minutes"
 
-if [ ! -e "$out/measured" ]; then
-    within 16 tests "$run" -m pytest -n 0 -q -rs tests/learning/test_execution.py tests/learning/test_lanes.py -k "captur"
-    within 14 trial "$run" perf/gpu_trial.py --device "$device" --to "$out/trial.md"
-    within 25 lanes "$run" perf/lanes.py --device "$device" --lanes "${LANES:-1,4,16,64}" --updates 1500 --to "$out/lanes.md"
-    touch "$out/measured"
-fi
+once 16 tests "$run" -m pytest -n 0 -q -rs tests/learning/test_execution.py tests/learning/test_lanes.py -k "captur"
+once 14 trial "$run" perf/gpu_trial.py --device "$device" --to "$out/trial.md"
+once 22 lanes "$run" perf/lanes.py --device "$device" --lanes "${LANES:-1,4,16,64}" --to "$out/lanes.md"
+once 10 compiled "$run" perf/lanes.py --device "$device" --lanes "${LANES:-64}" --compile --to "$out/lanes-compiled.md"
 # A signal saves every phase where its episode ends.
 # shellcheck disable=SC2086
 within 100 reproduction "$run" -m nbsp_ray try $sweep "resources.device=$device" "resources.lanes=${PACK:-auto}" \

@@ -167,7 +167,8 @@ class Resources(Settings):
     """Resources that a trial asks of the cluster. Changes no number but rounding, and is in no key."""
 
     cpus: Count = 1
-    """CPUs and torch threads per trial. One is fastest: two threads serve two trials better than one."""
+    """CPUs and torch threads per trial; of a pack (`lanes`) the processes that play too. One is fastest: two threads
+    serve two trials better than one."""
     gpus: float = Field(0.0, ge=0)
     """GPUs per trial; 0.25 packs four trials on one (Ray packs by count, it does not fence memory)."""
     memory_gb: float | None = Field(None, gt=0)
@@ -181,8 +182,8 @@ class Resources(Settings):
     """On a GPU, launch all updates that are due as one captured graph."""
     lanes: Count | Literal["auto"] = 1
     """Phases of one shape (spaces, settings of SAC) that learn side by side in one process, with one update for all of
-    them. It pays on a GPU; `auto` is as many as its memory and the CPUs allow, and 1 on a CPU. `nbsp-ray try` then runs
-    the whole sweep."""
+    them, and share what one trial asks for. It pays on a GPU; `auto` is as many as its memory and the CPUs allow, and 1
+    on a CPU. `nbsp-ray try` then runs the whole sweep."""
     checkpoint_minutes: float = Field(5.0, gt=0)
     """At most so many minutes of work are lost to a kill -9."""
     labels: tuple[Label, ...] = ()

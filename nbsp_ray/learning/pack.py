@@ -30,6 +30,8 @@ from nbsp_ray.specs import PhaseSpec
 log = logging.getLogger(__name__)
 
 
+TURN_SECONDS = 0.01
+"""After so long a lane that plays at random in this process lets the others go on."""
 DEATHS = 3
 """Times that the process of a phase's environment may die before the phase is given up."""
 
@@ -61,6 +63,11 @@ class Lane:
     def waits(self) -> bool:
         """Whether it cannot go on by itself."""
         return bool(self.due) or self.acts is not None or self.asked is not None or self.aside is not None
+
+    @property
+    def learns(self) -> bool:
+        """Whether it has begun to."""
+        return self.run.opened is not None and self.run.opened.phase.agent.updates.critic > 0
 
 
 class Pack:
@@ -186,7 +193,10 @@ class Pack:
         return next(group for group in self._groups if slot in group)
 
     def _go_on(self, lane: Lane) -> bool:
-        """Answer what a lane wishes, until it waits for others or is over; whether anything was done."""
+        """Answer what a lane wishes, until it waits for others or is over; whether anything was done.
+
+        Random steps and evaluations that are played here are not made in one go: the others would wait for them.
+        """
         moved = False
         try:
             if lane.asked is not None and lane.asked.answered():
@@ -198,9 +208,10 @@ class Pack:
                 if lane.run.opened is None and self._stopped():
                     self._leave(lane)  # It has done nothing yet.
                     return True
+            end = time.perf_counter() + TURN_SECONDS
             while not lane.waits:
                 moved = True
-                if not self._next(lane):
+                if not self._next(lane) or (not lane.learns and time.perf_counter() > end):
                     break
         except StopIteration:
             self._leave(lane)
@@ -220,7 +231,7 @@ class Pack:
         return moved
 
     def _next(self, lane: Lane) -> bool:
-        """Take a lane's next wish; False if it has been told to stop.
+        """Take a lane's next wish; False if it has been told to stop, or the others are to go on first.
 
         Raises:
             StopIteration: the phase is done.
@@ -250,9 +261,10 @@ class Pack:
                 env.ask(wish)
                 lane.asked = env
                 lane.env = lane.env if isinstance(wish, Watch) else env
-                lane.steps = isinstance(wish, Play) and opened is not None and opened.phase.agent.updates.critic > 0
+                lane.steps = isinstance(wish, Play) and lane.learns
             case _:
                 lane.answer = wish()
+                return not isinstance(wish, Watch)
         return True
 
     def _leave(self, lane: Lane) -> None:

@@ -72,9 +72,9 @@ def test_updates_fall_into_step(plan: Plan, tmp_path: Path) -> None:
     """Lanes that begin at other times come to learn in the same calls, not in two groups for ever."""
     few = toy_plan(methods=("base",), seeds=(0, 1, 2), **SHORT)
     pack = packed(few, Store(tmp_path / "packed", create=True), slots=3)
-    # 51 updates of each first phase and 71 of each second, all begun together, or with one call in between.
+    # 51 updates of each first phase and 71 of each second. They are opened one after another, while others learn.
     assert sum(lanes * calls for lanes, calls in pack.calls.items()) == 3 * (51 + 71)
-    assert pack.calls[3] >= 110
+    assert pack.calls[3] >= 90
 
 
 def test_lanes_of_other_budgets_and_with_targets_copied_now_and_then(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ import psutil
 import pytest
 from interrupted import what_it_left
 from stored import firsts, new_store
-from test_launch import LEARNING, meanwhile, run, toy, wait_for, workers
+from test_launch import LEARNING, command_line, meanwhile, run, toy, wait_for, workers
 from toy_phases import run_whole
 
 from nbsp_ray.orchestration.launch import Outcome, run_plan
@@ -64,18 +64,16 @@ def test_every_phase_is_what_it_is_alone_whenever_its_worker_is_killed(alone: St
 
 
 def test_a_lane_that_fails_takes_no_other_down_and_is_tried_again_by_the_next_run(alone: Store, tmp_path: Path) -> None:
-    few: dict[str, Any] = {"methods": ("base", "nbsp")}  # on two threads, as below, EWC's sums would round otherwise
-    plan, store = lanes(3, **few), new_store(tmp_path)
+    plan, store = lanes(3), new_store(tmp_path)
     broken = firsts(plan)[0]
     in_the_way = store.phase(broken.key).path / "commits"
     in_the_way.parent.mkdir(parents=True)
     in_the_way.write_text("")  # it learns, and cannot be committed
-    assert run(plan, store) == Outcome(done=3, failed=1, blocked=2, left=0, interrupted=False)
+    assert run(plan, store) == Outcome(done=4, failed=1, blocked=3, left=0, interrupted=False)
     (failed,) = (phase for phase in sweep_status(plan, store).phases if phase.state == "failed")
     assert (failed.key, failed.attempts) == (broken.key, 3)
     in_the_way.unlink()
-    with_players = lanes(2, **few, resources=RESOURCES | {"lanes": 2, "cpus": 2})  # environments in other processes
-    assert run(with_players, store) == Outcome(6, 0, 0, 0, interrupted=False)
+    assert run(lanes(2), store) == Outcome(8, 0, 0, 0, interrupted=False)
     assert_equal(plan, alone, store)
 
 
@@ -99,6 +97,27 @@ def test_a_signal_saves_every_lane_and_the_sweep_goes_on_in_another_packing(tmp_
     for phase in firsts(plan):
         assert next(store.phase(phase.key).checkpoints()).read().env_steps > 200
     assert run(lanes(2, **few), store) == Outcome(6, 0, 0, 0, interrupted=False)
+    for phase in plan.phases.values():
+        run_whole(alone, phase)
+    assert_equal(plan, alone, store)
+
+
+def test_with_more_cpus_than_one_a_pack_has_processes_that_play(tmp_path: Path) -> None:
+    short: dict[str, Any] = LEARNING | {"env_steps": 200}
+    resources: dict[str, Any] = RESOURCES | {"lanes": 2, "cpus": 2}
+    plan = lanes(2, methods=("base",), first=short, second=short, resources=resources)
+    alone, store, players = new_store(tmp_path / "alone"), new_store(tmp_path), set[int]()
+
+    def look(over: threading.Event) -> None:
+        while not over.wait(0.1):
+            for worker in workers():
+                with suppress(psutil.Error):
+                    players.update(child.pid for child in worker.children() if "spawn_main" in command_line(child))
+
+    with meanwhile(look):
+        assert run(plan, store) == Outcome(4, 0, 0, 0, interrupted=False)
+    assert len(players) >= 2
+    assert not [pid for pid in players if psutil.pid_exists(pid)]
     for phase in plan.phases.values():
         run_whole(alone, phase)
     assert_equal(plan, alone, store)

@@ -161,7 +161,9 @@ def price(
     speeds = dict(known) if known and kinds.keys() <= known.keys() else known_speeds(plan, store, kinds)
     pace = {key: speeds[speed_kind(phase)].env_steps_per_second for key, phase in phases.items()}
     taken = {key: seconds(phase, work[key], pace[key]) for key, phase in phases.items()}
-    evaluating = sum(seconds(phase, Work(0, work[key].evaluations), pace[key]) for key, phase in phases.items())
+    evaluating = sum(
+        share(seconds(phase, Work(0, work[key].evaluations), pace[key]), phase) for key, phase in phases.items()
+    )
     if at_once is None:
         at_once = max(1, usable_cpus() // max((phase.resources.cpus for phase in phases.values()), default=1))
         at_once *= max(map(lanes_of, phases.values()), default=1)

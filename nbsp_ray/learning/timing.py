@@ -96,7 +96,7 @@ def measure_pack(
                 pack.run(lambda: next(left, None), 0.1)
                 for error in pack.failures.values():
                     raise error
-            tell(f"timing all of them for {seconds:.0f} seconds")
+            tell(f"timing all of them for {seconds:g} seconds")
             began, before = time.monotonic(), sum(run.progress().env_steps for run in runs)
             pack.run(lambda: None, seconds)
             done = sum(run.progress().env_steps for run in runs) - before

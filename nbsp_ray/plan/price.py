@@ -180,7 +180,7 @@ def price(
     speeds = dict(known) if known and kinds.keys() <= known.keys() else known_speeds(plan, store, kinds)
     pace = plan.once_for_alike(lambda phase: _Pace.of(phase, speeds[speed_kind(phase)].env_steps_per_second))
     taken = {key: pace(key).seconds(one) for key, one in work.items()}
-    evaluating = sum(pace(key).seconds(Work(0, one.evaluations)) for key, one in work.items())
+    evaluating = sum(share(pace(key).seconds(Work(0, one.evaluations)), plan.phases[key]) for key, one in work.items())
     disk, peak = disk_use(plan, work, at_once)
     disk_of, buffer_of = plan.once_for_alike(disk_bytes), plan.once_for_alike(buffer_bytes)
     return Price(

@@ -13,6 +13,7 @@ from toy_phases import ONE_THREAD, phase_run, phases_of, run_whole, toy_plan
 from nbsp_ray.benchmarks import Action, Env, Step
 from nbsp_ray.learning.pack import Pack
 from nbsp_ray.learning.run import PhaseRun
+from nbsp_ray.learning.timing import measure_pack
 from nbsp_ray.methods import methods
 from nbsp_ray.specs import Plan, PlannedPhase
 from nbsp_ray.status import is_complete
@@ -153,6 +154,14 @@ def test_a_lane_that_fails_takes_no_other_down(plan: Plan, alone: Store, tmp_pat
 def find(plan: Plan, method: str) -> PlannedPhase:
     """The second phase of a method."""
     return phases_of(plan, method)[1]
+
+
+def test_a_pack_is_timed_while_all_its_lanes_learn() -> None:
+    """Its lanes together make some env steps in half a second, and leave nothing behind."""
+    phase = phases_of(toy_plan(), "base")[1]
+    said: list[str] = []
+    assert measure_pack(phase.spec, ONE_THREAD, lanes=2, seconds=0.5, tell=said.append) > 1
+    assert said[-1] == "timing all of them for 0.5 seconds"
 
 
 def test_phases_of_another_shape_are_refused(tmp_path: Path) -> None:

@@ -78,7 +78,7 @@ def test_a_lane_that_fails_takes_no_other_down_and_is_tried_again_by_the_next_ru
 
 
 def test_a_signal_saves_every_lane_and_the_sweep_goes_on_in_another_packing(tmp_path: Path) -> None:
-    long: dict[str, Any] = LEARNING | {"env_steps": 1_500}
+    long: dict[str, Any] = LEARNING | {"env_steps": 1_000}
     few: dict[str, Any] = {"methods": ("base",), "seeds": (0, 1, 2), "first": long}
     plan = lanes(3, **few, resources={"lanes": 3, "checkpoint_minutes": 60, "compile": False})
     alone, store = new_store(tmp_path / "alone"), new_store(tmp_path)

@@ -10,12 +10,15 @@ import pytest
 from stored import new_store, small_plan
 
 from nbsp_ray.config.schema import Resources
-from nbsp_ray.errors import ClusterError, StoreError
+from nbsp_ray.errors import ClusterError, ConfigError, StoreError
 from nbsp_ray.learning import machine
+from nbsp_ray.limits import Memory
 from nbsp_ray.orchestration import preflight
 from nbsp_ray.orchestration.launch import pace
 from nbsp_ray.orchestration.preflight import Node, placed
-from nbsp_ray.plan.memory import largest_need
+from nbsp_ray.plan.lanes import pack_bytes
+from nbsp_ray.plan.memory import RAY_BYTES, largest_need
+from nbsp_ray.plan.memory import need as memory_need
 from nbsp_ray.plan.price import price
 from nbsp_ray.specs import Plan
 
@@ -93,6 +96,33 @@ def test_slots_are_those_of_all_machines(resources: dict[str, Any], slots: int) 
     large = dataclasses.replace(LARGE, labels=(("zone", "b"),))
     small = dataclasses.replace(SMALL, labels=())
     assert preflight.slots(plan, plan.phases, [small, large]) == slots
+
+
+@pytest.mark.parametrize(("lanes", "number"), [(1, 2), (3, 6), (100, 6), ("auto", 2)])
+def test_slots_of_packs_are_their_lanes(lanes: object, number: int) -> None:
+    """Six phases of one shape on two CPUs, one for each pack."""
+    plan = plan_with(lanes=lanes)
+    assert preflight.slots(plan, plan.phases, [SMALL]) == number
+    assert preflight.cpus_in_use(plan, plan.phases, 64, None) == {1: 6, 3: 2, 100: 1, "auto": 6}[lanes]  # type: ignore[index]
+
+
+def test_a_pack_asks_for_the_memory_of_all_its_lanes() -> None:
+    one, three = (preflight.with_memory(plan_with(lanes=lanes), plan_with().phases) for lanes in (1, 3))
+    (alone,), (packed,) = ({phase.resources.memory_gb for phase in plan.phases.values()} for plan in (one, three))
+    need = memory_need(one, next(iter(one.phases))).total / 2**30
+    assert alone == pytest.approx(need, abs=0.1)
+    # Its process counts once, each lane has its own buffers and weights.
+    assert packed is not None
+    assert need < packed < 3 * need
+
+
+def test_memory_for_packs_is_counted_and_a_pack_that_does_not_fit_is_refused() -> None:
+    plan = plan_with(lanes=3)
+    assert preflight.check_lanes(plan_with(), plan.phases, Memory(10**12)) is None
+    each = pack_bytes(plan, list(plan.phases), 3)
+    assert preflight.check_lanes(plan, plan.phases, Memory(RAY_BYTES + 2 * each)) == 6
+    with pytest.raises(ConfigError, match=r"resources\.lanes=3: 3 lanes take"):
+        preflight.check_lanes(plan, plan.phases, Memory(each // 2))
 
 
 def test_on_one_machine_labels_do_not_matter() -> None:

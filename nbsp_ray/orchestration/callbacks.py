@@ -17,6 +17,7 @@ from nbsp_ray.orchestration.gated_search import IP, NotKept, error_of, phase_key
 from nbsp_ray.states import State
 from nbsp_ray.stopping import StopRequest
 from nbsp_ray.store import Store
+from nbsp_ray.store.files import why
 
 log = logging.getLogger(__name__)
 FIT_SECONDS = 10.0
@@ -108,6 +109,8 @@ class ExperimentHooks(NotKept, tune.Callback):
                 where = {"host": self._host(found[1])} if found else {}
                 folder.write_failure({"error": error, "traceback": text[-20_000:], "final": final, **where})
             self._failures[key] = len(folder.failures())
+        except OSError as error:
+            log.warning("a phase failed, and its traceback cannot be stored (%s): see to the results root", why(error))
         except Exception:
             log.exception("the failure of %s could not be stored", trial)
 

@@ -238,12 +238,17 @@ def test_a_report_goes_elsewhere_if_asked_to(nbsp_ray: Run, tmp_path: Path) -> N
     assert not (tmp_path / "results" / "reports").exists()
 
 
-@pytest.mark.parametrize("verb", ["run", "try", "plan", "doctor", "status", "report"])
-def test_a_root_that_is_an_address_is_refused(nbsp_ray: Run, verb: str) -> None:
-    words = [] if verb == "doctor" else ["toy"]
-    code, _, err = nbsp_ray(verb, *words, "--root", "s3://bucket/x")
+@pytest.mark.parametrize("verb", ["run", "try", "plan", "status", "report"])
+def test_a_root_at_an_address_of_no_known_storage_is_refused(nbsp_ray: Run, verb: str) -> None:
+    code, _, err = nbsp_ray(verb, "toy", "--root", "s4://bucket/x")
     assert code == cli.USAGE
-    assert err.startswith("s3://bucket/x is no folder")
+    assert err.startswith("s4://bucket/x cannot be a results root (Protocol not known: s4)")
+
+
+def test_what_is_written_elsewhere_goes_to_a_folder(nbsp_ray: Run) -> None:
+    code, _, err = nbsp_ray("report", "toy", "--to", "s3://bucket/x")
+    assert code == cli.USAGE
+    assert err.startswith("s3://bucket/x is no folder of this machine")
 
 
 def test_the_status_of_a_root_that_is_not_there_says_so(nbsp_ray: Run, tmp_path: Path) -> None:

@@ -100,6 +100,7 @@ def test_readers_list_and_keep_copies_that_a_change_makes_void(s3: Server, tmp_p
     assert sweep_status(plan, Store(ROOT)).done == expected.done
     assert s3.counts["GET"] <= 1, "store.json"
     assert s3.counts["LIST"] <= 4
+    assert not s3.counts["HEAD"]
     assert there.mend(plan.phases) == []
     # Damaged in the bucket: the copies do not hide it.
     key = firsts(plan)[0].key

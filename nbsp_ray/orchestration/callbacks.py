@@ -18,6 +18,7 @@ from nbsp_ray.orchestration.jobs import WORKER
 from nbsp_ray.states import State
 from nbsp_ray.stopping import StopRequest
 from nbsp_ray.store import Store
+from nbsp_ray.store.files import why
 
 log = logging.getLogger(__name__)
 FIT_SECONDS = 10.0
@@ -108,6 +109,8 @@ class ExperimentHooks(NotKept, tune.Callback):
                     error = end if key in silent else failures[key][-1]["error"]
                     self._write_failure(key, f"{error}; tried often enough" if final else error, text, final=final)
                 self._failures[key] = len(self._store.phase(key).failures())
+        except OSError as error:
+            log.warning("a phase failed, and its traceback cannot be stored (%s): see to the results root", why(error))
         except Exception:
             log.exception("the failure of %s could not be stored", trial)
 

@@ -21,6 +21,7 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from nbsp_ray.config.schema import Resources
 from nbsp_ray.errors import ClusterError
+from nbsp_ray.folders import is_address
 from nbsp_ray.orchestration.preflight import Node
 from nbsp_ray.store import Store
 
@@ -254,11 +255,9 @@ class Machines:
         if other is not None:
             self.refuse(node.id, other)
         elif found["root"] is not None:
-            self.refuse(
-                node.id,
-                f"{found['root']}: {self._store.address} must be a folder that all machines share and may write, "
-                "at the same path; name one with --root",
-            )
+            shared = "must be a folder that all machines share and may write, at the same path; name one with --root"
+            way_out = "" if is_address(self._store.address) else f": {self._store.address} {shared}"
+            self.refuse(node.id, f"{found['root']}{way_out}")
         else:
             if node.id in self._bad:
                 self._say(f"machine {node.name} can be used now")

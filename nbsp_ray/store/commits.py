@@ -198,7 +198,8 @@ class Commits:
 
     def imported(self) -> JsonObject | None:
         """The archive that the commit in force came from."""
-        if not any(self._files.exists(name) for name in (f"{self.stem}.imported.json", f"{self._at}/imported.json")):
+        old = self._files.may_be_old and self.stem.endswith(OLD) and self._files.exists(f"{self._at}/imported.json")
+        if not old and not self._files.exists(f"{self.stem}.imported.json"):
             return None
         commit = self.find()
         return None if commit is None else commit.imported

@@ -403,9 +403,9 @@ def _stamp(seen: os.stat_result) -> str:
     return f"{seen.st_mtime_ns:x}.{seen.st_size:x}.{seen.st_ino:x}"
 
 
-def why(error: OSError) -> str:
+def why(error: Exception) -> str:
     """In a few words."""
-    return error.strerror or str(error) or type(error).__name__
+    return (error.strerror if isinstance(error, OSError) else None) or str(error) or type(error).__name__
 
 
 def check_file(path: Path, part: Part) -> None:

@@ -14,7 +14,7 @@ import uuid
 from types import TracebackType
 
 from nbsp_ray.errors import StorageAwayError
-from nbsp_ray.store.files import Files, JsonObject, from_json, to_json
+from nbsp_ray.store.files import Files, JsonObject, from_json, to_json, why
 
 log = logging.getLogger(__name__)
 RENEW_SECONDS = 10.0
@@ -55,8 +55,8 @@ class Driver:
         while not self._over.wait(RENEW_SECONDS):
             try:
                 self.renew()
-            except (OSError, StorageAwayError):
-                log.warning("the claims of this driver could not be renewed", exc_info=True)
+            except (OSError, StorageAwayError) as error:
+                log.warning("the claims of this driver could not be renewed (%s): others may take them", why(error))
 
     def renew(self) -> None:
         """All claims hold from now on for a minute."""

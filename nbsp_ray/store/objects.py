@@ -101,9 +101,7 @@ class ObjectFiles(Files):
             self.create(probe, b"one")
             second = self.create(probe, b"another")
         except NotImplementedError as error:
-            raise StoreError(
-                f"{self.address} cannot be written ({why_not(error)}): name another with --root"
-            ) from error
+            raise StoreError(f"{self.address} cannot be written ({why(error)}): name another with --root") from error
         finally:
             with contextlib.suppress(NbspError, OSError, NotImplementedError):
                 self.remove(probe)
@@ -204,14 +202,14 @@ class ObjectFiles(Files):
                 raise StoreError(f"there is no bucket {bucket}: make it, or name another with --root") from error
             raise
         except PermissionError as error:
-            raise StoreError(self._refused(why_not(error))) from error
+            raise StoreError(self._refused(why(error))) from error
         except (OSError, NbspError, NotImplementedError):
             raise
         except Exception as error:
             if "Credentials" in type(error).__name__ or "Token" in type(error).__name__:
-                raise StoreError(self._refused(why_not(error))) from error
+                raise StoreError(self._refused(why(error))) from error
             if type(error).__module__.partition(".")[0] in ("botocore", "aiobotocore", "aiohttp", "asyncio", "fsspec"):
-                raise OSError(errno.ECONNABORTED, why_not(error)) from error
+                raise OSError(errno.ECONNABORTED, why(error)) from error
             raise
 
     def _refused(self, reason: str) -> str:
@@ -504,8 +502,3 @@ def _code(error: BaseException) -> str | None:
             return str(response.get("Error", {}).get("Code"))
         seen = seen.__cause__
     return None
-
-
-def why_not(error: Exception) -> str:
-    """In a few words."""
-    return why(error) if isinstance(error, OSError) else str(error) or type(error).__name__

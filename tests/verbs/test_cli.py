@@ -274,10 +274,16 @@ def test_a_report_goes_elsewhere_if_asked_to(nbsp_ray: Run, tmp_path: Path) -> N
 
 
 @pytest.mark.parametrize("verb", ["run", "try", "plan", "status", "report"])
-def test_a_root_at_an_unknown_address_is_refused(nbsp_ray: Run, verb: str) -> None:
-    code, _, err = nbsp_ray(verb, "toy", "--root", "gopher://bucket/x")
+def test_a_root_at_an_address_of_no_known_storage_is_refused(nbsp_ray: Run, verb: str) -> None:
+    code, _, err = nbsp_ray(verb, "toy", "--root", "s4://bucket/x")
     assert code == cli.USAGE
-    assert err.startswith("gopher://bucket/x cannot be a results root")
+    assert err.startswith("s4://bucket/x cannot be a results root (Protocol not known: s4)")
+
+
+def test_what_is_written_elsewhere_goes_to_a_folder(nbsp_ray: Run) -> None:
+    code, _, err = nbsp_ray("report", "toy", "--to", "s3://bucket/x")
+    assert code == cli.USAGE
+    assert err.startswith("s3://bucket/x is no folder of this machine")
 
 
 def test_the_status_of_a_root_that_is_not_there_says_so(nbsp_ray: Run, tmp_path: Path) -> None:

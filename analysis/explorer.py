@@ -92,7 +92,9 @@ def write_explorer(results: Results, path: str | Path, *, name: str, title: str,
         raise NbspError(f"{results.root} has nothing of {name} yet: start it with `nbsp-ray run {name}`")
     path = Path(path)
     scope = scope or Scope.of_all(name, title, results.root, len(results.plan.trials))
-    Files(path.parent).write(path.name, explorer_page(results, title, scope, path.parent).encode())
+    Files(path.parent).write(
+        path.name, explorer_page(results, title, scope, path.parent).encode(errors="surrogateescape")
+    )
     return path
 
 

@@ -198,7 +198,7 @@ def _owned(found: os.stat_result) -> bool:
 
 def remember_failure(name: str, why: str) -> None:
     """What is called `name` could not be compiled on this machine: for an hour nobody tries again."""
-    (code_folder() / f"{name}.failed").write_text(why)
+    (code_folder() / f"{name}.failed").write_text(why, encoding="utf-8", errors="replace")
 
 
 def remembered_failure(name: str) -> str | None:
@@ -216,7 +216,7 @@ def remembered_failures() -> dict[str, str]:
     for path in paths:
         try:
             if time.time() - path.stat().st_mtime < FAILED_SECONDS:
-                found[path.stem] = path.read_text()
+                found[path.stem] = path.read_text(encoding="utf-8")
             else:
                 path.unlink()
         except FileNotFoundError:  # another process was quicker

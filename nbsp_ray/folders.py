@@ -92,6 +92,8 @@ def temporary_parent() -> Path:
 
 def unfit(name: str) -> str | None:
     """Why temporary folders of Ray cannot be in a folder; None: they can."""
+    if not name.startswith("/"):
+        return "is no absolute path"
     if len(os.fsencode(name)) > SHORT:
         return "has a longer path"
     if not Path(name).is_dir():

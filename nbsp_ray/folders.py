@@ -96,6 +96,8 @@ def unfit(name: str) -> str | None:
         return "is no absolute path"
     if len(os.fsencode(name)) > SHORT:
         return "has a longer path"
+    if not COMPILES.fullmatch(name):
+        return "has blanks or quotes in its path"
     if not Path(name).is_dir():
         return "is no folder"
     if not os.access(name, os.W_OK | os.X_OK):

@@ -1,6 +1,7 @@
 """What we do within Tune's loop: stop when asked, and keep why a phase was given up. Nothing here raises."""
 
 import logging
+import os
 import re
 import time
 from collections import Counter
@@ -108,8 +109,17 @@ class ExperimentHooks(NotKept, tune.Callback):
                 where = {"host": self._host(found[1])} if found else {}
                 folder.write_failure({"error": error, "traceback": text[-20_000:], "final": final, **where})
             self._failures[key] = len(folder.failures())
+        except OSError as error:
+            self._cannot_store(error)
         except Exception:
             log.exception("the failure of %s could not be stored", trial)
+
+    def _cannot_store(self, error: OSError) -> None:
+        """Not even a failure can be written: trying the phases again and again would come to nothing."""
+        if not self._stop.asked:
+            why = os.strerror(error.errno) if error.errno else str(error)
+            self._stop.say(f"{self._store.root} cannot be written ({why}): stopping; mend that, and it goes on")
+        self._stop.asked = True
 
     def _end_of_worker(self, text: str) -> tuple[str, bool]:
         """How a worker that told nothing ended, by the kernel's count and by what Ray says of it; and if of memory."""

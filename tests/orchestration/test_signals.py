@@ -1,5 +1,6 @@
 """The wish to stop: signals, and what is made of them in Tune's loop; no cluster."""
 
+import errno
 import os
 import signal
 import socket
@@ -20,6 +21,7 @@ from nbsp_ray.orchestration.cluster import watch
 from nbsp_ray.orchestration.gate import Gate
 from nbsp_ray.states import State
 from nbsp_ray.stopping import StopRequest
+from nbsp_ray.store import PhaseFolder
 
 
 def test_the_first_signal_is_a_wish_the_second_an_end_and_then_all_is_as_before() -> None:
@@ -175,6 +177,28 @@ def test_machines_are_counted_now_and_then_and_trouble_with_it_does_no_harm(
     hooks.on_step_begin(1, [])
     hooks.on_step_begin(2, [])
     assert len(calls) == 2
+
+
+def test_a_run_that_cannot_even_store_a_failure_stops_and_says_so_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A disk that is full: to try each phase again and again would come to nothing."""
+    hooks, stopper, wish, gate = make(tmp_path)
+    said: list[str] = []
+    wish.say = said.append  # type: ignore[attr-defined]
+
+    def full(self: object, failure: object) -> None:
+        raise OSError(errno.ENOSPC, "full")
+
+    monkeypatch.setattr(PhaseFolder, "write_failure", full)
+    for _ in range(2):
+        key = gate.next()
+        assert key is not None
+        failed: Any = SimpleNamespace(trial_id=f"{key}-0", error_file=str(tmp_path / "not there"))
+        hooks.on_trial_error(1, [], failed)
+    assert stopper("a", {})
+    root = hooks._store.root
+    assert said == [f"{root} cannot be written (No space left on device): stopping; mend that, and it goes on"]
 
 
 def test_only_the_last_failure_of_a_phase_is_final(tmp_path: Path) -> None:

@@ -22,6 +22,8 @@ from nbsp_ray.store import Store
 log = logging.getLogger(__name__)
 FIT_SECONDS = 10.0
 """Between two looks at what machines there are."""
+WORKER_SECONDS = 180.0
+"""In which a worker starts, many times over."""
 
 
 class ExperimentHooks(NotKept, tune.Callback):
@@ -53,6 +55,7 @@ class ExperimentHooks(NotKept, tune.Callback):
         self._failures: Counter[str] = Counter()
         self._killed_for_memory = out_of_memory_kills()
         self._fitted_at = time.monotonic()
+        self._began: float | None = time.monotonic()
         self._running: int | None = None
 
     def setup(
@@ -74,8 +77,23 @@ class ExperimentHooks(NotKept, tune.Callback):
             elif time.monotonic() - self._fitted_at > FIT_SECONDS:
                 self._fitted_at = time.monotonic()
                 self._fit_to_cluster()
+                self._look_for_workers(trials)
         except Exception:
             log.exception("the experiment could not be looked after")
+
+    def _look_for_workers(self, trials: list[Trial]) -> None:
+        """Ray tries for ever to start a worker, and says nothing."""
+        if self._began is None or not trials or self._at_once:
+            return
+        if any(trial.status != Trial.PENDING for trial in trials):
+            self._began = None
+        elif time.monotonic() - self._began > WORKER_SECONDS:
+            self._began = None
+            self._stop.say(
+                f"no worker has started in {WORKER_SECONDS / 60:.0f} minutes: is the machine very busy? Else Ray's own "
+                "account is in its session_latest/logs, `nbsp-ray doctor` looks at what it needs, and `nbsp-ray try` "
+                "does without it"
+            )
 
     def stops_trials(self) -> bool:
         """Whether each trial is to stop when its step ends.

@@ -201,6 +201,20 @@ def test_a_run_that_cannot_even_store_a_failure_stops_and_says_so_once(
     assert said == [f"{root} cannot be written (No space left on device): stopping; mend that, and it goes on"]
 
 
+def test_workers_that_do_not_start_are_told_of_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(hooks_module, "FIT_SECONDS", -1)
+    said: list[str] = []
+    for seconds, statuses, number in ((0, [Trial.PENDING], 1), (60, [Trial.PENDING], 0), (0, [Trial.RUNNING], 0)):
+        monkeypatch.setattr(hooks_module, "WORKER_SECONDS", seconds)
+        hooks, _, wish, _ = make(tmp_path / str(len(said) + seconds))
+        wish.say = said.append  # type: ignore[attr-defined]
+        said.clear()
+        for step in range(3):
+            hooks.on_step_begin(step, [trial(status) for status in statuses])
+        assert len(said) == number
+        assert all(text.startswith("no worker has started in 0 minutes") for text in said)
+
+
 def test_only_the_last_failure_of_a_phase_is_final(tmp_path: Path) -> None:
     hooks, _, _, gate = make(tmp_path)
     key = gate.next()

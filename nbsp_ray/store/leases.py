@@ -55,8 +55,8 @@ class Driver:
         while not self._over.wait(RENEW_SECONDS):
             try:
                 self.renew()
-            except (OSError, StorageAwayError):
-                log.warning("the claims of this driver could not be renewed", exc_info=True)
+            except (OSError, StorageAwayError) as error:
+                log.warning("the claims of this driver could not be renewed: %s", error)
 
     def renew(self) -> None:
         """All claims hold from now on for a minute."""

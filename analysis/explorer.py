@@ -93,7 +93,8 @@ def write_explorer(results: Results, path: str | Path, *, name: str, title: str,
         raise NbspError(f"{results.store.address} has nothing of {name} yet: start it with `nbsp-ray run {name}`")
     path = Path(path)
     scope = scope or Scope.of_all(name, title, results.store.address, len(results.plan.trials))
-    Files(path.parent).write(path.name, explorer_page(results, title, scope, path.parent).encode())
+    page_of = explorer_page(results, title, scope, path.parent)
+    Files(path.parent).write(path.name, page_of.encode(errors="surrogateescape"))
     return path
 
 

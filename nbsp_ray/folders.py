@@ -102,8 +102,12 @@ def temporary_parent() -> Path:
 
 def unfit(name: str) -> str | None:
     """Why temporary folders of Ray cannot be in a folder; None: they can."""
+    if not name.startswith("/"):
+        return "is no absolute path"
     if len(os.fsencode(name)) > SHORT:
         return "has a longer path"
+    if not COMPILES.fullmatch(name):
+        return "has blanks or quotes in its path"
     if not Path(name).is_dir():
         return "is no folder"
     if not os.access(name, os.W_OK | os.X_OK):
@@ -218,7 +222,7 @@ def _owned(found: os.stat_result) -> bool:
 
 def remember_failure(name: str, why: str) -> None:
     """What is called `name` could not be compiled on this machine: for an hour nobody tries again."""
-    (code_folder() / f"{name}.failed").write_text(why)
+    (code_folder() / f"{name}.failed").write_text(why, encoding="utf-8", errors="replace")
 
 
 def remembered_failure(name: str) -> str | None:
@@ -236,7 +240,7 @@ def remembered_failures() -> dict[str, str]:
     for path in paths:
         try:
             if time.time() - path.stat().st_mtime < FAILED_SECONDS:
-                found[path.stem] = path.read_text()
+                found[path.stem] = path.read_text(encoding="utf-8")
             else:
                 path.unlink()
         except FileNotFoundError:  # another process was quicker

@@ -6,9 +6,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from filelock import FileLock
 from stored import firsts, new_store, seconds, small_plan, write_done
 from typer.testing import CliRunner
 
+from nbsp_ray import folders
 from nbsp_ray.errors import DamagedPhaseError
 from nbsp_ray.status import sweep_status
 from nbsp_ray.store import Store
@@ -16,6 +18,14 @@ from nbsp_ray.store.cleaning import ASIDE, BUFFERS, LATE, SCRAPS, WORK, free, fr
 from nbsp_ray.store.files import SCRAP_SECONDS
 from nbsp_ray.verbs.clean import _buffers
 from nbsp_ray.verbs.main import app
+
+
+@pytest.fixture(autouse=True)
+def temporary(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The one folder where temporary folders of runs are looked for."""
+    folder = tmp_path_factory.mktemp("temporary")
+    monkeypatch.setattr(folders, "_temporary_folders", lambda: iter([str(folder)]))
+    return folder
 
 
 @pytest.fixture
@@ -75,3 +85,21 @@ def test_a_buffer_can_go_when_no_unfinished_trial_needs_it_and_its_phase_stays_d
     with pytest.raises(DamagedPhaseError, match="it was let go by `nbsp-ray clean`"):
         store.phase(keys[0]).replay()
     assert "Nothing in" in CliRunner().invoke(app, ["clean", "--root", str(store.root)]).stderr
+
+
+def test_what_killed_runs_and_doctors_left_can_go_too(store: Store, temporary: Path) -> None:
+    left, used, doctors = temporary / "nbsp-01234567", temporary / "nbsp-89abcdef", store.root / ".nbsp-doctor-x"
+    for folder in (left, used, doctors):
+        folder.mkdir()
+        (folder / folders.LOCK).touch()
+        os.utime(folder, (0, time.time() - SCRAP_SECONDS - 1))
+    (left / "ray").write_bytes(b"12345")
+    os.utime(left, (0, time.time() - SCRAP_SECONDS - 1))
+    with FileLock(used / folders.LOCK):
+        shown = CliRunner().invoke(app, ["clean", "--root", str(store.root)])
+        assert f"1 x temporary folders of killed runs on this machine: {left}" in shown.stdout
+        assert f"1 x {SCRAPS}" in shown.stdout
+        assert left.exists()
+        assert "freed" in CliRunner().invoke(app, ["clean", "--yes", "--root", str(store.root)]).stderr
+        assert [folder.exists() for folder in (left, used, doctors)] == [False, True, False]
+        assert "Nothing in" in CliRunner().invoke(app, ["clean", "--root", str(store.root)]).stderr

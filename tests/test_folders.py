@@ -74,6 +74,8 @@ def test_a_folder_that_is_full_or_may_not_be_written_is_passed_over(
     monkeypatch.setattr(os, "access", lambda name, how: name != str(tmp_path))
     assert folders.unfit(str(tmp_path)) == "cannot be written"
     assert folders.unfit(str(tmp_path / "gone")) == "is no folder"
+    assert folders.unfit("/tmp/it's") == folders.unfit("/tmp/a b") == "has blanks or quotes in its path"
+    assert folders.unfit("tmp") == "is no absolute path"
 
 
 def test_the_longest_name_of_a_socket_fits() -> None:

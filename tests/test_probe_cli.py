@@ -1,5 +1,6 @@
 """`nbsp-ray probe` as a user meets it, and what becomes of its numbers."""
 
+import errno
 import json
 import math
 import subprocess
@@ -20,7 +21,7 @@ from analysis.probe.frames import Probe, effects, overlap
 from analysis.probe.report import cautions, show_probe, write_probe
 from nbsp_ray.plan.build import make_plan
 from nbsp_ray.probe.request import Answer, Cell, NetworkScores, Probed, Request, find_targets
-from nbsp_ray.store import Store
+from nbsp_ray.store import PhaseFolder, Store
 from nbsp_ray.sweepfile import load_sweep
 from nbsp_ray.verbs import probe as verb
 
@@ -97,6 +98,25 @@ def test_the_same_again_measures_nothing_and_gives_the_same_bytes(
     assert {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()} == before
 
 
+def test_in_a_root_of_another_user_it_is_measured_and_written_elsewhere(
+    nbsp_ray: Run, sweep: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    def not_ours(*given: object) -> None:
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    root, words = sweep.parent / "results", ("--counts", "0", "--episodes", "1", "--network", "actor")
+    monkeypatch.setattr(verb.os, "access", lambda path, how: Path(path) != root)
+    monkeypatch.setattr(PhaseFolder, "write_probe", not_ours)
+    before = sorted(root.rglob("*"))
+    code, _, err = nbsp_ray("probe", "little.yaml", *words)
+    assert (code, err.splitlines()[-1]) == (2, f"{root} cannot be written: name a folder for the report with --to")
+    code, _, err = nbsp_ray("probe", "little.yaml", *words, "--to", str(tmp_path / "mine"))
+    assert code == 0, err
+    assert "What is measured is not kept, as results cannot be written" in err
+    assert (tmp_path / "mine/probe.md").is_file()
+    assert sorted(root.rglob("*")) == before
+
+
 def test_json(nbsp_ray: Run) -> None:
     code, out, _ = nbsp_ray("probe", "little.yaml", *QUICK, "--network", "critic", "--json")
     found = json.loads(out)
@@ -165,7 +185,7 @@ def test_bad_usage_is_one_clear_message(nbsp_ray: Run, sweep: Path, words: list[
 def test_a_root_without_anything_is_not_made(nbsp_ray: Run, tmp_path: Path) -> None:
     code, _, err = nbsp_ray("probe", "little.yaml", "--root", str(tmp_path / "none"))
     assert code == 2
-    assert f"--root {tmp_path / 'none'}` does that" in err
+    assert f"--root {tmp_path / 'none'}` starts it" in err
     assert not (tmp_path / "none").exists()
 
 

@@ -54,7 +54,7 @@ def write_report(
     root = quote(Path(os.path.relpath(results.root, folder)).as_posix())
     blocks = list(report_blocks(results, shown, pictures, title=title, scope=scope, root=root))
     pages = {"report.md": markdown.render(blocks), "report.html": html.document(title, blocks)}
-    contents: Contents = {file: text.encode() for file, text in pages.items()}
+    contents: Contents = {file: text.encode(errors="surrogateescape") for file, text in pages.items()}
     for picture in pictures:
         contents |= {f"figures/{picture.name}.{kind}": getattr(picture, kind) for kind in ("svg", "pdf", "png")}
     captions: list[Block] = []

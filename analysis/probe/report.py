@@ -264,7 +264,7 @@ def write_probe(probe: Probe, folder: str | Path, *, title: str) -> list[Path]:
 
     shown, picture = show_probe(probe), probe_figure(probe.cells)
     page = markdown.render(probe_blocks(probe, shown, picture, title))
-    contents = {"probe.md": page.encode(), "tables/probe.csv": _csv(probe.cells)}
+    contents = {"probe.md": page.encode(errors="surrogateescape"), "tables/probe.csv": _csv(probe.cells)}
     contents["tables/probe_contrasts.csv"] = _csv(probe.contrasts)
     contents |= {f"tables/{table.name}.csv": _csv(table.data) for table in shown}
     contents |= {f"figures/{picture.name}.{kind}": getattr(picture, kind) for kind in ("svg", "pdf", "png")}

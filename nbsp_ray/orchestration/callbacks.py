@@ -23,6 +23,8 @@ from nbsp_ray.store.files import why
 log = logging.getLogger(__name__)
 FIT_SECONDS = 10.0
 """Between two looks at what machines there are."""
+WORKER_SECONDS = 180.0
+"""In which a worker starts, many times over."""
 
 
 class ExperimentHooks(NotKept, tune.Callback):
@@ -56,6 +58,7 @@ class ExperimentHooks(NotKept, tune.Callback):
         self._failures: Counter[str] = Counter()
         self._killed_for_memory = out_of_memory_kills()
         self._fitted_at = time.monotonic()
+        self._began: float | None = time.monotonic()
         self._running: int | None = None
 
     def setup(
@@ -77,8 +80,23 @@ class ExperimentHooks(NotKept, tune.Callback):
             elif time.monotonic() - self._fitted_at > FIT_SECONDS:
                 self._fitted_at = time.monotonic()
                 self._fit_to_cluster()
+                self._look_for_workers(trials)
         except Exception:
             log.exception("the experiment could not be looked after")
+
+    def _look_for_workers(self, trials: list[Trial]) -> None:
+        """Ray tries for ever to start a worker, and says nothing."""
+        if self._began is None or not trials or self._at_once:
+            return
+        if any(trial.status != Trial.PENDING for trial in trials):
+            self._began = None
+        elif time.monotonic() - self._began > WORKER_SECONDS:
+            self._began = None
+            self._stop.say(
+                f"no worker has started in {WORKER_SECONDS / 60:.0f} minutes: is the machine very busy? Else Ray's own "
+                "account is in its session_latest/logs, `nbsp-ray doctor` looks at what it needs, and `nbsp-ray try` "
+                "does without it"
+            )
 
     def stops_trials(self) -> bool:
         """Whether each trial is to stop when its step ends.
@@ -110,7 +128,7 @@ class ExperimentHooks(NotKept, tune.Callback):
                     self._write_failure(key, f"{error}; tried often enough" if final else error, text, final=final)
                 self._failures[key] = len(self._store.phase(key).failures())
         except OSError as error:
-            log.warning("a phase failed, and its traceback cannot be stored (%s): see to the results root", why(error))
+            self._cannot_store(error)
         except Exception:
             log.exception("the failure of %s could not be stored", trial)
 
@@ -118,6 +136,14 @@ class ExperimentHooks(NotKept, tune.Callback):
         found = IP.search(text)
         where = {"host": self._host(found[1])} if found else {}
         self._store.phase(key).write_failure({"error": error, "traceback": text[-20_000:], "final": final, **where})
+
+    def _cannot_store(self, error: OSError) -> None:
+        """Not even a failure can be written: trying the phases again and again would come to nothing."""
+        if not self._stop.asked:
+            self._stop.say(
+                f"{self._store.address} cannot be written ({why(error)}): stopping; mend that, and it goes on"
+            )
+        self._stop.asked = True
 
     def _end_of_worker(self, text: str) -> tuple[str, bool]:
         """How a worker that told nothing ended, by the kernel's count and by what Ray says of it; and if of memory."""

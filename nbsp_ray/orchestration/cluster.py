@@ -5,6 +5,7 @@ import io
 import logging
 import os
 import secrets
+import shlex
 import shutil
 import signal
 import socket
@@ -67,6 +68,8 @@ def connected_ray(address: str | None, cpus: int | None, stop: StopRequest) -> I
             common |= {"address": "local", "num_cpus": cpus, "include_dashboard": False}
             common |= {"object_store_memory": OBJECT_STORE_BYTES, "_temp_dir": str(folder / "ray")}
             common |= {"_memory": memory().available}  # Left to itself, Ray looks at the machine, not at the job's.
+            if (quoted := shlex.quote(sys.executable)) != sys.executable:
+                common |= {"runtime_env": {"py_executable": quoted}}  # It gets to a shell as it is.
         else:
             common |= {"address": address}
         try:

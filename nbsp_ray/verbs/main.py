@@ -94,9 +94,10 @@ def main() -> None:
         sys.stderr.close()
         sys.exit(USAGE)
     except OSError as error:
-        if error.errno not in OF_THE_MACHINE:
+        if error.errno is not None and error.errno not in OF_THE_MACHINE:
             raise
-        _complain(of_the_machine(error))
+        # Without a number, the words are a library's own: matplotlib, say, finds no folder at all to write in.
+        _complain(str(error) if error.errno is None else of_the_machine(error))
         sys.exit(USAGE)
 
 

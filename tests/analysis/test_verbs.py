@@ -1,6 +1,8 @@
 """The verbs that read a store: what they write, what they say, and how they refuse."""
 
 import json
+import os
+import shutil
 
 import pytest
 import yaml
@@ -131,3 +133,12 @@ def test_a_mistyped_root_is_named_and_not_made(tmp_path, verb):
     with pytest.raises(NbspError, match=r"There is no folder .*resluts: nothing was run there yet"):
         run(*verb, "--root", str(tmp_path / "resluts"))
     assert not (tmp_path / "resluts").exists()
+
+
+def test_a_results_root_whose_name_is_no_utf_8_has_a_report_too(sweep, root, tmp_path):
+    """Of an old disk: its bytes reach the pages as they are, so that commands to be copied are right."""
+    odd = tmp_path / os.fsdecode(b"caf\xe9 [x]")
+    shutil.copytree(root, odd)
+    for verb in ("report", "explore"):
+        assert run(verb, sweep, "--root", str(odd)).exit_code == 0
+    assert b"--root '" + os.fsencode(odd) + b"'" in (odd / "reports/mine/report.md").read_bytes()

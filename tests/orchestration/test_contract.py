@@ -8,6 +8,8 @@ import pytest
 import ray
 from ray import tune
 from ray._private import ray_constants
+from ray._private.runtime_env.context import RuntimeEnvContext
+from ray.core.generated.common_pb2 import Language
 from ray.tune.execution import tune_controller
 from ray.tune.experiment import Experiment, Trial
 from ray.tune.experiment.config_parser import _create_trial_from_spec, _make_parser
@@ -73,6 +75,19 @@ def test_a_trial_is_made_of_a_spec(cluster: None, tmp_path_factory: pytest.TempP
     assert isinstance(trial, Trial)
     assert (trial.trial_id, trial.config, trial.status) == ("key-0", {"a": 1}, Trial.PENDING)
     assert trial.run_metadata.num_failures == 0
+
+
+def test_a_python_in_a_path_with_blanks_gets_to_a_shell_as_it_is() -> None:
+    """So `connected_ray` quotes it; should Ray do that one day, it must not be done twice."""
+    command: list[str] = []
+
+    def exec(file: str, args: list[str]) -> None:
+        command.extend(args)
+
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(os, "execvp", exec)
+        RuntimeEnvContext(py_executable="'/my venv/python'").exec_worker(["a b.py"], Language.PYTHON)
+    assert command[-1].endswith("exec '/my venv/python' 'a b.py'")
 
 
 @pytest.mark.ray

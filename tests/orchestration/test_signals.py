@@ -1,5 +1,6 @@
 """The wish to stop: signals, and what is made of them in Tune's loop; no cluster."""
 
+import errno
 import os
 import signal
 import socket
@@ -21,6 +22,7 @@ from nbsp_ray.orchestration.gate import Gate
 from nbsp_ray.orchestration.jobs import WORKER
 from nbsp_ray.states import State
 from nbsp_ray.stopping import StopRequest
+from nbsp_ray.store import PhaseFolder
 
 
 def test_the_first_signal_is_a_wish_the_second_an_end_and_then_all_is_as_before() -> None:
@@ -178,6 +180,42 @@ def test_machines_are_counted_now_and_then_and_trouble_with_it_does_no_harm(
     hooks.on_step_begin(1, [])
     hooks.on_step_begin(2, [])
     assert len(calls) == 2
+
+
+def test_a_run_that_cannot_even_store_a_failure_stops_and_says_so_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A disk that is full: to try each phase again and again would come to nothing."""
+    hooks, stopper, wish, gate = make(tmp_path)
+    said: list[str] = []
+    wish.say = said.append  # type: ignore[attr-defined]
+
+    def full(self: object, failure: object) -> None:
+        raise OSError(errno.ENOSPC, "full")
+
+    monkeypatch.setattr(PhaseFolder, "write_failure", full)
+    for _ in range(2):
+        key = gate.next()
+        assert key is not None
+        failed: Any = SimpleNamespace(trial_id=f"{key}-0", error_file=str(tmp_path / "not there"))
+        hooks.on_trial_error(1, [], failed)
+    assert stopper("a", {})
+    root = hooks._store.root
+    assert said == [f"{root} cannot be written (No space left on device): stopping; mend that, and it goes on"]
+
+
+def test_workers_that_do_not_start_are_told_of_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(hooks_module, "FIT_SECONDS", -1)
+    said: list[str] = []
+    for seconds, statuses, number in ((0, [Trial.PENDING], 1), (60, [Trial.PENDING], 0), (0, [Trial.RUNNING], 0)):
+        monkeypatch.setattr(hooks_module, "WORKER_SECONDS", seconds)
+        hooks, _, wish, _ = make(tmp_path / str(len(said) + seconds))
+        wish.say = said.append  # type: ignore[attr-defined]
+        said.clear()
+        for step in range(3):
+            hooks.on_step_begin(step, [trial(status) for status in statuses])
+        assert len(said) == number
+        assert all(text.startswith("no worker has started in 0 minutes") for text in said)
 
 
 def test_only_the_last_failure_of_a_phase_is_final(tmp_path: Path) -> None:

@@ -33,7 +33,8 @@
 
 Every file is written whole and then named, so a reader never sees half of one. Attempts never share a file; what makes
 something of theirs valid is created exclusively, so the first one wins, and nothing is committed twice. What is read of
-a finished phase is checked against its digest. All file access goes through `Files`. No torch, no Ray, no pickle.
+a finished phase is checked against its digest. All file access goes through `Files`, which an object store has too
+(`store.objects`). No torch, no Ray, no pickle.
 
 Format 1, which is read too: `result.json` and the files of the commit lie in the phase's folder, with
 `evaluations/<id>.json`, and have no digests; `imported.json` says which archive the phase came from.

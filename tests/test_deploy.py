@@ -110,8 +110,8 @@ RAYJOB = closed(
 )
 """The fields of a RayJob's `spec`, written by hand after KubeRay's API reference; pods are looked at by Kubernetes.
 
-The reference that was read is older than 1.7: `authOptions`, `labels` and `resources` of groups and `SidecarMode` are not
-in it.
+The reference that was read is older than 1.7: it has no `authOptions`, no `labels` and `resources` of groups, and no
+`SidecarMode`.
 """
 
 

@@ -108,7 +108,11 @@ RAYJOB = closed(
         },
     ),
 )
-"""The fields that KubeRay's API reference has of a RayJob's `spec`; pods are looked at by Kubernetes."""
+"""The fields of a RayJob's `spec`, written by hand after KubeRay's API reference; pods are looked at by Kubernetes.
+
+The reference that was read is older than 1.7: it has no `authOptions`, no `labels` and `resources` of groups, and no
+`SidecarMode`.
+"""
 
 
 @pytest.mark.parametrize("name", ["rayjob.yaml", "rayjob-s3.yaml"])

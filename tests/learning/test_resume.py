@@ -166,7 +166,7 @@ def spawn(store: Store, phase: PlannedPhase) -> "subprocess.Popen[bytes]":
 
 def test_kill_9_at_random_moments_loses_nothing(tmp_path: Path) -> None:
     """So long a phase that the child does not end before it is killed."""
-    first, _ = phases_of(toy_plan(first={"env_steps": 900}, sac={"buffer_size": 60}), "base")
+    first, _ = phases_of(toy_plan(first={"env_steps": 500}, sac={"buffer_size": 60}), "base")
     whole = Store(tmp_path / "whole", create=True)
     run_whole(whole, first)
     store, rng = Store(tmp_path / "results", create=True), random.Random(1)

@@ -191,7 +191,7 @@ def test_a_run_that_cannot_even_store_a_failure_stops_and_says_so_once(
     wish.say = said.append  # type: ignore[attr-defined]
 
     def full(self: object, failure: object) -> None:
-        raise OSError(errno.ENOSPC, "full")
+        raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(PhaseFolder, "write_failure", full)
     for _ in range(2):

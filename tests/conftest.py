@@ -8,6 +8,9 @@ from typing import Any
 # Before torch and NumPy are imported: the suite runs in a process per core, and two that each start a thread per core
 # wait for each other in every small product.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+# A container may ask that no compiled code is kept: each of the hundreds of processes that tests start would then
+# compile the whole house anew.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 # Ray's workers are at 15 otherwise: they would wait for the other process's tests, and the longest group for them.
 os.environ.setdefault("RAY_worker_niceness", "0")
 

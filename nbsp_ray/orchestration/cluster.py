@@ -80,6 +80,28 @@ def connected_ray(address: str | None, cpus: int | None, stop: StopRequest) -> I
 
 
 @contextlib.contextmanager
+def reservations_released() -> Iterator[None]:
+    """What Ray has reserved for this process in the `with` block is given back at its end.
+
+    Tune forgets a placement group now and then if it is stopped, and the CPU of one is lost to whoever runs next on the
+    same Ray: the next round of a search, or another sweep on the cluster for as long as this process lives.
+    """
+    import ray
+    from ray import PlacementGroupID
+    from ray.util import placement_group_table, remove_placement_group
+    from ray.util.placement_group import PlacementGroup
+
+    before = set(placement_group_table())
+    try:
+        yield
+    finally:
+        job = ray.get_runtime_context().get_job_id()  # An id of a placement group ends with that of its job.
+        for id, group in placement_group_table().items():
+            if id.endswith(job) and id not in before and group["state"] != "REMOVED":
+                remove_placement_group(PlacementGroup(PlacementGroupID(bytes.fromhex(id))))
+
+
+@contextlib.contextmanager
 def head_watched(address: str | None, say: Callable[[str], None], again: str) -> Iterator[None]:
     """In the `with` block this process ends by itself, with code 3, when the cluster's head is lost.
 

@@ -25,6 +25,7 @@ from nbsp_ray.orchestration.cluster import (
     head_watched,
     home_for_ray,
     quiet_ray,
+    reservations_released,
     set_environment,
     temporary_folder,
 )
@@ -366,7 +367,7 @@ class _Launch:
             at_once=autoscaling,
             host=lambda ip: self.machines.name(self.machines.at(ip)),
         )
-        tune.Tuner(
+        tuner = tune.Tuner(
             Trainable,
             tune_config=tune.TuneConfig(
                 search_alg=self.search,
@@ -383,7 +384,9 @@ class _Launch:
                 checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
                 verbose=0,
             ),
-        ).fit()
+        )
+        with reservations_released():
+            tuner.fit()
 
     def _config(self, keys: list[str]) -> dict[str, Any]:
         from nbsp_ray.orchestration.jobs import Job, PhaseJob

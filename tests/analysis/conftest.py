@@ -1,13 +1,24 @@
+from collections.abc import Iterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import pytest
 from synthetic_store import NBSP_REPORT, find, learn_first, learn_second, plan_of
 
 import analysis
+from analysis.figures import style
 from analysis.frames.load import Results
 from nbsp_ray.specs import Plan
 from nbsp_ray.store import Store
+
+
+@pytest.fixture(autouse=True, scope="session")
+def style_as_it_is() -> Iterator[dict[str, Any]]:
+    """But here: choosing glyphs of TrueType fonts and compressing large pictures take a third of a report's time."""
+    before = dict(style.STYLE)
+    style.STYLE |= {"pdf.fonttype": 3, "savefig.dpi": 72}
+    yield before
+    style.STYLE |= before
 
 
 @pytest.fixture

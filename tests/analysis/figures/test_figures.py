@@ -16,7 +16,7 @@ from synthetic_store import (
 )
 
 import analysis
-from analysis.figures import all_figures
+from analysis.figures import all_figures, style
 from analysis.figures.bands import CurveReader
 from analysis.figures.methods import counts_figure
 from analysis.figures.overview import overview
@@ -146,6 +146,15 @@ def test_where_live_neurons_end_is_marked_on_the_trade_offs_line(store):
 def test_the_same_results_give_the_same_bytes(full, plan):
     one, again = (figures(full, plan)["methods"] for _ in range(2))
     assert (one.svg, one.pdf, one.png) == (again.svg, again.pdf, again.png)
+
+
+def test_fonts_of_a_pdf_are_truetype(full, plan, style_as_it_is, monkeypatch):
+    """Journals refuse Type 3."""
+    monkeypatch.setattr(style, "STYLE", style_as_it_is)
+    results = analysis.load(full.root, plan)
+    pdf = overview(results, CurveReader(results)).pdf
+    assert b"/CIDFontType2" in pdf or b"/TrueType" in pdf
+    assert b"/Type3" not in pdf
 
 
 def test_a_store_with_next_to_nothing_can_be_drawn(store, plan):

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from nbsp_ray.store import PhaseFolder, Store
 from nbsp_ray.store.commits import Commits
-from nbsp_ray.store.files import to_json
+from nbsp_ray.store.encoding import to_json
 
 RANDOM = re.compile(r"\.[0-9a-f]{8}(?=\.(npy|safetensors)$)")
 

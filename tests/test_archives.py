@@ -32,7 +32,7 @@ from nbsp_ray.plan.replicates import on_replicates
 from nbsp_ray.specs import Plan, key_of
 from nbsp_ray.status import is_complete, sweep_status
 from nbsp_ray.store import Store
-from nbsp_ray.store.files import sealed, unsealed
+from nbsp_ray.store.encoding import sealed, unsealed
 from nbsp_ray.store.portable import PORTABLE
 from nbsp_ray.verbs.main import app
 

@@ -20,7 +20,8 @@ from storage import Clock, fail_at_random
 
 from nbsp_ray.errors import CorruptCheckpointError, DamagedPhaseError, StorageAwayError, StoreError
 from nbsp_ray.store import Attempt, Files, PhaseFolder, Store, checkpoints
-from nbsp_ray.store.files import SCRAP_SECONDS, TRANSIENT, sealed, unsealed
+from nbsp_ray.store.encoding import sealed, unsealed
+from nbsp_ray.store.files import SCRAP_SECONDS, TRANSIENT
 
 KEY = "0123456789abcdef0123"
 OTHER = "f" * 20

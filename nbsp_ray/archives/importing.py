@@ -8,7 +8,7 @@ from nbsp_ray.archives import SUFFIX
 from nbsp_ray.archives.reading import Archive, open_archive
 from nbsp_ray.errors import ArchiveError
 from nbsp_ray.store import Store
-from nbsp_ray.store.files import from_json
+from nbsp_ray.store.encoding import from_json
 
 
 @dataclass

@@ -14,7 +14,7 @@ from nbsp_ray.archives import FORMAT, IN_MEMORY, MANIFEST
 from nbsp_ray.errors import NbspError
 from nbsp_ray.specs import Plan
 from nbsp_ray.store import REPORTED, Store
-from nbsp_ray.store.files import JsonObject, to_json
+from nbsp_ray.store.encoding import JsonObject, to_json
 
 
 @dataclass(frozen=True)

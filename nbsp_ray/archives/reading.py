@@ -14,7 +14,7 @@ from typing import IO, Any
 from nbsp_ray.archives import FORMAT, IN_MEMORY, KEY, MANIFEST
 from nbsp_ray.errors import ArchiveError
 from nbsp_ray.specs import key_of
-from nbsp_ray.store.files import JsonObject, from_json
+from nbsp_ray.store.encoding import JsonObject, from_json
 from nbsp_ray.store.portable import NEEDED, PORTABLE
 
 

@@ -20,7 +20,7 @@ from nbsp_ray.learning.agent import Learner
 from nbsp_ray.learning.machine import check_compiler, machine_name
 from nbsp_ray.learning.sac import UpdateRule
 from nbsp_ray.specs import PhaseSpec
-from nbsp_ray.store.files import digest_of
+from nbsp_ray.store.encoding import digest_of
 
 AUTO_UPDATES = 50_000
 """Updates from which on `compile: auto` compiles: it saves a millisecond or more on each."""

@@ -7,6 +7,12 @@ from pydantic import Field
 from nbsp_ray.config.schema import Resources, Settings
 from nbsp_ray.specs import EvaluationSpec, PhaseSpec
 
+TELLINGS = 20
+"""So many progress files a second, of all workers together, are no burden for a filer."""
+STEP_SECONDS = 3.0
+"""What a worker tells in by itself, once a step of Tune's."""
+LONGEST_PACE = 30.0
+
 
 class PhaseJob(Settings):
     """All that a worker must know of a phase."""
@@ -72,3 +78,9 @@ End = Literal["done", "failed", "gave_up", "put_back"]
 def told(result: dict[str, Any]) -> list[tuple[str, int, End | None]]:
     """What a result of a pack says of each of its phases; nothing in a result of one phase."""
     return [(str(key), int(env_steps), end) for key, env_steps, end in result.get(PHASES) or ()]
+
+
+def pace(slots: int) -> float:
+    """Seconds between two tellings of a phase of how far it is, where so many work side by side; 0: as it likes."""
+    seconds = slots / TELLINGS
+    return min(LONGEST_PACE, seconds) if seconds > STEP_SECONDS else 0.0

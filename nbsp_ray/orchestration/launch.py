@@ -12,7 +12,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 from nbsp_ray.config.schema import Resources
 from nbsp_ray.errors import NbspError, StorageAwayError
@@ -30,7 +30,8 @@ from nbsp_ray.orchestration.cluster import (
     temporary_folder,
 )
 from nbsp_ray.orchestration.gate import Gate
-from nbsp_ray.orchestration.preflight import Node
+from nbsp_ray.orchestration.jobs import Job, PackJob, PhaseJob, pace
+from nbsp_ray.orchestration.nodes import Node, cpus_in_use, placed, slots
 from nbsp_ray.plan.build import check_benchmarks
 from nbsp_ray.plan.lanes import Packing, capacity, lane_bytes, packing
 from nbsp_ray.specs import Plan
@@ -41,20 +42,12 @@ from nbsp_ray.store import Store
 from nbsp_ray.store.leases import Driver
 from nbsp_ray.terminal.live import LiveStatus
 
-if TYPE_CHECKING:
-    from nbsp_ray.orchestration.jobs import PackJob
-
 log = logging.getLogger(__name__)
 FAILURE_RETRIES = 10
 WAIT_SECONDS = 600.0
 """For the machines that the user counts on; more of them may come later."""
 KILLED_ALONE = 3
 """So many times killed for want of memory with nothing at work beside it, a phase will be again."""
-TELLINGS = 20
-"""So many progress files a second, of all workers together, are no burden for a filer."""
-STEP_SECONDS = 3.0
-"""What a worker tells in by itself, once a step of Tune's."""
-LONGEST_PACE = 30.0
 TUNE_ENVIRONMENT: Mapping[str, str] = {
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",  # CSV, JSON and TensorBoard files that nobody reads: 4 ms a result
     "TUNE_GLOBAL_CHECKPOINT_S": "300",  # Tune's own state, of which we restore nothing
@@ -145,7 +138,7 @@ def run_plan(
         if fits is not None:
             max_concurrent = min(fits, max_concurrent or fits)
         # Ray starts a process for each of its CPUs at once, whether it will be used or not.
-        cpus = preflight.cpus_in_use(plan, todo, here, max_concurrent)
+        cpus = cpus_in_use(plan, todo, here, max_concurrent)
     else:
         plan = preflight.with_memory(plan, todo)
     launch = _Launch(plan, store, todo, live, max_concurrent=max_concurrent, failure_retries=failure_retries)
@@ -183,7 +176,7 @@ def one_ray(
         yield None
         return
     if address is None:
-        cpus = preflight.cpus_in_use(plan, todo, cpus or usable_cpus(), None)
+        cpus = cpus_in_use(plan, todo, cpus or usable_cpus(), None)
     with StopRequest(say) as stop, quiet_ray(), home_for_ray(), connected_ray(address, cpus, stop):
         yield stop
 
@@ -223,6 +216,7 @@ class _Launch:
         self._local = True
         self._killed_alone: Counter[str] = Counter()
         self._packing = packing(plan, todo)
+        self._packs: dict[Packing, PackJob] = {}
         self._nodes: Sequence[Node] = ()
         self._apart = set[str]()
         """Phases that are tried without others beside them, whatever `resources.lanes` says."""
@@ -265,11 +259,11 @@ class _Launch:
         if not autoscaling and not stop.asked:
             preflight.check_nodes(self.plan, self.todo, self.machines.usable(), local=local)
         self._local = local
-        slots = self.fit_to_cluster(autoscaling=autoscaling)
+        room = self.fit_to_cluster(autoscaling=autoscaling)
         begun = set(self.store.phases())
         for key in (key for key in self.todo if key in begun):
             self.store.phase(key).forget_failures()
-        pending = max(2 * slots, 200 if autoscaling else 0)
+        pending = max(2 * room, 200 if autoscaling else 0)
         environment = {**TUNE_ENVIRONMENT, "TUNE_MAX_PENDING_TRIALS_PG": str(pending)}
         with set_environment(environment), temporary_folder() as folder, self.live, Driver(self.store.files) as driver:
             self.gate.claim = driver.claim
@@ -304,13 +298,13 @@ class _Launch:
         """
         self.machines.look(at_work=[*self.search.trials.machines(), *self.search.attempts.where()])
         nodes = self.machines.usable()
-        slots = max(1, preflight.slots(self.plan, self.todo, nodes))
-        self.live.concurrent = min(slots, self.max_concurrent or slots)
+        room = max(1, slots(self.plan, self.todo, nodes))
+        self.live.concurrent = min(room, self.max_concurrent or room)
         self.gate.max_concurrent = self.max_concurrent
         if not autoscaling:
             self._nodes = nodes
-            self.gate.has_room = lambda places: preflight.placed(wanted := _resources(places), nodes) == wanted
-        return slots
+            self.gate.has_room = lambda places: placed(wanted := _resources(places), nodes) == wanted
+        return room
 
     def _together(self, kind: "Kind", ready: int) -> int:
         """How many of the ready phases of a kind begin as one trial: all its lanes, unless places stayed empty so."""
@@ -318,7 +312,7 @@ class _Launch:
             return 1
         taken = _resources(Counter(place.kind for place in set(self.gate.out.values())))
         before = taken[kind.resources] - 1
-        places = preflight.placed(taken + Counter({kind.resources: ready}), self._nodes)[kind.resources] - before
+        places = placed(taken + Counter({kind.resources: ready}), self._nodes)[kind.resources] - before
         return min(kind.pack.lanes, math.ceil(ready / max(1, places)))
 
     def _gave_up(self, key: str) -> None:
@@ -389,7 +383,6 @@ class _Launch:
             tuner.fit()
 
     def _config(self, keys: list[str]) -> dict[str, Any]:
-        from nbsp_ray.orchestration.jobs import Job, PhaseJob
         from nbsp_ray.orchestration.machines import code
 
         kind = self._kind(keys[0])
@@ -413,16 +406,18 @@ class _Launch:
         )
         return job.model_dump(mode="json")
 
-    def _pack_job(self, pack: Packing) -> "PackJob":
-        from nbsp_ray.orchestration.jobs import PackJob
-
+    def _pack_job(self, pack: Packing) -> PackJob:
+        """Made once: all phases of the sweep are looked at for it, and packs are handed phases all the time."""
+        if pack in self._packs:
+            return self._packs[pack]
         alike = [self.plan.phases[key] for key, one in self._packing.items() if one == pack]
-        return PackJob(
+        self._packs[pack] = PackJob(
             lanes=pack.lanes,
             largest=max((phase.spec for phase in alike), key=lambda one: one.learning.env_steps),
             capacity=capacity(alike),
             lane_bytes=lane_bytes(self.plan, [phase.key for phase in alike]),
         )
+        return self._packs[pack]
 
     def _done(self, key: str) -> bool:
         """Whether the store has all of a phase; it only raises, to end all, if the storage stays away."""
@@ -443,12 +438,6 @@ class _Launch:
         counts = {state: sum(found is state for found in states.values()) for state in State}
         done, failed, blocked = counts[State.DONE], counts[State.FAILED], counts[State.BLOCKED]
         return Outcome(done, failed, blocked, len(states) - done - failed - blocked, interrupted=interrupted)
-
-
-def pace(slots: int) -> float:
-    """Seconds between two tellings of a phase of how far it is, where so many work side by side; 0: as it likes."""
-    seconds = slots / TELLINGS
-    return min(LONGEST_PACE, seconds) if seconds > STEP_SECONDS else 0.0
 
 
 def _trial_id(trial: Any) -> str:

@@ -22,7 +22,7 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from nbsp_ray.config.schema import Resources
 from nbsp_ray.errors import ClusterError
 from nbsp_ray.folders import is_address
-from nbsp_ray.orchestration.preflight import Node
+from nbsp_ray.orchestration.nodes import Node
 from nbsp_ray.store import Store
 
 log = logging.getLogger(__name__)

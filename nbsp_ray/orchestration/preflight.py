@@ -5,13 +5,10 @@ Without this, Ray leaves a trial that fits no machine pending for ever. Knows no
 
 import dataclasses
 import math
-import re
 import shutil
 import socket
 import sys
-from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from nbsp_ray.benchmarks import get_benchmark
@@ -19,6 +16,7 @@ from nbsp_ray.config.schema import Resources
 from nbsp_ray.errors import ClusterError, StoreError
 from nbsp_ray.folders import existing, is_address, temporary_parent
 from nbsp_ray.limits import Memory, memory, usable_cpus, usable_gpus
+from nbsp_ray.orchestration.nodes import Node, resources_of, slots
 from nbsp_ray.plan.lanes import by_shape, lanes, most_lanes, pack_bytes, packing
 from nbsp_ray.plan.memory import RAY_BYTES, check_fits, fits_side_by_side, free, largest_need
 from nbsp_ray.plan.memory import need as memory_need
@@ -33,54 +31,6 @@ EARLY_STOP_SHARE = 0.1
 """A phase that may stop early is not refused for want of disk before even this share of its buffer would not fit."""
 
 
-@dataclass(frozen=True)
-class Node:
-    """One machine of the cluster."""
-
-    name: str
-    cpus: float
-    gpus: float
-    memory_gb: float
-    id: str = ""
-    ip: str = ""
-    labels: tuple[tuple[str, str], ...] | None = None
-    """None where there is no choice of machines, and so labels do not matter."""
-    leaving: bool = False
-    """The cluster takes it away soon (a spot machine)."""
-
-    def fits(self, resources: Resources) -> int:
-        """How many phases with these resources it holds side by side."""
-        if self.labels is not None and not all(_matches(dict(self.labels), label) for label in resources.labels):
-            return 0
-        room = [self.cpus // resources.cpus]
-        if 0 < resources.gpus < 1:  # A fraction is a fraction of one GPU: 0.4 leaves 0.2 of each unused.
-            room.append(int(self.gpus + 1e-9) * int(1 / resources.gpus + 1e-9) if self.gpus < math.inf else math.inf)
-        elif resources.gpus:
-            room.append(self.gpus // resources.gpus)
-        if resources.memory_gb:
-            room.append(self.memory_gb / resources.memory_gb)
-        return int(min(room))
-
-    def without(self, resources: Resources, number: int) -> "Node":
-        """What is left beside `number` phases with these resources."""
-        per_gpu = int(1 / resources.gpus + 1e-9) if 0 < resources.gpus < 1 else 0
-        gpus = math.ceil(number / per_gpu) if per_gpu else number * resources.gpus
-        return dataclasses.replace(
-            self,
-            cpus=self.cpus - number * resources.cpus,
-            gpus=self.gpus - gpus,
-            memory_gb=self.memory_gb - number * (resources.memory_gb or 0),
-        )
-
-
-def _matches(labels: Mapping[str, str], wanted: str) -> bool:
-    """Whether a machine has a label as Ray's selectors mean it: `x=a`, `x=!a`, `x=in(a,b)`, `x=!in(a,b)`."""
-    name, _, value = wanted.partition("=")
-    value, no = value.removeprefix("!"), value.startswith("!")
-    several = re.fullmatch(r"in\((.*)\)", value)
-    return (labels.get(name) in (several[1].split(",") if several else [value])) is not no
-
-
 def this_machine() -> Node:
     """This machine, as a Ray that is started here counts it."""
     return Node("", usable_cpus(), usable_gpus(), memory().available / 2**30)
@@ -92,7 +42,7 @@ def check_settings(plan: Plan, keys: Collection[str]) -> None:
     Raises:
         ClusterError: they do not.
     """
-    for resources in _resources(plan, keys):
+    for resources in resources_of(plan, keys):
         if resources.gpus > 1 and resources.gpus != int(resources.gpus):
             raise ClusterError(
                 f"resources.gpus={resources.gpus:g}: more than one GPU comes in whole ones only; "
@@ -318,7 +268,7 @@ def check_nodes(plan: Plan, keys: Collection[str], nodes: Sequence[Node], *, loc
             "no machine of the cluster offers CPUs to phases: join some (`ray start --address ...`), wait for them "
             "with --min-machines, or say --autoscaling if the cluster grows on demand"
         )
-    for resources in _resources(plan, keys):
+    for resources in resources_of(plan, keys):
         if not any(node.fits(resources) for node in nodes):
             raise ClusterError(_infeasible(resources, nodes, local=local))
 
@@ -347,53 +297,6 @@ def check_cpus(plan: Plan, keys: Collection[str], cpus: int) -> None:
         ClusterError: it cannot.
     """
     check_nodes(plan, keys, [Node("", cpus, math.inf, math.inf)], local=True)
-
-
-def slots(plan: Plan, keys: Collection[str], nodes: Sequence[Node]) -> int:
-    """How many of these phases can be at work at a time, lanes of packs among them."""
-    wanted, each = _trials(plan, keys)
-    places = placed(wanted, nodes)
-    return sum(min(number, places[resources] * each[resources]) for resources, number in _asked(plan, keys).items())
-
-
-def _asked(plan: Plan, keys: Collection[str]) -> Counter[Resources]:
-    """What these phases ask for, and how many of them do."""
-    one_of = {plan.alike[key]: plan.phases[key].resources for key in keys}
-    asked = Counter[Resources]()
-    for number, phases in Counter(map(plan.alike.__getitem__, keys)).items():
-        asked[one_of[number]] += phases
-    return asked
-
-
-def _trials(plan: Plan, keys: Collection[str]) -> tuple[Counter[Resources], Mapping[Resources, int]]:
-    """How many trials with what resources these phases come to, and how many lanes each has."""
-    asked = _asked(plan, keys)
-    each = dict.fromkeys(asked, 1)
-    each |= {plan.phases[key].resources: one.lanes for key, one in packing(plan, keys).items()}
-    return Counter({one: math.ceil(number / each[one]) for one, number in asked.items()}), each
-
-
-def placed(wanted: Mapping[Resources, int], nodes: Sequence[Node]) -> Counter[Resources]:
-    """How many of each request the machines hold side by side; those that fit in the fewest places are placed first."""
-    left, found = list(nodes), Counter[Resources]()
-    hardest = sorted(wanted, key=lambda one: (-len(one.labels), -one.gpus, -one.cpus, -(one.memory_gb or 0)))
-    for resources in hardest:
-        for place, node in enumerate(left):
-            number = min(node.fits(resources), wanted[resources] - found[resources])
-            if number > 0:
-                found[resources] += number
-                left[place] = node.without(resources, number)
-    return found
-
-
-def cpus_in_use(plan: Plan, keys: Collection[str], cpus: int, max_concurrent: int | None) -> int:
-    """CPUs of so many that phases can be at work on, `max_concurrent` of them at a time."""
-    at_once = min(_trials(plan, keys)[0].total(), max_concurrent or cpus)
-    return min(cpus, at_once * max((resources.cpus for resources in _resources(plan, keys)), default=1))
-
-
-def _resources(plan: Plan, keys: Collection[str]) -> list[Resources]:
-    return list(dict.fromkeys({plan.alike[key]: plan.phases[key].resources for key in keys}.values()))
 
 
 def _infeasible(resources: Resources, nodes: Sequence[Node], *, local: bool) -> str:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from nbsp_ray.config.schema import Resources
 from nbsp_ray.orchestration.gate import Gate
-from nbsp_ray.orchestration.preflight import Node, placed, slots
+from nbsp_ray.orchestration.nodes import Node, placed, slots
 from nbsp_ray.plan.price import lanes_of
 from nbsp_ray.specs import Plan, Trial
 

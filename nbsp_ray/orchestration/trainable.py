@@ -16,7 +16,7 @@ from nbsp_ray.config.schema import Resources
 from nbsp_ray.errors import ClusterError, DamagedPhaseError, StorageAwayError
 from nbsp_ray.methods import read_ingredients
 from nbsp_ray.orchestration.failures import keep_failure
-from nbsp_ray.orchestration.jobs import GAVE_UP, LEAVES, NODE, PHASES, PUT_BACK, WORKER, Job, PhaseJob
+from nbsp_ray.orchestration.jobs import GAVE_UP, LEAVES, NODE, PHASES, PUT_BACK, STEP_SECONDS, WORKER, Job, PhaseJob
 from nbsp_ray.orchestration.machines import code, difference
 from nbsp_ray.orchestration.packed import PackWork
 from nbsp_ray.store import Store
@@ -26,7 +26,6 @@ from nbsp_ray.units import plural
 if TYPE_CHECKING:
     from nbsp_ray.learning.run import PhaseRun, Progress
 
-STEP_SECONDS = 3.0
 """A step ends with the episode under way; a wish to stop is heard between two steps."""
 THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 

@@ -53,15 +53,8 @@ from nbsp_ray.folders import existing, is_address, local
 from nbsp_ray.store.checked import Checked
 from nbsp_ray.store.checkpoints import Attempt, Checkpoint, StoredCheckpoint
 from nbsp_ray.store.commits import RESULTS
-from nbsp_ray.store.files import (
-    READING_PATIENCE,
-    WORKING_PATIENCE,
-    Files,
-    JsonObject,
-    from_json,
-    to_json,
-    why,
-)
+from nbsp_ray.store.encoding import JsonObject, from_json, to_json
+from nbsp_ray.store.files import READING_PATIENCE, WORKING_PATIENCE, Files, why
 from nbsp_ray.store.phases import EVALUATIONS, PHASES, REPORTED, PhaseFolder
 from nbsp_ray.store.portable import Portable
 

@@ -13,7 +13,8 @@ from safetensors.numpy import load as load_safetensors
 from safetensors.numpy import save as save_safetensors
 
 from nbsp_ray.errors import CorruptCheckpointError
-from nbsp_ray.store.files import Array, Arrays, Files, JsonObject, digest_of, from_json, to_json, to_lines, to_npy
+from nbsp_ray.store.encoding import Array, Arrays, JsonObject, digest_of, from_json, to_json, to_lines, to_npy
+from nbsp_ray.store.files import Files
 
 PIECE_BYTES = 2**26
 """The most bytes of a piece of a replay buffer, which is held twice for a moment when it is written or read."""

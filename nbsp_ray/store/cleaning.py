@@ -6,7 +6,8 @@ from dataclasses import dataclass
 
 from nbsp_ray.store import Store
 from nbsp_ray.store.commits import Commits
-from nbsp_ray.store.files import SCRAP_SECONDS, Found, to_json
+from nbsp_ray.store.encoding import to_json
+from nbsp_ray.store.files import SCRAP_SECONDS, Found
 
 SCRAPS = "half-written files of killed writers"
 LATE = "what killed or late writers left of a commit"

@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from nbsp_ray.errors import DamagedPhaseError
-from nbsp_ray.store.files import Chunk, Files, JsonObject, Part, from_json, sealed, to_json, unsealed
+from nbsp_ray.store.encoding import Chunk, JsonObject, from_json, sealed, to_json, unsealed
+from nbsp_ray.store.files import Files, Part
 
 RESULTS = "results"
 OLD = "old"

@@ -1,4 +1,4 @@
-"""Files written whole or not at all, on a disk; and the bytes of JSON and arrays. Knows no names.
+"""Files written whole or not at all, on a disk. Knows no names.
 
 Storage may fail for a while: every call is tried again, ever less often, until it has failed for as long as `patience`
 says. What no waiting mends (a full disk, a file that may not be read) is raised at once, as it is.
@@ -7,8 +7,6 @@ says. What no waiting mends (a full disk, a file that may not be read) is raised
 import contextlib
 import errno
 import hashlib
-import io
-import json
 import logging
 import os
 import re
@@ -17,21 +15,15 @@ import shutil
 import stat
 import time
 import uuid
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
-import numpy as np
-import numpy.typing as npt
-
 from nbsp_ray.errors import StorageAwayError, StoreError
+from nbsp_ray.store.encoding import Chunk
 
 log = logging.getLogger(__name__)
-Array = npt.NDArray[Any]
-Arrays = Mapping[str, Array]
-JsonObject = dict[str, Any]
-Chunk = bytes | memoryview
 Answer = TypeVar("Answer")
 SCRAP_SECONDS = 3_600.0
 """A half-written file as old as this was left by a writer that was killed: nobody takes so long to write one."""
@@ -421,59 +413,3 @@ def check_file(path: Path, part: Part) -> None:
         raise ValueError(f"it has {size:,} bytes of {part.bytes:,}")
     if digest != part.sha256:
         raise ValueError("its bytes are not those that were written")
-
-
-def to_json(data: Any) -> bytes:
-    """Bytes of JSON; NaN and infinity, which JSON lacks, raise a ValueError."""
-    return json.dumps(data, indent=1, allow_nan=False).encode() + b"\n"
-
-
-def from_json(data: bytes) -> JsonObject:
-    """A JSON object.
-
-    Raises:
-        ValueError: it is not one.
-    """
-    found = json.loads(data)
-    if not isinstance(found, dict):
-        raise ValueError("not a JSON object")
-    return found
-
-
-def digest_of(data: Any) -> str:
-    """SHA-256 of the JSON of `data`."""
-    return hashlib.sha256(to_json(data)).hexdigest()
-
-
-def sealed(data: Mapping[str, Any]) -> bytes:
-    """JSON with its own digest in it, so that a flipped bit is seen."""
-    return to_json({**data, "sha256": digest_of(data)})
-
-
-def unsealed(data: bytes) -> JsonObject:
-    """What `sealed` made JSON of.
-
-    Raises:
-        ValueError: it is not that, or is altered.
-    """
-    found = from_json(data)
-    found.pop("sha256", None)
-    if sealed(found) != data:
-        raise ValueError("its bytes are not those that were written")
-    return found
-
-
-def to_npy(*arrays: Array) -> tuple[Chunk, ...]:
-    """Header and body of an `.npy` file with the rows of all `arrays`; the body is the arrays' own memory."""
-    header = io.BytesIO()
-    parts = [np.ascontiguousarray(array) for array in arrays]
-    data = np.lib.format.header_data_from_array_1_0(parts[0])
-    data["shape"] = (sum(len(part) for part in parts), *parts[0].shape[1:])
-    np.lib.format.write_array_header_1_0(header, data)
-    # A memoryview without elements cannot be cast.
-    return header.getvalue(), *(part.data.cast("B") for part in parts if part.size)
-
-
-def to_lines(rows: Sequence[Mapping[str, Any]]) -> bytes:
-    """Bytes of JSON lines, one for each row."""
-    return "".join(json.dumps(row, allow_nan=False) + "\n" for row in rows).encode()

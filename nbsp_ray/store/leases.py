@@ -14,7 +14,8 @@ import uuid
 from types import TracebackType
 
 from nbsp_ray.errors import StorageAwayError
-from nbsp_ray.store.files import Files, JsonObject, from_json, to_json, why
+from nbsp_ray.store.encoding import JsonObject, from_json, to_json
+from nbsp_ray.store.files import Files, why
 
 log = logging.getLogger(__name__)
 RENEW_SECONDS = 10.0

@@ -10,9 +10,6 @@ and may be removed at any time. Files of commits never change; of others the lis
 import contextlib
 import copy
 import errno
-import hashlib
-import json
-import shutil
 import uuid
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -23,8 +20,10 @@ from typing import Any, TypeVar
 from filelock import FileLock
 
 from nbsp_ray.errors import ConfigError, NbspError, StoreError
-from nbsp_ray.folders import existing, mirror_folder
-from nbsp_ray.store.files import READING_PATIENCE, Chunk, Files, Found, Part, why
+from nbsp_ray.folders import mirror_folder
+from nbsp_ray.store.encoding import Chunk
+from nbsp_ray.store.files import READING_PATIENCE, Files, Found, Part, why
+from nbsp_ray.store.mirror import COMMITTED, Mirror
 
 Answer = TypeVar("Answer")
 EXTRAS = {"s3": "s3", "s3a": "s3"}
@@ -46,11 +45,6 @@ PACE_SECONDS = 15.0
 SIDE_BY_SIDE = 500
 LISTED = 1_000
 """Names in one answer of a listing: the most that S3 gives."""
-SPARE_BYTES = 2**30
-"""Of the disk with the copies, so much is left free."""
-INDEX = "index.json"
-COMMITTED = "committed"
-"""For the stamp of a file that never changes."""
 
 
 class ObjectFiles(Files):
@@ -77,10 +71,11 @@ class ObjectFiles(Files):
         self._fs = _file_system(self._protocol, address)
         super().__init__(mirror_folder(address), patience=patience)
         self.address = address
-        self._mirror = _Mirror(self.root)
-        self._listed: dict[str, Found] | None = None
-        """Of a snapshot: what there was in `_folders`."""
-        self._folders: tuple[str, ...] = ()
+        self._mirror = Mirror(self.root)
+        self._folders: tuple[str, ...] | None = None
+        """Of a snapshot: those that were listed."""
+        self._listed: Mapping[str, Found] = {}
+        """What there was in them."""
         self._below: Mapping[str, set[str]] = {}
         self._entries: Mapping[str, set[str]] = {}
         self._fetched: dict[str, bytes | None] = {}
@@ -161,11 +156,11 @@ class ObjectFiles(Files):
             self._ask(partial(_raise, failed))
 
     def _knows(self, name: str) -> bool:
-        return self._listed is not None and name.startswith(self._folders)
+        return self._folders is not None and name.startswith(self._folders)
 
     def _stamp(self, name: str) -> str | None:
         """What a copy of a file must bear; None if a copy cannot be relied on."""
-        if self._listed is None:
+        if self._folders is None:
             return None
         if self._knows(name):
             found = self._listed.get(name)
@@ -203,7 +198,7 @@ class ObjectFiles(Files):
             raise
         except PermissionError as error:
             raise StoreError(self._refused(why(error))) from error
-        except (OSError, NbspError, NotImplementedError):
+        except OSError:
             raise
         except Exception as error:
             if "Credentials" in type(error).__name__ or "Token" in type(error).__name__:
@@ -301,7 +296,7 @@ class ObjectFiles(Files):
 
     def _exists(self, name: str) -> bool:
         if self._knows(name):
-            return name in self._listed or name in self._below  # type: ignore[operator]
+            return name in self._listed or name in self._below
         return not self._is_absent(name) and self._info(name) is not None
 
     def _info(self, name: str) -> Mapping[str, Any] | None:
@@ -323,7 +318,7 @@ class ObjectFiles(Files):
 
     def _changed(self, name: str) -> float | None:
         if self._knows(name):
-            found = (self._listed or {}).get(name)
+            found = self._listed.get(name)
             return None if found is None else found.changed
         info = self._info(name)
         return None if info is None else _found(info).changed
@@ -341,7 +336,7 @@ class ObjectFiles(Files):
 
     def _walk(self, folder: str, beginning: str) -> dict[str, Found]:
         start = f"{folder}/{beginning}"
-        if self._listed is not None and self._knows(f"{folder}/"):
+        if self._knows(f"{folder}/"):
             known: dict[str, Found] = {}
             left = [f"{folder}/{name}" for name in self._below.get(folder, ()) if name.startswith(beginning)]
             while left:
@@ -396,64 +391,6 @@ class ObjectFiles(Files):
         finally:
             temporary.unlink(missing_ok=True)
         return super()._local(name, part)
-
-
-class _Mirror:
-    """Copies on this machine of files that were read, each with what the store said of it and its own digest."""
-
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
-        self._index: dict[str, tuple[str, str]] | None = None
-        self._is_new = False
-
-    @property
-    def index(self) -> dict[str, tuple[str, str]]:
-        """Stamp and SHA-256 of each copy."""
-        if self._index is None:
-            self._index = {}
-            with contextlib.suppress(OSError, ValueError, TypeError, AttributeError):
-                read = json.loads((self._folder / INDEX).read_bytes())
-                self._index = {str(name): (str(stamp), str(sha)) for name, (stamp, sha) in read.items()}
-        return self._index
-
-    def read(self, name: str, stamp: str) -> bytes | None:
-        """A copy, if there is one of what bears this stamp, and it is whole."""
-        known = self.index.get(name)
-        if known is None or stamp not in (known[0], COMMITTED):
-            return None
-        with contextlib.suppress(OSError):
-            data = (self._folder / name).read_bytes()
-            if hashlib.sha256(data).hexdigest() == known[1]:
-                return data
-        return None
-
-    def write(self, name: str, stamp: str, data: bytes) -> None:
-        """Keep a copy, if this machine has room for it."""
-        path = self._folder / name
-        temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}")
-        with contextlib.suppress(OSError):
-            path.parent.mkdir(parents=True, exist_ok=True)
-            temporary.write_bytes(data)
-            temporary.replace(path)
-            self.index[name] = stamp, hashlib.sha256(data).hexdigest()
-            self._is_new = True
-
-    def save(self) -> None:
-        """Write down what there is; of several writers at once the last is right, and what others had is read again."""
-        if self._is_new:
-            with contextlib.suppress(OSError):
-                temporary = self._folder / f".{INDEX}.{uuid.uuid4().hex[:8]}"
-                temporary.write_text(json.dumps(self.index))
-                temporary.replace(self._folder / INDEX)
-                self._is_new = False
-
-    def make_room(self, size: int) -> None:
-        """Remove large copies, those first that were not used for longest, until the disk has room for one more."""
-        with contextlib.suppress(OSError):
-            large = sorted(self._folder.rglob("*.npy"), key=lambda path: path.stat().st_atime)
-            while large and shutil.disk_usage(existing(self._folder)).free < size + SPARE_BYTES:
-                # Who has mapped it keeps what it mapped.
-                large.pop(0).unlink(missing_ok=True)
 
 
 def _file_system(protocol: str, address: str) -> Any:

@@ -17,13 +17,11 @@ from safetensors.numpy import save as save_safetensors
 from nbsp_ray.errors import DamagedPhaseError, StoreError
 from nbsp_ray.store.checkpoints import Attempt, StoredCheckpoint
 from nbsp_ray.store.commits import OLD, Commits
-from nbsp_ray.store.files import (
+from nbsp_ray.store.encoding import (
     Array,
     Arrays,
     Chunk,
-    Files,
     JsonObject,
-    Part,
     from_json,
     sealed,
     to_json,
@@ -31,6 +29,7 @@ from nbsp_ray.store.files import (
     to_npy,
     unsealed,
 )
+from nbsp_ray.store.files import Files, Part
 
 EVALUATIONS, PHASES = "evaluations", "phases"
 REPORTED = ("manifest.json", "curve.jsonl")

@@ -10,7 +10,8 @@ from safetensors.numpy import save as save_safetensors
 
 from nbsp_ray.errors import StoreError
 from nbsp_ray.store.commits import Commits
-from nbsp_ray.store.files import Files, from_json, to_json
+from nbsp_ray.store.encoding import from_json, to_json
+from nbsp_ray.store.files import Files
 from nbsp_ray.store.phases import PhaseFolder
 
 NEEDED = ("spec.json", "curve.jsonl", "manifest.json", "result.json")

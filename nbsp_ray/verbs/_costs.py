@@ -10,7 +10,8 @@ from dataclasses import dataclass
 
 from nbsp_ray.errors import ConfigError
 from nbsp_ray.limits import memory, usable_cpus
-from nbsp_ray.orchestration.preflight import Node, check_lanes, slots, this_machine
+from nbsp_ray.orchestration.nodes import Node, slots
+from nbsp_ray.orchestration.preflight import check_lanes, this_machine
 from nbsp_ray.orchestration.schedule import Schedule, schedule
 from nbsp_ray.plan.halves import ways_to_halve
 from nbsp_ray.plan.memory import largest_need, memory_note

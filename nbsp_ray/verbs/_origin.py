@@ -1,5 +1,6 @@
 """Which sweep a phase belongs to, and the command that trains it again: looked for, planned, and checked."""
 
+import functools
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -70,9 +71,9 @@ def _rerun(loaded: LoadedSweep, store: Store, trial: Trial, key: str) -> str | N
     own = next((one for one in sweeps if key in make_plan("", [one]).phases), None)
     if own is None:
         return None
-    # A preset is the settings that it stands for.
-    paths = [path for path in settings() if can_vary(path) and path != "sac.network"]
-    varied = {path: _at(own, path) for path in paths if len({_at(one, path) for one in sweeps}) > 1}
+    varied = {
+        path: _at(own, path) for path in settings() if can_vary(path) and len({_at(one, path) for one in sweeps}) > 1
+    }
     kept = [
         one
         for one in loaded.overrides
@@ -92,7 +93,5 @@ def _rerun(loaded: LoadedSweep, store: Store, trial: Trial, key: str) -> str | N
 
 def _at(sweep: Sweep, path: str) -> str:
     """A setting's value as on the command line."""
-    value: Any = sweep.model_dump(mode="json")
-    for name in path.split("."):
-        value = value[name]
+    value: Any = functools.reduce(getattr, path.split("."), sweep)
     return value if isinstance(value, str) else json.dumps(value)

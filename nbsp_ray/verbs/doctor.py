@@ -35,7 +35,7 @@ from nbsp_ray.terminal.output import plain_console, print_prose
 from nbsp_ray.verbs._common import FAILED, AsJson, Root, print_json
 
 if TYPE_CHECKING:
-    from nbsp_ray.orchestration.preflight import Node
+    from nbsp_ray.orchestration.nodes import Node
 
 
 def command(

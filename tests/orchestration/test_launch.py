@@ -19,6 +19,7 @@ import psutil
 import pytest
 import ray
 from phase_files import path_of
+from ray.util import placement_group, remove_placement_group
 from stored import firsts, new_store, small_plan
 
 from nbsp_ray.config.schema import Resources
@@ -26,6 +27,7 @@ from nbsp_ray.errors import ClusterError
 from nbsp_ray.orchestration import launch as launch_module
 from nbsp_ray.orchestration import machines
 from nbsp_ray.orchestration.ask import check_cluster
+from nbsp_ray.orchestration.cluster import reservations_released
 from nbsp_ray.orchestration.launch import Outcome, run_plan
 from nbsp_ray.specs import Plan
 from nbsp_ray.status import SweepStatus, sweep_status
@@ -288,6 +290,22 @@ def test_machines_must_write_the_root_and_have_our_code(tmp_path: Path, monkeypa
             look().check()
     assert len(said) == 3
     assert list(store.root.iterdir()) == [store.root / "store.json"]
+
+
+def test_what_is_reserved_and_forgotten_is_given_back() -> None:
+    """And what was there before is not ours to take."""
+
+    def reserved() -> float:
+        return 2 - ray.available_resources().get("CPU", 0.0)
+
+    before = placement_group([{"CPU": 1}])
+    ray.get(before.ready(), timeout=60)
+    with reservations_released():
+        ray.get(placement_group([{"CPU": 1}]).ready(), timeout=60)
+        wait_for(lambda: reserved() == 2, 60)
+    wait_for(lambda: reserved() == 1, 60)
+    remove_placement_group(before)
+    wait_for(lambda: reserved() == 0, 60)
 
 
 def test_a_cluster_is_asked_before_it_is_joined(monkeypatch: pytest.MonkeyPatch) -> None:

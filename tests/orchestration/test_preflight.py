@@ -13,9 +13,9 @@ from nbsp_ray.config.schema import Resources
 from nbsp_ray.errors import ClusterError, ConfigError, StoreError
 from nbsp_ray.learning import machine
 from nbsp_ray.limits import Memory
-from nbsp_ray.orchestration import preflight
-from nbsp_ray.orchestration.launch import pace
-from nbsp_ray.orchestration.preflight import Node, placed
+from nbsp_ray.orchestration import nodes, preflight
+from nbsp_ray.orchestration.jobs import pace
+from nbsp_ray.orchestration.nodes import Node, placed
 from nbsp_ray.plan.lanes import pack_bytes
 from nbsp_ray.plan.memory import RAY_BYTES, largest_need
 from nbsp_ray.plan.memory import need as memory_need
@@ -95,15 +95,15 @@ def test_slots_are_those_of_all_machines(resources: dict[str, Any], slots: int) 
     plan = small_plan(resources=resources, seeds=tuple(range(20)))
     large = dataclasses.replace(LARGE, labels=(("zone", "b"),))
     small = dataclasses.replace(SMALL, labels=())
-    assert preflight.slots(plan, plan.phases, [small, large]) == slots
+    assert nodes.slots(plan, plan.phases, [small, large]) == slots
 
 
-@pytest.mark.parametrize(("lanes", "number"), [(1, 2), (3, 6), (100, 6), ("auto", 2)])
-def test_slots_of_packs_are_their_lanes(lanes: object, number: int) -> None:
+@pytest.mark.parametrize(("lanes", "number", "cpus"), [(1, 2, 6), (3, 6, 2), (100, 6, 1), ("auto", 2, 6)])
+def test_slots_of_packs_are_their_lanes(lanes: object, number: int, cpus: int) -> None:
     """Six phases of one shape on two CPUs, one for each pack."""
     plan = plan_with(lanes=lanes)
-    assert preflight.slots(plan, plan.phases, [SMALL]) == number
-    assert preflight.cpus_in_use(plan, plan.phases, 64, None) == {1: 6, 3: 2, 100: 1, "auto": 6}[lanes]  # type: ignore[index]
+    assert nodes.slots(plan, plan.phases, [SMALL]) == number
+    assert nodes.cpus_in_use(plan, plan.phases, 64, None) == cpus
 
 
 def test_a_pack_asks_for_the_memory_of_all_its_lanes() -> None:
@@ -280,7 +280,7 @@ def test_ray_gets_no_more_cpus_than_phases_can_use() -> None:
     """It starts a process for each of them at once."""
     plan = plan_with(cpus=2)
     assert len(plan.phases) == 6
-    assert preflight.cpus_in_use(plan, plan.phases, 64, None) == 12
-    assert preflight.cpus_in_use(plan, plan.phases, 64, 3) == 6
-    assert preflight.cpus_in_use(plan, plan.phases, 4, None) == 4
-    assert preflight.cpus_in_use(plan, [], 64, None) == 0
+    assert nodes.cpus_in_use(plan, plan.phases, 64, None) == 12
+    assert nodes.cpus_in_use(plan, plan.phases, 64, 3) == 6
+    assert nodes.cpus_in_use(plan, plan.phases, 4, None) == 4
+    assert nodes.cpus_in_use(plan, [], 64, None) == 0

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from stored import firsts, seconds, small_plan
 
-from nbsp_ray.orchestration.preflight import Node, slots
+from nbsp_ray.orchestration.nodes import Node, slots
 from nbsp_ray.orchestration.schedule import schedule
 from nbsp_ray.specs import Plan
 

@@ -102,26 +102,25 @@ def test_a_signal_is_heard_while_ray_hangs_as_it_starts(number: signal.Signals, 
     assert list(tmp_path.iterdir()) == []
 
 
-class FilmOptions:
-    """A wish to stop without signals."""
+class Wish(StopRequest):
+    """One that takes no signals; `said` is all that it told."""
 
-    asked = False
-
-    def heard(self) -> bool:
-        return self.asked
+    def __init__(self) -> None:
+        self.said: list[str] = []
+        super().__init__(self.said.append)
 
     def install(self) -> None: ...
 
 
 def make(
     tmp_path: Path, *, at_once: bool = False, fit: Any = None, out_of_memory: Any = None
-) -> tuple[ExperimentHooks, Stopper, FilmOptions, Gate]:
-    gate, wish = Gate({"0" * 20: (), "1" * 20: ()}, lambda key: False), FilmOptions()
+) -> tuple[ExperimentHooks, Stopper, Wish, Gate]:
+    gate, wish = Gate({"0" * 20: (), "1" * 20: ()}, lambda key: False), Wish()
     hooks = ExperimentHooks(
         new_store(tmp_path),
         gate,
         lambda trial_id: [trial_id.partition("-")[0]],
-        wish,  # type: ignore[arg-type]
+        wish,
         fit or (lambda: None),
         out_of_memory or (lambda keys: None),
         at_once=at_once,
@@ -187,8 +186,7 @@ def test_a_run_that_cannot_even_store_a_failure_stops_and_says_so_once(
 ) -> None:
     """A disk that is full: to try each phase again and again would come to nothing."""
     hooks, stopper, wish, gate = make(tmp_path)
-    said: list[str] = []
-    wish.say = said.append  # type: ignore[attr-defined]
+    said = wish.said
 
     def full(self: object, failure: object) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
@@ -206,16 +204,15 @@ def test_a_run_that_cannot_even_store_a_failure_stops_and_says_so_once(
 
 def test_workers_that_do_not_start_are_told_of_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(hooks_module, "FIT_SECONDS", -1)
-    said: list[str] = []
-    for seconds, statuses, number in ((0, [Trial.PENDING], 1), (60, [Trial.PENDING], 0), (0, [Trial.RUNNING], 0)):
+    for case, (seconds, statuses, number) in enumerate(
+        ((0, [Trial.PENDING], 1), (60, [Trial.PENDING], 0), (0, [Trial.RUNNING], 0))
+    ):
         monkeypatch.setattr(hooks_module, "WORKER_SECONDS", seconds)
-        hooks, _, wish, _ = make(tmp_path / str(len(said) + seconds))
-        wish.say = said.append  # type: ignore[attr-defined]
-        said.clear()
+        hooks, _, wish, _ = make(tmp_path / str(case))
         for step in range(3):
             hooks.on_step_begin(step, [trial(status) for status in statuses])
-        assert len(said) == number
-        assert all(text.startswith("no worker has started in 0 minutes") for text in said)
+        assert len(wish.said) == number
+        assert all(text.startswith("no worker has started in 0 minutes") for text in wish.said)
 
 
 def test_only_the_last_failure_of_a_phase_is_final(tmp_path: Path) -> None:

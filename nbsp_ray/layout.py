@@ -126,10 +126,12 @@ class Layout:
         return tuple(f"{layer}.{kind}" for layer in layers for kind in ("weight", "bias"))
 
     def unpack(self, stack: Any) -> list[Any]:
-        """Views (L, M, *shape) of every weight and bias of a stack (L, M, P), a tensor."""
-        return [
-            part.unflatten(-1, shape) for part, shape in zip(stack.split(self.sizes, dim=-1), self.shapes, strict=True)
-        ]
+        """Views (..., *shape) of every weight and bias of a stack (..., P), a tensor.
+
+        By torch's plainest calls: `split` and `unflatten` go through Python, which a small network feels.
+        """
+        networks, parts = stack.shape[:-1], stack.split_with_sizes(self.sizes, dim=-1)
+        return [part.view(*networks, *shape) for part, shape in zip(parts, self.shapes, strict=True)]
 
     def named(self, parameters: npt.NDArray[np.float32]) -> dict[str, npt.NDArray[np.float32]]:
         """Views of every weight and bias of one network (P,), by `names`."""

@@ -57,6 +57,17 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=lambda item: order.index(item.path.name) if item.path.name in order else len(order))
 
 
+@pytest.fixture(autouse=True, scope="session")
+def disk() -> Iterator[None]:
+    """Nobody waits for the disk: no test cuts the power, and thousands of trials of a second each are written.
+
+    `test_store` looks at what is forced to the disk, and when; processes that tests start do wait.
+    """
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "fsync", lambda descriptor: None)
+        yield
+
+
 @pytest.fixture(autouse=True)
 def denormal_numbers() -> Iterator[None]:
     """A phase lets this thread take denormal numbers for 0; other tests draw them."""

@@ -158,11 +158,21 @@ class PhaseData:
 
         Before its first update the agent is still the one that the phase before left.
         """
-        wanted = (self.curve["kind"] == "evaluation") & (self.curve["task"] == task)
-        if after_first_update:
-            wanted &= (self.curve["updates"] > 0).fillna(False).astype(bool)
-        rows = self.curve[wanted]
-        return rows["env_steps"].to_numpy(dtype=np.float64), rows[self._height(raw=raw)].to_numpy(dtype=np.float64)
+        rows = self._evaluations.get(task)
+        if rows is None:
+            return np.empty(0), np.empty(0)
+        wanted = rows["updates"] > 0 if after_first_update else slice(None)
+        return rows["env_steps"][wanted], rows[self._height(raw=raw)][wanted]
+
+    @cached_property
+    def _evaluations(self) -> Mapping[str, Mapping[str, metrics.Floats]]:
+        """The evaluations of each task as arrays (T,): a row of the tables asks for them a dozen times."""
+        evaluations = self.curve[self.curve["kind"] == "evaluation"]
+        numbers = evaluations[["env_steps", "updates", "success", "env_return", "normalised"]].astype(np.float64)
+        return {
+            str(task): {str(name): column.to_numpy() for name, column in rows.items()}
+            for task, rows in numbers.groupby(evaluations["task"], sort=False)
+        }
 
     def _carried(self, *, raw: bool = False) -> float:
         """The final evaluation of the phase's own task: what is carried forward after an early stop; NaN before it."""
@@ -173,13 +183,13 @@ class PhaseData:
     def _height(self, *, raw: bool) -> str:
         return "env_return" if raw else "normalised" if self.is_scored else "success"
 
-    @property
+    @cached_property
     def curve_truncated(self) -> bool:
         """True if the phase is done and its curve lacks its end, which is an evaluation at the last env step."""
         env_steps, _ = self.evaluations(self.planned.spec.task)
         return bool(self.result) and (not len(env_steps) or env_steps[-1] < self.result["env_steps"])
 
-    @property
+    @cached_property
     def has_whole_curve(self) -> bool:
         """True if metrics of the curve mean anything: the phase is done and the curve whole."""
         return bool(self.result) and not self.curve_truncated

@@ -133,16 +133,16 @@ def _use(folder: Path, threads: int) -> Path:
 def _trust_instructions(known: Path, *, ask: bool) -> None:
     """Ask once for a folder, not in every process, whether compiler and loader know this CPU's vector instructions.
 
-    Torch tries each kind in a process of its own, and that takes a second or more. Where one of them is not known it
-    goes on doing so, as then the flags of the CPU do not say which are to be used.
+    Torch tries each kind in a process of its own, and that takes a second or more; the widest alone is what it compiles
+    for. Where that is not known torch goes on trying, as then the flags of the CPU do not say which are to be used.
     """
     import torch._inductor.config as inductor
+    from torch._inductor import cpu_vec_isa
 
     if ask and not known.exists():
-        from torch._inductor.cpu_vec_isa import supported_vec_isa_list, valid_vec_isa_list, x86_isa_checker
-
-        of_cpu = [isa for isa in map(str, supported_vec_isa_list) if set(isa.split()) <= set(x86_isa_checker())]
-        if of_cpu and of_cpu == list(map(str, valid_vec_isa_list())):
+        of_cpu = set(cpu_vec_isa.x86_isa_checker())
+        widest = next((isa for isa in cpu_vec_isa.supported_vec_isa_list if set(str(isa).split()) <= of_cpu), None)
+        if widest:
             known.touch()
     if known.exists():
         inductor.cpp.vec_isa_ok = True

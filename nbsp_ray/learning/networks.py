@@ -59,7 +59,7 @@ def forward(
     """
     lanes, members, _ = stack.shape
     number_type = stack.dtype if trace is not None or precision == torch.float32 else precision
-    weights = [part.flatten(0, 1).to(number_type) for part in layout.unpack(stack)]
+    weights = layout.unpack(stack.flatten(0, 1).to(number_type))
     parts = [inputs] if isinstance(inputs, Tensor) else inputs
     convolved = [_convolve(layout, weights, parts[0], lanes, trace)] if layout.image else []
     vectors = [part.to(number_type).expand(lanes, members, *part.shape[2:]) for part in parts[len(convolved) :]]
@@ -87,7 +87,9 @@ def _normalise(sums: Tensor) -> Tensor:
 
 def _linear(weight: Tensor, bias: Tensor, parts: Sequence[Tensor]) -> Tensor:
     """W x + b of n networks, (n, out, B), for an x in parts (n, in, B), each with its own columns of W (n, out, in)."""
-    columns = weight.split([part.shape[1] for part in parts], dim=-1)
+    if len(parts) == 1:
+        return torch.bmm(weight, parts[0]) + bias.unsqueeze(-1)
+    columns = weight.split_with_sizes([part.shape[1] for part in parts], dim=-1)
     products = [torch.bmm(*factors) for factors in zip(columns, parts, strict=True)]
     return sum(products[1:], products[0]) + bias.unsqueeze(-1)
 

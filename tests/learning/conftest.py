@@ -8,6 +8,9 @@ from pathlib import Path
 import pytest
 import torch
 
+from nbsp_ray.learning import compiling
+from nbsp_ray.learning.machine import machine_name
+
 
 @pytest.fixture(autouse=True, scope="session")
 def one_thread() -> Iterator[None]:
@@ -34,8 +37,9 @@ def code_folder(session_cache: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.fixture
-def compiled_code() -> None:
-    """Nothing to see where there is no compiler."""
+def compiled_code(code_folder: Path) -> None:
+    """Code that is compiled without a phase is kept with that of phases; nothing to see where there is no compiler."""
     compiler = os.environ.get("CXX") or "g++"
     if shutil.which(compiler) is None:
         pytest.skip(f"no C++ compiler {compiler} here")
+    compiling._use(code_folder / machine_name(), threads=1)

@@ -81,22 +81,36 @@ def test_the_environment_may_name_another_folder(monkeypatch: pytest.MonkeyPatch
     assert seen == [str(tmp_path / "one"), str(tmp_path / "other"), mine]
 
 
-@pytest.mark.parametrize(("known", "trusted"), [(["avx512", "avx2"], True), (["avx2"], None), ([], None)])
-def test_vector_instructions_are_tried_once_for_a_folder_and_trusted_if_all_are_known(
-    known: list[str], trusted: bool | None, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+class Instructions:
+    """A kind of vector instructions, which notes when it is tried."""
+
+    def __init__(self, name: str, known: bool, tried: list[str]) -> None:
+        self.name, self.known, self.tried = name, known, tried
+
+    def __str__(self) -> str:
+        return self.name
+
+    def __bool__(self) -> bool:
+        self.tried.append(self.name)
+        return self.known
+
+
+@pytest.mark.parametrize(("flags", "trusted"), [(["avx2", "avx512"], True), (["avx512", "vnni"], None), ([], None)])
+def test_the_widest_vector_instructions_are_tried_once_for_a_folder(
+    flags: list[str], trusted: bool | None, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    tried: list[int] = []
+    tried: list[str] = []
+    kinds = [Instructions(*one, tried) for one in (("avx512 vnni", False), ("avx512", True), ("avx2", True))]
     monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path))
-    monkeypatch.setattr(cpu_vec_isa, "x86_isa_checker", lambda: ["avx2", "avx512"])
-    monkeypatch.setattr(cpu_vec_isa, "valid_vec_isa_list", lambda: tried.append(1) or known)
+    monkeypatch.setattr(cpu_vec_isa, "x86_isa_checker", lambda: flags)
+    monkeypatch.setattr(cpu_vec_isa, "supported_vec_isa_list", kinds)
     for graph in ("one", "one", "other"):
         with inductor.patch({"cpp.vec_isa_ok": None}):  # As in a process of its own.
             compiling.compile_once(tmp_path / "machine", graph, 1, lambda: None)
             assert inductor.cpp.vec_isa_ok is trusted
-    assert len(tried) == (1 if trusted else 2)
     with inductor.patch({"cpp.vec_isa_ok": None}):
         compiling.compile_once(tmp_path / "another-machine", "one", 1, lambda: None)
-    assert len(tried) == (2 if trusted else 3)
+    assert tried == (["avx512"] * 2 if trusted else ["avx512 vnni"] * 3 if flags else [])
 
 
 def test_a_phase_is_compiled_and_resumed_bit_for_bit(compiled_code: None, code_folder: Path, tmp_path: Path) -> None:

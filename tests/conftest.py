@@ -41,8 +41,8 @@ class Scheduling(LoadScopeScheduling):
 
 
 def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
-    """One more than there are CPUs: the group that starts Ray waits for most of its time."""
-    return len(os.sched_getaffinity(0)) + 1
+    """Two more than there are CPUs: what starts Ray, a compiler, a browser or processes waits for most of its time."""
+    return len(os.sched_getaffinity(0)) + 2
 
 
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Scheduling:

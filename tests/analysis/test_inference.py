@@ -2,9 +2,9 @@
 
 import numpy as np
 import pytest
+import scipy  # Its parts load when they are asked for.
 from hypothesis import given
 from hypothesis import strategies as st
-from scipy import stats
 
 from analysis.inference import (
     by_seed,
@@ -58,7 +58,7 @@ def test_seeds_that_vary_together_are_less_certain_than_seeds_that_make_up_for_e
 
 def test_the_p_value_is_that_of_the_paired_test_and_agrees_with_the_interval():
     values = [0.3, 0.1, 0.25, -0.05, 0.2]
-    assert t_test([*values, NAN]) == pytest.approx(stats.ttest_1samp(values, 0).pvalue)
+    assert t_test([*values, NAN]) == pytest.approx(scipy.stats.ttest_1samp(values, 0).pvalue)
     # t = 0.16 / (0.138744 / sqrt 5) = 2.578632; two-sided with 4 degrees of freedom.
     assert t_test(values) == pytest.approx(0.061416, abs=1e-6)
     assert np.isnan([t_test([0.05, 0.05, 0.05]), t_test([0.1, 0.2])]).all()
@@ -128,7 +128,7 @@ def test_a_family_has_both_intervals_and_they_agree_with_the_corrected_test():
     assert second.p_holm == pytest.approx(2 * second.p)
     # The first at 1 - 0.05 / 3, the second at 1 - 0.05 / 2 (it does not hold), the third at the same.
     for one, divisor in ((first, 3), (second, 2), (third, 2)):
-        half = stats.t.ppf(1 - 0.025 / divisor, 4) * one.uncorrected.standard_error
+        half = scipy.stats.t.ppf(1 - 0.025 / divisor, 4) * one.uncorrected.standard_error
         assert one.corrected.low == pytest.approx(one.uncorrected.mean - half)
     assert (second.p < 0.1, second.p_holm > 0.05) == (True, True)
 
@@ -148,7 +148,7 @@ def test_spearman_by_hand():
     assert spearman([0.05, 0.1, 0.2, 0.4, 0.8], [0.1, 0.5, 0.3, 0.9, 0.8]) == pytest.approx(0.8)
     assert spearman([1, 2, 3, NAN], [3, 2, 1, 0]) == pytest.approx(-1)
     # Ties share their mean rank: 1.5, 1.5, 3 against 1, 2, 3.
-    assert spearman([0, 0, 1], [1, 2, 3]) == pytest.approx(stats.spearmanr([0, 0, 1], [1, 2, 3]).statistic)
+    assert spearman([0, 0, 1], [1, 2, 3]) == pytest.approx(scipy.stats.spearmanr([0, 0, 1], [1, 2, 3]).statistic)
     # 0.85 - 0.80 is 0.05, but for rounding: ranks 1.5, 1.5, 3.5, 3.5 against 1, 2, 3, 4 have rho 4 / sqrt(20).
     assert spearman([1, 2, 3, 4], [0.05, 0.85 - 0.80, 0.2, 0.1 + 0.1]) == pytest.approx(4 / 20**0.5)
     assert np.isnan([spearman([1, 2, 3], [1, 1, 1]), spearman([1], [1]), spearman([], [])]).all()
@@ -176,8 +176,8 @@ def test_seeds_to_settle_have_that_power():
     n = seeds_to_settle(0.25, 0.2)
     assert n is not None
     draws = np.random.default_rng(0).normal(0.25, 0.2, size=(4000, n))
-    assert np.mean(stats.ttest_1samp(draws, 0, axis=1).pvalue < 0.05) == pytest.approx(0.83, abs=0.04)
-    assert np.mean(stats.ttest_1samp(draws[:, :-1], 0, axis=1).pvalue < 0.05) < 0.8
+    assert np.mean(scipy.stats.ttest_1samp(draws, 0, axis=1).pvalue < 0.05) == pytest.approx(0.83, abs=0.04)
+    assert np.mean(scipy.stats.ttest_1samp(draws[:, :-1], 0, axis=1).pvalue < 0.05) < 0.8
 
 
 def test_what_no_number_of_seeds_settles_is_none():

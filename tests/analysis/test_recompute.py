@@ -6,7 +6,7 @@ import statistics
 from collections import defaultdict
 
 import pytest
-from scipy import stats
+import scipy  # Its parts load when they are asked for.
 from synthetic_store import FIRST, SECOND, games_of, learn_first, learn_second, plan_of, play_all
 
 import analysis
@@ -37,7 +37,7 @@ def expect(row, name, values, limits=(-math.inf, math.inf)):
     assert float(row[f"{name}_mean"]) == pytest.approx(mean)
     if len(values) > 1:
         error = statistics.stdev(values) / math.sqrt(len(values))
-        half = error * stats.t.ppf(0.975, len(values) - 1)
+        half = error * scipy.stats.t.ppf(0.975, len(values) - 1)
         low, high = max(mean - half, limits[0]), min(mean + half, limits[1])
         if len(values) < 3 or error < 1e-9:
             low = high = NOTHING

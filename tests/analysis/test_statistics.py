@@ -1,6 +1,6 @@
 import numpy as np
 import pytest
-from scipy import stats
+import scipy  # Its parts load when they are asked for.
 
 from analysis.statistics import (
     bootstrap_interval,
@@ -32,8 +32,8 @@ def test_summary_by_hand():
 def test_summary_agrees_with_scipy():
     values = np.random.default_rng(0).normal(size=5)
     found = summary(values)
-    assert found.standard_error == pytest.approx(stats.sem(values))
-    low, high = stats.t.interval(0.95, 4, loc=values.mean(), scale=stats.sem(values))
+    assert found.standard_error == pytest.approx(scipy.stats.sem(values))
+    low, high = scipy.stats.t.interval(0.95, 4, loc=values.mean(), scale=scipy.stats.sem(values))
     assert (found.low, found.high) == pytest.approx((low, high))
 
 
@@ -60,7 +60,7 @@ def test_t_interval_covers_the_mean_in_95_percent_of_cases_with_five_seeds():
 
 @pytest.mark.parametrize(("wins", "n"), [(0, 200), (9, 10), (100, 200), (200, 200)])
 def test_wilson_agrees_with_scipy(wins, n):
-    expected = stats.binomtest(wins, n).proportion_ci(method="wilson")
+    expected = scipy.stats.binomtest(wins, n).proportion_ci(method="wilson")
     assert wilson_interval(wins / n, n) == pytest.approx((expected.low, expected.high))
 
 
@@ -101,7 +101,7 @@ def test_of_seeds_that_are_0_or_1_the_t_interval_covers_too_little_and_clopper_p
     """What is said of five seeds, exactly: 5 of 5 and 0 of 5 have no t interval, which covers nothing."""
     t, exact = 0.0, 0.0
     for good in range(6):
-        values, rng = [1.0] * good + [0.0] * (5 - good), stats.binom.pmf(good, 5, share)
+        values, rng = [1.0] * good + [0.0] * (5 - good), scipy.stats.binom.pmf(good, 5, share)
         found = summary(values)
         t += rng * (found.has_interval and found.low <= share <= found.high)
         exact += rng * (clopper_pearson(good, 5)[0] <= share <= clopper_pearson(good, 5)[1])
@@ -141,9 +141,9 @@ def test_iqm_by_hand():
 
 def test_iqm_is_the_trimmed_mean_of_the_papers_code():
     values = np.random.default_rng(0).random((3, 23))
-    assert interquartile_mean(values) == pytest.approx(stats.trim_mean(values, 0.25, axis=1))
+    assert interquartile_mean(values) == pytest.approx(scipy.stats.trim_mean(values, 0.25, axis=1))
     values[0, :4] = np.nan
-    assert interquartile_mean(values)[0] == pytest.approx(stats.trim_mean(values[0, 4:], 0.25))
+    assert interquartile_mean(values)[0] == pytest.approx(scipy.stats.trim_mean(values[0, 4:], 0.25))
 
 
 def test_probability_of_improvement_by_hand():
@@ -155,7 +155,7 @@ def test_probability_of_improvement_by_hand():
 
 def test_probability_of_improvement_agrees_with_the_mann_whitney_statistic():
     runs = np.random.default_rng(1).integers(0, 4, (9, 2)) / 4.0
-    u = stats.mannwhitneyu(runs[:, 0], runs[:, 1]).statistic
+    u = scipy.stats.mannwhitneyu(runs[:, 0], runs[:, 1]).statistic
     assert probability_of_improvement(both_of(runs)) == pytest.approx(u / 81)
 
 
@@ -233,7 +233,7 @@ def test_the_bootstrap_covers_the_iqm_as_often_as_the_caption_says(seeds, shared
 def test_wilson_covers_the_rate(rate):
     wins = np.arange(201)
     holds = [low <= rate <= high for low, high in (wilson_interval(one / 200, 200) for one in wins)]
-    assert stats.binom.pmf(wins[holds], 200, rate).sum() == pytest.approx(0.95, abs=0.025)
+    assert scipy.stats.binom.pmf(wins[holds], 200, rate).sum() == pytest.approx(0.95, abs=0.025)
 
 
 # rliable (Agarwal et al. 2021), whose package does not import beside today's pandas: its definitions on a small matrix
@@ -250,7 +250,7 @@ def tasks_of(runs):
 def test_iqm_of_rliable():
     # 0, .2, .4, .6, .8, 1, 1.2, 1.6: a quarter cut at each end leaves .4, .6, .8, 1.
     assert pooled_interquartile_mean(tasks_of(RUNS)) == pytest.approx(0.7)
-    assert stats.trim_mean(RUNS, proportiontocut=0.25, axis=None) == pytest.approx(0.7)
+    assert scipy.stats.trim_mean(RUNS, proportiontocut=0.25, axis=None) == pytest.approx(0.7)
 
 
 def test_optimality_gap_of_rliable():
@@ -268,7 +268,7 @@ def test_probability_of_improvement_of_rliable():
     # 9.5 of 16.
     pairs = [np.stack([RUNS[:, task], other[:, task]], axis=1) for task in range(2)]
     assert probability_of_improvement(both_of(*pairs)) == pytest.approx((10 / 16 + 9.5 / 16) / 2)
-    of_tasks = [stats.mannwhitneyu(RUNS[:, task], other[:, task]).statistic / 16 for task in range(2)]
+    of_tasks = [scipy.stats.mannwhitneyu(RUNS[:, task], other[:, task]).statistic / 16 for task in range(2)]
     assert probability_of_improvement(both_of(*pairs)) == pytest.approx(np.mean(of_tasks))
 
 
@@ -290,7 +290,7 @@ def test_means_and_medians_are_not_what_is_reported():
 def test_the_bootstrap_covers_the_probability_of_improvement():
     """4 pairs of 5 seeds, unit shift: P(X > Y) = Phi(1 / sqrt 2)."""
     rng = np.random.default_rng(11)
-    truth, repeats, covered = float(stats.norm.cdf(1 / np.sqrt(2))), 600, 0
+    truth, repeats, covered = float(scipy.stats.norm.cdf(1 / np.sqrt(2))), 600, 0
     for data in rng.normal(size=(repeats, 5, 4, 2)):
         found = bootstrap_interval(data + np.array([1.0, 0.0]), probability_of_improvement, resamples=300)
         covered += found.low <= truth <= found.high

@@ -7,9 +7,6 @@ import time
 from pathlib import Path
 
 import pytest
-import torch._inductor.config as inductor
-from torch._inductor import cpu_vec_isa
-from torch._inductor.runtime.cache_dir_utils import cache_dir
 from toy_phases import phase_run, phases_of, run_whole, toy_plan
 
 from nbsp_ray import folders
@@ -65,6 +62,8 @@ def test_the_first_compiles_and_the_others_wait(tmp_path: Path) -> None:
 
 
 def test_the_environment_may_name_another_folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    from torch._inductor.runtime.cache_dir_utils import cache_dir  # Slow to load, for workers of other files too.
+
     seen: list[str] = []
 
     def look() -> None:
@@ -99,6 +98,9 @@ class Instructions:
 def test_the_widest_vector_instructions_are_tried_once_for_a_folder(
     flags: list[str], trusted: bool | None, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
+    from torch._inductor import config as inductor
+    from torch._inductor import cpu_vec_isa
+
     tried: list[str] = []
     kinds = [Instructions(*one, tried) for one in (("avx512 vnni", False), ("avx512", True), ("avx2", True))]
     monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path))

@@ -4,11 +4,11 @@ from dataclasses import dataclass, field
 
 import numpy as np
 import pytest
+import scipy  # Its parts load when they are asked for.
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from pixel_toy import pixel_spaces
-from scipy import stats
 
 from nbsp_ray.benchmarks import Spaces, Step
 from nbsp_ray.layout import row_width
@@ -251,7 +251,7 @@ def test_samples_are_uniform(events: str) -> None:
     drawn = player.ring.sample(20_000, torch.Generator().manual_seed(1)).actions[0].numpy()
     numbers = np.bincount(drawn, minlength=max(kept) + 1)
     assert numbers.sum() == numbers[kept].sum()
-    assert stats.chisquare(numbers[kept]).pvalue > 0.001
+    assert scipy.stats.chisquare(numbers[kept]).pvalue > 0.001
 
 
 def test_rows_that_are_gone_or_not_yet_there_are_refused() -> None:

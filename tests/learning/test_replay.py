@@ -2,10 +2,10 @@
 
 import numpy as np
 import pytest
+import scipy  # Its parts load when they are asked for.
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from scipy import stats
 
 from nbsp_ray.benchmarks import Continuous, Spaces, Step, Vector
 from nbsp_ray.learning.replay import Batch, Mixture, Replay, row_width
@@ -90,7 +90,7 @@ def test_samples_are_uniform(count: int) -> None:
     drawn = replay.sample(20_000, torch.Generator().manual_seed(1)).rows[0, :, 0].numpy().astype(int)
     numbers = np.bincount(drawn, minlength=count)[max(0, count - 20) :]
     assert len(numbers) == len(replay)
-    assert stats.chisquare(numbers).pvalue > 0.001
+    assert scipy.stats.chisquare(numbers).pvalue > 0.001
     later = replay.sample(20_000, torch.Generator().manual_seed(2)).rows[0, :, 0].numpy().astype(int)
     assert not np.array_equal(drawn, later)
 
@@ -154,10 +154,10 @@ def test_of_several_earlier_buffers_each_gives_as_much_whatever_its_size() -> No
     batch = Mixture(buffers).sample(9_000, torch.Generator().manual_seed(0))
     assert batch.rows.shape == (1, 9_000, 7)
     task, number = batch.rewards[0].int().numpy(), batch.rows[0, :, 0].int().numpy()
-    assert stats.chisquare(np.bincount(task, minlength=3)).pvalue > 0.001
+    assert scipy.stats.chisquare(np.bincount(task, minlength=3)).pvalue > 0.001
     for chosen, size in enumerate((1, 5, 40)):
         numbers = np.bincount(number[task == chosen], minlength=size)
         assert len(numbers) == size
-        assert stats.chisquare(numbers).pvalue > 0.001 or size == 1
+        assert scipy.stats.chisquare(numbers).pvalue > 0.001 or size == 1
     rows = batch.rows[0].numpy()
     np.testing.assert_array_equal(rows[:, 1:5], rows[:, :1] + [0.25, 0, 1, 1.25] - [[0, 2 * n, 0, 0] for n in number])

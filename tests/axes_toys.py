@@ -122,13 +122,13 @@ class SteppedToy(_Toy):
 
 BENCHMARKS = ScoredToy(), SeenToy(), SteppedToy()
 SMALL: dict[str, Any] = {
-    "method": {"packnet_retrain_updates": 10, "redo_period": 15},
+    "method": {"packnet_retrain_updates": 10, "redo_period": 10},
     "pairs": (PAIR,),
     "methods": ("base",),
     "seeds": (0,),
     "sac": {"hidden": (8,), "batch_size": 8, "learning_starts": 50, "buffer_size": 200, "updates_per_env_step": 0.5},
     "first": {"env_steps": 100, "eval_every": 50, "eval_episodes": 1, "stop": "fixed"},
-    "second": {"env_steps": 100, "eval_every": 50, "eval_episodes": 1, "stop": "fixed"},
+    "second": {"env_steps": 75, "eval_every": 50, "eval_episodes": 1, "stop": "fixed"},
     "evaluation": {"episodes": 4},
 }
 

@@ -498,8 +498,8 @@ def test_the_verbs(trained: Trained, tmp_path: Path, monkeypatch: pytest.MonkeyP
     sweep.write_text(
         "benchmark: toy\npairs: [reach:avoid]\nmethods: [base, nbsp]\nseeds: 0\n"
         "sac: {hidden: [12, 10], batch_size: 16, learning_starts: 50, actor_lr: 3e-3, gamma: 0.9}\n"
-        "first: {env_steps: 300, eval_every: 75, eval_episodes: 2, stop: fixed}\n"
-        "second: {env_steps: 200, eval_every: 75, eval_episodes: 2, stop: fixed}\nevaluation: {episodes: 5}\n"
+        "first: {env_steps: 200, eval_every: 75, eval_episodes: 2, stop: fixed}\n"
+        "second: {env_steps: 125, eval_every: 75, eval_episodes: 2, stop: fixed}\nevaluation: {episodes: 5}\n"
     )
     runner = CliRunner()
     root = ["--root", str(trained.store.root)]

@@ -15,6 +15,7 @@ import sys
 import tempfile
 import warnings
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +32,10 @@ from nbsp_ray.store import Store
 
 pytestmark = pytest.mark.usefixtures("pixel_toy")
 GOLDEN = Path(__file__).parent / "golden" / "phases.json"
-PLANS = {"toy": toy_plan, "pixel_toy": pixel_plan}
+PLANS = {
+    "toy": partial(toy_plan, first={"env_steps": 300}, second={"env_steps": 200}),
+    "pixel_toy": pixel_plan,
+}
 TOLERANCE = 0.05
 """Of a tensor's norm on another kind of CPU: a difference of rounding grows over some hundred updates."""
 

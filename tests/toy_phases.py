@@ -15,8 +15,8 @@ SMALL: dict[str, Any] = {
     "methods": ("base",),
     "seeds": (0,),
     "sac": {"hidden": (12, 10), "batch_size": 16, "learning_starts": 50, "actor_lr": 3e-3, "gamma": 0.9},
-    "first": {"env_steps": 300, "eval_every": 75, "eval_episodes": 2, "stop": "fixed"},
-    "second": {"env_steps": 200, "eval_every": 75, "eval_episodes": 2, "stop": "fixed"},
+    "first": {"env_steps": 200, "eval_every": 75, "eval_episodes": 2, "stop": "fixed"},
+    "second": {"env_steps": 125, "eval_every": 75, "eval_episodes": 2, "stop": "fixed"},
     "evaluation": {"episodes": 5},
     # What a method does every thousand updates and more, a trial of two hundred would never see.
     "method": {"packnet_retrain_updates": 40, "redo_period": 40},

@@ -192,7 +192,7 @@ def test_what_one_phase_could_not_compile_the_next_does_not_try(
         raise RuntimeError("no")
 
     monkeypatch.setattr(Agent, "warm_up", fail)
-    monkeypatch.setattr(compiling, "AUTO_UPDATES", 100)
+    monkeypatch.setattr(compiling, "AUTO_UPDATES", 50)
     store = Store(tmp_path / "results", create=True)
     notes = [run_whole(store, phase)["notes"] for phase in phases_of(toy_plan(**ONE_GRAPH), "base")]
     folders.forget_failures()

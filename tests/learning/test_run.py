@@ -50,14 +50,14 @@ def test_what_a_first_phase_leaves(done: tuple[Store, list[PlannedPhase]]) -> No
     result = folder.result()
     assert result is not None
     assert result.items() >= {
-        "key": first.key, "task": "reach", "env_steps": 300, "updates": 251, "stop_reason": "budget",
-        "buffer_transitions": 300, "replay_share": {"actor": 0.0, "critic": 0.0}, "notes": [],
+        "key": first.key, "task": "reach", "env_steps": 200, "updates": 151, "stop_reason": "budget",
+        "buffer_transitions": 200, "replay_share": {"actor": 0.0, "critic": 0.0}, "notes": [],
     }.items()  # fmt: skip
     agent, replay = folder.agent(), folder.replay()
     assert agent is not None
     assert replay is not None
     assert result["digest"] == digest(agent)
-    assert replay.shape == (300, 14)
+    assert replay.shape == (200, 14)
     assert replay.dtype == np.float32
     assert folder.sample() is None
     assert folder.prepared() == {}
@@ -71,11 +71,11 @@ def test_what_a_second_phase_leaves(done: tuple[Store, list[PlannedPhase]]) -> N
     result, sample = folder.result(), folder.sample()
     assert result is not None
     assert sample is not None
-    assert (result["task"], result["updates"]) == ("avoid", 151)
-    assert result["replay_share"] == {"critic": 16 / 151, "actor": 16 / 76}
+    assert (result["task"], result["updates"]) == ("avoid", 76)
+    assert result["replay_share"] == {"critic": 8 / 76, "actor": 8 / 38}
     assert {"neurons", "drift", "positive_share", "score_undefined"} <= result.keys()
-    assert sample.shape == (200, 14)
-    assert len(np.unique(sample, axis=0)) == 200
+    assert sample.shape == (125, 14)
+    assert len(np.unique(sample, axis=0)) == 125
     assert set(folder.prepared()) == {f"mask.{n}.{what}" for n in ("actor", "q1", "q2") for what in ("frozen", "score")}
     tasks = {(row["kind"], row["task"]) for row in folder.curve()}
     assert tasks == {("evaluation", "reach"), ("evaluation", "avoid"), ("training", "avoid")}
@@ -309,12 +309,12 @@ def test_progress(store: Store) -> None:
     first, _ = phases_of(toy_plan(), "base")
     run = phase_run(store, first)
     progress = run.advance(0)
-    assert (progress.stage, progress.env_steps, progress.budget, progress.done) == ("learning", 25, 300, False)
+    assert (progress.stage, progress.env_steps, progress.budget, progress.done) == ("learning", 25, 200, False)
     assert (store.phase(first.key).progress() or {})["env_steps"] == 25
-    stages = {run.advance(0).stage for _ in range(11)}
+    stages = {run.advance(0).stage for _ in range(7)}
     assert stages == {"learning"}
     progress = run.advance(0)
-    assert (progress.stage, progress.env_steps) == ("evaluating", 300)
+    assert (progress.stage, progress.env_steps) == ("evaluating", 200)
     assert run.advance(600).done
     assert store.phase(first.key).progress() is None
     assert run.advance(0).done
@@ -476,7 +476,7 @@ def test_a_saved_phase_says_what_it_cost(store: Store) -> None:
     assert sorted(path.name for path in attempt.glob("*.json")) == [f"{at:012d}.json" for at in (75, 100)]
     manifest = json.loads((attempt / f"{100:012d}.json").read_text())
     assert [piece["name"].rsplit("/", 1)[1] for piece in manifest["pieces"]] == pieces
-    assert SMALL["first"]["env_steps"] == 300
+    assert SMALL["first"]["env_steps"] == 200
 
 
 def test_progress_is_told_within_an_episode(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

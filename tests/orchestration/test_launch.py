@@ -34,7 +34,7 @@ from nbsp_ray.status import SweepStatus, sweep_status
 from nbsp_ray.store import Store
 
 pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("cluster")]
-LEARNING = {"env_steps": 500, "stop": "fixed", "eval_every": 250, "eval_episodes": 2}
+LEARNING = {"env_steps": 300, "stop": "fixed", "eval_every": 150, "eval_episodes": 2}
 BEFORE = signal.getsignal(signal.SIGINT)
 """A shell starts what is in the background with SIGINT ignored."""
 SETTINGS: dict[str, Any] = {
@@ -176,7 +176,7 @@ def test_workers_killed_at_any_moment_change_no_number(
     rng = random.Random(7)
 
     def kill(over: threading.Event) -> None:
-        while len(killed) < 5 and not over.wait(rng.uniform(0.2, 1.0)):
+        while len(killed) < 4 and not over.wait(rng.uniform(0.2, 1.0)):
             if found := workers():
                 victim = rng.choice(found)
                 with suppress(psutil.Error):  # It may have ended by itself.

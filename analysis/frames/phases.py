@@ -183,13 +183,13 @@ class PhaseData:
     def _height(self, *, raw: bool) -> str:
         return "env_return" if raw else "normalised" if self.is_scored else "success"
 
-    @cached_property
+    @property
     def curve_truncated(self) -> bool:
         """True if the phase is done and its curve lacks its end, which is an evaluation at the last env step."""
         env_steps, _ = self.evaluations(self.planned.spec.task)
         return bool(self.result) and (not len(env_steps) or env_steps[-1] < self.result["env_steps"])
 
-    @cached_property
+    @property
     def has_whole_curve(self) -> bool:
         """True if metrics of the curve mean anything: the phase is done and the curve whole."""
         return bool(self.result) and not self.curve_truncated

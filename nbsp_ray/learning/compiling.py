@@ -137,9 +137,10 @@ def _trust_instructions(known: Path, *, ask: bool) -> None:
     for. Where that is not known torch goes on trying, as then the flags of the CPU do not say which are to be used.
     """
     import torch._inductor.config as inductor
-    from torch._inductor import cpu_vec_isa
 
     if ask and not known.exists():
+        from torch._inductor import cpu_vec_isa
+
         of_cpu = set(cpu_vec_isa.x86_isa_checker())
         widest = next((isa for isa in cpu_vec_isa.supported_vec_isa_list if set(str(isa).split()) <= of_cpu), None)
         if widest:

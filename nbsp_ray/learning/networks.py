@@ -87,8 +87,6 @@ def _normalise(sums: Tensor) -> Tensor:
 
 def _linear(weight: Tensor, bias: Tensor, parts: Sequence[Tensor]) -> Tensor:
     """W x + b of n networks, (n, out, B), for an x in parts (n, in, B), each with its own columns of W (n, out, in)."""
-    if len(parts) == 1:
-        return torch.bmm(weight, parts[0]) + bias.unsqueeze(-1)
     columns = weight.split_with_sizes([part.shape[1] for part in parts], dim=-1)
     products = [torch.bmm(*factors) for factors in zip(columns, parts, strict=True)]
     return sum(products[1:], products[0]) + bias.unsqueeze(-1)

@@ -10,7 +10,10 @@ from nbsp_ray.specs import EvaluationSpec, PhaseSpec
 TELLINGS = 20
 """So many progress files a second, of all workers together, are no burden for a filer."""
 STEP_SECONDS = 3.0
-"""What a worker tells in by itself, once a step of Tune's."""
+"""Of a step of Tune's, after which a worker tells how far it is.
+
+It ends with the episode under way; a wish to stop is heard between two steps.
+"""
 LONGEST_PACE = 30.0
 
 

@@ -26,7 +26,6 @@ from nbsp_ray.units import plural
 if TYPE_CHECKING:
     from nbsp_ray.learning.run import PhaseRun, Progress
 
-"""A step ends with the episode under way; a wish to stop is heard between two steps."""
 THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 
 

@@ -183,7 +183,7 @@ def test_an_entry_point_makes_a_benchmark_known(tmp_path: Path) -> None:
 def test_an_episode_is_a_function_of_its_number(benchmark: Benchmark, task: str) -> None:
     """Bit by bit, whatever ran before and in whichever environment: so no checkpoint need hold simulator state."""
     fresh, used = benchmark.make_env(task, 0), used_env(benchmark.name, task)
-    for number, history in enumerate((7, 30, min(200, benchmark.horizon))):
+    for number, history in enumerate((7, 30, min(LONG, benchmark.horizon))):
         variation, moves = 3 * number + 1, actions(benchmark, task, number, min(60, benchmark.horizon))
         episode(used, variation + 1, 100 + number, actions(benchmark, task, 100 + number, history))
         ours, theirs = (episode(env, variation, number, moves) for env in (used, fresh))

@@ -74,7 +74,7 @@ def test_compiled_updates_are_the_written_ones_and_frozen_weights_keep_every_bit
 
 def test_compiled_agents_that_take_turns_keep_to_their_own_settings(compiled_code: None) -> None:
     """What is passed to the two is alike in every size: what differs is in the losses alone."""
-    settings = SETTINGS, SETTINGS.model_copy(update={"gamma": 0.0})
+    settings = SETTINGS, SETTINGS.model_copy(update={"gamma": 0.0, "alpha_lr": 0.1})
     written, compiled = [agent(sac) for sac in settings], [agent(sac) for sac in settings]
     for one in compiled:
         one.build_update({}, compile=True)

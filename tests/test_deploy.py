@@ -64,54 +64,65 @@ def closed(required: str, **fields: Any) -> dict[str, Any]:
     return {"type": "object", "properties": fields, "required": required.split(), "additionalProperties": False}
 
 
-ANY, TEXT, NUMBER, YES = {"type": "object"}, {"type": "string"}, {"type": "integer", "minimum": 0}, {"type": "boolean"}
+ANY, TEXT, YES = {"type": "object"}, {"type": "string"}, {"type": "boolean"}
+NUMBER, SHARE, LIST = {"type": "integer", "minimum": 0}, {"type": "number", "minimum": 0}, {"type": "array"}
 TEXTS = {"type": "object", "additionalProperties": TEXT}
+MANAGER = {"enum": ["ray.io/kuberay-operator", "kueue.x-k8s.io/multikueue"]}
 GROUP = {
     "template": closed("spec", spec=ANY, metadata=ANY),
-    "rayStartParams": TEXTS,
-    "labels": TEXTS,
-    "resources": TEXTS,
+    **dict.fromkeys(("rayStartParams", "labels", "resources"), TEXTS),
 }
 RAYJOB = closed(
     "entrypoint rayClusterSpec",
-    **dict.fromkeys(("activeDeadlineSeconds", "backoffLimit", "ttlSecondsAfterFinished"), NUMBER),
-    **dict.fromkeys(("entrypoint", "runtimeEnvYAML", "jobId", "managedBy"), TEXT),
+    **dict.fromkeys(("activeDeadlineSeconds", "preRunningDeadlineSeconds"), NUMBER | {"minimum": 1}),
+    **dict.fromkeys(("backoffLimit", "ttlSecondsAfterFinished"), NUMBER),
+    **dict.fromkeys(("entrypoint", "runtimeEnvYAML", "jobId", "entrypointResources"), TEXT),
+    **dict.fromkeys(("entrypointNumCpus", "entrypointNumGpus"), SHARE),
+    **dict.fromkeys(("shutdownAfterJobFinishes", "suspend"), YES),
+    **dict.fromkeys(("submitterPodTemplate", "deletionStrategy"), ANY),
+    **dict.fromkeys(("metadata", "clusterSelector"), TEXTS),
     submissionMode={"enum": ["K8sJobMode", "HTTPMode", "InteractiveMode", "SidecarMode"]},
-    shutdownAfterJobFinishes=YES,
-    suspend=YES,
-    submitterPodTemplate=ANY,
-    submitterConfig=ANY,
-    metadata=TEXTS,
-    clusterSelector=TEXTS,
-    deletionStrategy=ANY,
+    submitterConfig=closed("", backoffLimit=NUMBER),
+    managedBy=MANAGER,
     rayClusterSpec=closed(
         "headGroupSpec",
+        **dict.fromkeys(("enableInTreeAutoscaling", "suspend"), YES),
+        **dict.fromkeys(("gcsFaultToleranceOptions", "historyServerOptions", "networkPolicy"), ANY),
         rayVersion=TEXT,
-        enableInTreeAutoscaling=YES,
+        headServiceAnnotations=TEXTS,
+        managedBy=MANAGER,
         autoscalerOptions=closed(
             "",
+            **dict.fromkeys(("resources", "securityContext"), ANY),
+            **dict.fromkeys(("env", "envFrom", "volumeMounts", "command", "args"), LIST),
+            **dict.fromkeys(("image", "imagePullPolicy"), TEXT),
             idleTimeoutSeconds=NUMBER,
             upscalingMode={"enum": ["Default", "Aggressive", "Conservative"]},
             version={"enum": ["v1", "v2"]},
-            **dict.fromkeys(("resources", "securityContext"), ANY),
         ),
-        authOptions=closed("mode", mode={"enum": ["disabled", "token"]}, secretName=TEXT),
-        headGroupSpec=closed("template", **GROUP, headService=ANY, enableIngress=YES, serviceType=TEXT),
+        authOptions=closed("", mode={"enum": ["disabled", "token"]}, secretName=TEXT, enableK8sTokenAuth=YES),
+        tlsOptions=closed("", enabled=YES),
+        upgradeStrategy=closed("", type={"enum": ["Recreate", "None"]}),
+        headGroupSpec=closed(
+            "template", **GROUP, headService=ANY, enableIngress=YES, ingressOptions=ANY, serviceType=TEXT
+        ),
         workerGroupSpecs={
             "type": "array",
             "items": closed(
                 "groupName minReplicas maxReplicas template",
                 **GROUP,
-                groupName=TEXT,
                 **dict.fromkeys(("replicas", "minReplicas", "maxReplicas", "numOfHosts", "idleTimeoutSeconds"), NUMBER),
+                groupName=TEXT,
+                priority={"type": "integer"},
+                scaleStrategy=ANY,
+                suspend=YES,
             ),
         },
     ),
 )
-"""The fields of a RayJob's `spec`, written by hand after KubeRay's API reference; pods are looked at by Kubernetes.
+"""The fields of a RayJob's `spec`, written by hand after the reference of KubeRay 1.7.0's resources.
 
-The reference that was read is older than 1.7: it has no `authOptions`, no `labels` and `resources` of groups, and no
-`SidecarMode`.
+Pods are looked at by Kubernetes; of what no file here uses, only the names are known.
 """
 
 

@@ -159,6 +159,8 @@ class StatusReader:
         self.whole = whole or plan
         """For the ETA: what is planned, and what is yet to be chosen."""
         self._evaluation_work = plan.once_for_alike(evaluation_work)
+        self._own = {(key, own.id) for key, phase in plan.phases.items() if (own := phase.own_evaluation)}
+        """Final evaluations of the phases' own tasks."""
         self._seen = store
         """As the last look found it."""
         self._done: dict[str, PhaseStatus] = {}
@@ -167,7 +169,8 @@ class StatusReader:
 
     def read(self) -> SweepStatus:
         """How far it is now."""
-        self._seen = self.store.snapshot([key for key in self.plan.phases if key not in self._done])
+        unknown = [key for key in self.plan.phases if key not in self._done]
+        self._seen = self.store.snapshot(unknown, evaluations=self._own)
         now, begun, aside = time.time(), set(self._seen.phases()), self._seen.set_aside()
         for key in (key for key, number in aside.items() if number != self._aside.get(key)):
             self._done.pop(key, None)  # It was complete, and is no more.

@@ -1,15 +1,17 @@
 """`make faults`: a toy sweep under faults at random moments, each ending as the sweep that nothing disturbed.
 
-    python perf/faults.py [--seed N] [--rounds N] [--only NAME,NAME]
+    python perf/faults.py [--seed N] [--rounds N] [--only NAME,NAME] [--root s3://bucket/prefix]
 
 Minutes. Every round disturbs real processes (or what is under their store) by the seed, starts them again until all is
-done, and compares: digests of all agents and buffers, every final evaluation, and that nothing was committed twice. The
-table that it prints is the one in docs/faults.md. The exit code is 1 if anything differed.
+done, and compares: digests of agents and buffers, every final evaluation, and that nothing was committed twice. With
+a root in an object store all but the undisturbed sweep lies there, and no disk is filled. The table that it prints is
+the one in docs/faults.md. The exit code is 1 if anything differed.
 """
 
 import argparse
 import contextlib
 import errno
+import itertools
 import json
 import os
 import random
@@ -29,6 +31,7 @@ from nbsp_ray.plan.build import make_plan
 from nbsp_ray.specs import Plan
 from nbsp_ray.store import Files, Store
 from nbsp_ray.store import files as files_module
+from nbsp_ray.store.objects import ObjectFiles
 
 SWEEP: dict[str, Any] = {
     "benchmark": "toy",
@@ -45,6 +48,9 @@ SWEEP: dict[str, Any] = {
 LONGEST = 600.0
 """Seconds after which a process that should have ended hangs."""
 CALLS = ("_write", "_create", "_read", "_names", "_exists", "_remove", "_local")
+SIMPLY = str.maketrans(" ()%", "----")
+FOLDERS = ("results", "evaluations", "phases")
+Root = str | Path
 
 
 FAILED: list[int] = []
@@ -58,7 +64,7 @@ def plan() -> Plan:
 # What works: a process of its own, with the fault that its environment names
 
 
-def child(root: Path, fault: str, seed: int) -> int:
+def child(root: Root, fault: str, seed: int) -> int:
     """All phases, one after another, without Ray."""
     from nbsp_ray.local import run_trial  # Torch takes seconds to load, and nothing is disturbed by then.
 
@@ -85,8 +91,10 @@ def child(root: Path, fault: str, seed: int) -> int:
 
 def under_store(fails: Callable[[], bool], number: int, *, only: tuple[str, ...] = CALLS) -> None:
     """Let calls to the storage fail, half of them after they have done what they were to do."""
-    for name in only:
-        act: Callable[..., Any] = getattr(Files, name)
+    for kind, name in itertools.product((Files, ObjectFiles), only):
+        act: Callable[..., Any] | None = vars(kind).get(name)
+        if act is None:
+            continue
 
         def act_or_fail(*args: Any, act: Callable[..., Any] = act, **options: Any) -> Any:
             failing = fails()
@@ -97,11 +105,11 @@ def under_store(fails: Callable[[], bool], number: int, *, only: tuple[str, ...]
                 raise OSError(number, os.strerror(number))
             return answer
 
-        setattr(Files, name, act_or_fail)
+        setattr(kind, name, act_or_fail)
     files_module.FIRST_WAIT = 0.01
 
 
-def start(root: Path, fault: str = "none", seed: int = 0, *, with_ray: bool = False) -> "subprocess.Popen[str]":
+def start(root: Root, fault: str = "none", seed: int = 0, *, with_ray: bool = False) -> "subprocess.Popen[str]":
     how = ["--driver"] if with_ray else ["--child", fault, str(seed)]
     command = [sys.executable, __file__, "--root", str(root), *how]
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
@@ -110,7 +118,7 @@ def start(root: Path, fault: str = "none", seed: int = 0, *, with_ray: bool = Fa
     )
 
 
-def driver(root: Path) -> int:
+def driver(root: Root) -> int:
     """All phases, through Ray."""
     from nbsp_ray.orchestration.launch import run_plan
 
@@ -131,7 +139,7 @@ class Outcome:
     notes: dict[str, int] = field(default_factory=dict[str, int])
 
 
-def left(root: Path) -> dict[str, Any]:
+def left(root: Root) -> dict[str, Any]:
     """What a sweep came to: without times, hosts and random names."""
     store, found = Store(root), dict[str, Any]()
     for key, phase in plan().phases.items():
@@ -148,7 +156,7 @@ def left(root: Path) -> dict[str, Any]:
     return found
 
 
-def wrong(root: Path, expected: dict[str, Any]) -> list[str]:
+def wrong(root: Root, expected: dict[str, Any]) -> list[str]:
     """In what it differs from the undisturbed one."""
     store, found = Store(root), left(root)
     problems = [
@@ -169,7 +177,7 @@ def end(process: "subprocess.Popen[str]", outcome: Outcome | None = None) -> tup
     return process.returncode, err
 
 
-def finish(root: Path, outcome: Outcome) -> None:
+def finish(root: Root, outcome: Outcome) -> None:
     """Start it as often as it takes, undisturbed."""
     code, err = end(start(root))
     if code:
@@ -179,7 +187,7 @@ def finish(root: Path, outcome: Outcome) -> None:
 # The faults
 
 
-def killed(root: Path, rng: random.Random, outcome: Outcome, *, with_ray: bool = False) -> None:
+def killed(root: Root, rng: random.Random, outcome: Outcome, *, with_ray: bool = False) -> None:
     """kill -9 at random moments, until it has been done so often."""
     times = 2 if with_ray else 4
     for _ in range(times):
@@ -194,7 +202,7 @@ def killed(root: Path, rng: random.Random, outcome: Outcome, *, with_ray: bool =
         process.communicate()
 
 
-def stormed(root: Path, rng: random.Random, outcome: Outcome) -> None:
+def stormed(root: Root, rng: random.Random, outcome: Outcome) -> None:
     """SIGTERM, again and again, at whatever moment; the first one saves, a second one stops at once."""
     for _ in range(4):
         process = start(root)
@@ -208,7 +216,7 @@ def stormed(root: Path, rng: random.Random, outcome: Outcome) -> None:
         end(process)
 
 
-def corrupted(root: Path, rng: random.Random, outcome: Outcome) -> None:
+def corrupted(root: Root, rng: random.Random, outcome: Outcome) -> None:
     """A bit flipped, a file cut or gone, whichever it is, of a sweep that is half done or all done."""
     process = start(root)
     with contextlib.suppress(subprocess.TimeoutExpired):
@@ -216,17 +224,18 @@ def corrupted(root: Path, rng: random.Random, outcome: Outcome) -> None:
     with contextlib.suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGKILL)
     process.communicate()
-    present = [path for path in sorted(root.rglob("*")) if path.is_file() and path.name != "store.json"]
-    for path in rng.sample(present, min(3, len(present))):
-        data = bytearray(path.read_bytes())
+    files = Store(root, create=True).files
+    present = sorted(name for folder in FOLDERS for name in files.walk(folder))
+    for name in rng.sample(present, min(3, len(present))):
+        data = bytearray(files.read(name) or b"")
         how = rng.choice(["flip", "cut", "gone"])
         if how == "gone" or not data:
-            path.unlink()
+            files.remove(name)
         elif how == "cut":
-            path.write_bytes(data[: rng.randrange(len(data))])
+            files.write(name, data[: rng.randrange(len(data))])
         else:
             data[rng.randrange(len(data))] ^= 1 << rng.randrange(8)
-            path.write_bytes(data)
+            files.write(name, data)
         outcome.disturbed += 1
     # Whatever it is, of what a later phase reads: all is read once.
     for _ in range(4):
@@ -256,10 +265,10 @@ def check(store: Store, key: str, records: list[str]) -> bool:
     return False
 
 
-def disturbed_by(fault: str) -> Callable[[Path, random.Random, Outcome], None]:
+def disturbed_by(fault: str) -> Callable[[Root, random.Random, Outcome], None]:
     """A process with that fault under its store or clock."""
 
-    def run(root: Path, rng: random.Random, outcome: Outcome) -> None:
+    def run(root: Root, rng: random.Random, outcome: Outcome) -> None:
         outcome.disturbed += fault == "skew"
         code, err = end(start(root, fault, rng.randrange(10**6)), outcome)
         outcome.notes[f"exit {code}"] = outcome.notes.get(f"exit {code}", 0) + 1
@@ -269,7 +278,7 @@ def disturbed_by(fault: str) -> Callable[[Path, random.Random, Outcome], None]:
     return run
 
 
-def two_at_once(root: Path, rng: random.Random, outcome: Outcome, *, with_ray: bool = False) -> None:
+def two_at_once(root: Root, rng: random.Random, outcome: Outcome, *, with_ray: bool = False) -> None:
     """Two of them in one results root, from the first moment on."""
     both = [start(root, with_ray=with_ray) for _ in range(2)]
     outcome.disturbed += 1
@@ -279,7 +288,7 @@ def two_at_once(root: Path, rng: random.Random, outcome: Outcome, *, with_ray: b
             outcome.differing.append(f"exit code {code}: {err.strip().splitlines()[-1:]}")
 
 
-FAULTS: dict[str, Callable[[Path, random.Random, Outcome], None]] = {
+FAULTS: dict[str, Callable[[Root, random.Random, Outcome], None]] = {
     "worker killed": killed,
     "signals": stormed,
     "files damaged": corrupted,
@@ -293,10 +302,10 @@ FAULTS: dict[str, Callable[[Path, random.Random, Outcome], None]] = {
 }
 
 
-def rounds_of(name: str, rounds: int, seed: int, folder: Path, expected: dict[str, Any]) -> Outcome:
+def rounds_of(name: str, rounds: int, seed: int, folder: str, expected: dict[str, Any]) -> Outcome:
     outcome, began = Outcome(rounds=rounds), time.monotonic()
     for number in range(rounds):
-        root = folder / f"{name.split()[0]}-{number}"
+        root = f"{folder}/{seed}-{name.translate(SIMPLY)}-{number}"
         FAULTS[name](root, random.Random(f"{seed}.{name}.{number}"), outcome)
         finish(root, outcome)
         outcome.differing += wrong(root, expected)
@@ -318,7 +327,7 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--rounds", type=int, default=2)
     parser.add_argument("--only", default=",".join(FAULTS))
-    parser.add_argument("--root", type=Path)
+    parser.add_argument("--root", help="a folder, or a place in an object store, that is empty")
     parser.add_argument("--child", nargs=2)
     parser.add_argument("--driver", action="store_true")
     asked = parser.parse_args()
@@ -332,8 +341,11 @@ def main() -> int:
         finish(folder / "whole", whole := Outcome())
         assert not whole.differing, whole.differing
         expected = left(folder / "whole")
+        where = asked.root or str(folder)
         for fault in asked.only.split(","):
-            found[fault] = rounds_of(fault, asked.rounds, asked.seed, folder, expected)
+            if fault == "disk full" and "://" in where:
+                continue
+            found[fault] = rounds_of(fault, asked.rounds, asked.seed, where, expected)
             print(json.dumps({fault: vars(found[fault])}), file=sys.stderr, flush=True)
     print("\n".join(lines(found)))
     return int(any(one.differing for one in found.values()))

@@ -25,6 +25,8 @@ class Server:
         self.fails: Callable[[str], bool] = lambda method: False
         """Whether a request is answered as a throttled server does."""
         self.has_conditions = True
+        self.names_conditions = True
+        """Whether a refusal says which condition did not hold, as S3's does and Ceph's does not."""
         self._lock = threading.Lock()
         self._server = make_server("127.0.0.1", 0, self._answer, threaded=True)
         self.url = f"http://127.0.0.1:{self._server.server_port}"
@@ -42,7 +44,19 @@ class Server:
         if not self.has_conditions:
             environ.pop("HTTP_IF_NONE_MATCH", None)
         with self._lock:  # Moto looks and then writes: two conditional puts at once would both come first.
-            return list(self._app(environ, start_response))
+            if self.names_conditions:
+                return list(self._app(environ, start_response))
+            return self._tersely(environ, start_response)
+
+    def _tersely(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
+        began = list[Any]()
+        answer = b"".join(self._app(environ, lambda *head: began.extend(head)))
+        status, headers = began[:2]
+        if status.startswith("412"):
+            answer = b"<Error><Code>PreconditionFailed</Code><BucketName>bucket</BucketName></Error>"
+            headers = [("Content-Type", "application/xml"), ("Content-Length", str(len(answer)))]
+        start_response(status, headers)
+        return [answer]
 
     def fail_at_random(self, share: float, seed: int) -> None:
         """Let that share of all requests fail."""

@@ -26,7 +26,9 @@ from nbsp_ray.store.leases import Driver
 ROOT = f"s3://{BUCKET}/a/root"
 
 
-def test_files_are_put_whole_and_created_once(s3: Server) -> None:
+@pytest.mark.parametrize("names_conditions", [True, False])
+def test_files_are_put_whole_and_created_once(s3: Server, names_conditions: bool) -> None:
+    s3.names_conditions = names_conditions
     files = Store(ROOT, create=True).files
     assert files.read("x/y") is files.changed("x/y") is None
     assert not files.exists("x/y")
@@ -96,6 +98,7 @@ def test_readers_list_and_keep_copies_that_a_change_makes_void(s3: Server, tmp_p
     assert [one.state for one in sweep_status(plan, Store(ROOT)).phases] == [one.state for one in expected.phases]
     first = s3.counts.copy()
     assert first["LIST"] <= 4
+    assert first["GET"] == 1 + 2 * len(plan.phases), "of each phase the result, and the success at its own task"
     s3.counts.clear()
     assert sweep_status(plan, Store(ROOT)).done == expected.done
     assert s3.counts["GET"] <= 1, "store.json"

@@ -132,7 +132,7 @@ def load(store_root: str | Path, plan: Plan) -> Results:
     Raises:
         StoreError: the root is of another format.
     """
-    store = Store(store_root).snapshot(plan.phases, parts=REPORTED)
+    store = Store(store_root).snapshot(plan.phases, evaluations=None, parts=REPORTED)
     data = {key: PhaseData(planned, store.phase(key)) for key, planned in plan.phases.items()}
     identities = [_identity(trial, plan) for trial in plan.trials]
     for trial, identity, variant in zip(plan.trials, identities, _variants(plan, identities), strict=True):

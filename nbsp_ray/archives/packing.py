@@ -51,7 +51,7 @@ def pack(
         NbspError: nothing is finished.
         StoreError: a finished phase is damaged.
     """
-    store = store.snapshot(plan.phases, parts=REPORTED)
+    store = store.snapshot(plan.phases, evaluations=None, parts=REPORTED)
     keys = sorted(_finished(plan, store))
     if not keys:
         raise NbspError(f"{store.address} has no finished phase of {plan.name}: `nbsp-ray run {plan.name}` makes some")

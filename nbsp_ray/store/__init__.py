@@ -101,11 +101,19 @@ class Store:
         self._check_format(create=create)
         self.files.patience = patience or (WORKING_PATIENCE if create else READING_PATIENCE)
 
-    def snapshot(self, keys: Collection[str] = (), *, parts: Collection[str] = (), whole: bool = False) -> "Store":
+    def snapshot(
+        self,
+        keys: Collection[str] = (),
+        *,
+        evaluations: Collection[tuple[str, str]] | None = (),
+        parts: Collection[str] = (),
+        whole: bool = False,
+    ) -> "Store":
         """The same root, to be read as it is at this moment: it spares requests where they are slow.
 
         Args:
-            keys: Phases whose results and evaluations will be read.
+            keys: Phases whose results will be read.
+            evaluations: Final evaluations that will be read too: phase and id; None means all of these phases.
             parts: Files of their commits that will be read too.
             whole: Everything below `phases` is asked for, and not results and evaluations alone.
         """
@@ -116,7 +124,13 @@ class Store:
         now, own = copy.copy(self), set(keys)
         now.files = files
         names = [name for folder in (RESULTS, EVALUATIONS) for name in files.walk(folder)]
-        files.fetch(name for name in names if name.split("/")[1].partition(".")[0] in own)
+
+        def is_read(name: str) -> bool:
+            folder, numbered, *record = name.removesuffix(".json").split("/")
+            key = numbered.partition(".")[0]
+            return key in own if folder == RESULTS or evaluations is None else (key, record[-1]) in evaluations
+
+        files.fetch(filter(is_read, names))
         if parts:
             files.fetch(name for key in keys for name in now.phase(key).parts(parts))
         return now
@@ -197,7 +211,7 @@ class Store:
         """
         said: list[str] = []
         keys = list(keys)
-        now = self.snapshot(keys, parts=REPORTED, whole=True)
+        now = self.snapshot(keys, evaluations=None, parts=REPORTED, whole=True)
         checked = Checked(now.files, (RESULTS, EVALUATIONS), REPORTED)
         for key in keys:
             if checked.is_known(key):

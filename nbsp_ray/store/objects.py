@@ -198,7 +198,12 @@ class ObjectFiles(Files):
             raise
         except PermissionError as error:
             raise StoreError(self._refused(why(error))) from error
-        except OSError:
+        except OSError as error:
+            code = _code(error)
+            if code in ("PreconditionFailed", "412"):  # Of S3 itself, s3fs says so; others do not name the condition.
+                raise FileExistsError(errno.EEXIST, why(error)) from error
+            if code and not error.strerror:
+                raise OSError(error.errno or errno.EIO, code) from error
             raise
         except Exception as error:
             if "Credentials" in type(error).__name__ or "Token" in type(error).__name__:

@@ -12,7 +12,6 @@ import time
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any
 
 from nbsp_ray.errors import StoreError
@@ -59,7 +58,7 @@ class PhaseStatus:
     """The machine that works on it, or did last; of a failed one, where it failed."""
     error: str | None = None
     """First line of the last failed attempt; of a damaged phase, what is wrong."""
-    failures: Path | None = None
+    failures: str | None = None
     """The folder with the tracebacks."""
     attempts: int = 0
     """Failed attempts."""
@@ -138,12 +137,8 @@ class SweepStatus:
 
     def to_json(self) -> dict[str, Any]:
         """All of it as JSON: `counts` by place in a trial and state, and one object for each phase."""
-        phases = [
-            {name: str(value) if isinstance(value, Path) else value for name, value in asdict(phase).items()}
-            for phase in self.phases
-        ]
         counts = {place: dict(Counter(phase.state for phase in found)) for place, found in self.by_place().items()}
-        return asdict(self) | {"counts": counts, "phases": phases}
+        return asdict(self) | {"counts": counts}
 
 
 def sweep_status(plan: Plan, store: Store, *, concurrent: int | None = None) -> SweepStatus:
@@ -220,7 +215,7 @@ class StatusReader:
         try:
             return self._begun(phase, folder, blank, now)
         except (StoreError, OSError) as error:
-            return _replace(blank, state=State.DAMAGED, error=str(error), failures=folder.path)
+            return _replace(blank, state=State.DAMAGED, error=str(error), failures=folder.called)
 
     def _begun(self, phase: PlannedPhase, folder: PhaseFolder, blank: PhaseStatus, now: float) -> PhaseStatus:
         complete = is_complete(phase, self._seen)
@@ -279,7 +274,9 @@ def _with_failures(status: PhaseStatus, folder: PhaseFolder, progress: dict[str,
     if not failures:
         return status
     last = failures[-1]
-    status = _replace(status, error=str(last.get("error")), attempts=len(failures), failures=folder.path / "failures")
+    status = _replace(
+        status, error=str(last.get("error")), attempts=len(failures), failures=f"{folder.called}/failures"
+    )
     status = _replace(status, host=last.get("host") or status.host)
     if float(progress.get("time") or 0) > float(last["time"]):
         return status

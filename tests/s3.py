@@ -1,8 +1,14 @@
-"""An S3 server on this machine for tests, which counts requests, and can be told to fail some or to be away."""
+"""An S3 server on this machine for tests, which counts requests, and can be told to fail some or to be away.
+
+python tests/s3.py 127.0.0.1 9000        one with an empty bucket `bucket`, until it is killed
+"""
 
 import collections
 import logging
+import os
 import random
+import signal
+import sys
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
@@ -10,13 +16,20 @@ from typing import Any
 import pytest
 
 BUCKET = "bucket"
+KEYS = {
+    "AWS_ACCESS_KEY_ID": "testing",
+    "AWS_SECRET_ACCESS_KEY": "testing",
+    "AWS_DEFAULT_REGION": "us-east-1",
+    "AWS_EC2_METADATA_DISABLED": "true",
+}
+"""Of the environment."""
 Wsgi = Callable[[dict[str, Any], Callable[..., Any]], Iterable[bytes]]
 
 
 class Server:
     """Moto behind a door that counts, and can be shut."""
 
-    def __init__(self) -> None:
+    def __init__(self, host: str = "127.0.0.1", port: int = 0) -> None:
         from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
         from werkzeug.serving import make_server
 
@@ -28,9 +41,10 @@ class Server:
         self.names_conditions = True
         """Whether a refusal says which condition did not hold, as S3's does and Ceph's does not."""
         self._lock = threading.Lock()
-        self._server = make_server("127.0.0.1", 0, self._answer, threaded=True)
-        self.url = f"http://127.0.0.1:{self._server.server_port}"
+        self._server = make_server(host, port, self._answer, threaded=True)
+        self.url = f"http://{host}:{self._server.server_port}"
         threading.Thread(target=self._server.serve_forever, daemon=True).start()
+        logging.getLogger("werkzeug").setLevel(logging.ERROR)
 
     def _answer(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
         method = str(environ["REQUEST_METHOD"])
@@ -63,6 +77,13 @@ class Server:
         rng = random.Random(seed)
         self.fails = lambda method: rng.random() < share
 
+    def make_bucket(self) -> None:
+        """Make the bucket."""
+        import fsspec
+
+        fsspec.filesystem("s3", endpoint_url=self.url, skip_instance_cache=True).mkdir(BUCKET)
+        self.counts.clear()
+
     def close(self) -> None:
         """Be away."""
         self._server.shutdown()
@@ -76,23 +97,17 @@ def s3(monkeypatch: pytest.MonkeyPatch, tmp_path: Any) -> Iterator[Server]:
     pytest.importorskip("s3fs")
     pytest.importorskip("flask_cors")
     server = Server()
-    environment = {
-        "AWS_ENDPOINT_URL": server.url,
-        "AWS_ACCESS_KEY_ID": "testing",
-        "AWS_SECRET_ACCESS_KEY": "testing",
-        "AWS_DEFAULT_REGION": "us-east-1",
-        "AWS_EC2_METADATA_DISABLED": "true",
-        "NBSP_RAY_SCRATCH": str(tmp_path / "scratch"),
-    }
-    logging.getLogger("werkzeug").setLevel(logging.ERROR)
-    for name, value in environment.items():
+    for name, value in {**KEYS, "AWS_ENDPOINT_URL": server.url, "NBSP_RAY_SCRATCH": str(tmp_path / "scratch")}.items():
         monkeypatch.setenv(name, value)
-    import fsspec
-
-    fsspec.filesystem("s3", skip_instance_cache=True).mkdir(BUCKET)
-    server.counts.clear()
+    server.make_bucket()
     yield server
     server.close()
     from moto.core.base_backend import BackendDict
 
     BackendDict.reset()
+
+
+if __name__ == "__main__":
+    os.environ.update(KEYS)
+    Server(sys.argv[1], int(sys.argv[2])).make_bucket()
+    signal.pause()

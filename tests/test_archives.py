@@ -497,7 +497,8 @@ def test_the_verbs(trained: Trained, tmp_path: Path, monkeypatch: pytest.MonkeyP
     sweep = tmp_path / "small.yaml"
     sweep.write_text(
         "benchmark: toy\npairs: [reach:avoid]\nmethods: [base, nbsp]\nseeds: 0\n"
-        "sac: {hidden: [12, 10], batch_size: 16, learning_starts: 50, actor_lr: 3e-3, gamma: 0.9}\n"
+        "sac: {hidden: [12, 10], batch_size: 16, learning_starts: 50, "
+        "updates_per_env_step: 0.5, actor_lr: 3e-3, gamma: 0.9}\n"
         "first: {env_steps: 200, eval_every: 75, eval_episodes: 2, stop: fixed}\n"
         "second: {env_steps: 125, eval_every: 75, eval_episodes: 2, stop: fixed}\nevaluation: {episodes: 5}\n"
     )

@@ -118,6 +118,14 @@ def test_readers_list_and_keep_copies_that_a_change_makes_void(s3: Server, tmp_p
     assert len(sweep_status(plan, Store(ROOT)).done) == len(expected.done) - 1
 
 
+def test_where_tracebacks_are_is_said_as_users_call_it(s3: Server) -> None:
+    plan, store = small_plan(), Store(ROOT, create=True)
+    key = firsts(plan)[0].key
+    store.phase(key).write_failure({"error": "it failed"})
+    (found,) = (one for one in sweep_status(plan, store).phases if one.attempts)
+    assert found.failures == f"{ROOT}/phases/{key}/failures"
+
+
 def test_a_buffer_is_copied_once_and_checked(s3: Server) -> None:
     plan, store = small_plan(), Store(ROOT, create=True)
     first = firsts(plan)[0]

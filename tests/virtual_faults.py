@@ -1,21 +1,26 @@
 """A sweep on the virtual cluster while machines, raylets, workers, the driver and the head die; needs root, minutes.
 
-    python tests/virtual_faults.py [--seed 7] [--faults 8] [--state /tmp/virtual-faults]
+    python tests/virtual_faults.py [--seed 7] [--faults 8] [--state /tmp/virtual-faults] [--s3]
 
 An undisturbed sweep goes first; then the same one among faults, drawn by the seed. The digests of all phases must be
-equal, and every fault is printed with what became of it. What docs/cluster.md promises of faults rests on this.
+equal, and every fault is printed with what became of it. What docs/cluster.md promises of faults rests on this. With
+--s3 the results lie on an S3 server beside the machines, which is away at times as well.
 """
 
 import argparse
+import json
 import os
 import random
 import shutil
+import signal
 import subprocess
 import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
 
+import psutil
+from s3 import BUCKET, KEYS
 from virtual_cluster import VirtualCluster
 
 from nbsp_ray.store import Store
@@ -27,6 +32,7 @@ OVERRIDES = [
 ]  # fmt: skip
 HEAD = "10.9.0.10"
 WORKERS = ("n1", "n2")
+S3 = ("10.9.0.1", "9000")
 RAY = [sys.executable, "-m", "ray.scripts.scripts", "start", "--object-store-memory=80000000"]
 DRAIN = """
 import sys, time
@@ -44,7 +50,13 @@ class Faults:
     def __init__(self, state: Path, rng: random.Random) -> None:
         self.cluster, self.rng = VirtualCluster(state), rng
         self.driver: subprocess.Popen[str] | None = None
-        self.root = "/mnt/undisturbed"
+        self.server: subprocess.Popen[str] | None = None
+        self.root = ""
+
+    def start_server(self) -> None:
+        self.cluster.up()
+        os.environ.update(KEYS, AWS_ENDPOINT_URL=f"http://{':'.join(S3)}")
+        self.server = self.cluster.on("bridge", sys.executable, str(Path(__file__).with_name("s3.py")), *S3)
 
     def start_head(self) -> None:
         self.cluster.up("n0")
@@ -74,6 +86,7 @@ class Faults:
                 fault: Callable[[], str] = self.rng.choice([
                     self.worker_killed, self.raylet_killed, self.power_cut, self.drained, self.cable_cut,
                     self.driver_killed, self.driver_stopped, self.head_lost,
+                    *([self.storage_away] * 2 if self.server else []),
                 ])  # fmt: skip
                 print(f"{time.strftime('%H:%M:%S')} {fault()}", flush=True)
                 continue
@@ -134,6 +147,23 @@ class Faults:
             self.start_worker(name)
         return "the head lost, and a new cluster"
 
+    def storage_away(self) -> str:
+        """It answers nothing, and closes nothing."""
+        assert self.server is not None
+        (server,) = psutil.Process(self.server.pid).children() or [psutil.Process(self.server.pid)]
+        seconds = self.rng.uniform(20, 40)
+        server.send_signal(signal.SIGSTOP)
+        time.sleep(seconds)
+        server.send_signal(signal.SIGCONT)
+        return f"the object store silent for {seconds:.0f} s"
+
+    def digests(self) -> dict[str, str]:
+        """Of all phases of the sweep, as the head sees them."""
+        asked = self.cluster.on("n0", sys.executable, __file__, "--digests", self.root, stdout=subprocess.PIPE)
+        said, _ = asked.communicate()
+        found: dict[str, str] = json.loads(said)
+        return found
+
     def _kill(self, name: str, pattern: str, number: str = "-9") -> None:
         """Of processes of that machine only: it has a process namespace of its own."""
         self.cluster.on(name, "pkill", number, "-o", "-f", pattern, stderr=subprocess.DEVNULL).wait()
@@ -144,7 +174,7 @@ class Faults:
         assert done.returncode == 0, said
 
 
-def digests(root: Path) -> dict[str, str]:
+def digests(root: str) -> dict[str, str]:
     store = Store(root)
     plan = load_sweep("toy", OVERRIDES).plan(store)
     return {phase.label: str((store.phase(key).result() or {}).get("digest")) for key, phase in plan.phases.items()}
@@ -155,21 +185,31 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=7)
     parser.add_argument("--faults", type=int, default=8)
     parser.add_argument("--state", type=Path, default=Path("/tmp/virtual-faults"))
+    parser.add_argument("--s3", action="store_true")
+    parser.add_argument("--digests", metavar="ROOT", help=argparse.SUPPRESS)
     asked = parser.parse_args()
+    if asked.digests:
+        print(json.dumps(digests(asked.digests)))
+        return
     os.environ.pop("OMP_NUM_THREADS", None)
     faults = Faults(asked.state, random.Random(asked.seed))
     try:
+        if asked.s3:
+            faults.start_server()
         faults.start_head()
         for name in WORKERS:
             faults.start_worker(name)
-        faults.run(0)
-        faults.root = "/mnt/disturbed"
-        faults.run(asked.faults)
-        shared = asked.state / "shared"
-        wanted, found = digests(shared / "undisturbed"), digests(shared / "disturbed")
+        of = dict[str, dict[str, str]]()
+        for name, number in (("undisturbed", 0), ("disturbed", asked.faults)):
+            faults.root = f"s3://{BUCKET}/{name}" if asked.s3 else f"/mnt/{name}"
+            faults.run(number)
+            of[name] = faults.digests()
+        wanted, found = of.values()
         print(f"{sum(wanted[label] == found[label] for label in wanted)} of {len(wanted)} digests are equal")
         sys.exit(0 if wanted == found and "None" not in wanted.values() else 1)
     finally:
+        if faults.server is not None:
+            faults.server.kill()
         faults.cluster.down()
         shutil.rmtree(asked.state, ignore_errors=True)
 

@@ -142,7 +142,7 @@ def test_auto_goes_on_without_a_compiler_and_says_so_once(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setenv("CXX", "no-such-compiler")
-    monkeypatch.setattr(compiling, "AUTO_UPDATES", 100)
+    monkeypatch.setattr(compiling, "AUTO_UPDATES", 50)
     phase, store = first_phase(), Store(tmp_path / "auto", create=True)
     with caplog.at_level(logging.WARNING):
         result = run_whole(store, phase)
@@ -192,7 +192,7 @@ def test_what_one_phase_could_not_compile_the_next_does_not_try(
         raise RuntimeError("no")
 
     monkeypatch.setattr(Agent, "warm_up", fail)
-    monkeypatch.setattr(compiling, "AUTO_UPDATES", 50)
+    monkeypatch.setattr(compiling, "AUTO_UPDATES", 25)
     store = Store(tmp_path / "results", create=True)
     notes = [run_whole(store, phase)["notes"] for phase in phases_of(toy_plan(**ONE_GRAPH), "base")]
     folders.forget_failures()

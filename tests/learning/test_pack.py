@@ -71,7 +71,7 @@ def test_every_method_leaves_what_it_leaves_alone(plan: Plan, alone: Store, tmp_
 
 def test_updates_fall_into_step(plan: Plan, tmp_path: Path) -> None:
     """Lanes that begin at other times come to learn in the same calls, not in two groups for ever."""
-    few = toy_plan(methods=("base",), seeds=(0, 1, 2), **SHORT)
+    few = toy_plan(methods=("base",), seeds=(0, 1, 2), sac={"updates_per_env_step": 1.0}, **SHORT)
     pack = packed(few, Store(tmp_path / "packed", create=True), slots=3)
     # 51 updates of each first phase and 71 of each second. They are opened one after another, while others learn.
     assert sum(lanes * calls for lanes, calls in pack.calls.items()) == 3 * (51 + 71)

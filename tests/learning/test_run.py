@@ -50,7 +50,7 @@ def test_what_a_first_phase_leaves(done: tuple[Store, list[PlannedPhase]]) -> No
     result = folder.result()
     assert result is not None
     assert result.items() >= {
-        "key": first.key, "task": "reach", "env_steps": 200, "updates": 151, "stop_reason": "budget",
+        "key": first.key, "task": "reach", "env_steps": 200, "updates": 76, "stop_reason": "budget",
         "buffer_transitions": 200, "replay_share": {"actor": 0.0, "critic": 0.0}, "notes": [],
     }.items()  # fmt: skip
     agent, replay = folder.agent(), folder.replay()
@@ -71,7 +71,7 @@ def test_what_a_second_phase_leaves(done: tuple[Store, list[PlannedPhase]]) -> N
     result, sample = folder.result(), folder.sample()
     assert result is not None
     assert sample is not None
-    assert (result["task"], result["updates"]) == ("avoid", 76)
+    assert (result["task"], result["updates"]) == ("avoid", 38)
     assert result["replay_share"] == {"critic": 8 / 76, "actor": 8 / 38}
     assert {"neurons", "drift", "positive_share", "score_undefined"} <= result.keys()
     assert sample.shape == (125, 14)

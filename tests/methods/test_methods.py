@@ -124,7 +124,7 @@ def test_a_method_runs_is_finite_and_reports_json(
     result = lab.result(phases[1])
     assert json.loads(json.dumps(result, allow_nan=False)) == result
     assert result["env_steps"] == 125
-    assert result["updates"] == 76
+    assert result["updates"] == 38
     assert result["notes"] == []
     assert (0 < result["replay_share"]["critic"] < result["replay_share"]["actor"]) == any(
         data["kind"] == "replay" for data in phases[1].spec.ingredients

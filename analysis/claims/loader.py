@@ -14,6 +14,7 @@ from pydantic_core import ErrorDetails
 
 from nbsp_ray.config.schema import Rate, Settings, Sweep
 from nbsp_ray.errors import ConfigError, did_you_mean
+from nbsp_ray.learning.scores import Kind
 from nbsp_ray.methods import get_method
 from nbsp_ray.sweepfile import load_sweep, strictyaml
 
@@ -50,6 +51,8 @@ class ClaimTest(Settings):
     below: Rate | None = None
     count: Rate | None = None
     """The share of neurons that a probe silences."""
+    score: Kind = "paper"
+    """The score by which those are the best."""
     pairs: tuple[str, ...] = ()
     """`first:second`; none: all there are."""
 

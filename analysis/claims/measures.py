@@ -267,8 +267,9 @@ def _reached(data: Data) -> Iterator[Value]:
 def _probed(data: Data, test: ClaimTest) -> Iterator[Value]:
     """Drop of success with the best-scored neurons of the actor silenced, minus the mean drop of random ones."""
     assert test.count is not None
-    request = Request(("actor",), (test.count,), episodes=50, draws=5, scores=("paper",))
-    name = f"drop of the best {test.count:.0%} of the actor's neurons - drop of random ones"
+    request = Request(("actor",), (test.count,), episodes=50, draws=5, scores=(test.score,))
+    by = "" if test.score == "paper" else f" by the {test.score} score"
+    name = f"drop of the best {test.count:.0%} of the actor's neurons{by} - drop of random ones"
     for target in find_targets(data.claim.id, data.claim.loaded, request):
         if is_ready(target, data.results.store):
             value = _drop(data.results.store, target, request)

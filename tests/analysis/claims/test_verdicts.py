@@ -14,6 +14,7 @@ from analysis.claims import Claim, Outcome, evaluate, write_reproduction
 from analysis.claims.loader import ClaimTest
 from analysis.claims.verdicts import decide, together
 from analysis.statistics import UNLIMITED, summary
+from nbsp_ray.learning.scores import Kind
 from nbsp_ray.plan.build import make_plan
 from nbsp_ray.probe.request import Answer, NetworkScores, Request, cells, find_targets, scores_record
 from nbsp_ray.specs import Plan, Trial
@@ -356,11 +357,13 @@ def test_first_phases_that_reach_the_threshold(store: Store, tmp_path: Path) -> 
     assert (outcome.verdict, round(outcome.parts[0].pairs["window-open"].found.low, 2)) == ("inconclusive", 0.48)
 
 
-def test_probes(store: Store, tmp_path: Path) -> None:
+@pytest.mark.parametrize("score", ["paper", "balanced"])
+def test_probes(score: Kind, store: Store, tmp_path: Path) -> None:
     """The best neurons silenced leave 0.2 + seed / 50 of success, random ones 0.9 on average."""
-    claim = claim_of(sweep_file(tmp_path, "pairs: [window-open:window-close]"), claim_test("probe", count=0.1))
+    test = claim_test("probe", count=0.1, score=score)
+    claim = claim_of(sweep_file(tmp_path, "pairs: [window-open:window-close]"), test)
     fill(store, claim, {PAPER: {"base": (0.1,) * SEEDS}})
-    request = Request(("actor",), (0.1,), 50, 5, ("paper",))
+    request = Request(("actor",), (0.1,), 50, 5, (score,))
     for target in find_targets("x", claim.loaded, request):
         network = NetworkScores(
             steps=1,

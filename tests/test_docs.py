@@ -83,7 +83,13 @@ def test_the_benchmark_of_the_page_takes_one_file(documented_benchmark: str, tmp
     assert "short:long" in str(explain(documented_benchmark))
     assert "a good controller" in str(explain("short"))
     small = ["first.env_steps=400", "second.env_steps=200", "evaluation.episodes=2", "seeds=0", "methods=nbsp"]
-    settings = [f"benchmark={documented_benchmark}", "pairs=short:long", "sac.learning_starts=100", "sac.hidden=[32, 32]", *small]
+    settings = [
+        f"benchmark={documented_benchmark}",
+        "pairs=short:long",
+        "sac.learning_starts=100",
+        "sac.hidden=[32, 32]",
+        *small,
+    ]
     plan = make_plan("docs", load_sweep("toy", settings).sweeps)
     store = Store(tmp_path / "results", create=True)
     assert run_trial(plan, plan.trials[0], store, lambda label, progress: None)

@@ -72,7 +72,13 @@ class Learner(Protocol):
     problem: SacLosses[Any]
 
     def build_update(
-        self, restraints: Mapping[str, UpdateRule], /, *, compile: bool = False, cuda_graphs: bool = False
+        self,
+        restraints: Mapping[str, UpdateRule],
+        /,
+        *,
+        compile: bool = False,
+        alike: str | None = None,
+        cuda_graphs: bool = False,
     ) -> None:
         """Build it, with restraints on the parts."""
 
@@ -81,7 +87,12 @@ class Learner(Protocol):
 
 
 def new_executor(
-    learner: Learner, rules: Mapping[str, UpdateRule], *, compile: bool = False, cuda_graphs: bool = False
+    learner: Learner,
+    rules: Mapping[str, UpdateRule],
+    *,
+    compile: bool = False,
+    alike: str | None = None,
+    cuda_graphs: bool = False,
 ) -> Executor:
     """The update of a learner, with rules for its parts, and how it is carried out (`Agent.build_update`)."""
     update = build_update(learner.sac, learner.problem, rules)
@@ -89,7 +100,7 @@ def new_executor(
     apart = target_interval(learner.sac, learner.spaces) > 1
     executor = EagerExecutor(update, learner.sac.tau, targets_apart=apart)
     if compile:
-        executor.compile(learner.device.type)
+        executor.compile(learner.device.type, alike)
     return CudaGraphExecutor(executor) if cuda_graphs else executor
 
 
@@ -127,16 +138,22 @@ class Agent:
         return torch.tensor(parameters, device=self.device).unsqueeze(0)
 
     def build_update(
-        self, restraints: Mapping[str, UpdateRule], *, compile: bool = False, cuda_graphs: bool = False
+        self,
+        restraints: Mapping[str, UpdateRule],
+        *,
+        compile: bool = False,
+        alike: str | None = None,
+        cuda_graphs: bool = False,
     ) -> None:
         """Build the update, with a method's restraints on the parts `actor` and `critic`; without it, plain SAC's is.
 
         Args:
             restraints: What a method does to each part.
             compile: The two steps as machine code.
+            alike: A name of updates that share compiled code in this process (`EagerExecutor.compile`).
             cuda_graphs: All updates that are due in one launch.
         """
-        self._executor = new_executor(self, restraints, compile=compile, cuda_graphs=cuda_graphs)
+        self._executor = new_executor(self, restraints, compile=compile, alike=alike, cuda_graphs=cuda_graphs)
         self.rules = restraints
 
     def _built(self) -> Executor:

@@ -57,8 +57,10 @@ def build(agent: Learner, restraints: Mapping[str, UpdateRule], resources: Resou
     if compile:
         try:
             check_compiler(agent.device)
-            agent.build_update(restraints, compile=True, cuda_graphs=graphs)
             graph = graph_name(agent.sac, agent.spaces, restraints, getattr(agent, "slots", 1))
+            # What a method's own functions hold besides tensors, nobody knows.
+            is_data = not any(rule.penalties or rule.gradients for rule in restraints.values())
+            agent.build_update(restraints, compile=True, alike=graph if is_data else None, cuda_graphs=graphs)
             compile_once(code_folder() / machine_name(), graph, resources.cpus, agent.warm_up)
             return None
         except Exception as error:

@@ -9,7 +9,8 @@ kept, and who waits for whom.
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from types import FunctionType
+from functools import lru_cache
+from types import CodeType, FunctionType
 from typing import Any, Protocol
 
 import torch
@@ -90,10 +91,16 @@ class EagerExecutor:
         """
         self._update, self._tau, self._apart = update, tau, targets_apart
 
-    def compile(self, device: str) -> None:
-        """From now on the steps are compiled for that kind of device."""
-        on_cpu = device == "cpu"
-        self._update = Update(_compiled(self._update.critics, on_cpu), _compiled(self._update.actor, on_cpu))
+    def compile(self, device: str, alike: str | None = None) -> None:
+        """From now on the steps are compiled for that kind of device.
+
+        Args:
+            device: As torch calls it.
+            alike: A name of all updates that differ in nothing but the tensors that they are made of: in a process
+                they share one graph. None: a graph of its own.
+        """
+        steps = self._update.critics, self._update.actor
+        self._update = Update(*(_compiled(step, device, alike) for step in steps))
 
     def __call__(self, state: SacState, due: Sequence[PendingUpdate]) -> Losses:
         """Make the updates, one after another."""
@@ -113,15 +120,23 @@ class EagerExecutor:
         self(state.clone(), due)
 
 
-def _compiled(step: Any, on_cpu: bool) -> Any:
+@lru_cache(maxsize=32)
+def _shared(code: CodeType, device: str, alike: str) -> CodeType:
+    return code.replace()
+
+
+def _compiled(step: Any, device: str, alike: str | None) -> Any:
     """One graph for each combination of the flags that it is called with."""
     import torch._dynamo
 
     # The gradients are taken inside of what is compiled.
     torch._dynamo.config.trace_autograd_ops = True  # type: ignore[attr-defined,unused-ignore]
-    # Dynamo caches graphs per code object, and each phase's step closes over its own method: give each step a copy of
-    # its code object, or phases would share graphs and run into the limit of recompilations.
-    own = FunctionType(step.__code__.replace(), step.__globals__, step.__name__, None, step.__closure__)
+    # Dynamo keeps graphs by code object, and a step closes over its phase's settings and method, which are compiled
+    # into its graph but for tensors: those are read from the closure at each call. So steps that differ in nothing
+    # else have one code object, whose graphs are traced once in a process; each other has one of its own, or they
+    # would be taken for each other.
+    code = step.__code__.replace() if alike is None else _shared(step.__code__, device, alike)
+    own = FunctionType(code, step.__globals__, step.__name__, None, step.__closure__)
     arguments = own.__code__.co_varnames[: own.__code__.co_argcount]
 
     def of_arguments(guards: Sequence[Any]) -> list[bool]:
@@ -133,7 +148,7 @@ def _compiled(step: Any, on_cpu: bool) -> Any:
         return [not guard.is_global and root in ("", *arguments) for guard, root in zip(guards, roots, strict=True)]
 
     # On a CPU the graph itself is machine code too, not Python that calls one product after another.
-    options: dict[str, Any] = {"guard_filter_fn": of_arguments, "cpp_wrapper": on_cpu}
+    options: dict[str, Any] = {"guard_filter_fn": of_arguments, "cpp_wrapper": device == "cpu"}
     return torch.compile(own, dynamic=False, fullgraph=True, options=options)
 
 

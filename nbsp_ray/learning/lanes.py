@@ -203,10 +203,15 @@ class Lanes:
         return self._executor
 
     def build_update(
-        self, rules: Mapping[str, UpdateRule], *, compile: bool = False, cuda_graphs: bool = False
+        self,
+        rules: Mapping[str, UpdateRule],
+        *,
+        compile: bool = False,
+        alike: str | None = None,
+        cuda_graphs: bool = False,
     ) -> None:
         """Build the update of all lanes, as `Agent.build_update` does that of one."""
-        self._executor = new_executor(self, rules, compile=compile, cuda_graphs=cuda_graphs)
+        self._executor = new_executor(self, rules, compile=compile, alike=alike, cuda_graphs=cuda_graphs)
 
     def warm_up(self) -> None:
         """Compile all that learning will need; changes nothing."""

@@ -1,10 +1,12 @@
 """However updates are executed, they are the same updates; and bfloat16 is where it should be, and nowhere else."""
 
+import gc
 from collections.abc import Mapping
 
 import numpy as np
 import pytest
 import torch
+from torch._dynamo.utils import counters
 
 from nbsp_ray.benchmarks import Continuous, Spaces, Vector
 from nbsp_ray.config.schema import Sac
@@ -31,10 +33,10 @@ def agent(sac: Sac = SETTINGS, device: torch.device = CPU) -> Agent:
     return Agent(sac, SPACES, device, np.random.default_rng(1))
 
 
-def restraints(agent: Agent) -> Mapping[str, UpdateRule]:
+def restraints(agent: Agent, every: int = 3) -> Mapping[str, UpdateRule]:
     """Every third parameter of the critics frozen, every fifth slowed; the actor held to where it is."""
     scale = torch.ones_like(agent.state.critic)
-    scale[..., ::5], scale[..., ::3] = 0.25, 0.0
+    scale[..., ::5], scale[..., ::every] = 0.25, 0.0
     anchor = agent.state.actor.clone()
     return {
         "critic": UpdateRule(update_scale=scale),
@@ -54,7 +56,7 @@ def assert_equal_but_for_rounding(one: Agent, other: Agent) -> None:
 def test_compiled_updates_are_the_written_ones_and_frozen_weights_keep_every_bit(compiled_code: None) -> None:
     written, compiled = agent(), agent()
     written.build_update(restraints(written))
-    compiled.build_update(restraints(compiled), compile=True)
+    compiled.build_update(restraints(compiled), compile=True, alike="restrained")
     before = {name: tensor.clone() for name, tensor in compiled.state.tensors().items()}
     compiled.warm_up()
     assert all(torch.equal(tensor, before[name]) for name, tensor in compiled.state.tensors().items())
@@ -70,6 +72,22 @@ def test_compiled_updates_are_the_written_ones_and_frozen_weights_keep_every_bit
         one.learn_until(7, replay(), rng, lambda _: {"critic": past})  # noqa: B023
     assert_equal_but_for_rounding(written, compiled)
     assert compiled.updates.past_share() == {"critic": 2 / 7, "actor": 0}
+    # Another phase of this process, which differs in tensors alone, learns by the same graphs.
+    del compiled
+    gc.collect()
+    traced = counters["stats"]["unique_graphs"]
+    written, compiled = agent(), agent()
+    for one in (written, compiled):
+        one.state.actor.mul_(0.5)
+    written.build_update(restraints(written, every=4))
+    compiled.build_update(restraints(compiled, every=4), compile=True, alike="restrained")
+    compiled.warm_up()
+    for one in (written, compiled):
+        learn(one, 5, replay())
+    assert_equal_but_for_rounding(written, compiled)
+    assert torch.equal(compiled.state.critic[..., ::4], before["critic"][..., ::4])
+    assert not torch.equal(compiled.state.critic[..., ::3], before["critic"][..., ::3])
+    assert counters["stats"]["unique_graphs"] == traced > 0
 
 
 def test_compiled_agents_that_take_turns_keep_to_their_own_settings(compiled_code: None) -> None:

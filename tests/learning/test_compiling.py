@@ -12,7 +12,7 @@ from toy_phases import phase_run, phases_of, run_whole, toy_plan
 from nbsp_ray import folders
 from nbsp_ray.config.schema import Resources
 from nbsp_ray.errors import ConfigError
-from nbsp_ray.learning import compiling
+from nbsp_ray.learning import compiling, execution
 from nbsp_ray.learning.agent import Agent
 from nbsp_ray.learning.machine import machine_name
 from nbsp_ray.specs import PlannedPhase
@@ -125,6 +125,7 @@ def test_a_phase_is_compiled_and_resumed_bit_for_bit(compiled_code: None, code_f
     while run.progress().env_steps < 150:
         run.advance(0)
     run.save()
+    execution._shared.cache_clear()  # In another process it is read from the disk.
     # `auto` alone would not compile so short a phase; the checkpoint says that this one was.
     assert phase_run(broken, phase, Resources()).advance(600).done
     results = [store.phase(phase.key).result() for store in (whole, broken)]

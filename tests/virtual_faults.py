@@ -149,13 +149,17 @@ class Faults:
 
     def storage_away(self) -> str:
         """It answers nothing, and closes nothing."""
-        assert self.server is not None
-        (server,) = psutil.Process(self.server.pid).children() or [psutil.Process(self.server.pid)]
         seconds = self.rng.uniform(20, 40)
-        server.send_signal(signal.SIGSTOP)
+        self.signal_server(signal.SIGSTOP)
         time.sleep(seconds)
-        server.send_signal(signal.SIGCONT)
+        self.signal_server(signal.SIGCONT)
         return f"the object store silent for {seconds:.0f} s"
+
+    def signal_server(self, number: signal.Signals) -> None:
+        """To the server itself, which is a child of `nsenter`."""
+        assert self.server is not None
+        for process in psutil.Process(self.server.pid).children():
+            process.send_signal(number)
 
     def digests(self) -> dict[str, str]:
         """Of all phases of the sweep, as the head sees them."""
@@ -209,7 +213,7 @@ def main() -> None:
         sys.exit(0 if wanted == found and "None" not in wanted.values() else 1)
     finally:
         if faults.server is not None:
-            faults.server.kill()
+            faults.signal_server(signal.SIGKILL)
         faults.cluster.down()
         shutil.rmtree(asked.state, ignore_errors=True)
 

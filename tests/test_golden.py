@@ -33,7 +33,7 @@ from nbsp_ray.store import Store
 pytestmark = pytest.mark.usefixtures("pixel_toy")
 GOLDEN = Path(__file__).parent / "golden" / "phases.json"
 PLANS = {
-    "toy": partial(toy_plan, first={"env_steps": 300}, second={"env_steps": 200}),
+    "toy": partial(toy_plan, sac={"updates_per_env_step": 1.0}, first={"env_steps": 300}, second={"env_steps": 200}),
     "pixel_toy": pixel_plan,
 }
 TOLERANCE = 0.05

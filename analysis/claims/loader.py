@@ -14,8 +14,8 @@ from pydantic_core import ErrorDetails
 
 from nbsp_ray.config.schema import Rate, Settings, Sweep
 from nbsp_ray.errors import ConfigError, did_you_mean
-from nbsp_ray.learning.scores import Kind
 from nbsp_ray.methods import get_method
+from nbsp_ray.probe.request import Kind
 from nbsp_ray.sweepfile import load_sweep, strictyaml
 
 Rule = Literal["above", "below", "not_lower", "level", "rises", "falls", "reached", "probe"]

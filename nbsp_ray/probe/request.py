@@ -18,7 +18,8 @@ from nbsp_ray.benchmarks import Frames, get_benchmark
 from nbsp_ray.config.schema import Settings, SkillNeurons, Sweep
 from nbsp_ray.errors import ConfigError, did_you_mean
 from nbsp_ray.layout import NETWORKS, PARTS, layer_of_neurons
-from nbsp_ray.learning.scores import Kind, rank_at_random
+from nbsp_ray.learning.scores import Kind as Kind
+from nbsp_ray.learning.scores import rank_at_random
 from nbsp_ray.learning.seeding import Stream, generator
 from nbsp_ray.plan.build import make_plan
 from nbsp_ray.plan.counts import resolve_counts

@@ -14,9 +14,8 @@ from analysis.claims import Claim, Outcome, evaluate, write_reproduction
 from analysis.claims.loader import ClaimTest
 from analysis.claims.verdicts import decide, together
 from analysis.statistics import UNLIMITED, summary
-from nbsp_ray.learning.scores import Kind
 from nbsp_ray.plan.build import make_plan
-from nbsp_ray.probe.request import Answer, NetworkScores, Request, cells, find_targets, scores_record
+from nbsp_ray.probe.request import Answer, Kind, NetworkScores, Request, cells, find_targets, scores_record
 from nbsp_ray.specs import Plan, Trial
 from nbsp_ray.store import Store
 

@@ -1,5 +1,6 @@
 """A results root in an object store: an S3 server on this machine, over real connections."""
 
+import errno
 import json
 import os
 import signal
@@ -22,6 +23,7 @@ from nbsp_ray.status import is_complete, sweep_status
 from nbsp_ray.store import Store
 from nbsp_ray.store import files as files_module
 from nbsp_ray.store.leases import Driver
+from nbsp_ray.store.objects import ObjectFiles
 
 ROOT = f"s3://{BUCKET}/a/root"
 
@@ -124,6 +126,20 @@ def test_where_tracebacks_are_is_said_as_users_call_it(s3: Server) -> None:
     store.phase(key).write_failure({"error": "it failed"})
     (found,) = (one for one in sweep_status(plan, store).phases if one.attempts)
     assert found.failures == f"{ROOT}/phases/{key}/failures"
+
+
+def test_what_a_store_says_without_a_text_is_told_by_its_code(s3: Server) -> None:
+    def refused() -> None:
+        answer = RuntimeError()
+        answer.response = {"Error": {"Code": "InvalidThing", "Message": None}}  # type: ignore[attr-defined]
+        raise OSError(errno.EINVAL, None) from answer
+
+    files = Store(ROOT, create=True).files
+    assert isinstance(files, ObjectFiles)
+    with pytest.raises(OSError, match="InvalidThing"):
+        files._ask(refused)
+    files.write("evaluations/stray", b"what somebody left there")
+    assert sweep_status(small_plan(), Store(ROOT)).done == []
 
 
 def test_a_buffer_is_copied_once_and_checked(s3: Server) -> None:

@@ -39,9 +39,14 @@ def graph_name(sac: Sac, spaces: Spaces, restraints: Mapping[str, UpdateRule], l
     code: dict[str, list[object]] = {}
     for part, rule in sorted(restraints.items()):
         functions = [f"{one.__module__} {one.__qualname__}" for one in (*rule.penalties, *rule.gradients)]
-        quadratic = [one.importance is None for one in rule.quadratic]
-        code[part] = [rule.update_scale is None, quadratic, *functions]
+        quadratic = [[_form(one.coefficient), _form(one.weights), _form(one.importance)] for one in rule.quadratic]
+        code[part] = [_form(rule.update_scale), quadratic, *functions]
     return digest_of([sac.model_dump(mode="json"), str(spaces), code, lanes])[:12]
+
+
+def _form(tensor: torch.Tensor | None) -> str | None:
+    """What of a tensor is compiled in; not its numbers."""
+    return None if tensor is None else f"{tensor.dtype} {tuple(tensor.shape)} {tensor.stride()}"
 
 
 def build(agent: Learner, restraints: Mapping[str, UpdateRule], resources: Resources, *, compile: bool) -> str | None:

@@ -128,7 +128,7 @@ class Store:
         def is_read(name: str) -> bool:
             folder, numbered, *record = name.removesuffix(".json").split("/")
             key = numbered.partition(".")[0]
-            return key in own if folder == RESULTS or evaluations is None else (key, record[-1]) in evaluations
+            return key in own if folder == RESULTS or evaluations is None else (key, *record) in evaluations
 
         files.fetch(filter(is_read, names))
         if parts:

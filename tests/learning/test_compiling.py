@@ -7,14 +7,17 @@ import time
 from pathlib import Path
 
 import pytest
+import torch
 from toy_phases import phase_run, phases_of, run_whole, toy_plan
 
 from nbsp_ray import folders
-from nbsp_ray.config.schema import Resources
+from nbsp_ray.benchmarks import Continuous, Spaces, Vector
+from nbsp_ray.config.schema import Resources, Sac
 from nbsp_ray.errors import ConfigError
 from nbsp_ray.learning import compiling, execution
 from nbsp_ray.learning.agent import Agent
 from nbsp_ray.learning.machine import machine_name
+from nbsp_ray.learning.sac import QuadraticPenalty, UpdateRule
 from nbsp_ray.specs import PlannedPhase
 from nbsp_ray.status import sweep_status
 from nbsp_ray.store import Store
@@ -113,6 +116,21 @@ def test_the_widest_vector_instructions_are_tried_once_for_a_folder(
     with inductor.patch({"cpp.vec_isa_ok": None}):
         compiling.compile_once(tmp_path / "another-machine", "one", 1, lambda: None)
     assert tried == (["avx512"] * 2 if trusted else ["avx512 vnni"] * 3 if flags else [])
+
+
+def test_a_graph_is_named_by_all_that_is_compiled_in_and_by_no_numbers() -> None:
+    ones = torch.ones(1, 2, 6)
+    scales = [ones, 0 * ones, ones.double(), ones[..., :3], ones.transpose(1, 2).contiguous().transpose(1, 2), None]
+    settings = Sac(hidden=(8,)), Spaces(Vector(5), Continuous(2))
+    names = [compiling.graph_name(*settings, {"critic": UpdateRule(update_scale=scale)}) for scale in scales]
+    assert names[0] == names[1]
+    assert len(set(names)) == len(names) - 1
+    held = [
+        compiling.graph_name(*settings, {"critic": UpdateRule(quadratic=(QuadraticPenalty(*terms),))})
+        for terms in ((torch.ones(1), ones), (torch.zeros(1), 2 * ones), (torch.ones(1), ones, ones))
+    ]
+    assert held[0] == held[1] != held[2]
+    assert compiling.graph_name(settings[0].model_copy(update={"gamma": 0.5}), settings[1], {}) not in names
 
 
 def test_a_phase_is_compiled_and_resumed_bit_for_bit(compiled_code: None, code_folder: Path, tmp_path: Path) -> None:

@@ -4,8 +4,9 @@ In texts a pair of backticks marks code, two stars on each side what is best, an
 the page or to a path beside it; nothing else is marked up.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 
 import pandas as pd
 
@@ -43,15 +44,29 @@ class TextTable:
 
 @dataclass(frozen=True)
 class Picture:
-    """A figure in the three formats, with its caption."""
+    """A figure, drawn in each of the three formats when it is first asked for; and its caption."""
 
     name: str
     """Of its files."""
     title: str
     caption: list[str]
-    svg: bytes
-    pdf: bytes
-    png: bytes
+    draw: Callable[[str], bytes]
+    """By the format's name."""
+
+    @cached_property
+    def svg(self) -> bytes:
+        """For pages."""
+        return self.draw("svg")
+
+    @cached_property
+    def pdf(self) -> bytes:
+        """For papers."""
+        return self.draw("pdf")
+
+    @cached_property
+    def png(self) -> bytes:
+        """For slides."""
+        return self.draw("png")
 
 
 @dataclass(frozen=True)

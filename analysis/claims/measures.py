@@ -14,7 +14,7 @@ import pandas as pd
 
 from analysis import metrics
 from analysis.claims.loader import MEASURES, Claim, ClaimTest
-from analysis.frames.load import Results, load
+from analysis.frames.load import Known, Results, load
 from analysis.frames.phases import PhaseData
 from analysis.inference import BySeed, spearman
 from analysis.paper import is_paper_pair
@@ -66,10 +66,10 @@ class Data:
     """`Results.finals` with what is needed besides (`MORE`)."""
 
 
-def read(claim: Claim, root: Store) -> Data:
-    """What a results root has for a claim."""
+def read(claim: Claim, root: Store, known: Known) -> Data:
+    """What a results root has for a claim; `known` phases were read for claims before it."""
     plan = _finished(on_replicates(make_plan(claim.id, claim.loaded), root), root)
-    results = load(root.address, plan)
+    results = load(root.address, plan, known)
     more = pd.DataFrame([_more(trial, plan) for trial in plan.trials], columns=list(MORE))
     of_sequences = {one.trial.phases: one.row() for one in sequences(results)}
     for name in ("average_performance", "forgetting_measure"):

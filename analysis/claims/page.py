@@ -16,6 +16,7 @@ from analysis.blocks import Block, Bullets, Heading, Paragraph, Picture, TextTab
 from analysis.claims.loader import MEASURES, Claim
 from analysis.claims.measures import frame
 from analysis.claims.verdicts import Decided, Outcome, Part, evaluate
+from analysis.frames.load import Known
 from analysis.pages import html, markdown
 from analysis.statistics import Summary, clopper_pearson
 from analysis.tables.cells import digits_of, number, value_within, within
@@ -31,7 +32,8 @@ OVER_PAIRS = "over pairs"
 
 def write_reproduction(claims: Sequence[Claim], store: Store, folder: Path) -> list[Path]:
     """Evaluate all claims on a results root and write the page; the paths of its files, `reproduction.md` first."""
-    outcomes = [outcome for claim in claims for outcome in evaluate(claim, store)]
+    known: Known = {}
+    outcomes = [outcome for claim in claims for outcome in evaluate(claim, store, known)]
     pictures = {id(outcome): _picture(outcome) for outcome in outcomes if outcome.values}
     blocks = list(_blocks(claims, outcomes, pictures, store))
     contents = {

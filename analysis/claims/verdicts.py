@@ -13,6 +13,7 @@ from typing import Literal
 
 from analysis.claims.loader import MEASURES, Claim, ClaimTest
 from analysis.claims.measures import Value, by_pair, read, values
+from analysis.frames.load import Known
 from analysis.inference import BySeed, by_seed, effect, equal_seeds, holm, seeds_to_settle, t_or_sign_test
 from analysis.statistics import UNLIMITED, Limits, Summary, clopper_pearson, summary
 from nbsp_ray.benchmarks import get_benchmark
@@ -98,11 +99,14 @@ class Outcome:
         return sorted({key for one in self.values for key in one.keys})
 
 
-def evaluate(claim: Claim, store: Store) -> list[Outcome]:
-    """The claim's outcome for the paper's own pairs and scale; and at reduced scale, if there is anything of it."""
+def evaluate(claim: Claim, store: Store, known: Known | None = None) -> list[Outcome]:
+    """The claim's outcome for the paper's own pairs and scale; and at reduced scale, if there is anything of it.
+
+    Claims of one store share what was read of it, if they are given one `known` (`analysis.frames.load`).
+    """
     if not claim.sweeps:
         return [_outcome(claim, "paper", [], scored=False)]
-    data = read(claim, store)
+    data = read(claim, store, {} if known is None else known)
     found = [(test, values(data, test)) for test in claim.tests]
     scored = any(get_benchmark(sweep.benchmark).judged_by.kind == "score" for sweep in claim.loaded)
     outcomes = [_outcome(claim, "paper", _of(found, reduced=False), scored=scored)]

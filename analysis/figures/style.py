@@ -53,6 +53,8 @@ STYLE: dict[Any, Any] = {
     "svg.fonttype": "none",
     "pdf.fonttype": 42,
 }
+DATELESS: dict[str, dict[str, Any]] = {"svg": {"Date": None}, "pdf": {"CreationDate": None}, "png": {}}
+"""By format, metadata without the time of drawing."""
 WIDTH = 7.2
 """Inches: the text width of a paper in one column."""
 DOTS_SPREAD = 0.5
@@ -74,16 +76,19 @@ class Line:
 
 
 def render(name: str, title: str, caption: list[str], canvas: Canvas) -> Picture:
-    """Save in all formats: the same data give the same bytes."""
-    found: dict[str, bytes] = {}
-    with matplotlib.rc_context({**STYLE, "svg.hashsalt": name}):
+    """Lay it out, to be drawn in any format: the same data give the same bytes."""
+    style = {**STYLE, "svg.hashsalt": name}
+    with matplotlib.rc_context(style):
         # Once for three formats: with an engine of its own the canvas would be laid out and drawn twice for each.
         ConstrainedLayoutEngine().execute(canvas)
-        for kind, metadata in (("svg", {"Date": None}), ("pdf", {"CreationDate": None}), ("png", {})):
-            file = io.BytesIO()
-            canvas.savefig(file, format=kind, metadata=metadata, facecolor=PAPER)
-            found[kind] = file.getvalue()
-    return Picture(name, title, caption, **found)
+
+    def draw(kind: str) -> bytes:
+        file = io.BytesIO()
+        with matplotlib.rc_context(style):
+            canvas.savefig(file, format=kind, metadata=DATELESS[kind], facecolor=PAPER)
+        return file.getvalue()
+
+    return Picture(name, title, caption, draw)
 
 
 def style_rates(axes: Axes) -> None:

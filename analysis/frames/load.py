@@ -37,6 +37,8 @@ from nbsp_ray.store import REPORTED, Store
 from nbsp_ray.sweepfile import load_sweep
 
 ORDINALS = ("first", "second")
+Known = dict[tuple[str, frozenset[str]], PhaseData]
+"""Phases that were read, by key and wanted evaluations."""
 
 
 @dataclass(frozen=True, repr=False)
@@ -126,14 +128,23 @@ class Results:
         return bool((self.finals["status"] == State.DONE).any())
 
 
-def load(store_root: str | Path, plan: Plan) -> Results:
+def load(store_root: str | Path, plan: Plan, known: Known | None = None) -> Results:
     """Read what the results root has of `plan`: cells that are not done yet are missing values, never missing rows.
+
+    Args:
+        store_root: The results root.
+        plan: What is looked for.
+        known: Phases that were read from this root for other plans, not read again; those of this plan are added.
 
     Raises:
         StoreError: the root is of another format.
     """
     store = Store(store_root).snapshot(plan.phases, evaluations=None, parts=REPORTED)
-    data = {key: PhaseData(planned, store.phase(key)) for key, planned in plan.phases.items()}
+    known = {} if known is None else known
+    data = {
+        key: known.setdefault((key, frozenset(planned.evaluations)), PhaseData(planned, store.phase(key)))
+        for key, planned in plan.phases.items()
+    }
     identities = [_identity(trial, plan) for trial in plan.trials]
     for trial, identity, variant in zip(plan.trials, identities, _variants(plan, identities), strict=True):
         replicate = rests_on(plan, trial.phases)

@@ -123,10 +123,11 @@ def _render(block: Block) -> str:
             return f'<ul class="notes">{"".join(f"<li>{inline(one)}</li>" for one in sentences)}</ul>'
         case TextTable(text):
             return table(text)
-        case Picture(name, title, caption, svg):
+        case Picture(name, title, caption):
             caption_html = inline(" ".join(caption))
+            drawn = inline_svg(block.svg.decode(), name)
             return (
-                f'<figure aria-label="{escape(title)}"><div class="wide" tabindex="0">{inline_svg(svg.decode(), name)}'
+                f'<figure aria-label="{escape(title)}"><div class="wide" tabindex="0">{drawn}'
                 f"</div><figcaption>{caption_html}</figcaption></figure>"
             )
         case Facts(found):

@@ -379,3 +379,17 @@ def test_the_store_is_opened_once(full, plan, monkeypatch):
     assert list(report_blocks(results, tables, [], title="X", scope=scope, root=".."))
     assert explorer_data(results, scope, full.root)["trials"]
     assert opened == [(full.root,)]
+
+
+def test_what_was_read_for_one_plan_is_not_read_again_for_another(full, plan):
+    known = {}
+    fewer = plan_of(evaluation={"episodes": EPISODES, "deterministic": False})
+    assert fewer.phases.keys() == plan.phases.keys()
+    assert np.isnan(trial_of(analysis.load(full.root, fewer, known), "nbsp", 1)["second_deterministic"])
+    read = list(known.values())
+    of_nbsp = plan_of(methods=("nbsp",), evaluation={"episodes": EPISODES, "deterministic": False})
+    again = analysis.load(full.root, of_nbsp, known)
+    assert all(any(phase is one for one in read) for phase in again.phase_data.values())
+    assert trial_of(again, "nbsp", 1)["second"] == 0.2
+    # A plan that wants more evaluations of the same phases is not answered with what was read without them.
+    assert trial_of(analysis.load(full.root, plan, known), "nbsp", 1)["second_deterministic_n"] == EPISODES

@@ -2,7 +2,8 @@
 
     claims.yaml -> loader (Claim) -> measures (values by pair and seed) -> verdicts (Outcome) -> page
 
-No verdict is typed anywhere: all follow from a results root, by rules that were fixed before any result existed.
+No verdict is typed anywhere: all follow from a results root, by rules that were fixed before any
+run at the paper's settings.
 """
 
 from analysis.claims.loader import Claim, load_claims

@@ -69,6 +69,8 @@ class Claim(Settings):
     """The rule in words."""
     beyond: bool = False
     """Whether the paper does not make it."""
+    exploratory: bool = False
+    """Whether it was added when some of the numbers that decide it were known."""
     sweeps: tuple[str, ...] = ()
     """Names, or paths, of the sweeps whose trials decide it, each with `KEY=VALUE`s after it if it was run with any."""
     lacks: str = ""
@@ -87,11 +89,6 @@ class Claim(Settings):
     def loaded(self) -> tuple[Sweep, ...]:
         """All its sweeps, read."""
         return tuple(sweep for given in self.sweeps for sweep in _load(given))
-
-    @property
-    def names(self) -> list[str]:
-        """Its sweeps' names."""
-        return [shlex.split(given)[0] for given in self.sweeps]
 
 
 class _File(Settings):
@@ -156,6 +153,8 @@ def _problems(claim: Claim, before: tuple[Claim, ...]) -> Iterator[tuple[tuple[s
         yield ("id",), f"{claim.id} is given twice"
     if not claim.sweeps and not claim.lacks:
         yield ("id",), f"{claim.id} names no sweep; say in `lacks` why there is none"
+    for rule in sorted({test.rule for test in claim.tests} & {"level", "reached"} if claim.family else ()):
+        yield ("family",), f"rule {rule} has no p-value that Holm's correction could take: {claim.id} can be no family"
     whole = True
     for number, given in enumerate(claim.sweeps):
         try:

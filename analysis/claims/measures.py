@@ -5,8 +5,9 @@ smaller or other.
 """
 
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -29,8 +30,12 @@ from nbsp_ray.probe.request import Answer, NetworkScores, Request, Target, cells
 from nbsp_ray.specs import PhaseSpec, Plan, Trial, canonical
 from nbsp_ray.store import Store
 
-ROW = ("comparison", "pair", "seed", "value", "learnt_first", "score_undefined", "scale", "keys")
-"""Of a claim's rows: what was compared, where, what it came to, and the phases it rests on."""
+ROW = (
+    *("comparison", "pair", "seed", "value", "measured", "measured_other"),
+    *("learnt_first", "score_undefined", "scale", "keys"),
+)  # fmt: skip
+"""Of a claim's rows: what was compared, where, what it came to (of a difference also both its sides), and the phases it
+rests on."""
 OF = (("measure", "score_undefined"), ("measure_other", "score_undefined_other"))
 MORE = ("scale", "setting", "setting_words", "configuration", "stop", "keys")
 REACHED_ENV_STEPS = 1_000_000
@@ -51,7 +56,8 @@ class Value:
     keys: tuple[str, ...]
     """The phases it rests on."""
     of: tuple[tuple[str, float, bool], ...] = ()
-    """The measure of each method behind it, by method; and whether its score was undefined."""
+    """The measure of each method behind it, by method; and whether its score was undefined. Of a probe, the drops with
+    the best neurons silenced and with random ones."""
     undefined: bool = False
     """Whether the score of a method behind it was undefined, so that its neurons were drawn at random."""
 
@@ -244,14 +250,17 @@ def _first_before(data: Data) -> dict[str, float]:
     return dict(zip(found["key_first"], found["first_before"].astype("float64"), strict=True))
 
 
-def _first_value(data: Data, spec: PhaseSpec, key: str, name: str, value: float) -> Value:
+def _first_value(
+    data: Data, spec: PhaseSpec, key: str, name: str, value: float, of: Mapping[str, float] = MappingProxyType({})
+) -> Value:
     learnt = _first_before(data).get(key, 1.0) >= metrics.LEARNT
     in_paper = any(spec.task in pair for pair in get_benchmark(spec.benchmark).pairs)
     scale = [
         *_scale(spec.benchmark, (spec.task,), [spec], None),
         *([] if in_paper else ["not a task of the paper's pairs"]),
     ]
-    return Value(name, spec.task, spec.seed, value, learnt, tuple(scale), (key,))
+    behind = tuple((what, number, False) for what, number in of.items())
+    return Value(name, spec.task, spec.seed, value, learnt, tuple(scale), (key,), behind)
 
 
 def _reached(data: Data) -> Iterator[Value]:
@@ -272,13 +281,15 @@ def _probed(data: Data, test: ClaimTest) -> Iterator[Value]:
     name = f"drop of the best {test.count:.0%} of the actor's neurons{by} - drop of random ones"
     for target in find_targets(data.claim.id, data.claim.loaded, request):
         if is_ready(target, data.results.store):
-            value = _drop(data.results.store, target, request)
-            if value is not None:
-                yield _first_value(data, target.phase.spec, target.phase.key, name, value)
+            success = _success(data.results.store, target, request)
+            if success is not None:
+                drops = {choice: success["none"] - success[choice] for choice in ("best", "random")}
+                value = success["random"] - success["best"]
+                yield _first_value(data, target.phase.spec, target.phase.key, name, value, drops)
 
 
-def _drop(store: Store, target: Target, request: Request) -> float | None:
-    """None while the probe has not measured all of it. The unsilenced success stands on both sides, and cancels."""
+def _success(store: Store, target: Target, request: Request) -> dict[str, float] | None:
+    """Mean success by which neurons are silenced; None while the probe has not measured all of it."""
     folder = store.phase(target.phase.key)
     scores = folder.probe(scores_record(target, "actor"))
     if scores is None:
@@ -289,7 +300,7 @@ def _drop(store: Store, target: Target, request: Request) -> float | None:
         if found is None:
             return None
         success.setdefault(cell.choice, []).append(float(np.mean(Answer.model_validate(found).success)))
-    return float(np.mean(success["random"]) - success["best"][0]) if "best" in success else None
+    return {choice: float(np.mean(found)) for choice, found in success.items()} if "best" in success else None
 
 
 def by_pair(found: Iterable[Value]) -> dict[str, BySeed]:
@@ -305,9 +316,15 @@ def frame(found: Iterable[Value]) -> pd.DataFrame:
     """Numbers as rows for a file."""
     rows = [
         (
-            *(v.comparison, v.pair, v.seed, v.value, v.learnt_first, v.undefined),
-            *("; ".join(v.scale) or "paper", " ".join(v.keys)),
+            *(v.comparison, v.pair, v.seed, v.value, *_both(v)),
+            *(v.learnt_first, v.undefined, "; ".join(v.scale) or "paper", " ".join(v.keys)),
         )
         for v in found
     ]
     return pd.DataFrame(rows, columns=list(ROW))
+
+
+def _both(value: Value) -> tuple[float, float]:
+    """The measures of the two methods behind it, or of the one; NaN where there are none."""
+    first, second, *_ = (*(number for _, number, _ in value.of), np.nan, np.nan)
+    return first, second

@@ -6,8 +6,10 @@ on, with the keys of their phases).
 """
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import combinations
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -15,11 +17,11 @@ import pandas as pd
 from analysis.blocks import Block, Bullets, Heading, Paragraph, Picture, TextTable
 from analysis.claims.loader import MEASURES, Claim
 from analysis.claims.measures import frame
-from analysis.claims.verdicts import Decided, Outcome, Part, evaluate
+from analysis.claims.verdicts import SMALLEST, Decided, Outcome, Part, evaluate
 from analysis.frames.load import Known
 from analysis.pages import html, markdown
 from analysis.statistics import Summary, clopper_pearson
-from analysis.tables.cells import digits_of, number, value_within, within
+from analysis.tables.cells import digits_of, number, within
 from analysis.tables.table import LEFT_OUT, UNDEFINED
 from nbsp_ray.store import Files, Store
 
@@ -28,6 +30,7 @@ GOOD = 0.9
 """Success rate from which a seed counts as good (Table 2)."""
 NONE = "-"
 OVER_PAIRS = "over pairs"
+BEYOND, EXPLORATORY = "beyond", "exploratory"
 
 
 def write_reproduction(claims: Sequence[Claim], store: Store, folder: Path) -> list[Path]:
@@ -57,22 +60,28 @@ def _blocks(
 ) -> Iterator[Block]:
     yield Heading(TITLE, level=1)
     yield Paragraph(
-        "This page is computed from results by rules that were fixed before there were any, in "
-        "`reproduction/claims.yaml`; `make reproduction-page` makes it anew from the archives in `reproduction/`. No "
-        "verdict is written by hand."
+        "This page is computed from results by rules that were fixed before any run at the paper's settings, in "
+        "`reproduction/claims.yaml`, where each change since has its date; `make reproduction-page` makes it anew from "
+        "the archives in `reproduction/`. No verdict is written by hand."
     )
+    keys = {key for outcome in outcomes for key in outcome.keys}
     yield TextTable(pd.DataFrame([_glance(outcome, store) for outcome in outcomes]))
     yield Bullets(
         [
             "An effect is confirmed where its 95 % interval lies on the claimed side of 0 and the effect is at least "
             "0.05, refuted where the interval lies on the other side or wholly within -0.05 and 0.05, else "
-            "inconclusive.",
+            "inconclusive. A claim of several tests is confirmed if all are, and refuted if one is.",
             "The unit is one seed of one pair: two methods are compared where they share the first phase. Of one pair "
             "the interval is Student's t, of several a bootstrap of the mean of their means that draws seeds jointly.",
             "Fewer than three seeds have no interval. Of equal seeds it rests on the exact interval for the share of "
-            "seeds that are as these.",
+            "seeds that are as these. After Holm's correction p is that of a t test of the seeds' means over pairs.",
+            f"Beyond: not the paper's claim. {EXPLORATORY[0].upper()}{EXPLORATORY[1:]}: added when some of the numbers "
+            "that decide it were known.",
             "At reduced scale: another pair than the paper's, a smaller budget, another stop rule, learner or "
             "evaluation. Such a verdict stands beside the paper's own and never counts for it.",
+            "Hours are those that training took, times its threads, with whatever else ran beside it; final "
+            "evaluations and probes are not counted, and a phase counts for each claim that rests on it. "
+            f"All phases together, each once: {_cost(sorted(keys), store)[0]}.",
         ]
     )
     for claim in claims:
@@ -80,15 +89,16 @@ def _blocks(
         where = "not the paper's claim" if claim.beyond else claim.where
         yield Paragraph(f"{where[0].upper()}{where[1:]}. Decided by: {claim.decided_by}.")
         for outcome in (one for one in outcomes if one.claim is claim):
-            yield from _outcome_blocks(outcome, pictures)
+            yield from _outcome_blocks(outcome, outcomes, pictures)
 
 
 def _glance(outcome: Outcome, store: Store) -> dict[str, str]:
     claim = outcome.claim
-    hours, hardware = _cost(outcome, store)
+    hours, hardware = _cost(outcome.keys, store)
+    marks = [mark for mark, has in ((BEYOND, claim.beyond), (EXPLORATORY, claim.exploratory)) if has]
     effects = [f"{part.comparison}: {_interval(part.over_pairs.found)}" for part in outcome.parts]
     return {
-        "claim": f"{claim.id}{' (beyond)' if claim.beyond else ''}",
+        "claim": f"{claim.id} ({', '.join(marks)})" if marks else claim.id,
         "what": claim.claim,
         "scale": outcome.scope,
         "verdict": outcome.verdict,
@@ -99,11 +109,11 @@ def _glance(outcome: Outcome, store: Store) -> dict[str, str]:
     }
 
 
-def _cost(outcome: Outcome, store: Store) -> tuple[str, str]:
-    """CPU and GPU hours of the phases it rests on, each once, final evaluations not counted; and where they ran."""
+def _cost(keys: Iterable[str], store: Store) -> tuple[str, str]:
+    """CPU and GPU hours of phases, final evaluations and probes not counted; and where they ran."""
     hours: dict[str, float] = {}
     hardware: dict[str, None] = {}
-    for key in outcome.keys:
+    for key in keys:
         folder = store.phase(key)
         result, manifest = folder.result() or {}, folder.manifest() or {}
         cpu = manifest.get("device") == "cpu"
@@ -120,24 +130,27 @@ def _interval(found: Summary) -> str:
         return NONE
     if math.isnan(found.low):
         return f"{number(found.mean)} (no interval, {found.n} seed{'s' * (found.n != 1)})"
-    return value_within(found.mean, found.low, found.high)
+    # As many as it takes to tell on which side of 0 it lies.
+    digits = max(digits_of(*sorted(both)) for both in combinations((found.low, 0.0, found.high), 2))
+    return f"{number(found.mean, digits)} {within(found.low, found.high, digits)}"
 
 
-def _outcome_blocks(outcome: Outcome, pictures: dict[int, Picture]) -> Iterator[Block]:
+def _outcome_blocks(outcome: Outcome, outcomes: Sequence[Outcome], pictures: dict[int, Picture]) -> Iterator[Block]:
     claim = outcome.claim
     yield Heading(f"{claim.id}, {outcome.scope}: {outcome.verdict}", level=3)
     if not outcome.values:
-        sweeps = ", ".join(f"`{name}`" for name in claim.names)
+        sweeps = ", ".join(f"`{given}`" for given in claim.sweeps)
         yield Paragraph(
             f"Not run. {_sentence(claim.lacks) if claim.lacks else f'The sweeps that decide it: {sweeps}.'}"
         )
         return
-    yield Bullets(list(_notes(outcome)))
+    yield Bullets([*_notes(outcome), *_shared(outcome, outcomes)])
     rows = [row for part in outcome.parts for row in _rows(part, outcome)]
     rows += [row for part in outcome.parts_defined for row in _rows(part, outcome, defined=True)]
-    for table in (rows, list(_seeds(outcome))):
+    unwanted = [] if outcome.undefined else [UNDEFINED]
+    for table in (rows, list(_seeds(outcome)), list(_drops(outcome))):
         if table:
-            yield TextTable(pd.DataFrame(table).drop(columns=[] if outcome.undefined else [UNDEFINED]))
+            yield TextTable(pd.DataFrame(table).drop(columns=unwanted, errors="ignore"))
     yield pictures[id(outcome)]
     yield Paragraph(f"Every row with the keys of its phases: `data/claim-{claim.id}.csv`.")
 
@@ -165,18 +178,45 @@ def _notes(outcome: Outcome) -> Iterator[str]:
         if not math.isnan(part.p_holm):
             p = number(part.p_holm, 3)
             yield f"{part.comparison}: p = {p} after Holm's correction; the interval is uncorrected."
-        if part.over_pairs.verdict == "inconclusive":
-            yield f"{part.comparison}: {_missing(part.over_pairs)}."
+        deciding = part.pairs if outcome.claim.each_pair else {OVER_PAIRS: part.over_pairs}
+        for pair, decided in deciding.items():
+            if decided.why:
+                yield f"{part.comparison}{f', {pair}' if len(part.pairs) > 1 else ''}: {decided.why}."
+        yield from _room(part, outcome)
     missing = [test for test in outcome.claim.tests if all(part.test is not test for part in outcome.parts)]
     for test in missing:
         what = test.measure if test.methods else test.rule
         yield f"Not run yet: {what}{' of ' if test.methods else ''}{' - '.join(test.methods)}."
 
 
-def _missing(decided: Decided) -> str:
-    if decided.seeds is None:
-        return decided.why
-    return f"{decided.why}; about {decided.seeds} seeds of such spread would settle it (power 0.8)"
+def _shared(outcome: Outcome, outcomes: Sequence[Outcome]) -> Iterator[str]:
+    """That claims before this one rest on the same numbers."""
+
+    def numbers(of: Outcome) -> set[tuple[str, str, int, tuple[str, ...]]]:
+        return {(one.comparison, one.pair, one.seed, one.keys) for one in of.values}
+
+    own = numbers(outcome)
+    before = outcomes[: next(place for place, one in enumerate(outcomes) if one is outcome)]
+    others = {one.claim.id: shared for one in before if (shared := own & numbers(one))}
+    if others:
+        count = len(set[Any]().union(*others.values()))
+        yield f"{count} of its {len(own)} numbers are those of {' and '.join(others)}, and no further evidence."
+
+
+def _room(part: Part, outcome: Outcome) -> Iterator[str]:
+    """That the other method leaves no room for an effect that would count."""
+    if part.test.rule not in ("above", "below") or len(part.test.methods) < 2:
+        return
+    low, high = MEASURES[part.test.measure][1]
+    of_pairs: dict[str, list[float]] = {}
+    for one in outcome.values:
+        if one.comparison == part.comparison:
+            of_pairs.setdefault(one.pair, []).append(one.of[1][1])
+    mean = float(np.mean([np.mean(numbers) for numbers in of_pairs.values()]))
+    room = high - mean if part.test.rule == "above" else mean - low
+    if room < SMALLEST:
+        other, more = part.test.methods[1], number(SMALLEST)
+        yield f"{part.comparison}: {other} is at {number(mean)}, which leaves no room for an effect of {more}."
 
 
 def _rows(part: Part, outcome: Outcome, *, defined: bool = False) -> Iterator[dict[str, str]]:
@@ -187,7 +227,7 @@ def _rows(part: Part, outcome: Outcome, *, defined: bool = False) -> Iterator[di
         undefined = _undefined(part, pair, outcome)
         if undefined or not defined:
             mark = {UNDEFINED: LEFT_OUT if defined else undefined}
-            yield _row(part, pair, decided, mark) | {"worst, median, best": places}
+            yield _row(part, pair, decided, mark) | {"lowest, median, highest": places}
 
 
 def _places(numbers: Sequence[float]) -> str:
@@ -201,9 +241,8 @@ def _seeds(outcome: Outcome) -> Iterator[dict[str, str]]:
     for part in outcome.parts:
         low, high = MEASURES[part.test.measure][1]
         for one in outcome.values:
-            for method, value, undefined in (
-                one.of if one.comparison == part.comparison and (low, high) == (0, 1) else ()
-            ):
+            is_rate = (low, high) == (0, 1) and part.test.rule != "probe"
+            for method, value, undefined in one.of if one.comparison == part.comparison and is_rate else ():
                 found.setdefault((part.test.measure, method, one.pair), {})[one.seed] = (value, undefined)
     for (measure, method, pair), of_seed in found.items():
         every = [value for value, _ in of_seed.values()]
@@ -222,6 +261,21 @@ def _seeds(outcome: Outcome) -> Iterator[dict[str, str]]:
                 "worst, median, best seed": _places(numbers),
                 f"seeds >= {GOOD:g}, exact 95 % interval": f"{good} of {len(numbers)} {within(least, most)}",
             }
+
+
+def _drops(outcome: Outcome) -> Iterator[dict[str, str]]:
+    """What silenced neurons cost, of each share: the best of a score, and the mean of random draws."""
+    for part in (part for part in outcome.parts if part.test.rule == "probe"):
+        own = [one for one in outcome.values if one.comparison == part.comparison]
+        for task in part.pairs:
+            for silenced in ("best", "random"):
+                drops = [drop for one in own if one.pair == task for name, drop, _ in one.of if name == silenced]
+                yield {
+                    "task": task,
+                    "silenced": f"{silenced} {part.test.count:.0%}",
+                    "mean drop of success": number(float(np.mean(drops))),
+                    "lowest, median, highest": _places(drops),
+                }
 
 
 def _undefined(part: Part, pair: str, outcome: Outcome) -> str:

@@ -1,4 +1,4 @@
-"""From numbers by pair and seed to verdicts, by rules that were fixed before there were any numbers.
+"""From numbers by pair and seed to verdicts, by rules that were fixed before any run at the paper's settings.
 
 An effect is *confirmed* where its 95 % interval lies on the claimed side of 0 and it is at least 0.05; *refuted* where
 the interval lies on the other side of 0 or wholly within (-0.05, 0.05); else *inconclusive*. A claim is confirmed if
@@ -24,6 +24,9 @@ Scope = Literal["paper", "at reduced scale"]
 SMALLEST = 0.05
 """An effect smaller than this is none (and what plasticity may lose where it is said not to be lower)."""
 PROBABILITY = 0.05
+WIDE = "the interval is too wide"
+MOST_EQUAL = 1_000
+"""Where the search for how many equal seeds would settle a claim ends."""
 
 
 @dataclass(frozen=True)
@@ -32,10 +35,8 @@ class Decided:
 
     verdict: Verdict
     found: Summary
-    why: str
-    """Why it is inconclusive; else empty."""
-    seeds: int | None = None
-    """How many would settle it, if that can be said."""
+    why: str = ""
+    """Why it is inconclusive, and how many seeds would settle it if that can be said; else empty."""
 
 
 @dataclass(frozen=True)
@@ -138,15 +139,16 @@ def _parts(
         for test, numbers in found
         for name in dict.fromkeys(one.comparison for one in numbers)
     ]
-    p_values = [t_or_sign_test(list(by_seed(numbers).values())) for _, _, numbers in named]
-    corrected = holm(p_values) if claim.family else [math.nan] * len(named)
+    missing = [test for test, numbers in found if not numbers]
+    p_values = [_p_value(test, by_seed(numbers)) for test, _, numbers in named]
+    # A test that is not run yet stays in the family: its numbers may not make those of the others worth less later.
+    corrected = holm([*p_values, *[math.nan] * len(missing)]) if claim.family else [math.nan] * len(named)
     parts = tuple(
         _part(claim, test, name, numbers, p, scored=scored)
-        for (test, name, numbers), p in zip(named, corrected, strict=True)
+        for (test, name, numbers), p in zip(named, corrected, strict=False)
     )
-    missing = [test for test, numbers in found if not numbers] or not found
     verdicts: list[Verdict] = [part.verdict for part in parts]
-    return parts, together([*verdicts, "not run"] if missing else verdicts)
+    return parts, together([*verdicts, "not run"] if missing or not found else verdicts)
 
 
 def together(verdicts: Sequence[Verdict]) -> Verdict:
@@ -168,16 +170,22 @@ def _part(claim: Claim, test: ClaimTest, name: str, numbers: Mapping[str, BySeed
     else:
         of_all = effect(numbers).over_pairs
         found = Summary(of_all.seeds, of_all.value, math.nan, of_all.low, of_all.high)
-        over = _decided(test, equal_seeds(found, limits), spread.standard_error * math.sqrt(spread.n))
+        over = _decided(test, equal_seeds(found, limits), spread.standard_error * math.sqrt(spread.n), limits)
     verdict = together([one.verdict for one in pairs.values()]) if claim.each_pair else over.verdict
-    if claim.family and verdict in ("confirmed", "refuted") and not p < PROBABILITY and _by_side(over.found):
+    if claim.family and verdict in ("confirmed", "refuted") and not p < PROBABILITY and _by_side(test, over.found):
         verdict = "inconclusive"
     return Part(test, name, numbers, over, pairs, p, verdict)
 
 
-def _by_side(found: Summary) -> bool:
-    """Whether a verdict rests on the side of 0 on which the interval lies, and not on its being close to 0."""
-    return not (found.low > -SMALLEST and found.high < SMALLEST)
+def _p_value(test: ClaimTest, numbers: BySeed) -> float:
+    """That the mean is 0; where it is said not to be lower, that it is -0.05."""
+    shift = SMALLEST if test.rule == "not_lower" else 0.0
+    return t_or_sign_test([one + shift for one in numbers.values()])
+
+
+def _by_side(test: ClaimTest, found: Summary) -> bool:
+    """Whether a verdict rests on the side on which the interval lies, and not on its being close to 0."""
+    return test.rule == "not_lower" or not (found.low > -SMALLEST and found.high < SMALLEST)
 
 
 def _limits(test: ClaimTest) -> Limits:
@@ -190,55 +198,89 @@ def _limits(test: ClaimTest) -> Limits:
 
 def decide(test: ClaimTest, numbers: Sequence[float], limits: Limits) -> Decided:
     """What a rule says of one number per seed (S,) of one pair."""
-    found = summary(numbers)
+    found = summary(numbers, limits)
     spread = found.standard_error * math.sqrt(found.n)
     if test.rule == "reached":
         low, high = clopper_pearson(round(sum(numbers)), len(numbers))
         found = Summary(found.n, found.mean, found.standard_error, low, high)
-        return _decided(test, found, spread)
-    return _decided(test, equal_seeds(found, limits), spread)
+        return _decided(test, found, spread, limits)
+    return _decided(test, equal_seeds(found, limits), spread, limits)
 
 
-def _decided(test: ClaimTest, found: Summary, spread: float) -> Decided:
+def _decided(test: ClaimTest, found: Summary, spread: float, limits: Limits) -> Decided:
     if found.n == 0:
-        return Decided("not run", found, "")
+        return Decided("not run", found)
     if math.isnan(found.low):
         few = f"{found.n} of at least 3 seeds" if found.n < 3 else f"all {found.n} seeds are equal"
         return Decided("inconclusive", found, f"{few}: there is no interval")
-    verdict, distance = _rule(test, found)
+    verdict = _rule(test, found)
     if verdict != "inconclusive":
-        return Decided(verdict, found, "")
+        return Decided(verdict, found)
+    return Decided(verdict, found, _open(test, found, spread, limits))
+
+
+def _open(test: ClaimTest, found: Summary, spread: float, limits: Limits) -> str:
+    """Why an interval settles nothing, and how many seeds would."""
+    if spread == 0:
+        equal = f"all {found.n} seeds are equal"
+        for n in range(found.n + 1, MOST_EQUAL + 1):
+            verdict = _rule(test, equal_seeds(Summary(n, found.mean, 0.0, math.nan, math.nan), limits))
+            if verdict != "inconclusive":
+                return f"{equal}; {n} such seeds would have it {verdict}"
+        return equal
+    nearer, distance = _nearer(test, found.mean)
     seeds = seeds_to_settle(distance, spread)
-    if seeds is not None and seeds <= found.n:
-        seeds = None  # the spread of these seeds says so, and the interval of these seeds says otherwise
-    return Decided("inconclusive", found, "the interval allows either", seeds)
+    # If these are enough, the spread of these seeds says so, and the interval of these seeds says otherwise.
+    known = seeds is not None and seeds > found.n
+    return f"{WIDE}; about {seeds} seeds of such spread would have it {nearer} (power 0.8)" if known else WIDE
 
 
-def _rule(test: ClaimTest, found: Summary) -> tuple[Verdict, float]:
-    """The verdict of an interval; and how far the mean is from what would settle the matter."""
+def _rule(test: ClaimTest, found: Summary) -> Verdict:
+    """The verdict of an interval."""
     match test.rule:
         case "level" | "reached":
             return _level(test, found)
         case "not_lower":
-            return _side(found.low + SMALLEST, found.high + SMALLEST), found.mean + SMALLEST
-    sign = -1 if test.rule in ("below", "falls") else 1
-    mean, low, high = sign * found.mean, *sorted((sign * found.low, sign * found.high))
-    if low > 0 and mean >= SMALLEST:
-        return "confirmed", mean
-    if high < 0 or (low > -SMALLEST and high < SMALLEST):
-        return "refuted", mean
-    return "inconclusive", mean if abs(mean) >= SMALLEST else SMALLEST - abs(mean)
+            return _side(found.low + SMALLEST, found.high + SMALLEST)
+    sign = _sign(test)
+    low, high = sorted((sign * found.low, sign * found.high))
+    if low > 0 and sign * found.mean >= SMALLEST:
+        return "confirmed"
+    return "refuted" if high < 0 or (low > -SMALLEST and high < SMALLEST) else "inconclusive"
+
+
+def _nearer(test: ClaimTest, mean: float) -> tuple[Verdict, float]:
+    """What the rule would make of this mean without a spread; and how far the mean lies from where it would not."""
+    if test.rule in ("level", "reached"):
+        if test.below is not None:
+            return ("confirmed" if mean < test.below else "refuted"), abs(mean - test.below)
+        assert test.at_least is not None
+        return ("confirmed", mean - _lowest(test)) if mean >= test.at_least else ("refuted", test.at_least - mean)
+    if test.rule == "not_lower":
+        return ("confirmed" if mean > -SMALLEST else "refuted"), abs(mean + SMALLEST)
+    if abs(mean) < SMALLEST:
+        return "refuted", SMALLEST - abs(mean)
+    return ("confirmed" if _sign(test) * mean > 0 else "refuted"), abs(mean)
+
+
+def _sign(test: ClaimTest) -> int:
+    return -1 if test.rule in ("below", "falls") else 1
 
 
 def _side(low: float, high: float) -> Verdict:
     return "confirmed" if low > 0 else "refuted" if high < 0 else "inconclusive"
 
 
-def _level(test: ClaimTest, found: Summary) -> tuple[Verdict, float]:
+def _level(test: ClaimTest, found: Summary) -> Verdict:
     if test.below is not None:
-        return _side(test.below - found.high, test.below - found.low), test.below - found.mean
+        return _side(test.below - found.high, test.below - found.low)
     assert test.at_least is not None
-    lowest = test.low_at_least if test.low_at_least is not None else test.at_least
-    if found.mean >= test.at_least and found.low >= lowest:
-        return "confirmed", found.mean - lowest
-    return ("refuted" if found.high < test.at_least else "inconclusive"), found.mean - lowest
+    if found.mean >= test.at_least and found.low >= _lowest(test):
+        return "confirmed"
+    return "refuted" if found.high < test.at_least else "inconclusive"
+
+
+def _lowest(test: ClaimTest) -> float:
+    """What the lower end must reach."""
+    assert test.at_least is not None
+    return test.at_least if test.low_at_least is None else test.low_at_least

@@ -38,7 +38,7 @@ def test_a_good_file(tmp_path: Path) -> None:
     path = tmp_path / "claims.yaml"
     path.write_text(GOOD)
     one, two = load_claims(path)
-    assert (one.id, one.tests[0].measure, one.names) == ("C1", "forgetting", ["toy"])
+    assert (one.id, one.tests[0].measure, one.sweeps) == ("C1", "forgetting", ("toy",))
     assert two.tests[0].methods == ("nbsp", "replay_only")
     assert [sweep.seeds for sweep in two.loaded] == [(0, 1, 2)]
 
@@ -57,6 +57,8 @@ def test_a_good_file(tmp_path: Path) -> None:
         ("measure: forgetting", "measure: forgeting", "8: no measure 'forgeting' (did you mean 'forgetting'?)"),
         ("rule: above, methods: [base]", "rule: up, methods: [base]", "8: claims.0.tests.0.rule: input should be"),
         ("rule: above, methods: [base]", "rule: level, methods: [base]", "8: rule level takes either at_least or"),
+        ("tests:\n      - {rule: above", "family: true\n    tests:\n      - {at_least: 0.9, rule: level",
+         "7: rule level has no p-value that Holm's correction could take: C1 can be no family"),
         ("rule: above, methods: [base], measure: forgetting", "rule: probe", "8: rule probe takes count, the share"),
         ("reach:avoid", "avoid:reach", "15: none of the sweeps of C2 has the pair avoid:reach; they have reach:avoid"),
         ("    where: section 4.3\n", "", "9: claims.1.where is missing"),
@@ -89,4 +91,5 @@ def test_the_claims_of_this_project_are_whole() -> None:
     assert [claim.id for claim in claims] == (
         "C1 C2 C3 C4 C4b C4c C5 C6 C6b C6c C6d C7 C7b C8 C9 C10 C11 C12 C13 C14".split()
     )  # fmt: skip
+    assert [claim.id for claim in claims if claim.exploratory] == ["C6b", "C6c", "C6d"]
     assert [claim.id for claim in claims if claim.beyond] == ["C4c", "C6b", "C6c", "C6d", "C12", "C13", "C14"]

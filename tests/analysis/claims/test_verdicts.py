@@ -1,6 +1,7 @@
 """Verdicts of numbers made up by hand, in stores as the trials would leave them."""
 
 import math
+import statistics
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from synthetic_store import evaluations, learn
 from analysis.claims import Claim, Outcome, evaluate, write_reproduction
 from analysis.claims.loader import ClaimTest
 from analysis.claims.verdicts import decide, together
+from analysis.inference import seeds_to_settle
 from analysis.statistics import UNLIMITED, summary
 from nbsp_ray.plan.build import make_plan
 from nbsp_ray.probe.request import Answer, Kind, NetworkScores, Request, cells, find_targets, scores_record
@@ -71,6 +73,8 @@ def test_equal_seeds_are_no_certainty() -> None:
     assert (five.found.low, five.found.high) == pytest.approx((share - (1 - share), 1.0))
     level = claim_test("level", "nbsp", at_least=0.9, low_at_least=0.8)
     assert [decide(level, [1.0] * n, RATE).verdict for n in (5, 16, 17)] == ["inconclusive"] * 2 + ["confirmed"]
+    # At 1.00 the lower end is the share itself: 0.025^(1/16) is 0.794, 0.025^(1/17) 0.805.
+    assert decide(level, [1.0] * 5, RATE).why == "all 5 seeds are equal; 17 such seeds would have it confirmed"
     unbounded = decide(claim_test("above", "nbsp", "base"), [1.0] * 5, UNLIMITED)
     assert (unbounded.verdict, unbounded.why) == ("inconclusive", "all 5 seeds are equal: there is no interval")
 
@@ -79,11 +83,39 @@ def test_what_would_settle_it() -> None:
     numbers = [0.5, -0.1, 0.3, 0.6, -0.2]
     found = decide(claim_test("above", "nbsp", "base"), numbers, DIFFERENCE)
     # Mean 0.22, s 0.356: (t(0.975, 22) + t(0.8, 22))^2 (s / mean)^2 = 2.932^2 x 2.62 = 22.5
-    assert (found.verdict, found.seeds) == ("inconclusive", 23)
+    wide = "the interval is too wide; about {} seeds of such spread would have it {} (power 0.8)"
+    assert (found.verdict, found.why) == ("inconclusive", wide.format(23, "confirmed"))
+    assert decide(claim_test("below", "nbsp", "base"), numbers, DIFFERENCE).why == wide.format(23, "refuted")
     assert (
         decide(claim_test("above", "nbsp", "base"), [0.9, 0.8], DIFFERENCE).why
         == "2 of at least 3 seeds: there is no interval"
     )
+
+
+@pytest.mark.parametrize(
+    ("rule", "numbers", "distance", "verdict"),
+    [
+        # Mean 0.50, from which 0.9 is as far as what it must not reach is.
+        (claim_test("level", "nbsp", at_least=0.9, low_at_least=0.8), [0.0, 0.56, 1.0, 0.3, 0.64], 0.4, "refuted"),
+        # Mean 0.92: its interval must not reach 0.8.
+        (claim_test("level", "nbsp", at_least=0.9, low_at_least=0.8), [0.77, 0.97, 1.0, 0.86, 1.0], 0.12, "confirmed"),
+        (claim_test("level", "nbsp", below=0.5), [0.0, 0.3, 0.9, 0.1, 0.7], 0.1, "confirmed"),
+        (claim_test("not_lower", "nbsp", "base"), [-0.3, 0.1, -0.2, 0.1, -0.1], 0.03, "refuted"),
+        (claim_test("not_lower", "nbsp", "base"), [-0.3, 0.1, -0.2, 0.2, 0.1], 0.03, "confirmed"),
+        # Mean -0.01: that there is nothing is 0.04 away.
+        (claim_test("above", "nbsp", "base"), [-0.1, 0.1, -0.15, 0.1, 0.0], 0.04, "refuted"),
+    ],
+)  # fmt: skip
+def test_what_more_seeds_would_make_of_it(rule: ClaimTest, numbers: list[float], distance: float, verdict: str) -> None:
+    seeds = seeds_to_settle(distance, statistics.stdev(numbers))
+    why = decide(rule, numbers, DIFFERENCE).why
+    assert why == f"the interval is too wide; about {seeds} seeds of such spread would have it {verdict} (power 0.8)"
+
+
+def test_an_interval_ends_where_its_number_ends() -> None:
+    found = decide(claim_test("above", "base", measure="forgetting"), [0.04, 0.79, 1.0, 0.3, 1.0], DIFFERENCE).found
+    assert found.high == 1.0
+    assert summary([0.04, 0.79, 1.0, 0.3, 1.0]).high > 1.1
 
 
 def test_what_must_hold_altogether() -> None:
@@ -300,8 +332,25 @@ def test_a_family_is_corrected(store: Store, tmp_path: Path) -> None:
     first = together_.parts[0]
     assert first.p_holm == pytest.approx(2 * alone.parts[0].p_holm)
     assert (first.over_pairs.verdict, first.verdict) == ("confirmed", "inconclusive")
+    # One that is not run yet counts: 0.033 is worth no more with it than when its numbers are there.
+    missing = (both[0], claim_test("above", "nbsp", "base", pairs=("window-close:window-open",)))
+    wider = claim_of(file, *missing, sweeps=(file, sweep_file(tmp_path, "pairs: [window-close:window-open]", name="b")))
+    (waiting,) = evaluate(wider.model_copy(update={"family": True}), store)
+    assert (len(waiting.parts), waiting.parts[0].p_holm) == (1, first.p_holm)
     (apart,) = evaluate(claim_of(file, *both), store)
     assert (apart.parts[0].verdict, math.isnan(apart.parts[0].p_holm)) == ("confirmed", True)
+
+
+def test_not_lower_in_a_family_is_a_test_against_what_may_be_lost(store: Store, tmp_path: Path) -> None:
+    """Differences of 0.01, -0.01, 0.02, -0.02 and 0 are surely above -0.05, and as surely not off 0."""
+    file = sweep_file(tmp_path, "pairs: [window-open:window-close]")
+    test = claim_test("not_lower", "nbsp", "replay_only")
+    rates = {"nbsp": (0.51, 0.49, 0.52, 0.48, 0.5), "replay_only": (0.5,) * 5}
+    fill(store, claim_of(file, test), {PAPER: rates})
+    (outcome,) = evaluate(claim_of(file, test, family=True), store)
+    # t = 0.05 / (0.0158 / sqrt(5)) = 7.07 with 4 degrees of freedom
+    assert outcome.parts[0].p_holm == pytest.approx(0.0021, abs=1e-4)
+    assert outcome.verdict == "confirmed"
 
 
 def test_a_method_in_several_configurations_is_several_comparisons(store: Store, tmp_path: Path) -> None:
@@ -384,6 +433,33 @@ def test_probes(score: Kind, store: Store, tmp_path: Path) -> None:
     (outcome,) = evaluate(claim, store)
     assert outcome.parts[0].values == {"window-open": pytest.approx({s: 0.7 - s / 50 for s in range(4)})}
     assert outcome.verdict == "confirmed"
+    page = write_reproduction([claim], store, tmp_path / "docs")[0].read_text()
+    assert "| window-open | best 10% | 0.77 | 0.74, 0.77, 0.80 |" in page
+    assert "| window-open | random 10% | 0.10 | 0.10, 0.10, 0.10 |" in page
+    rows = pd.read_csv(tmp_path / "docs" / "data" / "claim-C4.csv")
+    assert list(rows["measured"]) == pytest.approx([0.8 - s / 50 for s in range(4)])
+    assert list(rows["measured"] - rows["measured_other"]) == pytest.approx(list(rows["value"]))
+
+
+def test_the_page_says_what_a_reader_might_miss(store: Store, tmp_path: Path) -> None:
+    """No room above a method that keeps all; numbers that another claim has too; the side of 0 of an end."""
+    file = sweep_file(tmp_path, "pairs: [window-open:window-close]")
+    claim = claim_of(file, claim_test("above", "nbsp", "replay_only"), exploratory=True, beyond=True)
+    rates = {"nbsp": (0.98, 0.995, 0.99, 1.0, 0.97), "replay_only": (0.99, 1.0, 1.0, 1.0, 0.98)}
+    fill(store, claim, {PAPER: rates})
+    again = claim.model_copy(update={"id": "C12", "exploratory": False})
+    page = write_reproduction([claim, again], store, tmp_path / "docs")[0].read_text()
+    assert "replay_only is at 0.99, which leaves no room for an effect of 0.05." in page
+    assert page.count("5 of its 5 numbers are those of C4, and no further evidence.") == 1
+    # Differences -0.01, -0.005, -0.01, 0 and -0.01: mean -0.007, s 0.00447, half 2.776 x 0.002 = 0.00555
+    assert f"| stability, nbsp - replay_only | {PAPER} | 5 | -0.007 [-0.013, -0.001] | refuted |" in page
+    assert "| C4 (beyond, exploratory) |" in page
+    assert "| C12 (beyond) |" in page
+    rows = pd.read_csv(tmp_path / "docs" / "data" / "claim-C4.csv")
+    assert list(rows["measured"]) == list(rates["nbsp"])
+    assert list(rows["measured_other"]) == list(rates["replay_only"])
+    # 15 phases of 36 s in both claims: 0.15 h, and not twice as much.
+    assert "All phases together, each once: 0.2 CPU." in page
 
 
 def test_a_claim_without_a_sweep_is_not_run(store: Store) -> None:

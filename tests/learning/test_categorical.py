@@ -6,10 +6,10 @@ from typing import Any
 
 import numpy as np
 import pytest
+import scipy  # Its parts load when they are asked for.
 import torch
 from pixel_toy import pixel_spaces
 from plain_networks import flat, plain_network
-from scipy import stats
 from torch import Tensor, nn
 from updater import updater
 
@@ -431,7 +431,7 @@ def test_draws_are_those_of_the_softmax() -> None:
     policy, rng = acting(logits), np.random.default_rng(4)
     drawn = [int(policy(SEEN, policy.noise(rng))) for _ in range(4_000)]
     expected = 4_000 * np.exp(logits) / np.exp(logits).sum()
-    assert stats.chisquare(np.bincount(drawn, minlength=4), expected).pvalue > 0.01
+    assert scipy.stats.chisquare(np.bincount(drawn, minlength=4), expected).pvalue > 0.01
     again = np.random.default_rng(4)
     assert [int(policy(SEEN, policy.noise(again))) for _ in range(50)] == drawn[:50]
 
@@ -444,7 +444,7 @@ def test_without_noise_it_takes_the_greatest_logit() -> None:
 def test_random_actions_are_uniform() -> None:
     policy, rng = acting([0.0, 9.0, 0.0, 0.0, 0.0]), np.random.default_rng(1)
     drawn = [int(policy.random(rng)) for _ in range(2_000)]
-    assert stats.chisquare(np.bincount(drawn, minlength=5)).pvalue > 0.01
+    assert scipy.stats.chisquare(np.bincount(drawn, minlength=5)).pvalue > 0.01
 
 
 def test_it_acts_with_the_actor_as_it_is_now() -> None:

@@ -6,7 +6,6 @@ from collections.abc import Mapping
 import numpy as np
 import pytest
 import torch
-from torch._dynamo.utils import counters
 
 from nbsp_ray.benchmarks import Continuous, Spaces, Vector
 from nbsp_ray.config.schema import Sac
@@ -54,6 +53,8 @@ def assert_equal_but_for_rounding(one: Agent, other: Agent) -> None:
 
 
 def test_compiled_updates_are_the_written_ones_and_frozen_weights_keep_every_bit(compiled_code: None) -> None:
+    from torch._dynamo.utils import counters  # It takes two seconds, and other processes collect this file too.
+
     written, compiled = agent(), agent()
     written.build_update(restraints(written))
     compiled.build_update(restraints(compiled), compile=True, alike="restrained")

@@ -5,8 +5,8 @@
 #     sh perf/gpu.sh [WHEELS] [OUT]         (perf/wheels and results/gpu if not given)
 #
 # 1. the tests that need a GPU   2. one trial beside the reference   3. lanes' table   4. reproduction_1 in lanes.
-# Run again, it does what is not done yet, and goes on with 4. What is to be brought back is OUT.tar.xz, some MB: logs, tables and the results of all
-# phases that are done. From the environment: PYTHON (python3), MINUTES (25), DEVICE (cuda where torch sees one), SWEEP
+# Run again, it does what is not done yet, and goes on with 4. What is to be brought back is OUT.tar.xz, some MB: logs,
+# tables and the results of all phases that are done. From the environment: PYTHON (python3), MINUTES (25), DEVICE (cuda where torch sees one), SWEEP
 # (reproduction_1 seeds=0-4), LANES (1,4,16,64).
 set -u
 here=$(cd "$(dirname "$0")/.." && pwd) && cd "$here" || exit 2
@@ -60,7 +60,8 @@ say "device $device, $minutes minutes"
 
 once 16 tests "$run" -m pytest -n 0 -q -rs tests/learning/test_execution.py tests/learning/test_lanes.py -k "captur"
 once 14 trial "$run" perf/gpu_trial.py --device "$device" --to "$out/trial.md"
-once 22 lanes "$run" perf/lanes.py --device "$device" --lanes "${LANES:-1,4,16,64}" --to "$out/lanes.md"
+once 22 lanes "$run" perf/lanes.py --device "$device" --lanes "${LANES:-1,4,16,64}" --packs 4 --to "$out/lanes.md"
+once 4 host "$run" perf/lanes_host.py --lanes "${LANES:-16,64}"
 once 10 compiled "$run" perf/lanes.py --device "$device" --lanes "${LANES:-64}" --compile --to "$out/lanes-compiled.md"
 # A signal saves every phase where its episode ends.
 # shellcheck disable=SC2086

@@ -14,7 +14,7 @@ import multiprocessing
 import os
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -61,6 +61,8 @@ class Row:
     """Env steps/s of all lanes together."""
     processes: float | None = None
     """The same of as many processes."""
+    packs: float | None = None
+    """The same of several processes with a pack each."""
     updates: float | None = None
     """Updates of all lanes together in a second of one core (of the GPU), nothing else being done."""
     shares: dict[str, float] = field(default_factory=dict[str, float])
@@ -111,9 +113,19 @@ def planned(folder: Path, seed: int, hidden: Sequence[int], device: str) -> Plan
 
 
 def pack_rate(
-    lanes: int, hidden: Sequence[int], seconds: float, device: str, *, compile: bool
+    lanes: int,
+    hidden: Sequence[int],
+    seconds: float,
+    device: str,
+    *,
+    compile: bool,
+    packs: int = 1,
+    ready: Callable[[], Any] = lambda: None,
 ) -> tuple[float, dict[str, float]]:
-    """Env steps/s of a pack while all its lanes learn, and the shares of its time."""
+    """Env steps/s of a pack while all its lanes learn, and the shares of its time.
+
+    It is one of `packs` that share the CPUs, and is timed once all are `ready`.
+    """
     with TemporaryDirectory(prefix="nbsp-ray-lanes-") as name:
         folder = Path(name)
         store = Store(folder / "results", create=True)
@@ -121,7 +133,7 @@ def pack_rate(
         resources = phases[0].resources.model_copy(update={"checkpoint_minutes": 1e6})
         # No final evaluations: only learning is timed.
         runs = [PhaseRun(store, one.spec, [], [], resources) for one in phases]
-        left, benchmark, cores = iter(runs), get_benchmark("metaworld"), usable_cpus()
+        left, benchmark, cores = iter(runs), get_benchmark("metaworld"), usable_cpus() // packs
         workers = None
         if lanes > 1 and cores > 1:
             workers = Workers(benchmark, benchmark.task_spaces(TASKS[0]), 2 * lanes, min(cores, lanes))
@@ -130,6 +142,7 @@ def pack_rate(
             while min(run.progress().updates for run in runs) < 2 and not pack.failures:
                 pack.run(lambda: next(left, None), 0.1)
             pack.run(lambda: None, SKIPPED)
+            ready()
             start, pack.made, pack.seconds = time.perf_counter(), 0, dict.fromkeys(pack.seconds, 0.0)
             pack.run(lambda: None, seconds)
             took = time.perf_counter() - start
@@ -167,6 +180,12 @@ def update_rate(lanes: int, hidden: Sequence[int], device: torch.device, *, comp
     return done / (clock() - start)
 
 
+def _one_pack(name: str, seed: int, given: dict[str, Any], barrier: Any, rates: Any) -> None:
+    torch.set_num_threads(1)
+    how = {"compile": given["compile"], "packs": given["packs"], "ready": lambda: barrier.wait(PATIENCE)}
+    rates.put(pack_rate(given["lanes"], given["hidden"], given["seconds"], given["device"], **how)[0])
+
+
 def _one_process(name: str, seed: int, given: dict[str, Any], barrier: Any, rates: Any) -> None:
     folder = Path(name) / str(seed)
     folder.mkdir()
@@ -180,13 +199,12 @@ def _one_process(name: str, seed: int, given: dict[str, Any], barrier: Any, rate
     rates.put(measure_speed(phase.spec, resources, CAPACITY, wait_for_all))
 
 
-def processes_rate(count: int, hidden: Sequence[int], device: str, *, compile: bool) -> float:
-    """Env steps/s of so many processes, each with a phase, over ten seconds that they begin together."""
+def processes_rate(count: int, one: Callable[..., None], **given: Any) -> float:
+    """Env steps/s of so many processes, each with a phase or a pack, over seconds that they begin together."""
     context = multiprocessing.get_context("spawn")
     barrier, rates = context.Barrier(count), context.Queue()
-    given = {"hidden": tuple(hidden), "device": device, "compile": compile}
     with TemporaryDirectory(prefix="nbsp-ray-lanes-") as name:
-        started = [context.Process(target=_one_process, args=(name, n, given, barrier, rates)) for n in range(count)]
+        started = [context.Process(target=one, args=(name, n, given, barrier, rates)) for n in range(count)]
         for process in started:
             process.start()
         try:
@@ -253,7 +271,20 @@ def measure(lanes: int, given: argparse.Namespace, end: float) -> Row:
         if lanes <= given.most_processes:
             if time.monotonic() > end:
                 raise TimeoutError("no time was left")
-            row.processes = processes_rate(lanes, given.hidden, device, **how)
+            row.processes = processes_rate(lanes, _one_process, hidden=given.hidden, device=device, **how)
+        if given.packs and lanes > given.packs and lanes % given.packs == 0:
+            if time.monotonic() > end:
+                raise TimeoutError("no time was left")
+            row.packs = processes_rate(
+                given.packs,
+                _one_pack,
+                **how,
+                lanes=lanes // given.packs,
+                packs=given.packs,
+                hidden=given.hidden,
+                seconds=given.seconds,
+                device=device,
+            )
     except Exception as error:  # A row that says why; what was measured before it is not lost.
         row.failure = f"{type(error).__name__}: {error}".splitlines()[0]
     return row
@@ -265,8 +296,8 @@ def table(rows: Sequence[Row], given: argparse.Namespace, floors: dict[str, floa
         f"Hidden {'-'.join(map(str, given.hidden))}, {'compiled' if given.compile else 'eager'}, on {floors['name']}:",
         "",
         "| lanes | updates/s, nothing else | times one lane | pack: env steps/s | as many processes | ratio | updating "
-        "| acting | phases and waiting |",
-        "|---|---|---|---|---|---|---|---|---|",
+        f"| acting | phases and waiting |{f' {given.packs} packs of them: env steps/s |' if given.packs else ''}",
+        "|---|---|---|---|---|---|---|---|---|" + "---|" * bool(given.packs),
     ]
     for row in rows:
         first = rows[0].updates
@@ -279,6 +310,7 @@ def table(rows: Sequence[Row], given: argparse.Namespace, floors: dict[str, floa
         updating, acting = row.shares["updating"], row.shares["acting"]
         rest = max(0.0, 1 - updating - acting)
         shares = f"{updating:.0%} | {acting:.0%} | {rest:.0%}"
+        shares += f" | {'' if row.packs is None else f'{row.packs:.0f}'}" * bool(given.packs)
         lines.append(f"| {row.lanes} | {alone_too} | {row.pack:.0f} | {alone} | {ratio} | {shares} |")
     needed = continuous(39, 4, 256, given.hidden).needed / 1e9
     lines += [
@@ -320,11 +352,11 @@ def tables(given: argparse.Namespace) -> list[str]:
     return [*found, f"Load of the machine when this began: {load:.1f}."]
 
 
-def put_into_docs(lines: Sequence[str]) -> None:
+def put_into_docs(lines: Sequence[str], marks: tuple[str, str] = MARKS) -> None:
     """In place of the tables that were there."""
-    before, _, rest = PAGE.read_text().partition(MARKS[0])
-    _, _, after = rest.partition(MARKS[1])
-    PAGE.write_text("\n".join([before + MARKS[0], "", *lines, "", MARKS[1] + after]))
+    before, _, rest = PAGE.read_text().partition(marks[0])
+    _, _, after = rest.partition(marks[1])
+    PAGE.write_text("\n".join([before + marks[0], "", *lines, "", marks[1] + after]))
 
 
 def main() -> None:
@@ -337,6 +369,7 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=12.0, help="of each pack, all of whose lanes learn")
     parser.add_argument("--minutes", type=float, default=1e6, help="begin nothing more after so many")
     parser.add_argument("--most-processes", type=int, default=16, help="no more processes at once than these")
+    parser.add_argument("--packs", type=int, default=0, help="the same lanes also as so many packs, of a process each")
     parser.add_argument("--update-seconds", type=float, default=3.0)
     parser.add_argument("--only-updates", action="store_true", help="nothing is played")
     parser.add_argument("--compile", action="store_true")

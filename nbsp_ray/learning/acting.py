@@ -37,7 +37,10 @@ class Policy(ABC):
 
     @abstractmethod
     def action(self, output: npt.NDArray[np.float32], noise: Noise | None) -> Action:
-        """An action, from what the actor gives for an observation; the most likely one without `noise`."""
+        """An action, from what the actor gives for an observation; the most likely one without `noise`.
+
+        Of several lanes at once, with leading axes.
+        """
 
     def __call__(self, observation: Observation, noise: Noise | None) -> Action:
         """An action; the most likely one without `noise`."""
@@ -69,10 +72,10 @@ class GaussianPolicy(Policy):
 
     def action(self, output: npt.NDArray[np.float32], noise: Noise | None) -> Action:
         """An action in (-1, 1)^A; the mean action without `noise`."""
-        mean = output[: self._actions]
+        mean = output[..., : self._actions]
         if noise is None:
             return np.tanh(mean)
-        log_std = -5 + 3.5 * (np.tanh(output[self._actions :]) + 1)
+        log_std = -5 + 3.5 * (np.tanh(output[..., self._actions :]) + 1)
         return np.tanh(mean + np.exp(log_std) * noise)
 
 
@@ -89,7 +92,8 @@ class CategoricalPolicy(Policy):
 
     def action(self, output: npt.NDArray[np.float32], noise: Noise | None) -> Action:
         """The number of an action."""
-        return np.argmax(output if noise is None else output + noise)
+        found: Action = np.argmax(output if noise is None else output + noise, axis=-1)
+        return found
 
 
 def new_policy(layout: Layout, actor: torch.Tensor, action: Continuous | Discrete) -> Policy:

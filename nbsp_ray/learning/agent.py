@@ -110,7 +110,8 @@ class Agent:
     def __init__(self, sac: Sac, spaces: Spaces, device: torch.device, generator: np.random.Generator) -> None:
         self.sac, self.spaces, self.device = sac, spaces, device
         self.problem = new_losses(sac, spaces)
-        self._target_interval = target_interval(sac, spaces)
+        self._target_interval = target_interval(sac, spaces).as_integer_ratio()
+        self._noise_shape = 1 + sac.policy_frequency, 1, sac.batch_size, self.problem.noise
         self.updates = UpdateCounts()
         actor = self.problem.actor.initial(1, generator)
         critic = self.problem.critic.initial(2, generator)
@@ -129,10 +130,6 @@ class Agent:
     def reads_memory(self) -> bool:
         """Whether the rules of its update read D_pre."""
         return any(rule.reads_memory for rule in self.rules.values())
-
-    @property
-    def _noise_shape(self) -> tuple[int, ...]:
-        return 1 + self.sac.policy_frequency, 1, self.sac.batch_size, self.problem.noise
 
     def _stack(self, parameters: npt.NDArray[np.float32]) -> torch.Tensor:
         return torch.tensor(parameters, device=self.device).unsqueeze(0)
@@ -256,8 +253,8 @@ class Agent:
 
     def _targets_due(self) -> bool:
         """Whether the newest update ends an interval of the targets: a function of its number, so nothing to resume."""
-        number, interval = self.updates.critic, self._target_interval
-        return number // interval > (number - 1) // interval
+        number, (interval, of) = self.updates.critic, self._target_interval
+        return number * of // interval > (number - 1) * of // interval
 
     @torch.no_grad()
     def neuron_activations(self, network: str, observations: Observation, actions: Action) -> npt.NDArray[np.float32]:

@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from types import CodeType, FunctionType
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import torch
 from torch import Tensor
@@ -49,8 +49,7 @@ class PendingUpdate:
     """Lanes (L,) whose targets track their critics, where `with_targets` is not of all."""
 
 
-@dataclass(frozen=True)
-class DrawnUpdate:
+class DrawnUpdate(NamedTuple):
     """An update that is due, and the numbers of what it learns from: nothing of it is read yet."""
 
     batch: AnyChoice

@@ -179,7 +179,7 @@ class FrameReplay:
         self._begins = last or step.resumes is not None
 
     def _put(self, number: int, row: npt.NDArray[np.uint8]) -> None:
-        self._rows[number % len(self._rows)] = torch.from_numpy(row)
+        self._rows[number % len(self._rows)].copy_(torch.from_numpy(row), non_blocking=True)
 
     def draw(self, batch_size: int, generator: torch.Generator) -> Tensor:
         """Numbers of `batch_size` transitions, uniformly and with replacement."""

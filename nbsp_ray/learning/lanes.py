@@ -5,9 +5,10 @@ works on its view of it, so that neither compiled code nor a captured graph noti
 nothing to learn rests: its numbers are computed with all others', and put back.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -33,6 +34,9 @@ from nbsp_ray.learning.sac import (
     UpdateRule,
 )
 from nbsp_ray.specs import LANES_MAY_DIFFER
+
+MASKS = 256
+"""So many are kept of those that say which lanes take part."""
 
 
 class Lanes:
@@ -61,10 +65,12 @@ class Lanes:
         self._transitions = torch.empty(shape, device=self.device)
         self._buffers: dict[int, AnyReplay] = {}
         self._batches: dict[str, AnyBatch] = {}
+        on_gpu = self.device.type == "cuda"
         self._noise = torch.zeros(
-            (1 + self.sac.policy_frequency, slots, self.sac.batch_size, self.problem.noise),
-            pin_memory=self.device.type == "cuda",
+            (1 + self.sac.policy_frequency, slots, self.sac.batch_size, self.problem.noise), pin_memory=on_gpu
         )
+        self._noise_read = torch.cuda.Event() if on_gpu else None
+        self._masks: dict[tuple[int, ...], Tensor] = {}
         self._executor: Executor | None = None
         self._acting: CapturedCall | None = None
         self._seen = torch.empty(0)
@@ -100,8 +106,8 @@ class Lanes:
         return SacState(**{name: one[lane] for name, one in state.parts().items()}, moments=moments)
 
     @torch.no_grad()
-    def outputs(self, observations: Mapping[int, Observation]) -> dict[int, npt.NDArray[np.float32]]:
-        """What the actors of some lanes give for an observation of each, in one launch."""
+    def outputs(self, observations: Mapping[int, Observation]) -> npt.NDArray[np.float32]:
+        """What the actors of some lanes give for an observation of each (lanes, outputs), in one launch."""
         slots, layout, actor = list(observations), self.problem.actor, self.state.actor
         first = observations[slots[0]]
         host = np.zeros((self.slots, *first.shape), first.dtype)
@@ -115,37 +121,36 @@ class Lanes:
                 self._acting = CapturedCall(lambda: forward(layout, actor, self._seen))
             self._seen.copy_(seen)
             found = self._acting()
-        outputs = found[:, 0, 0].cpu().numpy()
-        return {slot: outputs[slot] for slot in slots}
+        outputs: npt.NDArray[np.float32] = found[:, 0, 0].cpu().numpy()
+        return outputs[slots]
 
-    def update(self, drawn: Mapping[int, DrawnUpdate]) -> dict[int, Losses]:
+    def update(self, drawn: Mapping[int, DrawnUpdate]) -> dict[int, "LaneLosses"]:
         """One update of some lanes, by slot; the actors of all of them take part, or of none. Each lane's losses."""
         losses = (self._executor or self._built())(self.state, [self._pending(drawn)])
-
-        def own(values: Tensor, slot: int) -> Tensor:
-            # A captured graph writes the next losses where these are.
-            return values[slot : slot + 1].clone() if self._graphs else values[slot : slot + 1]
-
-        return {
-            slot: Losses(
-                own(losses.critic, slot),
-                None if losses.actor is None else own(losses.actor, slot),
-                own(losses.alpha, slot),
-            )
-            for slot in drawn
-        }
+        if self._graphs:  # A captured graph writes the next losses where these are.
+            actor = None if losses.actor is None else losses.actor.clone()
+            losses = Losses(losses.critic.clone(), actor, losses.alpha.clone())
+        return {slot: LaneLosses(losses, slot) for slot in drawn}
 
     def _pending(self, drawn: Mapping[int, DrawnUpdate]) -> PendingUpdate:
         (with_actor,) = {one.with_actor for one in drawn.values()}
-        for slot, one in drawn.items():
-            self._noise[:, slot] = one.noise[:, 0]
+        if self._noise_read is not None:
+            self._noise_read.synchronize()  # That of the update before may still be on its way.
+        if len(drawn) == self.slots:
+            torch.cat([drawn[slot].noise for slot in range(self.slots)], dim=1, out=self._noise)
+        else:
+            for slot, one in drawn.items():
+                self._noise[:, slot] = one.noise[:, 0]
+        noise = self._noise.to(self.device, non_blocking=True)
+        if self._noise_read is not None:
+            self._noise_read.record()
         memory = {slot: one.memory for slot, one in drawn.items() if one.memory is not None}
         apart = any(one.actor_batch is not None for one in drawn.values())
         tracking = [slot for slot, one in drawn.items() if one.with_targets]
         masked = self._graphs or self._compile or len(drawn) < self.slots
         return PendingUpdate(
             batch=self._read("batch", {slot: one.batch for slot, one in drawn.items()}),
-            noise=self._noise.to(self.device, non_blocking=True),
+            noise=noise,
             with_actor=with_actor,
             with_targets=bool(tracking),
             actor_batch=self._read("actor", {s: one.actor_batch or one.batch for s, one in drawn.items()})
@@ -157,8 +162,14 @@ class Lanes:
             tracking=self._mask(tracking) if masked or len(tracking) < len(drawn) else None,
         )
 
-    def _mask(self, slots: Sequence[int] | Mapping[int, object]) -> Tensor:
-        return torch.tensor([slot in slots for slot in range(self.slots)], device=self.device)
+    def _mask(self, slots: Iterable[int]) -> Tensor:
+        """Those slots of all, on the device: to put it there would wait for all that the device has to do."""
+        wanted = tuple(sorted(slots))
+        if wanted not in self._masks:
+            if len(self._masks) == MASKS:
+                self._masks.clear()
+            self._masks[wanted] = torch.tensor([slot in wanted for slot in range(self.slots)], device=self.device)
+        return self._masks[wanted]
 
     def _read(self, name: str, choices: Mapping[int, AnyChoice]) -> AnyBatch:
         """Transitions of some lanes, where those of all lie; what others had there stays."""
@@ -222,6 +233,31 @@ class Lanes:
             due = PendingUpdate(blank, self._noise.to(self.device), with_actor, True, None, memory, nobody, nobody)
             assert self._executor is not None
             self._executor.warm_up(self.state, [due])
+
+
+class LaneLosses(NamedTuple):
+    """The losses of one lane of many, as `Losses`: taken from those of all when they are reported."""
+
+    of_all: Losses
+    slot: int
+
+    @property
+    def critic(self) -> Tensor:
+        """(1,)."""
+        return self._own(self.of_all.critic)
+
+    @property
+    def actor(self) -> Tensor | None:
+        """(1,), if it took part."""
+        return None if self.of_all.actor is None else self._own(self.of_all.actor)
+
+    @property
+    def alpha(self) -> Tensor:
+        """(1,)."""
+        return self._own(self.of_all.alpha)
+
+    def _own(self, values: Tensor) -> Tensor:
+        return values[self.slot : self.slot + 1]
 
 
 def differs(sac: Sac, spaces: Spaces, other_sac: Sac, other_spaces: Spaces) -> list[str]:

@@ -15,6 +15,8 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
+import numpy as np
+
 from nbsp_ray.benchmarks import get_benchmark
 from nbsp_ray.config.schema import Resources
 from nbsp_ray.learning import compiling
@@ -44,6 +46,8 @@ class Lane:
     work: Work
     slot: int | None = None
     """Where it learns, or will when it is open; None when that is over."""
+    stack: Lanes | None = None
+    """What it learns in, from when it is open."""
     answer: Any = None
     """To what it wished last."""
     acts: Act | None = None
@@ -64,10 +68,8 @@ class Lane:
         """Whether it cannot go on by itself."""
         return bool(self.due) or self.acts is not None or self.asked is not None or self.aside is not None
 
-    @property
-    def learns(self) -> bool:
-        """Whether it has begun to."""
-        return self.run.opened is not None and self.run.opened.phase.agent.updates.critic > 0
+    learns: bool = False
+    """Whether it has begun to."""
 
 
 class Pack:
@@ -100,6 +102,7 @@ class Pack:
         self._slots, self._capacity, self._compile, self._workers = slots, capacity, compile, workers
         self._resources = resources.model_copy(update={"compile": compile})
         self._stopped, self._report = stopped, report
+        self._acts_together = False
         self._thread = ThreadPoolExecutor(1, "aside")
         self._lanes: list[Lane] = []
         self._stacks: dict[range, Lanes] = {}
@@ -187,7 +190,9 @@ class Pack:
         group, agent = self._group(lane.slot), opened.phase.agent
         if group not in self._stacks:
             self._stacks[group] = Lanes(len(group), agent, self._capacity, self._resources, compile=self._compile)
-        self._stacks[group].put(lane.slot - group.start, agent, opened.phase.replay)
+            self._acts_together |= agent.device.type == "cuda"
+        lane.stack, lane.learns = self._stacks[group], agent.updates.critic > 0
+        lane.stack.put(lane.slot - group.start, agent, opened.phase.replay)
 
     def _group(self, slot: int) -> range:
         return next(group for group in self._groups if slot in group)
@@ -237,34 +242,38 @@ class Pack:
             StopIteration: the phase is done.
         """
         wish = lane.work.send(lane.answer)
-        lane.answer, opened = None, lane.run.opened
-        if opened is None and not isinstance(wish, Aside):
+        lane.answer = None
+        if lane.run.opened is None and not isinstance(wish, Aside):
             self._vacate(lane)  # What is left is its final evaluation.
-        match wish:
-            case None:
-                lane.run.pause()
-                self._report(lane.run)
-                if self._stopped():
-                    lane.run.save()
-                    self._leave(lane)
-                    return False
-            case Learn():
-                replay = Mixture([wish.replay])
-                lane.due.extend(wish.agent.draw(wish.updates, replay, wish.rng, wish.past, wish.memory))
-            case Aside():
-                lane.aside = self._thread.submit(wish.call)
-                if self._workers is not None:
-                    lane.aside.add_done_callback(self._workers.nudge)
-            case Act() if lane.slot is not None and self._stacks[self._group(lane.slot)].device.type == "cuda":
-                lane.acts = wish
-            case Begin(env=RemoteEnv() as env) | Play(env=RemoteEnv() as env) | Watch(env=RemoteEnv() as env):
-                env.ask(wish)
-                lane.asked = env
-                lane.env = lane.env if isinstance(wish, Watch) else env
-                lane.steps = isinstance(wish, Play) and lane.learns
-            case _:
-                lane.answer = wish()
-                return not isinstance(wish, Watch)
+        # What is wished thousands of times a second comes first.
+        if isinstance(wish, Play) and isinstance(wish.env, RemoteEnv):
+            wish.env.ask(wish)
+            lane.asked = lane.env = wish.env
+            lane.steps = lane.learns
+        elif isinstance(wish, Act) and self._acts_together and lane.stack is not None:
+            lane.acts = wish
+        elif isinstance(wish, Learn):
+            lane.due.extend(wish.agent.draw(wish.updates, Mixture([wish.replay]), wish.rng, wish.past, wish.memory))
+            lane.learns = True
+        elif isinstance(wish, Begin | Watch) and isinstance(wish.env, RemoteEnv):
+            wish.env.ask(wish)
+            lane.asked = wish.env
+            lane.env = lane.env if isinstance(wish, Watch) else wish.env
+            lane.steps = False
+        elif isinstance(wish, Aside):
+            lane.aside = self._thread.submit(wish.call)
+            if self._workers is not None:
+                lane.aside.add_done_callback(self._workers.nudge)
+        elif wish is None:
+            lane.run.pause()
+            self._report(lane.run)
+            if self._stopped():
+                lane.run.save()
+                self._leave(lane)
+                return False
+        else:
+            lane.answer = wish()
+            return not isinstance(wish, Watch)
         return True
 
     def _leave(self, lane: Lane) -> None:
@@ -276,7 +285,7 @@ class Pack:
             group = self._group(lane.slot)
             if group in self._stacks:
                 self._stacks[group].clear(lane.slot - group.start)
-            lane.slot = None
+            lane.slot = lane.stack = None
         if lane.env is not None:
             lane.env.close()
             lane.env = None
@@ -288,9 +297,11 @@ class Pack:
             return False
         observations = {slot: lane.acts.observation for slot, lane in acting.items() if lane.acts is not None}
         outputs = self._stacks[group].outputs(observations)
-        for slot, lane in acting.items():
-            assert lane.acts is not None
-            lane.answer, lane.acts = lane.acts.policy.action(outputs[slot], lane.acts.noise), None
+        wishes = [lane.acts for lane in acting.values() if lane.acts is not None]
+        # One kind of policy acts in all of them, and it acts on many outputs as on one.
+        actions = np.asarray(wishes[0].policy.action(outputs, np.stack([wish.noise for wish in wishes])))
+        for action, lane in zip(actions, acting.values(), strict=True):
+            lane.answer, lane.acts = action, None
             self._go_on(lane)
         return True
 

@@ -21,7 +21,7 @@ from nbsp_ray.learning.agent import Agent
 from nbsp_ray.learning.evaluation import Episode, EpisodePlan, mean_return, success_rate
 from nbsp_ray.learning.hooks import ActiveMethod
 from nbsp_ray.learning.replay import AnyReplay, Mixture
-from nbsp_ray.learning.sac import Losses
+from nbsp_ray.learning.sac import AnyLosses
 from nbsp_ray.learning.seeding import Stream, generator, torch_seed
 from nbsp_ray.learning.wishes import Act, Begin, Learn, Play, Watch, Wish, Work
 from nbsp_ray.specs import PhaseSpec
@@ -128,10 +128,9 @@ def learn(phase: Phase) -> Work:
             phase.replay.add(observation, action, step, last=over)
             observation = step.observation if step.resumes is None else step.resumes
             phase.heartbeat()
-            if agent.updates.critic < updates_due(phase):
-                losses = yield Learn(
-                    agent, updates_due(phase), phase.replay, updates_rng, phase.past_for, phase.past_replay
-                )
+            due = updates_due(phase)
+            if agent.updates.critic < due:
+                losses = yield Learn(agent, due, phase.replay, updates_rng, phase.past_for, phase.past_replay)
             if sac.reward_scale == "running":
                 discounted = sac.gamma * discounted + step.reward
                 phase.returns.add(discounted)
@@ -160,7 +159,7 @@ def updates_due(phase: Phase) -> int:
     return math.ceil(round(env_steps * sac.updates_per_env_step, 6))
 
 
-def evaluate(phase: Phase, losses: Losses | None) -> Work:
+def evaluate(phase: Phase, losses: AnyLosses | None) -> Work:
     """Play a few episodes of each task so far with the frozen policy, and see whether this phase's is mastered.
 
     Rows of the curve: an `evaluation` of each task and, where they would end the phase, a `confirmation`.
@@ -235,7 +234,7 @@ def _last_training(phase: Phase) -> float | None:
     return float(np.mean(rows[-wanted:])) if len(rows) >= wanted else None
 
 
-def _numbers(losses: Losses | None, phase: Phase) -> dict[str, float]:
+def _numbers(losses: AnyLosses | None, phase: Phase) -> dict[str, float]:
     numbers = {name: float(getattr(phase.agent.state, name).abs().amax()) for name in ("actor", "critic")}
     _check_finite(phase, {f"largest {name} weight": number for name, number in numbers.items()})
     if losses is None:

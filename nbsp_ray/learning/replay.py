@@ -8,7 +8,7 @@ out only what was written.
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -97,12 +97,14 @@ class Replay:
 
     def add(self, observation: Observation, action: Action, step: Step, *, last: bool) -> None:
         """Store one transition; the oldest gives way when the buffer is full. `last` of an episode makes no odds."""
-        ending = (step.reward, step.terminated)
-        row = np.concatenate([observation, np.atleast_1d(action), step.observation, ending], dtype=np.float32)
-        if self.device.type == "cpu":
-            self._host_rows[self.added % self.capacity] = row
-        else:
-            self._rows[self.added % self.capacity] = torch.from_numpy(row)
+        place = self.added % self.capacity
+        on_host = self.device.type == "cpu"
+        row = self._host_rows[place] if on_host else np.empty(self._rows.shape[1], np.float32)
+        seen = len(observation)
+        row[:seen], row[seen : -seen - 2], row[-seen - 2 : -2] = observation, action, step.observation
+        row[-2], row[-1] = step.reward, step.terminated
+        if not on_host:
+            self._rows[place].copy_(torch.from_numpy(row), non_blocking=True)  # Else it would wait for all updates.
         self.added += 1
 
     def draw(self, batch_size: int, generator: torch.Generator) -> Tensor:
@@ -115,7 +117,7 @@ class Replay:
 
     def take(self, chosen: Tensor) -> Batch:
         """Transitions by their places, as one lane."""
-        return Batch(self._rows.index_select(0, chosen.to(self.device)).unsqueeze(0), self.spaces)
+        return Batch(self._rows.index_select(0, chosen.to(self.device, non_blocking=True)).unsqueeze(0), self.spaces)
 
     def move(self, rows: Tensor) -> None:
         """Keep all transitions in the first of `rows` (n >= capacity, width) from now on: a part of a larger store."""
@@ -161,8 +163,7 @@ AnyBatch = Batch | FrameBatch
 AnyReplay = Replay | FrameReplay
 
 
-@dataclass(frozen=True)
-class Choice:
+class Choice(NamedTuple):
     """Transitions that were drawn of a buffer, and are not read yet."""
 
     buffer: AnyReplay

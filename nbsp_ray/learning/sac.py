@@ -8,7 +8,7 @@ when the update is built: SAC does not know which methods there are.
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, Protocol, TypeVar
 
 import numpy.typing as npt
 import torch
@@ -142,6 +142,22 @@ class SacState:
         for name, moments in self.moments.items():
             flat |= {f"{name}.{kind}": tensor for kind, tensor in moments.tensors().items()}
         return flat
+
+
+class AnyLosses(Protocol):
+    """Losses to be reported, however they are kept."""
+
+    @property
+    def critic(self) -> Tensor:
+        """Of both critics."""
+
+    @property
+    def actor(self) -> Tensor | None:
+        """None where the actor did not take part."""
+
+    @property
+    def alpha(self) -> Tensor:
+        """The temperature."""
 
 
 @dataclass(frozen=True)

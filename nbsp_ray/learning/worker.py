@@ -40,7 +40,7 @@ class Worker:
 
     def __init__(self, benchmark: Benchmark, spaces: Spaces, seats: int, memory: Any, pipe: Connection) -> None:
         self._benchmark, self._pipe = benchmark, pipe
-        self._rows = Seats(spaces, seats, memory).rows
+        self._columns = Seats(spaces, seats, memory).columns
         self._envs: dict[int, Env] = {}
         self._watched: dict[Task, Env] = {}
         self._orders: deque[Episodes] = deque()
@@ -69,37 +69,37 @@ class Worker:
                 if task is not None:
                     self._envs[seat] = self._make(task)
         for seat, env in self._envs.items():
-            if self._rows["state"][seat] in (BEGIN, PLAY):
+            if self._columns["state"][seat] in (BEGIN, PLAY):
                 self._answer(seat, env)
                 news.release()
 
     def _answer(self, seat: int, env: Env) -> None:
-        row = self._rows[seat]
+        columns = self._columns
         try:
-            if row["state"] == BEGIN:
+            if columns["state"][seat] == BEGIN:
                 rng = np.random.default_rng(0)
-                set_rng(rng, row["rng"])
-                row["observation"] = env.reset(int(row["variation"]), rng)
-                row["rng"] = rng_words(rng)
+                set_rng(rng, columns["rng"][seat])
+                columns["observation"][seat] = env.reset(int(columns["variation"][seat]), rng)
+                columns["rng"][seat] = rng_words(rng)
             else:
-                action = row["action"]
-                self._write(row, env.step(action.copy() if action.ndim else np.int64(action)))
+                action = columns["action"][seat]
+                self._write(seat, env.step(action.copy() if action.ndim else np.int64(action)))
         except Exception as error:
             self._pipe.send((-1 - seat, _told(error)))
-            row["state"] = RAISED
+            columns["state"][seat] = RAISED
         else:
-            row["state"] = ANSWERED
+            columns["state"][seat] = ANSWERED
 
-    @staticmethod
-    def _write(row: Any, step: Step) -> None:
-        row["observation"], row["reward"] = step.observation, step.reward
-        row["terminated"], row["truncated"] = step.terminated, step.truncated
-        row["success"] = -1 if step.success is None else step.success
-        row["has_score"], row["has_resumes"] = step.score is not None, step.resumes is not None
+    def _write(self, seat: int, step: Step) -> None:
+        columns = self._columns
+        columns["observation"][seat], columns["reward"][seat] = step.observation, step.reward
+        columns["terminated"][seat], columns["truncated"][seat] = step.terminated, step.truncated
+        columns["success"][seat] = -1 if step.success is None else step.success
+        columns["has_score"][seat], columns["has_resumes"][seat] = step.score is not None, step.resumes is not None
         if step.score is not None:
-            row["score"] = step.score
+            columns["score"][seat] = step.score
         if step.resumes is not None:
-            row["resumes"] = step.resumes
+            columns["resumes"][seat] = step.resumes
 
     def _watch(self, order: Episodes, news: Any) -> None:
         recorder = StepList() if order.recorded else None

@@ -57,13 +57,13 @@ class RemoteEnv(Env):
         if self._seat is None:
             self._seat, self._process = workers.sit(self._task)
         self._check()
-        row = workers.rows[self._seat]
+        seat, columns = self._seat, workers.columns
         if isinstance(wish, Begin):
-            row["variation"], row["rng"] = wish.variation, rng_words(wish.rng)
+            columns["variation"][seat], columns["rng"][seat] = wish.variation, rng_words(wish.rng)
         else:
-            row["action"] = wish.action
-        row["state"] = BEGIN if isinstance(wish, Begin) else PLAY
-        workers.wake(workers.worker_of(self._seat))
+            columns["action"][seat] = wish.action
+        columns["state"][seat] = BEGIN if isinstance(wish, Begin) else PLAY
+        workers.wake(workers.worker_of(seat))
 
     def _check(self) -> None:
         assert self._process is not None
@@ -79,7 +79,8 @@ class RemoteEnv(Env):
         self._check()
         if isinstance(self._asked, Watch):
             return self._ticket in workers.answers
-        return bool(workers.rows["state"][self._seat] >= ANSWERED)
+        assert self._seat is not None
+        return bool(workers.states.item(self._seat) >= ANSWERED)
 
     def answer(self) -> Any:
         """The answer, once it is there; an exception of the environment is raised."""
@@ -90,21 +91,22 @@ class RemoteEnv(Env):
                 raise episode
             return _recorded(episode, steps, wish.recorder)
         assert self._seat is not None
-        row = workers.rows[self._seat]
-        if row["state"] == RAISED:
-            raise workers.error_of(self._seat)
-        row["state"] = IDLE
+        seat, columns = self._seat, workers.columns
+        if workers.states.item(seat) == RAISED:
+            raise workers.error_of(seat)
+        workers.states[seat] = IDLE
         if isinstance(wish, Begin):
-            set_rng(wish.rng, row["rng"])
-            return row["observation"].copy()
+            set_rng(wish.rng, columns["rng"][seat])
+            return columns["observation"][seat].copy()
+        success = columns["success"].item(seat)
         return Step(
-            observation=row["observation"].copy(),
-            reward=float(row["reward"]),
-            terminated=bool(row["terminated"]),
-            truncated=bool(row["truncated"]),
-            success=None if row["success"] < 0 else bool(row["success"]),
-            score=float(row["score"]) if row["has_score"] else None,
-            resumes=row["resumes"].copy() if row["has_resumes"] else None,
+            observation=columns["observation"][seat].copy(),
+            reward=columns["reward"].item(seat),
+            terminated=columns["terminated"].item(seat),
+            truncated=columns["truncated"].item(seat),
+            success=None if success < 0 else bool(success),
+            score=columns["score"].item(seat) if columns["has_score"].item(seat) else None,
+            resumes=columns["resumes"][seat].copy() if columns["has_resumes"].item(seat) else None,
         )
 
     def reset(self, variation: int, rng: np.random.Generator) -> Observation:
@@ -156,7 +158,8 @@ class Workers:
     def __init__(self, benchmark: Benchmark, spaces: Spaces, seats: int, processes: int) -> None:
         self._benchmark, self._spaces, self._count = benchmark, spaces, seats
         self._seats = Seats(spaces, seats)
-        self.rows = self._seats.rows
+        self.columns = self._seats.columns
+        self.states = self.columns["state"]
         self.answers: dict[int, Any] = {}
         """Of episodes that were watched, by ticket; of seats that raised, by -1 - seat."""
         self._context = multiprocessing.get_context("spawn")
@@ -193,7 +196,7 @@ class Workers:
         busy = Counter(self.worker_of(seat) for seat in self._taken)
         seat = min(set(range(self._count)) - self._taken, key=lambda one: (busy[self.worker_of(one)], one))
         self._taken.add(seat)
-        self.rows["state"][seat] = IDLE
+        self.states[seat] = IDLE
         self._tell(self.worker_of(seat), (seat, task))
         return seat, self._process_now(self.worker_of(seat))
 

@@ -101,10 +101,12 @@ def test_all_act_in_one_call() -> None:
     put(stack, dict(enumerate(packed)))
     seen = {slot: rng.standard_normal(5).astype(np.float32) for slot in (2, 0)}
     outputs = stack.outputs(seen)
-    assert outputs.keys() == seen.keys()
-    for slot, output in outputs.items():
+    assert outputs.shape == (2, 4)
+    noise = rng.standard_normal((2, 2)).astype(np.float32)
+    actions = packed[0].agent.policy().action(outputs, noise)
+    for (slot, observation), action, of_it in zip(seen.items(), actions, noise, strict=True):
         policy = packed[slot].agent.policy()
-        np.testing.assert_allclose(policy.action(output, None), policy(seen[slot], None), rtol=1e-5, atol=1e-6)
+        np.testing.assert_allclose(action, policy(observation, of_it), rtol=1e-5, atol=1e-6)
 
 
 def test_a_phase_of_another_shape_does_not_fit() -> None:

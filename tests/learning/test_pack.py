@@ -190,3 +190,23 @@ def test_lanes_of_frames_are_learnt_together_too(pixel_toy: None, tmp_path: Path
         for name, array in one.items():
             assert np.linalg.norm(other[name]) == pytest.approx(np.linalg.norm(array), rel=0.05, abs=1e-3), name
         assert len(store.phase(phase.key).curve()) == len(alone.phase(phase.key).curve())
+
+
+@pytest.mark.parametrize("benchmark", ["toy", "stepped_toy"])
+def test_lanes_that_act_in_one_launch_act_as_alone(benchmark: str, axes_toys: None, tmp_path: Path) -> None:
+    """As on a GPU: the actors of all lanes are asked at once, which rounds otherwise than one in NumPy."""
+    plan = toy_plan(benchmark=benchmark, methods=("base",), seeds=(0, 1, 2), **SHORT)
+    alone, store = (Store(tmp_path / name, create=True) for name in ("alone", "packed"))
+    firsts = [phase for phase in plan.phases.values() if phase.spec.index == 0]
+    for phase in firsts:
+        run_whole(alone, phase)
+    pack, runs = Pack(2, CAPACITY, ONE_THREAD), iter([phase_run(store, phase) for phase in firsts])
+    pack._acts_together = True
+    pack.run(lambda: next(runs, None))
+    assert pack.failures == {}
+    for phase in firsts:
+        one, other = (found.phase(phase.key).agent() for found in (alone, store))
+        assert one is not None
+        assert other is not None
+        for name, array in one.items():
+            np.testing.assert_allclose(other[name], array, rtol=0.02, atol=1e-3, err_msg=name)

@@ -168,7 +168,7 @@ def update_rate(lanes: int, hidden: Sequence[int], device: torch.device, *, comp
         for _ in range(count):
             each = zip(agents, mixtures, rngs, strict=True)
             drawn = [agent.draw(agent.updates.critic + 1, mix, rng, lambda _: {}, None) for agent, mix, rng in each]
-            stack.update({slot: one for slot, (one,) in enumerate(drawn)})
+            stack.update([{slot: one for slot, (one,) in enumerate(drawn)}])
         _wait(device)
 
     update(8)

@@ -64,12 +64,8 @@ class Lanes:
         shape = slots, 0 if frames else capacity, row_width(self.spaces)
         self._transitions = torch.empty(shape, device=self.device)
         self._buffers: dict[int, AnyReplay] = {}
-        self._batches: dict[str, AnyBatch] = {}
-        on_gpu = self.device.type == "cuda"
-        self._noise = torch.zeros(
-            (1 + self.sac.policy_frequency, slots, self.sac.batch_size, self.problem.noise), pin_memory=on_gpu
-        )
-        self._noise_read = torch.cuda.Event() if on_gpu else None
+        self._batches: dict[tuple[int, str], AnyBatch] = {}
+        self._noises: list[Noise] = []
         self._masks: dict[tuple[int, ...], Tensor] = {}
         self._executor: Executor | None = None
         self._acting: CapturedCall | None = None
@@ -124,39 +120,32 @@ class Lanes:
         outputs: npt.NDArray[np.float32] = found[:, 0, 0].cpu().numpy()
         return outputs[slots]
 
-    def update(self, drawn: Mapping[int, DrawnUpdate]) -> dict[int, "LaneLosses"]:
-        """One update of some lanes, by slot; the actors of all of them take part, or of none. Each lane's losses."""
-        losses = (self._executor or self._built())(self.state, [self._pending(drawn)])
+    def update(self, drawn: Sequence[Mapping[int, DrawnUpdate]]) -> dict[int, "LaneLosses"]:
+        """One update of some lanes, by slot, or several of the same lanes in one launch; each lane's last losses.
+
+        In each the actors of all of these lanes take part, or of none.
+        """
+        due = [self._pending(number, of_lanes) for number, of_lanes in enumerate(drawn)]
+        losses = (self._executor or self._built())(self.state, due)
         if self._graphs:  # A captured graph writes the next losses where these are.
             actor = None if losses.actor is None else losses.actor.clone()
             losses = Losses(losses.critic.clone(), actor, losses.alpha.clone())
-        return {slot: LaneLosses(losses, slot) for slot in drawn}
+        return {slot: LaneLosses(losses, slot) for slot in drawn[-1]}
 
-    def _pending(self, drawn: Mapping[int, DrawnUpdate]) -> PendingUpdate:
+    def _pending(self, number: int, drawn: Mapping[int, DrawnUpdate]) -> PendingUpdate:
         (with_actor,) = {one.with_actor for one in drawn.values()}
-        if self._noise_read is not None:
-            self._noise_read.synchronize()  # That of the update before may still be on its way.
-        if len(drawn) == self.slots:
-            torch.cat([drawn[slot].noise for slot in range(self.slots)], dim=1, out=self._noise)
-        else:
-            for slot, one in drawn.items():
-                self._noise[:, slot] = one.noise[:, 0]
-        noise = self._noise.to(self.device, non_blocking=True)
-        if self._noise_read is not None:
-            self._noise_read.record()
+        read = partial(self._read, number)
         memory = {slot: one.memory for slot, one in drawn.items() if one.memory is not None}
         apart = any(one.actor_batch is not None for one in drawn.values())
         tracking = [slot for slot, one in drawn.items() if one.with_targets]
         masked = self._graphs or self._compile or len(drawn) < self.slots
         return PendingUpdate(
-            batch=self._read("batch", {slot: one.batch for slot, one in drawn.items()}),
-            noise=noise,
+            batch=read("batch", {slot: one.batch for slot, one in drawn.items()}),
+            noise=self._noise(number).put({slot: one.noise for slot, one in drawn.items()}),
             with_actor=with_actor,
             with_targets=bool(tracking),
-            actor_batch=self._read("actor", {s: one.actor_batch or one.batch for s, one in drawn.items()})
-            if apart
-            else None,
-            memory=self._read("memory", memory) if memory or self._reads_memory else None,
+            actor_batch=read("actor", {s: one.actor_batch or one.batch for s, one in drawn.items()}) if apart else None,
+            memory=read("memory", memory) if memory or self._reads_memory else None,
             # What is compiled or captured always has a mask, so that there is one code for whoever rests.
             active=self._mask(drawn) if masked else None,
             tracking=self._mask(tracking) if masked or len(tracking) < len(drawn) else None,
@@ -171,12 +160,20 @@ class Lanes:
             self._masks[wanted] = torch.tensor([slot in wanted for slot in range(self.slots)], device=self.device)
         return self._masks[wanted]
 
-    def _read(self, name: str, choices: Mapping[int, AnyChoice]) -> AnyBatch:
+    def _noise(self, number: int) -> "Noise":
+        """Where the noise of the first, second, ... update of a launch lies."""
+        while len(self._noises) <= number:
+            shape = 1 + self.sac.policy_frequency, self.slots, self.sac.batch_size, self.problem.noise
+            self._noises.append(Noise(shape, self.device))
+        return self._noises[number]
+
+    def _read(self, number: int, name: str, choices: Mapping[int, AnyChoice]) -> AnyBatch:
         """Transitions of some lanes, where those of all lie; what others had there stays."""
-        if name not in self._batches:
+        if (number, name) not in self._batches:
             blank = blank_batch(self.spaces, self.sac.batch_size, self.device)
-            self._batches[name] = replace(blank, rows=blank.rows.repeat(self.slots, *[1] * (blank.rows.ndim - 1)))
-        rows = self._batches[name].rows
+            rows = blank.rows.repeat(self.slots, *[1] * (blank.rows.ndim - 1))
+            self._batches[number, name] = replace(blank, rows=rows)
+        rows = self._batches[number, name].rows
         near: dict[int, Tensor] = {}
         shared: dict[int, list[tuple[int, Choice]]] = {}
         for slot, choice in choices.items():
@@ -199,7 +196,7 @@ class Lanes:
                 torch.index_select(flat, 0, places, out=rows.flatten(0, 1))
             else:
                 rows[slots] = flat.index_select(0, places).unflatten(0, (len(slots), -1))
-        return self._batches[name]
+        return self._batches[number, name]
 
     @property
     def _reads_memory(self) -> bool:
@@ -226,13 +223,36 @@ class Lanes:
 
     def warm_up(self) -> None:
         """Compile all that learning will need; changes nothing."""
-        blank = self._read("batch", {})
-        memory = self._read("memory", {}) if self._reads_memory else None
+        blank, noise = self._read(0, "batch", {}), self._noise(0).put({})
+        memory = self._read(0, "memory", {}) if self._reads_memory else None
         nobody = self._mask(())
         for with_actor in (True,) if self.sac.policy_frequency == 1 else (True, False):
-            due = PendingUpdate(blank, self._noise.to(self.device), with_actor, True, None, memory, nobody, nobody)
+            due = PendingUpdate(blank, noise, with_actor, True, None, memory, nobody, nobody)
             assert self._executor is not None
             self._executor.warm_up(self.state, [due])
+
+
+class Noise:
+    """What is drawn on the host for all lanes, side by side (..., slots, batch, size), and goes to the device."""
+
+    def __init__(self, shape: tuple[int, ...], device: torch.device) -> None:
+        self._device, on_gpu = device, device.type == "cuda"
+        self._host = torch.zeros(shape, pin_memory=on_gpu)
+        self._read = torch.cuda.Event() if on_gpu else None
+
+    def put(self, drawn: Mapping[int, Tensor]) -> Tensor:
+        """That of some lanes (..., 1, batch, size), by slot; what others had stays."""
+        if self._read is not None:
+            self._read.synchronize()  # What was put there before may still be on its way.
+        if len(drawn) == self._host.shape[-3]:
+            torch.cat([drawn[slot] for slot in range(len(drawn))], dim=-3, out=self._host)
+        else:
+            for slot, noise in drawn.items():
+                self._host[..., slot, :, :] = noise[..., 0, :, :]
+        there = self._host.to(self._device, non_blocking=True)
+        if self._read is not None:
+            self._read.record()
+        return there
 
 
 class LaneLosses(NamedTuple):

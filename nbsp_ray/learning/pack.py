@@ -306,7 +306,7 @@ class Pack:
         return True
 
     def _update(self, group: range, lanes: Sequence[Lane]) -> bool:
-        """One update of all lanes that wait for one, or of those whose actor is at the same point of its delay.
+        """The updates of all lanes that wait for some, or of those whose actor is at the same point of its delay.
 
         The others wait until these come to their point, and then go on with them: an actor's step in which half of
         the lanes rest costs as much as one of all.
@@ -320,10 +320,16 @@ class Pack:
             for lane in waiting
             if lane.slot is not None and lane.due[0].with_actor == with_actor
         }
-        losses = self._stacks[group].update({slot: lane.due.popleft() for slot, lane in served.items()})
+        drawn = [{slot: lane.due.popleft() for slot, lane in served.items()}]
+        # All that are due in one launch, where nobody is left to come to the point of the others.
+        while len(served) == len(waiting) and all(lane.due for lane in waiting):
+            if len({lane.due[0].with_actor for lane in waiting}) > 1:
+                break
+            drawn.append({slot: lane.due.popleft() for slot, lane in served.items()})
+        losses = self._stacks[group].update(drawn)
         for slot, lane in served.items():
             lane.answer = losses[slot]
-        self.calls[len(served)] += 1
+        self.calls[len(served)] += len(drawn)
         return True
 
 

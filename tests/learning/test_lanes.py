@@ -49,7 +49,7 @@ def lanes(slots: int, like: Learner, *, compile: bool = False, cuda_graphs: bool
 
 def together(stack: Lanes, learners: dict[int, Learner], updates: int) -> None:
     for _ in range(updates):
-        stack.update({slot: one.drawn() for slot, one in learners.items()})
+        stack.update([{slot: one.drawn() for slot, one in learners.items()}])
 
 
 def put(stack: Lanes, learners: dict[int, Learner]) -> None:
@@ -95,6 +95,31 @@ def test_a_resting_lane_keeps_every_bit_and_one_that_is_not_finite_harms_no_othe
     assert not torch.isfinite(packed[1].agent.state.critic).any()
 
 
+def test_several_updates_in_one_launch_are_those_made_one_by_one() -> None:
+    """Of buffers of their own and of one that they share, with batches apart; in the end each has its last losses."""
+    one_by_one, at_once = ([Learner(number) for number in range(3)] for _ in range(2))
+    stacks = [lanes(3, learners[0]) for learners in (one_by_one, at_once)]
+    past = Mixture([Learner(7).replay])
+    found = []
+    for stack, learners in zip(stacks, (one_by_one, at_once), strict=True):
+        put(stack, dict(enumerate(learners)))
+        drawn = [
+            {
+                slot: one.agent.draw(
+                    number, Mixture([one.replay]), one.rng, lambda n: {"critic": past} if n % 3 else {}, None
+                )[0]
+                for slot, one in enumerate(learners)
+            }
+            for number in range(1, 5)
+        ]
+        launches = [drawn] if learners is at_once else [[one] for one in drawn]
+        found.append([stack.update(launch) for launch in launches][-1])
+    for number, (one, other) in enumerate(zip(one_by_one, at_once, strict=True)):
+        assert_equal(one, other)
+        assert found[0][number].critic == found[1][number].critic
+        assert found[0][number].alpha == found[1][number].alpha
+
+
 def test_all_act_in_one_call() -> None:
     packed = [Learner(number) for number in range(3)]
     stack, rng = lanes(4, packed[0]), np.random.default_rng(0)
@@ -128,7 +153,11 @@ def test_captured_lanes_are_the_written_ones(compile: bool) -> None:
     stack.clear(0)
     put(stack, {0: packed[3]})
     together(stack, {0: packed[3], 2: packed[1]}, 6)
-    for learner, updates in zip(alone, (6, 12, 2, 6), strict=True):
+    for _ in range(
+        2
+    ):  # Two updates in a launch: noise and batches of the first are read while those of the second come.
+        stack.update([{0: packed[3].drawn(), 2: packed[1].drawn()} for _ in range(2)])
+    for learner, updates in zip(alone, (6, 16, 2, 10), strict=True):
         learner.alone(updates)
     for one, other in list(zip(alone, packed, strict=True))[1:]:
         assert_equal(one, other, exactly=False)

@@ -30,7 +30,6 @@ GOOD = 0.9
 """Success rate from which a seed counts as good (Table 2)."""
 NONE = "-"
 OVER_PAIRS = "over pairs"
-BEYOND, EXPLORATORY = "beyond", "exploratory"
 
 
 def write_reproduction(claims: Sequence[Claim], store: Store, folder: Path) -> list[Path]:
@@ -75,8 +74,7 @@ def _blocks(
             "the interval is Student's t, of several a bootstrap of the mean of their means that draws seeds jointly.",
             "Fewer than three seeds have no interval. Of equal seeds it rests on the exact interval for the share of "
             "seeds that are as these. After Holm's correction p is that of a t test of the seeds' means over pairs.",
-            f"Beyond: not the paper's claim. {EXPLORATORY[0].upper()}{EXPLORATORY[1:]}: added when some of the numbers "
-            "that decide it were known.",
+            "Beyond: not the paper's claim. Exploratory: added when some of the numbers that decide it were known.",
             "At reduced scale: another pair than the paper's, a smaller budget, another stop rule, learner or "
             "evaluation. Such a verdict stands beside the paper's own and never counts for it.",
             "Hours are those that training took, times its threads, with whatever else ran beside it; final "
@@ -88,14 +86,15 @@ def _blocks(
         yield Heading(f"{claim.id}: {claim.claim}")
         where = "not the paper's claim" if claim.beyond else claim.where
         yield Paragraph(f"{where[0].upper()}{where[1:]}. Decided by: {claim.decided_by}.")
-        for outcome in (one for one in outcomes if one.claim is claim):
-            yield from _outcome_blocks(outcome, outcomes, pictures)
+        for place, outcome in enumerate(outcomes):
+            if outcome.claim is claim:
+                yield from _outcome_blocks(outcome, outcomes[:place], pictures)
 
 
 def _glance(outcome: Outcome, store: Store) -> dict[str, str]:
     claim = outcome.claim
     hours, hardware = _cost(outcome.keys, store)
-    marks = [mark for mark, has in ((BEYOND, claim.beyond), (EXPLORATORY, claim.exploratory)) if has]
+    marks = [name for name in ("beyond", "exploratory") if getattr(claim, name)]
     effects = [f"{part.comparison}: {_interval(part.over_pairs.found)}" for part in outcome.parts]
     return {
         "claim": f"{claim.id} ({', '.join(marks)})" if marks else claim.id,
@@ -135,7 +134,7 @@ def _interval(found: Summary) -> str:
     return f"{number(found.mean, digits)} {within(found.low, found.high, digits)}"
 
 
-def _outcome_blocks(outcome: Outcome, outcomes: Sequence[Outcome], pictures: dict[int, Picture]) -> Iterator[Block]:
+def _outcome_blocks(outcome: Outcome, before: Sequence[Outcome], pictures: dict[int, Picture]) -> Iterator[Block]:
     claim = outcome.claim
     yield Heading(f"{claim.id}, {outcome.scope}: {outcome.verdict}", level=3)
     if not outcome.values:
@@ -144,7 +143,7 @@ def _outcome_blocks(outcome: Outcome, outcomes: Sequence[Outcome], pictures: dic
             f"Not run. {_sentence(claim.lacks) if claim.lacks else f'The sweeps that decide it: {sweeps}.'}"
         )
         return
-    yield Bullets([*_notes(outcome), *_shared(outcome, outcomes)])
+    yield Bullets([*_notes(outcome), *_shared(outcome, before)])
     rows = [row for part in outcome.parts for row in _rows(part, outcome)]
     rows += [row for part in outcome.parts_defined for row in _rows(part, outcome, defined=True)]
     unwanted = [] if outcome.undefined else [UNDEFINED]
@@ -189,14 +188,13 @@ def _notes(outcome: Outcome) -> Iterator[str]:
         yield f"Not run yet: {what}{' of ' if test.methods else ''}{' - '.join(test.methods)}."
 
 
-def _shared(outcome: Outcome, outcomes: Sequence[Outcome]) -> Iterator[str]:
+def _shared(outcome: Outcome, before: Sequence[Outcome]) -> Iterator[str]:
     """That claims before this one rest on the same numbers."""
 
     def numbers(of: Outcome) -> set[tuple[str, str, int, tuple[str, ...]]]:
         return {(one.comparison, one.pair, one.seed, one.keys) for one in of.values}
 
     own = numbers(outcome)
-    before = outcomes[: next(place for place, one in enumerate(outcomes) if one is outcome)]
     others = {one.claim.id: shared for one in before if (shared := own & numbers(one))}
     if others:
         count = len(set[Any]().union(*others.values()))
@@ -205,7 +203,7 @@ def _shared(outcome: Outcome, outcomes: Sequence[Outcome]) -> Iterator[str]:
 
 def _room(part: Part, outcome: Outcome) -> Iterator[str]:
     """That the other method leaves no room for an effect that would count."""
-    if part.test.rule not in ("above", "below") or len(part.test.methods) < 2:
+    if part.test.rule not in ("above", "below") or len(part.test.methods) < 2 or outcome.scored:
         return
     low, high = MEASURES[part.test.measure][1]
     of_pairs: dict[str, list[float]] = {}

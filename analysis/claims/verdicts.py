@@ -59,6 +59,8 @@ class Outcome:
 
     claim: Claim
     scope: Scope
+    scored: bool
+    """Whether its tasks are judged by their scores, which have no limits."""
     verdict: Verdict
     without: Verdict
     """The same without first phases that did not learn."""
@@ -128,7 +130,7 @@ def _outcome(claim: Claim, scope: Scope, found: Sequence[tuple[ClaimTest, list[V
     numbers = tuple(one for _, of_test in found for one in of_test)
     random = {one.comparison for one in numbers if one.undefined}
     parts_defined = tuple(part for part in parts_defined if part.comparison in random)
-    return Outcome(claim, scope, verdict, without, defined, parts, parts_defined, numbers)
+    return Outcome(claim, scope, scored, verdict, without, defined, parts, parts_defined, numbers)
 
 
 def _parts(

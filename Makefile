@@ -36,6 +36,7 @@ format: setup
 # From the archives in reproduction/, so that anyone can check that the page is what the data say.
 reproduction-page: setup
 	@$(BIN)/nbsp-ray claims --archives reproduction --to docs
+	@$(BIN)/python reproduction/tuning.py
 
 # The peers that speed is measured against have an environment of their own.
 PEERS := .venv-perf

@@ -1,6 +1,7 @@
 """The committed page is what the committed archives and claims give, and a page of results holds what it should."""
 
 import re
+import runpy
 from pathlib import Path
 
 import pandas as pd
@@ -61,6 +62,33 @@ def test_the_committed_page_is_what_the_archives_give(tmp_path: Path, monkeypatc
     store = import_all(Path("reproduction"), tmp_path / "results")
     write_reproduction(load_claims(Path("reproduction/claims.yaml")), store, tmp_path / "docs")
     assert committed(tmp_path / "docs") == committed(ROOT / "docs"), "`make reproduction-page` writes it anew"
+
+
+def test_the_committed_page_on_tuning_is_what_the_archives_give(tmp_path: Path) -> None:
+    script = runpy.run_path(str(ROOT / "reproduction/tuning.py"))
+    script["write"](ROOT / "reproduction", tmp_path / "tuning.md")
+    written = (tmp_path / "tuning.md").read_text()
+    assert written == (ROOT / "docs/tuning.md").read_text(), "`make reproduction-page` writes it anew"
+
+
+def test_the_coefficient_with_the_highest_mean_is_chosen() -> None:
+    """Of equals the smallest; one that a pair lacks is none."""
+    script = runpy.run_path(str(ROOT / "reproduction/tuning.py"))
+    rows = [
+        # coefficient, parts, pair, seed, stability, plasticity
+        (0.0, "-", "a > b", 100, 0.2, 1.0), (0.0, "-", "b > a", 100, 0.4, 1.0),
+        (10.0, "actor", "a > b", 100, 0.9, 0.7), (10.0, "actor", "b > a", 100, 0.8, 0.8),
+        (1.0, "actor", "a > b", 100, 0.8, 0.6), (1.0, "actor", "a > b", 101, 1.0, 0.8),
+        (1.0, "actor", "b > a", 100, 0.7, 0.9), (1.0, "actor", "b > a", 101, 0.9, 0.7),
+        (100.0, "actor", "a > b", 100, 1.0, 1.0),
+    ]  # fmt: skip
+    found = script["table"](
+        pd.DataFrame(rows, columns=["coefficient", "parts", "pair", "seed", "stability", "plasticity"])
+    )
+    # 10: (0.9 + 0.7 + 0.8 + 0.8) / 4; 1: (0.9 + 0.7 + 0.8 + 0.8) / 4, by its seeds' means; 0: (0.2 + 1 + 0.4 + 1) / 4.
+    assert list(found["coefficient"]) == [1.0, 10.0, 0.0]
+    assert list(found["mean"]) == [0.8, 0.8, 0.65]
+    assert list(found["seeds"]) == [2, 1, 1]
 
 
 def test_a_page_of_results_from_an_archive(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,0 +1,106 @@
+"""How the coefficients of EWC and ANCL were chosen: `docs/tuning.md`, from the archives beside this file.
+
+    python reproduction/tuning.py [--archives reproduction] [--to docs/tuning.md]
+
+The criterion stands in `tune_configs/tuning_ewc.yaml` and `tuning_ancl.yaml`: the highest mean of stability and
+plasticity (success on the first and on the second task after the second phase) over pairs and seeds; of equals the
+smallest coefficient, and of these the fewest parts. `base` is coefficient 0.
+"""
+
+import argparse
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import pandas as pd
+
+from analysis.blocks import Block, Bullets, Heading, Paragraph, TextTable
+from analysis.frames.load import load_results
+from analysis.pages import markdown
+from analysis.tables.cells import number
+from nbsp_ray.archives.importing import import_all
+from nbsp_ray.store import Store
+
+TUNED = {"tuning_ewc": "EWC", "tuning_ancl": "ANCL"}
+CONFIGURATIONS = 13
+"""Six coefficients on two choices of parts, and none."""
+MEASURES = {"first_after": "stability", "second": "plasticity"}
+
+
+def trials(store: Store, sweep: str) -> pd.DataFrame:
+    """A row for each trial of a sweep that is done: coefficient, parts, pair, seed, stability, plasticity."""
+    results = load_results(store.root, sweep)
+    done = results.finals[results.finals["status"] == "done"].rename(columns=MEASURES)
+    given = [_configuration(method, variant) for method, variant in zip(done["method"], done["variant"], strict=True)]
+    return done.assign(coefficient=[one[0] for one in given], parts=[one[1] for one in given])
+
+
+def _configuration(method: str, variant: str) -> tuple[float, str]:
+    if method == "base":
+        return 0.0, "-"
+    settings = dict(one.split("=", 1) for one in variant.split(", anchor."))
+    return float(settings["anchor.coef"]), " and ".join(json.loads(settings["parts"]))
+
+
+def table(found: pd.DataFrame) -> pd.DataFrame:
+    """A row for each configuration, the chosen one first: means of each pair over seeds, and the mean of these."""
+    given = ["coefficient", "parts"]
+    means = found.groupby([*given, "pair"])[list(MEASURES.values())].mean().unstack("pair")
+    means.columns = [f"{measure}, {pair}" for measure, pair in means.columns]
+    counts = found.groupby([*given, "pair"])["seed"].nunique().unstack("pair", fill_value=0).min(axis=1)
+    # A configuration that a pair lacks has no mean.
+    rows = means.assign(mean=means.mean(axis=1, skipna=False).round(9), seeds=counts).dropna(subset=["mean"])
+    return rows.reset_index().sort_values(["mean", *given], ascending=[False, True, True])
+
+
+def blocks(store: Store) -> Iterator[Block]:
+    """The page."""
+    yield Heading("Tuning: the coefficients of EWC and ANCL", level=1)
+    yield Paragraph(
+        "`python reproduction/tuning.py` computes this page from the archives in `reproduction/`. A coefficient is "
+        "chosen by the highest mean of stability and plasticity over two pairs and two seeds (100 and 101, which "
+        "are reported nowhere else); of equals the smallest. The pairs are those of `reproduction_1`."
+    )
+    for sweep, method in TUNED.items():
+        yield Heading(f"{method} (`{sweep}`)")
+        rows = table(trials(store, sweep))
+        if not (rows["coefficient"] > 0).any():
+            yield Paragraph("Not run yet.")
+            continue
+        best, fewest = rows.iloc[0], int(rows["seeds"].min())
+        yield Paragraph(
+            f"Chosen: **coefficient {best['coefficient']:,g} on {best['parts']}**, mean {number(best['mean'])}."
+        )
+        yield TextTable(pd.DataFrame([_cells(row) for _, row in rows.iterrows()]))
+        if fewest < 2 or len(rows) < CONFIGURATIONS:
+            yield Bullets(
+                [f"So far {len(rows)} of {CONFIGURATIONS} configurations, from {fewest} of 2 seeds: not the last word."]
+            )
+
+
+def _cells(row: "pd.Series[Any]") -> dict[str, str]:
+    measured = {name: number(value) for name, value in row.items() if ", " in str(name)}
+    head = {"coefficient": f"{row['coefficient']:,g}", "parts": str(row["parts"]), "mean": number(row["mean"], 3)}
+    return head | {str(name): text for name, text in measured.items()} | {"seeds": str(row["seeds"])}
+
+
+def write(archives: Path, page: Path) -> None:
+    """Write the page."""
+    with TemporaryDirectory(prefix="nbsp-ray-tuning-") as folder:
+        store = import_all(archives, Path(folder) / "results")
+        page.write_text(markdown.render(list(blocks(store))))
+
+
+def main() -> None:
+    """The command."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--archives", type=Path, default=Path("reproduction"))
+    parser.add_argument("--to", type=Path, default=Path("docs/tuning.md"))
+    given = parser.parse_args()
+    write(given.archives, given.to)
+
+
+if __name__ == "__main__":
+    main()

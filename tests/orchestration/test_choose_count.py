@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import ray
 from phase_files import path_of
 from stored import new_store, write_result
 
@@ -196,12 +197,13 @@ def _finished(store: Store, key: str) -> int:
 
 
 @pytest.mark.ray
-def test_a_search_starts_ray_once_for_all_its_rounds(tmp_path: Path) -> None:
+def test_a_search_connects_to_ray_once_for_all_its_rounds(cluster: None, tmp_path: Path) -> None:
     short = dict.fromkeys(("first", "second"), LEARNING | {"env_steps": 150})
     (tmp_path / "mine.yaml").write_text(json.dumps(SETTINGS | short | {"search": {"trials": 2, "start": 1}}))
-    words = ["run", str(tmp_path / "mine.yaml"), "--root", str(tmp_path / "results"), "--cpus", "1"]
+    address = ray.get_runtime_context().gcs_address
+    words = ["run", str(tmp_path / "mine.yaml"), "--root", str(tmp_path / "results"), "--address", address]
     done = subprocess.run([sys.executable, "-m", "nbsp_ray", *words], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    assert done.stderr.count("starting Ray here") == 1
+    assert done.stderr.count("connecting to Ray at") == 1
     assert done.stderr.count("numbers of skill neurons tried") == 1
     assert "3 of 3 phases done" in done.stderr

@@ -4,10 +4,10 @@
 #
 #     sh perf/gpu.sh [WHEELS] [OUT]         (perf/wheels and results/gpu if not given)
 #
-# 1. the tests that need a GPU   2. one trial beside the reference   3. lanes' table   4. reproduction_1 in lanes.
+# 1. the tests that need a GPU   2. one trial beside the reference   3. lanes' tables   4. reproduction_1 in lanes.
 # Run again, it does what is not done yet, and goes on with 4. What is to be brought back is OUT.tar.xz, some MB: logs,
-# tables and the results of all phases that are done. From the environment: PYTHON (python3), MINUTES (25), DEVICE (cuda where torch sees one), SWEEP
-# (reproduction_1 seeds=0-4), LANES (1,4,16,64).
+# tables and the results of all phases that are done. From the environment: PYTHON (python3), MINUTES (25), DEVICE (cuda
+# where torch sees one), SWEEP (reproduction_1 seeds=0-4), LANES (1,4,16,64).
 set -u
 here=$(cd "$(dirname "$0")/.." && pwd) && cd "$here" || exit 2
 wheels=${1:-perf/wheels} out=${2:-results/gpu}

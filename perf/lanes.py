@@ -97,7 +97,7 @@ class TimedPack(Pack):
         return self._timed("phases", super()._go_on, lane)
 
 
-def planned(folder: Path, seed: int, hidden: Sequence[int], device: str) -> PlannedPhase:
+def planned(folder: Path, seed: int, hidden: Sequence[int], device: str, benchmark: str = "metaworld") -> PlannedPhase:
     changes = {
         "seeds": seed,
         "sac.hidden": tuple(hidden),
@@ -109,7 +109,7 @@ def planned(folder: Path, seed: int, hidden: Sequence[int], device: str) -> Plan
         "first.eval_episodes": 1,
         "resources.device": device,
     }
-    return first_phase(folder, "metaworld", TASKS, changes)
+    return first_phase(folder, benchmark, TASKS, changes)
 
 
 def pack_rate(

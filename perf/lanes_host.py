@@ -19,8 +19,7 @@ from typing import Any
 import numpy as np
 import torch
 from contenders import ACTIONS, OBSERVATIONS
-from lanes import CAPACITY, STARTS, numbers, put_into_docs
-from ours import first_phase
+from lanes import CAPACITY, TASKS, numbers, planned, put_into_docs
 
 from nbsp_ray.benchmarks import (
     Action,
@@ -42,7 +41,6 @@ from nbsp_ray.learning.workers import Workers
 from nbsp_ray.limits import processor, usable_cpus
 from nbsp_ray.store import Store
 
-TASKS = ("one", "other")
 MARKS = "<!-- host: perf/lanes_host.py --into-docs -->", "<!-- end of the host -->"
 SETTLING = 1.0
 """Seconds after the first updates of all lanes that are not counted."""
@@ -98,19 +96,10 @@ def _nothing(stack: Lanes) -> Any:
 
 def measure(lanes: int, seconds: float, profile: cProfile.Profile | None) -> float:
     """Microseconds of this process for an env step of a lane."""
-    changes = {
-        "sac.hidden": (8,),
-        "sac.learning_starts": STARTS,
-        "sac.buffer_size": CAPACITY,
-        "first.env_steps": 1_000_000,
-        "first.stop": "fixed",
-        "first.eval_every": 10_000_000,
-        "first.eval_episodes": 1,
-    }
     with TemporaryDirectory(prefix="nbsp-ray-host-") as name:
         folder = Path(name)
         store = Store(folder / "results", create=True)
-        phases = [first_phase(folder, "idle", TASKS, changes | {"seeds": seed}) for seed in range(lanes)]
+        phases = [planned(folder, seed, (8,), "cpu", Idle.name) for seed in range(lanes)]
         resources = phases[0].resources.model_copy(update={"checkpoint_minutes": 1e6})
         runs = [PhaseRun(store, one.spec, [], [], resources) for one in phases]
         left, benchmark = iter(runs), Idle()

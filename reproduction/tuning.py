@@ -8,7 +8,6 @@ smallest coefficient, and of these the fewest parts. `base` is coefficient 0.
 """
 
 import argparse
-import json
 from collections.abc import Iterator
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -21,6 +20,7 @@ from analysis.frames.load import load_results
 from analysis.pages import markdown
 from analysis.tables.cells import number
 from nbsp_ray.archives.importing import import_all
+from nbsp_ray.specs import PhaseSpec
 from nbsp_ray.store import Store
 
 TUNED = {"tuning_ewc": "EWC", "tuning_ancl": "ANCL"}
@@ -32,16 +32,16 @@ MEASURES = {"first_after": "stability", "second": "plasticity"}
 def trials(store: Store, sweep: str) -> pd.DataFrame:
     """A row for each trial of a sweep that is done: coefficient, parts, pair, seed, stability, plasticity."""
     results = load_results(store.root, sweep)
-    done = results.finals[results.finals["status"] == "done"].rename(columns=MEASURES)
-    given = [_configuration(method, variant) for method, variant in zip(done["method"], done["variant"], strict=True)]
-    return done.assign(coefficient=[one[0] for one in given], parts=[one[1] for one in given])
+    plan = results.plan
+    given = [configuration(plan.phases[trial.phases[-1]].spec) for trial in plan.trials]  # The frame's order is theirs.
+    found = results.finals.assign(coefficient=[one for one, _ in given], parts=[parts for _, parts in given])
+    return found[found["status"] == "done"].rename(columns=MEASURES)
 
 
-def _configuration(method: str, variant: str) -> tuple[float, str]:
-    if method == "base":
-        return 0.0, "-"
-    settings = dict(one.split("=", 1) for one in variant.split(", anchor."))
-    return float(settings["anchor.coef"]), " and ".join(json.loads(settings["parts"]))
+def configuration(spec: PhaseSpec) -> tuple[float, str]:
+    """What a second phase was held by: the coefficient at the first task's weights, and on which parts."""
+    anchor = next((one for one in spec.ingredients if one["kind"] == "anchor"), {"coef": 0.0, "parts": ["-"]})
+    return float(anchor["coef"]), " and ".join(anchor["parts"])
 
 
 def table(found: pd.DataFrame) -> pd.DataFrame:

@@ -65,7 +65,7 @@ class Lanes:
         self._transitions = torch.empty(shape, device=self.device)
         self._buffers: dict[int, AnyReplay] = {}
         self._batches: dict[tuple[int, str], AnyBatch] = {}
-        self._noises: list[Noise] = []
+        self._noises: list[HostNoise] = []
         self._masks: dict[tuple[int, ...], Tensor] = {}
         self._executor: Executor | None = None
         self._acting: CapturedCall | None = None
@@ -160,11 +160,11 @@ class Lanes:
             self._masks[wanted] = torch.tensor([slot in wanted for slot in range(self.slots)], device=self.device)
         return self._masks[wanted]
 
-    def _noise(self, number: int) -> "Noise":
+    def _noise(self, number: int) -> "HostNoise":
         """Where the noise of the first, second, ... update of a launch lies."""
         while len(self._noises) <= number:
             shape = 1 + self.sac.policy_frequency, self.slots, self.sac.batch_size, self.problem.noise
-            self._noises.append(Noise(shape, self.device))
+            self._noises.append(HostNoise(shape, self.device))
         return self._noises[number]
 
     def _read(self, number: int, name: str, choices: Mapping[int, AnyChoice]) -> AnyBatch:
@@ -232,7 +232,7 @@ class Lanes:
             self._executor.warm_up(self.state, [due])
 
 
-class Noise:
+class HostNoise:
     """What is drawn on the host for all lanes, side by side (..., slots, batch, size), and goes to the device."""
 
     def __init__(self, shape: tuple[int, ...], device: torch.device) -> None:

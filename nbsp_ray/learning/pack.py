@@ -60,6 +60,8 @@ class Lane:
     """The environment that it learns in, in a worker."""
     steps: bool = False
     """Whether it waits for an env step, and learns from it: then the others of its group wait too."""
+    learns: bool = False
+    """Whether it has made an update in its slot."""
     due: deque[DrawnUpdate] = field(default_factory=deque[DrawnUpdate])
     """The updates that it waits for: what it wished for, drawn and not yet made."""
 
@@ -67,9 +69,6 @@ class Lane:
     def waits(self) -> bool:
         """Whether it cannot go on by itself."""
         return bool(self.due) or self.acts is not None or self.asked is not None or self.aside is not None
-
-    learns: bool = False
-    """Whether it has begun to."""
 
 
 class Pack:
@@ -285,7 +284,7 @@ class Pack:
             group = self._group(lane.slot)
             if group in self._stacks:
                 self._stacks[group].clear(lane.slot - group.start)
-            lane.slot = lane.stack = None
+            lane.slot, lane.stack, lane.learns = None, None, False
         if lane.env is not None:
             lane.env.close()
             lane.env = None

@@ -91,6 +91,16 @@ def test_the_coefficient_with_the_highest_mean_is_chosen() -> None:
     assert list(found["seeds"]) == [2, 1, 1]
 
 
+@pytest.mark.parametrize("sweep", ["tuning_ewc", "tuning_ancl"])
+def test_every_configuration_of_a_tuning_sweep_is_told_from_the_others(sweep: str) -> None:
+    script = runpy.run_path(str(ROOT / "reproduction/tuning.py"))
+    plan = make_plan(sweep, load_sweep(sweep).sweeps)
+    found = {script["configuration"](plan.phases[trial.phases[-1]].spec) for trial in plan.trials}
+    grid = {(10.0**power, parts) for power in range(6) for parts in ("actor", "actor and critic")}
+    assert found == grid | {(0.0, "-")}
+    assert len(found) == script["CONFIGURATIONS"]
+
+
 def test_a_page_of_results_from_an_archive(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     sweep = tmp_path / "small.yaml"

@@ -28,7 +28,10 @@ def find_chromium() -> str | None:
 class Browser:
     """One open page and all that it said and asked for."""
 
-    def __init__(self, send: int, receive: int) -> None:
+    def __init__(self, send: int, receive: int, folder: Path) -> None:
+        self._shown = folder / "shown.html"
+        self.address = self._shown.as_uri()
+        """Where every page is opened."""
         self._send, self._receive, self._buffer, self._number = send, receive, b"", 0
         self._session: str | None = None
         self.complaints: list[str] = []
@@ -79,11 +82,15 @@ class Browser:
             self.requests.append(params["request"]["url"])
 
     def open(self, path: Path, *, width: int = 1300, height: int = 1200, dark: bool = False) -> None:
-        """Open a file and wait until it is there."""
+        """Open a file and wait until it is there.
+
+        All are copied to one address: Chromium keeps by it what it compiled of a page, and plotly takes two seconds.
+        """
+        shutil.copyfile(path, self._shown)
         scheme = [{"name": "prefers-color-scheme", "value": "dark" if dark else "light"}]
         self.call("Emulation.setEmulatedMedia", features=scheme)
         self.call("Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1, mobile=False)
-        self.call("Page.navigate", url=path.as_uri())
+        self.call("Page.navigate", url=self.address)
         self.wait("document.readyState === 'complete' && location.protocol === 'file:'")
 
     def evaluate(self, expression: str) -> Any:
@@ -136,7 +143,7 @@ def browser(program: str) -> Iterator[Browser]:
     )
     os.close(to_chromium)
     os.close(from_chromium)
-    page = Browser(send, receive)
+    page = Browser(send, receive, Path(profile))
     try:
         page.attach()
         yield page

@@ -70,7 +70,7 @@ def explorer(opened: Browser, pages):
     opened.wait(READY)
     yield opened
     assert opened.complaints == []
-    assert opened.requests == [pages[1].as_uri()]
+    assert opened.requests == [opened.address]
 
 
 def rows(page):
@@ -101,7 +101,7 @@ def test_the_report_opens_in_peace(opened: Browser, pages, dark):
     assert all(600 < width < 1300 for width in wide)
     assert opened.evaluate("document.documentElement.scrollWidth <= innerWidth")
     assert opened.complaints == []
-    assert opened.requests == [pages[0].as_uri()]
+    assert opened.requests == [opened.address]
 
 
 def test_a_phone_can_read_the_report(opened: Browser, pages):
@@ -269,12 +269,12 @@ def test_the_address_holds_what_is_chosen(explorer: Browser, pages):
     told = "[location.hash, document.querySelector('#trial h2').textContent, document.querySelector('#weight').value]"
     before = explorer.evaluate(told)
     explorer.call("Page.navigate", url="about:blank")
-    explorer.call("Page.navigate", url=pages[1].as_uri() + before[0])
+    explorer.call("Page.navigate", url=explorer.address + before[0])
     explorer.wait("document.readyState === 'complete' && location.protocol === 'file:'")
     assert explorer.evaluate(told) == before
     assert explorer.evaluate("document.querySelector('input[value=counts]').checked")
     explorer.requests[:] = [
-        one for one in explorer.requests if not one.startswith(("about:", f"{pages[1].as_uri()}#"))
+        one for one in explorer.requests if not one.startswith(("about:", f"{explorer.address}#"))
     ][:1]
 
 

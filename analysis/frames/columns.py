@@ -4,11 +4,12 @@ The frames are built by these tables and the data dictionary of a report is writ
 without its explanation. This module must not know where the numbers come from.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 
 from nbsp_ray.layout import NETWORKS
@@ -39,12 +40,13 @@ PERFORMANCE = "rate in [0, 1], or normalised score"
 def frame(rows: Iterable[Mapping[str, Any]], columns: Columns) -> pd.DataFrame:
     """Rows as a frame with exactly `columns`, each of its type even without rows; what a row lacks is missing."""
     rows = list(rows)
-    return pd.DataFrame(
-        {
-            name: pd.Series([row.get(name) for row in rows], dtype=DTYPES[column.kind], index=range(len(rows)))
-            for name, column in columns.items()
-        }
-    )
+    return table(lambda name: [row.get(name) for row in rows], columns)
+
+
+def table(values: Callable[[str], Sequence[Any] | npt.NDArray[Any]], columns: Columns) -> pd.DataFrame:
+    """The values (N,) of each of `columns` as a frame; None and NaN are missing."""
+    # One column after the other: there may be millions of rows.
+    return pd.DataFrame({name: pd.array(values(name), DTYPES[column.kind]) for name, column in columns.items()})
 
 
 def _text(meaning: str) -> Column:

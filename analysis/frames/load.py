@@ -23,8 +23,9 @@ from analysis.frames.columns import (
     Columns,
     frame,
     neuron_columns,
+    table,
 )
-from analysis.frames.phases import PhaseData
+from analysis.frames.phases import Curve, PhaseData
 from analysis.frames.trials import Row, trial_row
 from analysis.words import Words, words_of
 from nbsp_ray.benchmarks import get_benchmark
@@ -240,20 +241,21 @@ def _variants(plan: Plan, identities: Iterable[Row]) -> list[str]:
 def _curves(trials: Iterable[Trial], identities: Iterable[Row], data: Mapping[str, PhaseData]) -> pd.DataFrame:
     """All curves below one another; made of whole columns, as there may be millions of rows."""
     heads: list[Row] = []
-    pieces = [frame((), CURVE_ROW)]
+    pieces: list[Curve] = []
     seen: set[str] = set()
     for trial, identity in zip(trials, identities, strict=True):
         for index, key in enumerate(trial.phases):
             # A first phase is every method's, but for those that act in it.
             of_all = index == 0 and not data[key].planned.spec.ingredients
-            if len(data[key].curve) and not (of_all and key in seen):
+            if len(data[key].curve["kind"]) and not (of_all and key in seen):
                 heads.append(_curve_head(identity, of_all=of_all) | {"phase": index, "key": key})
                 pieces.append(data[key].curve)
             seen.add(key)
     of_phase = frame(heads, {name: CURVES[name] for name in (*IDENTITY, "phase", "key")})
-    repeated = np.repeat(np.arange(len(heads)), [len(piece) for piece in pieces[1:]])
+    repeated = np.repeat(np.arange(len(heads)), [len(piece["kind"]) for piece in pieces])
     left = of_phase.take(repeated).reset_index(drop=True)
-    return pd.concat([left, pd.concat(pieces, ignore_index=True)], axis=1)
+    right = table(lambda name: np.concatenate([piece[name] for piece in pieces]) if pieces else (), CURVE_ROW)
+    return pd.concat([left, right], axis=1)
 
 
 def _curve_head(identity: Row, *, of_all: bool) -> Row:

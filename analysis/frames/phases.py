@@ -4,6 +4,7 @@ Nothing here fails for what is not there yet: it is missing, or NaN. A phase of 
 failed, with the file and the way out for its error.
 """
 
+import sys
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -11,18 +12,23 @@ from itertools import zip_longest
 from typing import Any
 
 import numpy as np
-import pandas as pd
+import numpy.typing as npt
 
 from analysis import metrics
-from analysis.frames.columns import CURVE_ROW, frame
+from analysis.frames.columns import CURVE_ROW
 from nbsp_ray.benchmarks import Benchmark, get_benchmark
 from nbsp_ray.errors import StoreError
 from nbsp_ray.specs import EvaluationSpec, PlannedPhase
 from nbsp_ray.states import State
 from nbsp_ray.store import PhaseFolder
 
-DERIVED = ("success_last_10", "return_last_10", "normalised")
-"""Columns of a curve that are computed here."""
+Curve = Mapping[str, npt.NDArray[Any]]
+"""Columns `CURVE_ROW` of the same length: names as objects, all else as float64, NaN where it is missing.
+
+A frame would cost several milliseconds a phase, of which a paper has thousands.
+"""
+EVALUATED = ("env_steps", "updates", "success", "env_return", "normalised")
+"""Columns of a curve that metrics are computed from."""
 FINAL = "final"
 """Kind of the row of a curve that a final evaluation makes."""
 
@@ -93,7 +99,7 @@ class PhaseData:
             return State.DONE
         if self.folder.failures():
             return State.FAILED
-        begun = bool(self.result) or len(self.curve) > 0 or self.folder.progress() is not None
+        begun = bool(self.result) or len(self.curve["kind"]) > 0 or self.folder.progress() is not None
         return State.BEGUN if begun else State.WAITING
 
     @property
@@ -116,19 +122,23 @@ class PhaseData:
         return self.benchmark.judged_by.kind == "score"
 
     @cached_property
-    def curve(self) -> pd.DataFrame:
-        """Rows of the curve so far, with the columns `CURVE_ROW`."""
-        stored = {name: column for name, column in CURVE_ROW.items() if name not in DERIVED}
-        known: list[Mapping[str, Any]] = [*self._stored.curve, *self._final_rows()]
+    def curve(self) -> Curve:
+        """All that is known of its curve so far, the rows of final evaluations last."""
+        rows: list[Mapping[str, Any]] = [*self._stored.curve, *self._final_rows()]
         self._stored.curve.clear()  # It is kept once.
-        curve = frame(known, stored).assign(**dict.fromkeys(DERIVED, np.nan))[list(CURVE_ROW)]
+        curve: dict[str, npt.NDArray[Any]] = {}
+        for name, meant in CURVE_ROW.items():
+            if meant.kind == "text":  # Each is one object however many rows name it.
+                curve[name] = np.array([sys.intern(row[name]) for row in rows], dtype=object)
+            else:
+                curve[name] = np.array([row.get(name) for row in rows], dtype=np.float64)
         training = curve["kind"] == "training"
         for column, rolled in (("success", "success_last_10"), ("env_return", "return_last_10")):
-            values = curve.loc[training, column].to_numpy(dtype=np.float64)
-            curve.loc[training, rolled] = metrics.rolling_mean(values)
+            curve[rolled][training] = metrics.rolling_mean(curve[column][training])
         if self.is_scored:
-            for task, rows in curve.groupby("task", sort=False):
-                curve.loc[rows.index, "normalised"] = self.normalised(str(task), rows["env_return"].to_numpy())
+            for task in dict.fromkeys(curve["task"]):
+                of_it = curve["task"] == task
+                curve["normalised"][of_it] = self.normalised(task, curve["env_return"][of_it])
         return curve
 
     def _final_rows(self) -> Iterator[Mapping[str, Any]]:
@@ -167,18 +177,18 @@ class PhaseData:
     @cached_property
     def _evaluations(self) -> Mapping[str, Mapping[str, metrics.Floats]]:
         """The evaluations of each task as arrays (T,): a row of the tables asks for them a dozen times."""
-        evaluations = self.curve[self.curve["kind"] == "evaluation"]
-        numbers = evaluations[["env_steps", "updates", "success", "env_return", "normalised"]].astype(np.float64)
+        curve = self.curve
+        evaluations = curve["kind"] == "evaluation"
         return {
-            str(task): {str(name): column.to_numpy() for name, column in rows.items()}
-            for task, rows in numbers.groupby(evaluations["task"], sort=False)
+            task: {name: curve[name][evaluations & (curve["task"] == task)] for name in EVALUATED}
+            for task in dict.fromkeys(curve["task"][evaluations])
         }
 
     def _carried(self, *, raw: bool = False) -> float:
         """The final evaluation of the phase's own task: what is carried forward after an early stop; NaN before it."""
-        rows = self.curve[(self.curve["kind"] == FINAL) & (self.curve["task"] == self.planned.spec.task)]
-        values = rows[self._height(raw=raw)].to_numpy(dtype=np.float64)
-        return float(values[0]) if len(values) else np.nan
+        curve = self.curve
+        found = curve[self._height(raw=raw)][(curve["kind"] == FINAL) & (curve["task"] == self.planned.spec.task)]
+        return float(found[0]) if len(found) else np.nan
 
     def _height(self, *, raw: bool) -> str:
         return "env_return" if raw else "normalised" if self.is_scored else "success"
@@ -244,9 +254,9 @@ class PhaseData:
         if self.is_scored or not self.has_whole_curve:
             return None
         env_steps, success = self.evaluations(self.planned.spec.task)
-        confirmations = self.curve[self.curve["kind"] == "confirmation"]
-        refuted = confirmations.loc[confirmations["success"] < learning.stop_threshold, "env_steps"]
-        success = np.where(np.isin(env_steps, refuted.to_numpy(dtype=np.float64)), 0.0, success)
+        curve = self.curve
+        refuted = (curve["kind"] == "confirmation") & (curve["success"] < learning.stop_threshold)
+        success = np.where(np.isin(env_steps, curve["env_steps"][refuted]), 0.0, success)
         found = metrics.env_steps_to_threshold(env_steps, success, learning.stop_threshold, learning.stop_evaluations)
         return None if np.isnan(found) else int(found)
 

@@ -161,7 +161,7 @@ def test_a_search_interrupted_on_a_real_ray_goes_on_and_repeats_nothing(cluster:
 
     def run(plan: Plan) -> Outcome:
         plans.append(plan)
-        return run_plan(plan, store, on_status=lambda status: None)
+        return run_plan(plan, store, on_status=lambda status: None, max_concurrent=1)
 
     def stop_when_one_was_chosen() -> None:
         while not over.wait(0.02):

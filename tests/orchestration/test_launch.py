@@ -65,6 +65,7 @@ def digests(store: Store, plan: Plan) -> dict[str, str]:
 
 
 def run(plan: Plan, store: Store, **options: Any) -> Outcome:
+    """With `max_concurrent=1` where nothing is asked of several: each worker loads torch and Ray for some seconds."""
     return run_plan(plan, store, on_status=lambda status: None, **options)
 
 
@@ -141,7 +142,7 @@ def test_what_is_done_starts_nothing_and_more_seeds_and_methods_run_only_what_is
         store, store.phase(firsts(plan)[0].key), f"evaluations/{next(iter(firsts(plan)[0].evaluations))}.json"
     )
     record.unlink()  # one evaluation is missing: the phase is evaluated, not learnt, anew
-    assert run(grown, store) == Outcome(12, 0, 0, 0, interrupted=False)
+    assert run(grown, store, max_concurrent=1) == Outcome(12, 0, 0, 0, interrupted=False)
     assert done(store, grown) == set(grown.phases)
     assert record.exists()
     assert before == {key: path_of(store, store.phase(key), "result.json").stat().st_mtime_ns for key in plan.phases}
@@ -153,7 +154,7 @@ def test_a_failing_first_phase_blocks_those_that_need_it_and_no_others(tmp_path:
     in_the_way = store.phase(broken.key).path / "commits"
     in_the_way.parent.mkdir(parents=True)
     in_the_way.write_text("")  # it learns, and cannot be committed
-    outcome = run(plan, store)
+    outcome = run(plan, store, max_concurrent=1)
     assert outcome == Outcome(done=2, failed=1, blocked=1, left=0, interrupted=False)
     assert outcome.exit_code == 1
     status = sweep_status(plan, store)
@@ -162,7 +163,7 @@ def test_a_failing_first_phase_blocks_those_that_need_it_and_no_others(tmp_path:
     assert found.attempts == 3
     assert "commits" in (found.error or "")
     in_the_way.unlink()
-    assert run(plan, store) == Outcome(4, 0, 0, 0, interrupted=False)
+    assert run(plan, store, max_concurrent=1) == Outcome(4, 0, 0, 0, interrupted=False)
 
 
 def command_line(process: psutil.Process) -> str:
@@ -180,7 +181,7 @@ def test_workers_killed_at_any_moment_change_no_number(
     plan, killed, rng = one_seed(), list[int](), random.Random(7)
 
     def kill(over: threading.Event) -> None:
-        while len(killed) < 3 and not over.wait(rng.uniform(0.2, 1.0)):
+        while len(killed) < 2 and not over.wait(rng.uniform(0.2, 1.0)):
             if found := workers():
                 victim = rng.choice(found)
                 with suppress(psutil.Error):  # It may have ended by itself.
@@ -191,7 +192,7 @@ def test_workers_killed_at_any_moment_change_no_number(
     with meanwhile(kill):
         outcome = run(plan, again)
     assert outcome == Outcome(3, 0, 0, 0, interrupted=False)
-    assert len(killed) >= 3
+    assert len(killed) == 2
     assert digests(again, plan) == digests(store, plan)
 
 
@@ -367,5 +368,5 @@ def test_a_driver_stopped_with_its_whole_group_and_another_killed_lose_nothing(
     shared.kill()  # its workers live on for a while, and may still commit
     shared.communicate()
 
-    assert run(plan, again) == Outcome(3, 0, 0, 0, interrupted=False)
+    assert run(plan, again, max_concurrent=1) == Outcome(3, 0, 0, 0, interrupted=False)
     assert digests(again, plan) == digests(store, plan)

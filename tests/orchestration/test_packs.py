@@ -101,7 +101,7 @@ def test_a_signal_saves_every_lane_and_the_sweep_goes_on_in_another_packing(tmp_
     assert len(sweep_status(plan, store).keys("stopped")) == 2
     for phase in firsts(plan):
         assert next(store.phase(phase.key).checkpoints()).read().env_steps > 200
-    assert run(lanes(1, **few), store) == Outcome(4, 0, 0, 0, interrupted=False)
+    assert run(lanes(1, **few), store, max_concurrent=1) == Outcome(4, 0, 0, 0, interrupted=False)
     for phase in plan.phases.values():
         run_whole(alone, phase)
     assert_equal(plan, alone, store)

@@ -202,6 +202,7 @@ def test_a_search_connects_to_ray_once_for_all_its_rounds(cluster: None, tmp_pat
     (tmp_path / "mine.yaml").write_text(json.dumps(SETTINGS | short | {"search": {"trials": 2, "start": 1}}))
     address = ray.get_runtime_context().gcs_address
     words = ["run", str(tmp_path / "mine.yaml"), "--root", str(tmp_path / "results"), "--address", address]
+    words += ["--max-concurrent", "1"]
     done = subprocess.run([sys.executable, "-m", "nbsp_ray", *words], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert done.stderr.count("connecting to Ray at") == 1

@@ -69,11 +69,11 @@ def test_a_lane_that_fails_takes_no_other_down_and_is_tried_again_by_the_next_ru
     in_the_way = store.phase(broken.key).path / "commits"
     in_the_way.parent.mkdir(parents=True)
     in_the_way.write_text("")  # it learns, and cannot be committed
-    assert run(plan, store) == Outcome(done=4, failed=1, blocked=3, left=0, interrupted=False)
+    assert run(plan, store, max_concurrent=3) == Outcome(done=4, failed=1, blocked=3, left=0, interrupted=False)
     (failed,) = (phase for phase in sweep_status(plan, store).phases if phase.state == "failed")
     assert (failed.key, failed.attempts) == (broken.key, 3)
     in_the_way.unlink()
-    assert run(lanes(2), store) == Outcome(8, 0, 0, 0, interrupted=False)
+    assert run(lanes(2), store, max_concurrent=2) == Outcome(8, 0, 0, 0, interrupted=False)
     assert_equal(plan, alone, store)
 
 

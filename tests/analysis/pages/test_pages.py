@@ -273,9 +273,8 @@ def test_the_address_holds_what_is_chosen(explorer: Browser, pages):
     explorer.wait("document.readyState === 'complete' && location.protocol === 'file:'")
     assert explorer.evaluate(told) == before
     assert explorer.evaluate("document.querySelector('input[value=counts]').checked")
-    explorer.requests[:] = [
-        one for one in explorer.requests if not one.startswith(("about:", f"{explorer.address}#"))
-    ][:1]
+    later = ("about:", f"{explorer.address}#")
+    explorer.requests[:] = [one for one in explorer.requests if not one.startswith(later)][:1]
 
 
 def test_a_phone_can_use_the_explorer(opened: Browser, pages):

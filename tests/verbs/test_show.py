@@ -217,7 +217,7 @@ def test_a_sweep_elsewhere_is_found_again(tmp_path: Path, command_line: Run, mon
 
 
 def test_an_imported_phase_is_not_to_be_filmed(tmp_path: Path, command_line: Run) -> None:
-    archive = next((Path(__file__).parents[2] / "reproduction").glob("*.results.tar.xz"))
+    archive = next((Path(__file__).parents[2] / "reproduction").glob("reproduction_1-*.results.tar.xz"))
     root = ["--root", str(tmp_path / "results")]
     assert command_line("import", str(archive), *root)[0] == DONE
     key = Store(tmp_path / "results").phases()[0]

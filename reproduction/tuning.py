@@ -26,6 +26,7 @@ from nbsp_ray.store import Store
 TUNED = {"tuning_ewc": "EWC", "tuning_ancl": "ANCL"}
 CONFIGURATIONS = 13
 """Six coefficients on two choices of parts, and none."""
+SEEDS = 2
 MEASURES = {"first_after": "stability", "second": "plasticity"}
 
 
@@ -70,14 +71,15 @@ def blocks(store: Store) -> Iterator[Block]:
             yield Paragraph("Not run yet.")
             continue
         best, fewest = rows.iloc[0], int(rows["seeds"].min())
+        whole = fewest == SEEDS and len(rows) == CONFIGURATIONS
         yield Paragraph(
-            f"Chosen: **coefficient {best['coefficient']:,g} on {best['parts']}**, mean {number(best['mean'])}."
+            f"{'Chosen' if whole else 'The highest so far, and nothing chosen'}: **coefficient "
+            f"{best['coefficient']:,g} on {best['parts']}**, mean {number(best['mean'], 3)}."
         )
         yield TextTable(pd.DataFrame([_cells(row) for _, row in rows.iterrows()]))
-        if fewest < 2 or len(rows) < CONFIGURATIONS:
-            yield Bullets(
-                [f"So far {len(rows)} of {CONFIGURATIONS} configurations, from {fewest} of 2 seeds: not the last word."]
-            )
+        if not whole:
+            known = f"{len(rows)} of {CONFIGURATIONS} configurations, {fewest} of {SEEDS} seeds"
+            yield Bullets([f"So far {known}: not the last word."])
 
 
 def _cells(row: "pd.Series[Any]") -> dict[str, str]:

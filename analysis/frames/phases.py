@@ -177,12 +177,12 @@ class PhaseData:
     @cached_property
     def _evaluations(self) -> Mapping[str, Mapping[str, metrics.Floats]]:
         """The evaluations of each task as arrays (T,): a row of the tables asks for them a dozen times."""
-        curve = self.curve
+        curve, found = self.curve, {}
         evaluations = curve["kind"] == "evaluation"
-        return {
-            task: {name: curve[name][evaluations & (curve["task"] == task)] for name in EVALUATED}
-            for task in dict.fromkeys(curve["task"][evaluations])
-        }
+        for task in dict.fromkeys(curve["task"][evaluations]):
+            of_it = evaluations & (curve["task"] == task)
+            found[task] = {name: curve[name][of_it] for name in EVALUATED}
+        return found
 
     def _carried(self, *, raw: bool = False) -> float:
         """The final evaluation of the phase's own task: what is carried forward after an early stop; NaN before it."""

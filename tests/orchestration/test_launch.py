@@ -162,6 +162,8 @@ def test_a_failing_first_phase_blocks_those_that_need_it_and_no_others(tmp_path:
     found = next(phase for phase in status.phases if phase.key == broken.key)
     assert found.attempts == 3
     assert "commits" in (found.error or "")
+    in_the_way.unlink()
+    assert run(plan, store, max_concurrent=1) == Outcome(4, 0, 0, 0, interrupted=False)
 
 
 def command_line(process: psutil.Process) -> str:
@@ -179,7 +181,7 @@ def test_workers_killed_at_any_moment_change_no_number(
     plan, killed, rng = one_seed(), list[int](), random.Random(7)
 
     def kill(over: threading.Event) -> None:
-        while len(killed) < 2 and not over.wait(rng.uniform(0.2, 1.0)):
+        while len(killed) < 3 and not over.wait(rng.uniform(0.2, 1.0)):
             if found := workers():
                 victim = rng.choice(found)
                 with suppress(psutil.Error):  # It may have ended by itself.
@@ -190,7 +192,7 @@ def test_workers_killed_at_any_moment_change_no_number(
     with meanwhile(kill):
         outcome = run(plan, again)
     assert outcome == Outcome(3, 0, 0, 0, interrupted=False)
-    assert len(killed) == 2
+    assert len(killed) >= 3
     assert digests(again, plan) == digests(store, plan)
 
 

@@ -5,10 +5,11 @@ the seeds allow none (`analysis.statistics`), and what is missing decides nothin
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 
 from analysis.statistics import (
     CONFIDENCE,
@@ -31,6 +32,11 @@ BySeed = Mapping[int, float]
 """A number for each seed: a success rate, or the difference of two methods that share their first phase."""
 MOST_SEEDS = 100_000
 """Where `seeds_to_settle` gives up."""
+GRID = 400
+"""Means, and spreads, of its grid."""
+Bools = npt.NDArray[np.bool_]
+Rule = Callable[[Floats, Floats, Floats], Bools]
+"""Which of many means, lower and upper ends settle a question; each an array, all of shapes that broadcast."""
 
 
 @dataclass(frozen=True)
@@ -176,27 +182,39 @@ def spearman_within(groups: Mapping[str, Mapping[int, tuple[Sequence[float], Seq
     return effect({pair: _known(of_pair) for pair, of_pair in rho.items()}, (-1.0, 1.0))
 
 
-def seeds_to_settle(difference: float, spread: float, power: float = 0.8) -> int | None:
-    """How many seeds a paired t test (two-sided, 5 %) takes to find a mean `difference` with that power.
+def off_zero(mean: Floats, low: Floats, high: Floats) -> Bools:
+    """Whether an interval misses 0: what a t test of 5 % says."""
+    return (low > 0) | (high < 0)
+
+
+def seeds_to_settle(mean: float, spread: float, settles: Rule = off_zero, power: float = 0.8) -> int | None:
+    """How many seeds it takes until a rule settles a question with that power, if mean and spread are the true ones.
+
+    The numbers are taken to be normal, with Student's t interval, and the chance is the share of a grid of means and
+    spreads of n seeds that are all equally likely.
 
     Args:
-        difference: The mean difference to be found: the measured one, or the smallest that matters.
-        spread: Standard deviation of the difference over seeds, as measured (n - 1 in its denominator). Of few seeds it
-            is uncertain itself: from 5, the true one may be 0.6 to 2.9 times as large (95 %).
-        power: The chance to find it.
+        mean: The true mean: the measured one, or the smallest that matters.
+        spread: The true standard deviation over seeds, as measured (n - 1 in its denominator). Of few seeds it is
+            uncertain itself: from 5, the true one may be 0.6 to 2.9 times as large (95 %).
+        settles: Which means with their 95 % intervals do.
+        power: The chance of such a one.
 
     Returns:
-        The least n; None if there is nothing to be found (a difference of 0), if the spread is 0 or unknown, or if it
-        would take more than `MOST_SEEDS`.
+        The least n; None if the spread is 0 or unknown, or if it would take more than `MOST_SEEDS`.
     """
-    from scipy.stats import nct, t
+    from scipy.stats import chi2, norm, t
 
-    if not (spread > 0 and abs(difference) > 0):
+    if not spread > 0:
         return None
+    likely = (np.arange(GRID) + 0.5) / GRID
+    shifts = norm.ppf(likely)[:, None]
 
     def reached(n: int) -> bool:
-        shift, beyond = abs(difference) / spread * math.sqrt(n), t.ppf((1 + CONFIDENCE) / 2, n - 1)
-        return bool(nct.sf(beyond, n - 1, shift) + nct.cdf(-beyond, n - 1, shift) >= power)
+        means = mean + spread / math.sqrt(n) * shifts
+        errors = spread * np.sqrt(chi2.ppf(likely, n - 1) / (n - 1) / n)
+        half = errors * t.ppf((1 + CONFIDENCE) / 2, n - 1)
+        return bool(np.mean(settles(means, means - half, means + half)) >= power)
 
     high = 2
     while not reached(high):

@@ -9,7 +9,7 @@ of its own, and never counts for the paper's.
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 from analysis.claims.loader import MEASURES, Claim, ClaimTest
 from analysis.claims.measures import Value, by_pair, read, values
@@ -230,59 +230,32 @@ def _open(test: ClaimTest, found: Summary, spread: float, limits: Limits) -> str
             if verdict != "inconclusive":
                 return f"{equal}; {n} such seeds would have it {verdict}"
         return equal
-    nearer, distance = _nearer(test, found.mean)
-    seeds = seeds_to_settle(distance, spread)
+    # What the rule would make of this mean without a spread.
+    verdict = _rule(test, Summary(found.n, found.mean, 0.0, found.mean, found.mean))
+    if verdict == "inconclusive":
+        return WIDE
+    seeds = seeds_to_settle(found.mean, spread, lambda *numbers: _sides(test, *numbers)[verdict == "refuted"])
     # If these are enough, the spread of these seeds says so, and the interval of these seeds says otherwise.
     known = seeds is not None and seeds > found.n
-    return f"{WIDE}; about {seeds} seeds of such spread would have it {nearer} (power 0.8)" if known else WIDE
+    return f"{WIDE}; about {seeds} seeds of such spread would have it {verdict} (power 0.8)" if known else WIDE
 
 
 def _rule(test: ClaimTest, found: Summary) -> Verdict:
     """The verdict of an interval."""
+    confirmed, refuted = _sides(test, found.mean, found.low, found.high)
+    return "confirmed" if confirmed else "refuted" if refuted else "inconclusive"
+
+
+def _sides(test: ClaimTest, mean: Any, low: Any, high: Any) -> tuple[Any, Any]:
+    """Whether a mean and its interval confirm, and whether they refute; numbers, or arrays of many."""
     match test.rule:
         case "level" | "reached":
-            return _level(test, found)
+            if test.below is not None:
+                return high < test.below, low > test.below
+            lowest = test.at_least if test.low_at_least is None else test.low_at_least
+            return (mean >= test.at_least) & (low >= lowest), high < test.at_least
         case "not_lower":
-            return _side(found.low + SMALLEST, found.high + SMALLEST)
-    sign = _sign(test)
-    low, high = sorted((sign * found.low, sign * found.high))
-    if low > 0 and sign * found.mean >= SMALLEST:
-        return "confirmed"
-    return "refuted" if high < 0 or (low > -SMALLEST and high < SMALLEST) else "inconclusive"
-
-
-def _nearer(test: ClaimTest, mean: float) -> tuple[Verdict, float]:
-    """What the rule would make of this mean without a spread; and how far the mean lies from where it would not."""
-    if test.rule in ("level", "reached"):
-        if test.below is not None:
-            return ("confirmed" if mean < test.below else "refuted"), abs(mean - test.below)
-        assert test.at_least is not None
-        return ("confirmed", mean - _lowest(test)) if mean >= test.at_least else ("refuted", test.at_least - mean)
-    if test.rule == "not_lower":
-        return ("confirmed" if mean > -SMALLEST else "refuted"), abs(mean + SMALLEST)
-    if abs(mean) < SMALLEST:
-        return "refuted", SMALLEST - abs(mean)
-    return ("confirmed" if _sign(test) * mean > 0 else "refuted"), abs(mean)
-
-
-def _sign(test: ClaimTest) -> int:
-    return -1 if test.rule in ("below", "falls") else 1
-
-
-def _side(low: float, high: float) -> Verdict:
-    return "confirmed" if low > 0 else "refuted" if high < 0 else "inconclusive"
-
-
-def _level(test: ClaimTest, found: Summary) -> Verdict:
-    if test.below is not None:
-        return _side(test.below - found.high, test.below - found.low)
-    assert test.at_least is not None
-    if found.mean >= test.at_least and found.low >= _lowest(test):
-        return "confirmed"
-    return "refuted" if found.high < test.at_least else "inconclusive"
-
-
-def _lowest(test: ClaimTest) -> float:
-    """What the lower end must reach."""
-    assert test.at_least is not None
-    return test.at_least if test.low_at_least is None else test.low_at_least
+            return low > -SMALLEST, high < -SMALLEST
+        case "below" | "falls":
+            mean, low, high = -mean, -high, -low
+    return (low > 0) & (mean >= SMALLEST), (high < 0) | ((low > -SMALLEST) & (high < SMALLEST))

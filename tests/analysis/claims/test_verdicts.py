@@ -1,20 +1,21 @@
 """Verdicts of numbers made up by hand, in stores as the trials would leave them."""
 
 import math
-import statistics
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pytest
+import scipy.stats
 from synthetic_store import evaluate as write_evaluations
 from synthetic_store import evaluations, learn
 
 from analysis.claims import Claim, Outcome, evaluate, write_reproduction
 from analysis.claims.loader import ClaimTest
 from analysis.claims.verdicts import decide, together
-from analysis.inference import seeds_to_settle
 from analysis.statistics import UNLIMITED, summary
 from nbsp_ray.plan.build import make_plan
 from nbsp_ray.probe.request import Answer, Kind, NetworkScores, Request, cells, find_targets, scores_record
@@ -92,24 +93,69 @@ def test_what_would_settle_it() -> None:
     )
 
 
+Numbers = np.ndarray[Any, np.dtype[np.float64]]
+
+
 @pytest.mark.parametrize(
-    ("rule", "numbers", "distance", "verdict"),
+    ("rule", "numbers", "verdict", "holds"),
     [
-        # Mean 0.50, from which 0.9 is as far as what it must not reach is.
-        (claim_test("level", "nbsp", at_least=0.9, low_at_least=0.8), [0.0, 0.56, 1.0, 0.3, 0.64], 0.4, "refuted"),
-        # Mean 0.92: its interval must not reach 0.8.
-        (claim_test("level", "nbsp", at_least=0.9, low_at_least=0.8), [0.77, 0.97, 1.0, 0.86, 1.0], 0.12, "confirmed"),
-        (claim_test("level", "nbsp", below=0.5), [0.0, 0.3, 0.9, 0.1, 0.7], 0.1, "confirmed"),
-        (claim_test("not_lower", "nbsp", "base"), [-0.3, 0.1, -0.2, 0.1, -0.1], 0.03, "refuted"),
-        (claim_test("not_lower", "nbsp", "base"), [-0.3, 0.1, -0.2, 0.2, 0.1], 0.03, "confirmed"),
-        # Mean -0.01: that there is nothing is 0.04 away.
-        (claim_test("above", "nbsp", "base"), [-0.1, 0.1, -0.15, 0.1, 0.0], 0.04, "refuted"),
+        (
+            claim_test("level", "nbsp", at_least=0.9, low_at_least=0.8), [0.0, 0.56, 1.0, 0.3, 0.64],
+            "refuted", lambda mean, low, high: high < 0.9,
+        ),
+        # Mean 0.92: so it must be found again, and its interval must not reach 0.8.
+        (
+            claim_test("level", "nbsp", at_least=0.9, low_at_least=0.8), [0.77, 0.97, 1.0, 0.86, 1.0],
+            "confirmed", lambda mean, low, high: (mean >= 0.9) & (low >= 0.8),
+        ),
+        (
+            claim_test("level", "nbsp", below=0.5), [0.0, 0.3, 0.9, 0.1, 0.7],
+            "confirmed", lambda mean, low, high: high < 0.5,
+        ),
+        (
+            claim_test("not_lower", "nbsp", "base"), [-0.3, 0.1, -0.2, 0.1, -0.1],
+            "refuted", lambda mean, low, high: high < -0.05,
+        ),
+        (
+            claim_test("not_lower", "nbsp", "base"), [-0.3, 0.1, -0.2, 0.2, 0.1],
+            "confirmed", lambda mean, low, high: low > -0.05,
+        ),
+        # Mean -0.01: that there is nothing is what more seeds would say.
+        (
+            claim_test("above", "nbsp", "base"), [-0.1, 0.1, -0.15, 0.1, 0.0],
+            "refuted", lambda mean, low, high: (high < 0) | ((low > -0.05) & (high < 0.05)),
+        ),
+        # Mean -0.04: that it is below 0 is said sooner than that it is within 0.05 of it.
+        (
+            claim_test("above", "nbsp", "base"), [-0.12, 0.0, -0.08, 0.02, -0.02],
+            "refuted", lambda mean, low, high: (high < 0) | ((low > -0.05) & (high < 0.05)),
+        ),
+        # Mean 0.06, hardly more than what counts: of two intervals above 0, one has a mean below 0.05.
+        (
+            claim_test("above", "nbsp", "base"), [0.2, -0.1, 0.12, -0.04, 0.12],
+            "confirmed", lambda mean, low, high: (low > 0) & (mean >= 0.05),
+        ),
     ],
 )  # fmt: skip
-def test_what_more_seeds_would_make_of_it(rule: ClaimTest, numbers: list[float], distance: float, verdict: str) -> None:
-    seeds = seeds_to_settle(distance, statistics.stdev(numbers))
+def test_what_more_seeds_would_make_of_it(
+    rule: ClaimTest, numbers: list[float], verdict: str, holds: Callable[[Numbers, Numbers, Numbers], Numbers]
+) -> None:
+    """So many normal seeds of this mean and spread have the verdict in 80 of 100 cases; fewer do not."""
     why = decide(rule, numbers, DIFFERENCE).why
-    assert why == f"the interval is too wide; about {seeds} seeds of such spread would have it {verdict} (power 0.8)"
+    found = re.fullmatch(
+        rf"the interval is too wide; about (\d+) seeds of such spread would have it {verdict} \(.*\)", why
+    )
+    assert found, why
+    rng, mean, spread = np.random.default_rng(0), np.mean(numbers), np.std(numbers, ddof=1)
+
+    def power(n: int) -> float:
+        draws = rng.normal(mean, spread, (4_000, n))
+        half = scipy.stats.t.ppf(0.975, n - 1) * draws.std(axis=1, ddof=1) / n**0.5
+        return float(np.mean(holds(draws.mean(axis=1), draws.mean(axis=1) - half, draws.mean(axis=1) + half)))
+
+    seeds = int(found[1])
+    assert power(seeds) > 0.79
+    assert power(seeds - 1 - seeds // 5) < 0.8
 
 
 def test_an_interval_ends_where_its_number_ends() -> None:

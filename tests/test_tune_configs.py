@@ -60,8 +60,8 @@ SIZES = {
     "metaworld_scores": (60, (20, 60), 80_000_000),
     # nbsp with the paper's score, and nbsp_balanced, are in both parts.
     "metaworld_controls": (160, (20, 160), 180_000_000),
-    "metaworld_rivals": (180, (20, 200), 220_000_000),  # 20 x (nbsp, and four rivals on one part or both), and base
-    "metaworld_rivals_fixed": (180, (20, 200), 220_000_000),
+    "metaworld_rivals": (100, (20, 120), 140_000_000),  # 20 x (nbsp, and four rivals), and base for ANCL
+    "metaworld_rivals_fixed": (100, (20, 120), 140_000_000),
     "paper_metaworld_fixed": (180, (20, 180), 200_000_000),
     "metaworld_controls_fixed": (160, (20, 160), 180_000_000),
     "reproduction_1": (60, (10, 60), 4_000_000),
@@ -194,7 +194,7 @@ def test_the_trade_off_overlaps_the_paper() -> None:
     [
         ("paper_metaworld_fixed", 20),  # the first phases
         ("metaworld_controls_fixed", 20),
-        ("metaworld_rivals", 20 + 4 * 20),  # base, nbsp, and ewc and ancl on the actor
+        ("metaworld_rivals", 20 + 4 * 20),  # base, nbsp, ewc and ancl
         ("tradeoff_fixed", 20),
         ("metaworld_rivals_fixed", 20),
         ("field_fixed", 20),
@@ -213,7 +213,8 @@ REDUCED = (("drawer-close", "door-close"), ("door-close", "drawer-close"))
 @pytest.mark.parametrize("method", ["ewc", "ancl"])
 def test_tuning_tries_six_coefficients_on_one_part_or_both_and_says_by_what(method: str) -> None:
     loaded = load_sweep(f"tuning_{method}")
-    tried = {(getattr(sweep.method, f"{method}_coef"), sweep.method.anchor_parts) for sweep in loaded.sweeps}
+    names = f"{method}_coef", f"{method}_parts"
+    tried = {tuple(getattr(sweep.method, name) for name in names) for sweep in loaded.sweeps}
     assert tried == {(10**power, parts) for power in range(6) for parts in ("actor", "actor_critic")}
     assert "by the mean of stability and plasticity over pairs and seeds" in loaded.title
     for sweep in loaded.sweeps:

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from nbsp_ray.learning.sac import UpdateRule
 
 Ingredients = Callable[[Any, Counts], tuple[Ingredient, ...]]
+AnchorParts = Literal["actor", "actor_critic"]
 
 
 class Options(replay.Options):
@@ -30,13 +31,15 @@ class Options(replay.Options):
 
     ewc_coef: float = Field(10_000.0, ge=0)
     """EWC's coefficient of sum_i F_i (w_i - w*_i)^2, without a factor 1/2 (Kirkpatrick's lambda is twice it). The
-    default is Continual World's, for other rewards, and is not tuned here: `tuning_ewc` is the sweep that would."""
+    default is that of the sweep `tuning_ewc` (two easy pairs, two seeds), on actor and critics."""
+    ewc_parts: AnchorParts = "actor_critic"
+    """What EWC regularises; the default is chosen with its coefficient (Continual World: the actor)."""
     ancl_coef: float = Field(10_000.0, ge=0)
-    """ANCL's coefficient at the first task's weights; not tuned here: `tuning_ancl` is the sweep that would."""
+    """ANCL's coefficient at the first task's weights; not tuned yet: `tuning_ancl` is the sweep for it."""
+    ancl_parts: AnchorParts = "actor"
+    """What ANCL regularises."""
     ancl_aux_coef: float | None = Field(None, ge=0)
     """ANCL's coefficient at the auxiliary network's weights; None: `ancl_coef` / 1000 (the authors' ratio)."""
-    anchor_parts: Literal["actor", "actor_critic"] = "actor"
-    """What EWC and ANCL regularise (Continual World: the actor)."""
 
 
 class Anchor(Ingredient):
@@ -110,17 +113,17 @@ def _stacked(carried: npt.NDArray[Any] | None, array: npt.NDArray[Any]) -> npt.N
     return array[None] if carried is None else np.concatenate([carried, array[None]])
 
 
-def _parts(options: Options) -> Parts:
-    return ("actor", "critic") if options.anchor_parts == "actor_critic" else ("actor",)
+def _parts(named: AnchorParts) -> Parts:
+    return ("actor", "critic") if named == "actor_critic" else ("actor",)
 
 
 def _ewc(options: Options, counts: Counts) -> tuple[Ingredient, ...]:
-    return (Anchor(coef=options.ewc_coef, parts=_parts(options)),) if options.ewc_coef else ()
+    return (Anchor(coef=options.ewc_coef, parts=_parts(options.ewc_parts)),) if options.ewc_coef else ()
 
 
 def _ancl(options: Options, counts: Counts) -> tuple[Ingredient, ...]:
     """Both anchors; one whose coefficient is 0 does nothing, and is left out."""
-    first, parts = options.ancl_coef, _parts(options)
+    first, parts = options.ancl_coef, _parts(options.ancl_parts)
     second = first / 1_000 if options.ancl_aux_coef is None else options.ancl_aux_coef
     anchors: tuple[Ingredient, ...] = (Anchor(coef=first, parts=parts),) if first else ()
     return anchors + ((AuxiliaryAnchor(coef=second, parts=parts),) if second else ())

@@ -70,8 +70,18 @@ def test_ancl_is_two_anchors(coef: float, aux: float | None, expected: list[floa
     assert [anchor.coef for anchor in anchors if isinstance(anchor, Anchor)] == pytest.approx(expected)
 
 
+def test_each_rival_has_parts_of_its_own() -> None:
+    options = method_options(ewc_parts="actor", ancl_parts="actor_critic")
+    parts = {
+        name: {anchor.parts for anchor in get_method(name).ingredients(options, {}) if isinstance(anchor, Anchor)}
+        for name in ("ewc", "ewc_replay", "ancl", "ancl_replay")
+    }
+    of_ewc, of_ancl = {("actor",)}, {("actor", "critic")}
+    assert parts == {"ewc": of_ewc, "ewc_replay": of_ewc, "ancl": of_ancl, "ancl_replay": of_ancl}
+
+
 def test_both_parts_can_be_anchored() -> None:
-    (anchor,) = get_method("ewc").ingredients(method_options(anchor_parts="actor_critic"), {})
+    (anchor,) = get_method("ewc").ingredients(method_options(ewc_parts="actor_critic"), {})
     agent = Agent(Sac(hidden=(2,)), Spaces(Vector(1), Continuous(1)), torch.device("cpu"), np.random.default_rng(0))
     arrays = {}
     for part in ("actor", "critic"):

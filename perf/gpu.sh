@@ -7,7 +7,8 @@
 # 1. the tests that need a GPU   2. one trial beside the reference   3. lanes' tables   4. reproduction_1 in lanes.
 # Run again, it does what is not done yet, and goes on with 4. What is to be brought back is OUT.tar.xz, some MB: logs,
 # tables and the results of all phases that are done. From the environment: PYTHON (python3), MINUTES (25), DEVICE (cuda
-# where torch sees one), SWEEP (reproduction_1 seeds=0-4), LANES (1,4,16,64).
+# where torch sees one), SWEEP (reproduction_1 seeds=0-4), LANES (1,64,16,4). Where a command may run for ten minutes
+# only, MINUTES=9 ends in time, again and again.
 set -u
 here=$(cd "$(dirname "$0")/.." && pwd) && cd "$here" || exit 2
 wheels=${1:-perf/wheels} out=${2:-results/gpu}
@@ -44,8 +45,9 @@ once() {
 # Beside the Python that has torch, wherever that is: an environment of its own would not see the torch of another one.
 if [ ! -e "$out/packages/.ready" ]; then
     say "packages from $wheels"
-    "$python" -m pip install --quiet --disable-pip-version-check --no-index --find-links "$wheels" --upgrade \
-        --target "$out/packages" --requirement perf/gpu-requirements.txt && touch "$out/packages/.ready" || exit 2
+    # All that is in the folder, and nothing else: what the machine has already needs no wheel.
+    "$python" -m pip install --quiet --disable-pip-version-check --no-index --no-deps --upgrade \
+        --target "$out/packages" "$wheels"/*.whl && touch "$out/packages/.ready" || exit 2
 fi
 export PYTHONPATH="$here:$here/perf:$out/packages" OMP_NUM_THREADS=1 XDG_CACHE_HOME="$out/cache"
 run=$python
@@ -58,9 +60,9 @@ print(platform.python_version(), torch.__version__, torch.cuda.get_device_name()
 nvidia-smi >>"$out/machine.txt" 2>&1
 say "device $device, $minutes minutes"
 
-once 16 tests "$run" -m pytest -n 0 -q -rs tests/learning/test_execution.py tests/learning/test_lanes.py -k "captur"
+once 16 tests "$run" -m pytest -n 0 -q -rs -W default tests/learning/test_execution.py tests/learning/test_lanes.py -k "captur"
 once 14 trial "$run" perf/gpu_trial.py --device "$device" --to "$out/trial.md"
-once 22 lanes "$run" perf/lanes.py --device "$device" --lanes "${LANES:-1,4,16,64}" --packs 4 --to "$out/lanes.md"
+once 22 lanes "$run" perf/lanes.py --device "$device" --lanes "${LANES:-1,64,16,4}" --packs 4 --to "$out/lanes.md"
 once 4 host "$run" perf/lanes_host.py --lanes "${LANES:-16,64}"
 once 10 compiled "$run" perf/lanes.py --device "$device" --lanes "${LANES:-64}" --compile --to "$out/lanes-compiled.md"
 # A signal saves every phase where its episode ends.

@@ -44,21 +44,22 @@ def reference(sac: Sac, device: torch.device) -> Any:
     for transition in transitions(PREFILLED):
         buffer.add(*transition)
 
-    def update() -> None:
-        with device:
-            agent.update(buffer)
-
-    return update
+    return lambda: agent.update(buffer)
 
 
-def ours(sac: Sac, device: torch.device, resources: Resources) -> Any:
+def learner(sac: Sac, device: torch.device) -> tuple[Agent, Any]:
     agent, replay = Agent(sac, SPACES, device, np.random.default_rng(0)), Replay(SPACES, PREFILLED, device)
     for observation, action, reward, following, terminated in transitions(PREFILLED):
         replay.add(observation, action, Step(following, reward, terminated, False, None), last=terminated)
+    rng = torch.Generator().manual_seed(0)
+    return agent, lambda: agent.learn(replay, rng)
+
+
+def ours(sac: Sac, device: torch.device, resources: Resources) -> Any:
+    agent, update = learner(sac, device)
     if why_not := compiling.build(agent, {}, resources, compile=bool(resources.compile)):
         raise RuntimeError(why_not)
-    rng = torch.Generator().manual_seed(0)
-    return lambda: agent.learn(replay, rng)
+    return update
 
 
 def row(name: str, rates: list[float] | None, first: list[float], failure: str) -> str:
@@ -110,8 +111,12 @@ def tuned(sac: Sac, device: torch.device) -> Any:
     """Compiled with products that are chosen by trying, which may take minutes."""
     from torch._inductor import config
 
+    agent, update = learner(sac, device)
     with config.patch(max_autotune=True):
-        return ours(sac, device, Resources(compile=True))
+        # A name of its own: what goes by that of "ours, compiled" would be its graph, chosen without trying.
+        agent.build_update({}, compile=True, alike="max-autotune", cuda_graphs=True)
+        agent.warm_up()
+    return update
 
 
 def rate(update: Any, device: torch.device, seconds: float) -> float:

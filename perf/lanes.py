@@ -130,7 +130,7 @@ def pack_rate(
         folder = Path(name)
         store = Store(folder / "results", create=True)
         phases = [planned(folder, seed, hidden, device) for seed in range(lanes)]
-        resources = phases[0].resources.model_copy(update={"checkpoint_minutes": 1e6})
+        resources = phases[0].resources.model_copy(update={"checkpoint_minutes": 1e6, "compile": compile})
         # No final evaluations: only learning is timed.
         runs = [PhaseRun(store, one.spec, [], [], resources) for one in phases]
         left, benchmark, cores = iter(runs), get_benchmark("metaworld"), usable_cpus() // packs
@@ -157,7 +157,7 @@ def update_rate(lanes: int, hidden: Sequence[int], device: torch.device, *, comp
     """Updates of all lanes in a second, by the clock of the CPU where that makes them: others may be at work on it."""
     spaces, sac = Spaces(Vector(OBSERVATIONS), Continuous(ACTIONS)), Sac(hidden=tuple(hidden))
     agents = [Agent(sac, spaces, device, np.random.default_rng(seed)) for seed in range(lanes)]
-    stack = Lanes(lanes, agents[0], 10_000, Resources(), compile=compile)
+    stack = Lanes(lanes, agents[0], 10_000, Resources(compile=compile), compile=compile)
     rows = np.random.default_rng(0).standard_normal((10_000, row_width(spaces))).astype(np.float32)
     buffers, rngs = [Replay.of(spaces, rows, device) for _ in agents], [torch.Generator() for _ in agents]
     for slot, (agent, buffer) in enumerate(zip(agents, buffers, strict=True)):

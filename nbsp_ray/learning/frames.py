@@ -200,7 +200,7 @@ class FrameReplay:
             # Before the j-th tail there are tails[j] - j transitions.
             before = torch.from_numpy(tails - np.arange(len(tails))).to(chosen.device)
             chosen = chosen + torch.searchsorted(before, chosen, right=True)
-        now = (chosen + self.oldest).to(self.device)
+        now = (chosen + self.oldest).to(self.device, non_blocking=True)  # Else it would wait for all updates.
         stack = [now, now + 1]
         for _ in range(frames_of(self.spaces).stack - 1):
             begins = self._rows[stack[0] % len(self._rows), -1] & FIRST

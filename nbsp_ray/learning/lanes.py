@@ -36,7 +36,7 @@ from nbsp_ray.learning.sac import (
 from nbsp_ray.specs import LANES_MAY_DIFFER
 
 MASKS = 256
-"""So many are kept of those that say which lanes take part."""
+"""So many are kept of those that say which lanes take part, and of their numbers."""
 
 
 class Lanes:
@@ -67,6 +67,7 @@ class Lanes:
         self._batches: dict[tuple[int, str], AnyBatch] = {}
         self._noises: list[HostNoise] = []
         self._masks: dict[tuple[int, ...], Tensor] = {}
+        self._indices: dict[tuple[int, ...], Tensor] = {}
         self._executor: Executor | None = None
         self._acting: CapturedCall | None = None
         self._seen = torch.empty(0)
@@ -160,6 +161,15 @@ class Lanes:
             self._masks[wanted] = torch.tensor([slot in wanted for slot in range(self.slots)], device=self.device)
         return self._masks[wanted]
 
+    def _index(self, slots: Iterable[int]) -> Tensor:
+        """The numbers of those slots, in their order, on the device; kept there, as masks are."""
+        wanted = tuple(slots)
+        if wanted not in self._indices:
+            if len(self._indices) == MASKS:
+                self._indices.clear()
+            self._indices[wanted] = torch.tensor(wanted, device=self.device)
+        return self._indices[wanted]
+
     def _noise(self, number: int) -> "HostNoise":
         """Where the noise of the first, second, ... update of a launch lies."""
         while len(self._noises) <= number:
@@ -185,9 +195,8 @@ class Lanes:
                 rows[slot] = choice.batch().rows[0]
         for of_buffer in shared.values():  # Of an earlier phase that several lanes follow: one gather for all of them.
             numbers = torch.cat([one.numbers for _, one in of_buffer])
-            rows[[slot for slot, _ in of_buffer]] = (
-                of_buffer[0][1].buffer.take(numbers).rows[0].unflatten(0, (len(of_buffer), -1))
-            )
+            taken = of_buffer[0][1].buffer.take(numbers).rows[0].unflatten(0, (len(of_buffer), -1))
+            rows.index_copy_(0, self._index(slot for slot, _ in of_buffer), taken)
         if near:
             slots, flat = list(near), self._transitions.flatten(0, 1)
             starts = torch.tensor(slots).unsqueeze(1) * self._transitions.shape[1]
@@ -195,7 +204,7 @@ class Lanes:
             if len(slots) == self.slots and slots == sorted(slots):
                 torch.index_select(flat, 0, places, out=rows.flatten(0, 1))
             else:
-                rows[slots] = flat.index_select(0, places).unflatten(0, (len(slots), -1))
+                rows.index_copy_(0, self._index(slots), flat.index_select(0, places).unflatten(0, (len(slots), -1)))
         return self._batches[number, name]
 
     @property

@@ -41,6 +41,8 @@ def prepare(resources: Resources, sac: Sac) -> torch.device:
     torch.set_num_threads(resources.cpus)
     # Adam's moments decay into denormal numbers, on which a CPU is many times slower: 1.4 x on a whole phase.
     torch.set_flush_denormal(True)
+    # float32 means float32: convolutions alone would be rounded to TF32's 10 bits by default, products are not.
+    torch.backends.cudnn.allow_tf32 = False
     return device
 
 

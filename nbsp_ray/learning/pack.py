@@ -99,7 +99,7 @@ class Pack:
         first = (slots + 1) // 2 if workers is not None else slots
         self._groups = [range(first), range(first, slots)] if first < slots else [range(slots)]
         self._slots, self._capacity, self._compile, self._workers = slots, capacity, compile, workers
-        self._resources = resources.model_copy(update={"compile": compile})
+        self._resources = resources
         self._stopped, self._report = stopped, report
         self._acts_together = False
         self._thread = ThreadPoolExecutor(1, "aside")
@@ -124,8 +124,13 @@ class Pack:
                 lanes = [lane for lane in self._lanes if lane.slot is None or lane.slot in group]
                 for lane in lanes:
                     moved |= self._go_on(lane)
+                if self._update(group, lanes):
+                    # Their actions are made before the device gets the other group's updates, and so wait for none.
+                    moved = True
+                    for lane in lanes:
+                        if lane in self._lanes:
+                            self._go_on(lane)
                 moved |= self._act(group, lanes)
-                moved |= self._update(group, lanes)
             if not moved:
                 self._wait()
 
@@ -166,7 +171,7 @@ class Pack:
             run = self._again.pop() if self._again else open()
             if run is None:
                 break
-            run.resources, run.lanes = self._resources, self._slots
+            run.resources, run.lanes = self._resources.model_copy(update={"compile": self._compile}), self._slots
             if self._workers is not None:
                 run.make_env = self._workers.make_env
             lane = Lane(run, run.work(), self._free())
@@ -325,11 +330,23 @@ class Pack:
             if len({lane.due[0].with_actor for lane in waiting}) > 1:
                 break
             drawn.append({slot: lane.due.popleft() for slot, lane in served.items()})
-        losses = self._stacks[group].update(drawn)
+        stack = self._stacks[group]
+        losses = stack.update(drawn)
         for slot, lane in served.items():
             lane.answer = losses[slot]
+            if stack.notes:
+                _tell_uncompiled(lane.run, stack.notes)
         self.calls[len(served)] += len(drawn)
         return True
+
+
+def _tell_uncompiled(run: PhaseRun, notes: Sequence[str]) -> None:
+    """Tell a phase, once, that its updates are not compiled although that was wanted, and why."""
+    if run.opened is not None and run.opened.compiled:
+        run.opened.compiled = False
+        run.opened.notes += notes
+        for note in notes:
+            log.warning("phase %s: %s", run.folder.key, note)
 
 
 def new_pack(

@@ -187,7 +187,7 @@ class MixedChoice:
         """Read them, as one lane."""
         batches = [one.batch() for one in self.choices]
         rows = torch.stack([batch.rows for batch in batches])
-        chosen = rows[self.task.to(rows.device), :, torch.arange(len(self.task), device=rows.device)]
+        chosen = rows[self.task.to(rows.device, non_blocking=True), :, torch.arange(len(self.task), device=rows.device)]
         return replace(batches[0], rows=chosen.transpose(0, 1))
 
 

@@ -82,7 +82,8 @@ def measure_pack(
     endless = spec.learning.model_copy(update={"env_steps": 10**9, "eval_every": 10**9, "eval_episodes": 1})
     first = {"sac": sac, "learning": endless, "earlier_tasks": (), "previous": None, "auxiliary": {}, "rollouts": None}
     specs = [spec.model_copy(update={**first, "ingredients": (), "seed": seed}) for seed in range(lanes)]
-    resources = resources.model_copy(update={"compile": compiling.wanted(resources, spec), "checkpoint_minutes": 1e6})
+    compile = compiling.wanted(resources, spec) and resources.compile  # `auto` goes on where it cannot be done.
+    resources = resources.model_copy(update={"compile": compile, "checkpoint_minutes": 1e6})
     with TemporaryDirectory(prefix="nbsp-ray-timing-") as folder:
         store = Store(Path(folder) / "results", create=True)
         runs = [PhaseRun(store, one, [], [], resources) for one in specs]

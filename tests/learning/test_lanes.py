@@ -157,6 +157,7 @@ def test_captured_lanes_are_the_written_ones(compile: bool) -> None:
         2
     ):  # Two updates in a launch: noise and batches of the first are read while those of the second come.
         stack.update([{0: packed[3].drawn(), 2: packed[1].drawn()} for _ in range(2)])
+    assert stack.notes == []
     for learner, updates in zip(alone, (6, 16, 2, 10), strict=True):
         learner.alone(updates)
     for one, other in list(zip(alone, packed, strict=True))[1:]:
@@ -172,7 +173,7 @@ def test_captured_lanes_act_with_the_weights_of_now() -> None:
     seen = {slot: np.full(5, 0.5, np.float32) for slot in (0, 1)}
     for _ in range(2):
         outputs = stack.outputs(seen)
-        for slot, output in outputs.items():
+        for slot, output in zip(seen, outputs, strict=True):
             policy = packed[slot].agent.policy()
             np.testing.assert_allclose(policy.action(output, None), policy(seen[slot], None), rtol=1e-4, atol=1e-5)
         together(stack, dict(enumerate(packed)), 3)

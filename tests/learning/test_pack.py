@@ -11,6 +11,8 @@ from pixel_toy import pixel_plan
 from toy_phases import ONE_THREAD, phase_run, phases_of, run_whole, toy_plan
 
 from nbsp_ray.benchmarks import Action, Env, Step
+from nbsp_ray.config.schema import Resources
+from nbsp_ray.errors import ConfigError
 from nbsp_ray.learning.pack import Pack
 from nbsp_ray.learning.run import PhaseRun
 from nbsp_ray.learning.timing import measure_pack
@@ -172,6 +174,32 @@ def test_phases_of_another_shape_are_refused(tmp_path: Path) -> None:
     pack.run(lambda: next(runs, None))
     assert str(pack.failures[other.key]) == "lanes of a pack have one shape, and this phase has another: sac.gamma"
     assert store.phase(one.key).done()
+
+
+def test_auto_goes_on_without_a_compiler_and_each_lane_says_so(
+    monkeypatch: pytest.MonkeyPatch, plan: Plan, alone: Store, tmp_path: Path
+) -> None:
+    """Its numbers are those of updates that nobody wanted to be compiled, and its manifest says that they are."""
+    monkeypatch.setenv("CXX", "no-such-compiler")
+    store, auto = Store(tmp_path / "packed", create=True), Resources(cpus=1, compile="auto")
+    firsts = [phase for phase in plan.phases.values() if phase.spec.index == 0]
+    runs = iter([phase_run(store, phase) for phase in firsts])
+    pack = Pack(2, CAPACITY, auto, compile=True)
+    pack.run(lambda: next(runs, None))
+    assert pack.failures == {}
+    for phase in firsts:
+        folder = store.phase(phase.key)
+        result, manifest = folder.result(), folder.manifest()
+        assert result is not None
+        assert manifest is not None
+        (note,) = result["notes"]
+        assert "not compiled, which costs time only: there is no C++ compiler no-such-compiler" in note
+        assert not manifest["compiled"]
+        assert what_it_left(store, phase) == what_it_left(alone, phase)
+    # Who asks for it is told that it cannot be.
+    left = iter([phase_run(Store(tmp_path / "asked", create=True), firsts[0])])
+    with pytest.raises(ConfigError, match=r"resources\.compile=true, and the update cannot be compiled"):
+        Pack(1, CAPACITY, Resources(compile=True), compile=True).run(lambda: next(left, None))
 
 
 def test_lanes_of_frames_are_learnt_together_too(pixel_toy: None, tmp_path: Path) -> None:

@@ -182,12 +182,7 @@ def spearman_within(groups: Mapping[str, Mapping[int, tuple[Sequence[float], Seq
     return effect({pair: _known(of_pair) for pair, of_pair in rho.items()}, (-1.0, 1.0))
 
 
-def off_zero(mean: Floats, low: Floats, high: Floats) -> Bools:
-    """Whether an interval misses 0: what a t test of 5 % says."""
-    return (low > 0) | (high < 0)
-
-
-def seeds_to_settle(mean: float, spread: float, settles: Rule = off_zero, power: float = 0.8) -> int | None:
+def seeds_to_settle(mean: float, spread: float, settles: Rule, power: float = 0.8) -> int | None:
     """How many seeds it takes until a rule settles a question with that power, if mean and spread are the true ones.
 
     The numbers are taken to be normal, with Student's t interval, and the chance is the share of a grid of means and

@@ -7,7 +7,7 @@ nothing to learn rests: its numbers are computed with all others', and put back.
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
-from functools import partial
+from functools import lru_cache, partial
 from typing import NamedTuple
 
 import numpy as np
@@ -66,8 +66,9 @@ class Lanes:
         self._buffers: dict[int, AnyReplay] = {}
         self._batches: dict[tuple[int, str], AnyBatch] = {}
         self._noises: list[HostNoise] = []
-        self._masks: dict[tuple[int, ...], Tensor] = {}
-        self._indices: dict[tuple[int, ...], Tensor] = {}
+        numbers, device = range(slots), self.device
+        self._masks = lru_cache(MASKS)(lambda those: torch.tensor([one in those for one in numbers], device=device))
+        self._indices = lru_cache(MASKS)(lambda those: torch.tensor(those, device=device))
         self._executor: Executor | None = None
         self._acting: CapturedCall | None = None
         self._seen = torch.empty(0)
@@ -154,21 +155,11 @@ class Lanes:
 
     def _mask(self, slots: Iterable[int]) -> Tensor:
         """Those slots of all, on the device: to put it there would wait for all that the device has to do."""
-        wanted = tuple(sorted(slots))
-        if wanted not in self._masks:
-            if len(self._masks) == MASKS:
-                self._masks.clear()
-            self._masks[wanted] = torch.tensor([slot in wanted for slot in range(self.slots)], device=self.device)
-        return self._masks[wanted]
+        return self._masks(tuple(sorted(slots)))
 
     def _index(self, slots: Iterable[int]) -> Tensor:
         """The numbers of those slots, in their order, on the device; kept there, as masks are."""
-        wanted = tuple(slots)
-        if wanted not in self._indices:
-            if len(self._indices) == MASKS:
-                self._indices.clear()
-            self._indices[wanted] = torch.tensor(wanted, device=self.device)
-        return self._indices[wanted]
+        return self._indices(tuple(slots))
 
     def _noise(self, number: int) -> "HostNoise":
         """Where the noise of the first, second, ... update of a launch lies."""

@@ -128,7 +128,7 @@ class Pack:
                     # Their actions are made before the device gets the other group's updates, and so wait for none.
                     moved = True
                     for lane in lanes:
-                        if lane in self._lanes:
+                        if lane.slot is not None:
                             self._go_on(lane)
                 moved |= self._act(group, lanes)
             if not moved:

@@ -165,15 +165,20 @@ def test_spearman_within_groups_knows_nothing_of_differences_between_them():
     assert found.over_pairs.value == pytest.approx(0.625)
 
 
+def off_zero(mean, low, high):
+    """What a t test of 5 % asks of an interval."""
+    return (low > 0) | (high < 0)
+
+
 @pytest.mark.parametrize(("effect_size", "seeds"), [(1.0, 10), (0.8, 15), (0.5, 34), (0.2, 199)])
 def test_seeds_to_settle_are_those_of_the_power_tables(effect_size, seeds):
     """Paired t test, two-sided 5 %, power 0.8 (Cohen 1988; G*Power gives the same)."""
-    assert seeds_to_settle(effect_size * 0.3, 0.3) == seeds
-    assert seeds_to_settle(-effect_size * 0.3, 0.3) == seeds
+    assert seeds_to_settle(effect_size * 0.3, 0.3, off_zero) == seeds
+    assert seeds_to_settle(-effect_size * 0.3, 0.3, off_zero) == seeds
 
 
 def test_seeds_to_settle_have_that_power():
-    n = seeds_to_settle(0.25, 0.2)
+    n = seeds_to_settle(0.25, 0.2, off_zero)
     assert n is not None
     draws = np.random.default_rng(0).normal(0.25, 0.2, size=(4000, n))
     assert np.mean(scipy.stats.ttest_1samp(draws, 0, axis=1).pvalue < 0.05) == pytest.approx(0.83, abs=0.04)
@@ -181,5 +186,5 @@ def test_seeds_to_settle_have_that_power():
 
 
 def test_what_no_number_of_seeds_settles_is_none():
-    assert [seeds_to_settle(*one) for one in ((0.0, 0.2), (0.1, 0.0), (0.1, NAN), (1e-5, 1.0))] == [None] * 4
-    assert seeds_to_settle(10.0, 0.1) == 2
+    assert [seeds_to_settle(*one, off_zero) for one in ((0.0, 0.2), (0.1, 0.0), (0.1, NAN), (1e-5, 1.0))] == [None] * 4
+    assert seeds_to_settle(10.0, 0.1, off_zero) == 2

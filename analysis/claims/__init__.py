@@ -1,6 +1,6 @@
 """The paper's claims as data: each with the sweeps and the rule that decide it, and the verdict that the results give.
 
-    claims.yaml -> loader (Claim) -> measures (values by pair and seed) -> verdicts (Outcome) -> page
+    claims.yaml -> loader (Claim) -> measures (values by pair and seed) -> rules -> verdicts (Outcome) -> page
 
 No verdict is typed anywhere: all follow from a results root, by rules that were fixed before any
 run at the paper's settings.

@@ -17,7 +17,8 @@ import pandas as pd
 from analysis.blocks import Block, Bullets, Heading, Paragraph, Picture, TextTable
 from analysis.claims.loader import MEASURES, Claim
 from analysis.claims.measures import frame
-from analysis.claims.verdicts import SMALLEST, Decided, Outcome, Part, evaluate
+from analysis.claims.rules import SMALLEST, Decided
+from analysis.claims.verdicts import Outcome, Part, evaluate
 from analysis.frames.load import Known
 from analysis.pages import html, markdown
 from analysis.statistics import Summary, clopper_pearson

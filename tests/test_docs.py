@@ -12,7 +12,7 @@ import pytest
 import typer
 
 from nbsp_ray import benchmarks, methods
-from nbsp_ray.local import run_trial
+from nbsp_ray.local import run_plan, run_trial
 from nbsp_ray.plan.build import make_plan
 from nbsp_ray.store import Store
 from nbsp_ray.sweepfile import load_sweep
@@ -52,13 +52,17 @@ def documented_method(tmp_path: Path) -> Iterator[str]:
     sys.modules.pop(f"nbsp_ray.methods.{name}", None)
 
 
-def test_the_method_of_the_page_takes_one_file(documented_method: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("lanes", [1, 2])
+def test_the_method_of_the_page_takes_one_file(documented_method: str, lanes: int, tmp_path: Path) -> None:
     assert "freeze the first hidden layer" in str(explain(documented_method))
     small = ["first.env_steps=500", "second.env_steps=500", "evaluation.episodes=2", "seeds=0"]
-    loaded = load_sweep("toy", [f"methods={documented_method}", *small])
+    loaded = load_sweep("toy", [f"methods={documented_method}", f"resources.lanes={lanes}", *small])
     plan = make_plan("docs", loaded.sweeps)
     store = Store(tmp_path / "results", create=True)
-    assert run_trial(plan, plan.trials[0], store, lambda label, progress: None)
+    if lanes > 1:
+        assert run_plan(plan, store) == {}
+    else:
+        assert run_trial(plan, plan.trials[0], store, lambda label, progress: None)
     before, after = (store.phase(key).agent() for key in plan.trials[0].phases)
     assert before is not None
     assert after is not None

@@ -172,7 +172,8 @@ class Resources(Settings):
     gpus: float = Field(0.0, ge=0)
     """GPUs per trial; 0.25 packs four trials on one (Ray packs by count, it does not fence memory)."""
     memory_gb: float | None = Field(None, gt=0)
-    """Memory per trial in GiB that Ray reserves; None: do not reserve."""
+    """Memory per trial in GiB that Ray reserves; None: on a cluster as much as its phases can come to hold, and none on
+    this machine alone, where `run` counts it itself."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """`auto`: cuda if the trial has a GPU, else cpu."""
     compile: Literal["auto"] | bool = "auto"

@@ -1,4 +1,4 @@
-"""What a method may do to learning: six hooks, and what they are given.
+"""What a method may do to learning: seven hooks, and what they are given.
 
 An ingredient is one thing that a method changes: it replays, it freezes, it penalises, it resets. It is data (frozen,
 JSON), because it enters the key of a phase, and has hooks that do nothing unless overridden. SAC does not know that
@@ -202,7 +202,7 @@ class ActiveMethod:
         """The ingredients' rules together: scales multiply, penalties add, changes of the gradient follow each other.
 
         Raises:
-            ValueError: an ingredient has a rule for a part that is not there.
+            ValueError: an ingredient has a rule for a part that is not there, or tensors of another shape.
         """
         from nbsp_ray.learning.sac import UpdateRule
 
@@ -211,6 +211,7 @@ class ActiveMethod:
             for part, one in ingredient.restraints(_own(ingredient, self.arrays), agent).items():
                 if part not in PARTS:
                     raise ValueError(f"ingredient {ingredient.kind} restrains {part!r}; there are {', '.join(PARTS)}")
+                _check_shapes(ingredient.kind, part, one, getattr(agent.state, part))
                 other = together.get(part, UpdateRule())
                 together[part] = UpdateRule(
                     _product(one.update_scale, other.update_scale),
@@ -248,6 +249,22 @@ class ActiveMethod:
 def _own(ingredient: Ingredient, arrays: Arrays) -> Arrays:
     prefix = f"{ingredient.kind}."
     return {name.removeprefix(prefix): array for name, array in arrays.items() if name.startswith(prefix)}
+
+
+def _check_shapes(kind: str, part: str, rule: UpdateRule, stack: torch.Tensor) -> None:
+    """What only broadcasts to all parameters is one lane's in a pack, where it is written into a slot by its index.
+
+    Raises:
+        ValueError: a tensor has not the shape of the part's parameters `stack` (L, M, P), or is not one for each lane.
+    """
+    of_all, of_lanes = tuple(stack.shape), tuple(stack.shape[:1])
+    found = [("update_scale", rule.update_scale, of_all)]
+    for one in rule.quadratic:
+        found += [("weights", one.weights, of_all), ("importance", one.importance, of_all)]
+        found += [("coefficient", one.coefficient, of_lanes)]
+    for name, tensor, shape in found:
+        if tensor is not None and tuple(tensor.shape) != shape:
+            raise ValueError(f"ingredient {kind}: {name} of {part} has shape {tuple(tensor.shape)}, it must be {shape}")
 
 
 def _product(one: torch.Tensor | None, other: torch.Tensor | None) -> torch.Tensor | None:

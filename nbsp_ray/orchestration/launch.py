@@ -329,7 +329,7 @@ class _Launch:
         """
         at_work = sum(state is State.RUNNING for state in self.gate.states.values()) + len(keys) - 1
         if not self._local:
-            way_out = "; with resources.memory_gb set, no more phases share a machine than it has memory for"
+            way_out = "; with more in resources.memory_gb, fewer phases share a machine"
         elif at_work:
             way_out = f"; from here on {at_work} at a time"
             self.max_concurrent = at_work

@@ -1,5 +1,6 @@
 """The hooks: when each is called, what it may change, and that nothing passes silently."""
 
+import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Literal
@@ -16,7 +17,7 @@ from nbsp_ray.learning.agent import Agent
 from nbsp_ray.learning.hooks import ActiveMethod, Arrays, Ingredient, Past, Prepared
 from nbsp_ray.learning.replay import AnyReplay
 from nbsp_ray.learning.run import PhaseRun
-from nbsp_ray.learning.sac import UpdateRule
+from nbsp_ray.learning.sac import QuadraticPenalty, UpdateRule
 from nbsp_ray.store import Store
 
 
@@ -112,6 +113,30 @@ def test_rules_for_parts_that_are_not_there_are_an_error() -> None:
         ActiveMethod((Misplaced(),)).restraints(new_agent())
     with pytest.raises(ValueError, match="restraints on critics, where only actor and critic learn"):
         new_agent().build_update({"critics": UpdateRule()})
+
+
+class Misshapen(Ingredient):
+    kind: Literal["misshapen"] = "misshapen"
+    what: str
+
+    def restraints(self, arrays: Arrays, agent: Agent) -> Mapping[str, UpdateRule]:
+        weights, one = agent.state.critic, torch.ones(1)
+        if self.what == "update_scale":
+            return {"critic": UpdateRule(update_scale=weights[0, 0])}
+        given = {"coefficient": one, "weights": weights, "importance": None}
+        given[self.what] = one.squeeze() if self.what == "coefficient" else weights[:, :1]
+        return {"critic": UpdateRule(quadratic=(QuadraticPenalty(**given),))}
+
+
+@pytest.mark.parametrize("what", ["update_scale", "weights", "importance", "coefficient"])
+def test_rules_of_another_shape_are_an_error(what: str) -> None:
+    """An agent alone would broadcast them; in a pack the first parameter's number would go to all of a lane."""
+    parameters = new_agent().state.critic.shape[2]
+    found = {"update_scale": (parameters,), "coefficient": ()}.get(what, (1, 1, parameters))
+    wanted = (1,) if what == "coefficient" else (1, 2, parameters)
+    message = f"ingredient misshapen: {what} of critic has shape {found}, it must be {wanted}"
+    with pytest.raises(ValueError, match=re.escape(message)):
+        ActiveMethod((Misshapen(what=what),)).restraints(new_agent())
 
 
 def test_rules_that_read_the_memory_need_one() -> None:

@@ -85,7 +85,7 @@ def test_both_parts_can_be_anchored() -> None:
     agent = Agent(Sac(hidden=(2,)), Spaces(Vector(1), Continuous(1)), torch.device("cpu"), np.random.default_rng(0))
     arrays = {}
     for part in ("actor", "critic"):
-        stack = getattr(agent.state, part).numpy()
+        stack = getattr(agent.state, part).numpy()[None]  # of one earlier task
         arrays |= {f"anchor.{part}.weights": stack.copy(), f"anchor.{part}.fisher": np.ones_like(stack)}
     influence = ActiveMethod((anchor,))
     influence.arrays = arrays

@@ -127,6 +127,12 @@ def test_a_page_of_results_from_an_archive(tmp_path: Path, monkeypatch: pytest.M
         assert run.exit_code == 0, run.output
         assert f"2 claims: {name}/reproduction.md" in run.output
     assert committed(tmp_path / "one") == committed(tmp_path / "two")
+    run = CliRunner().invoke(app, ["claims", "claims.yaml"])
+    assert (run.exit_code, (tmp_path / "docs").exists()) == (0, False)
+    assert committed(tmp_path / "results/reports/claims") == committed(tmp_path / "two")
+    run = CliRunner().invoke(app, ["claims", "claims.yaml", "--root", "elsewhere"])
+    assert run.exit_code != 0
+    assert "There is no folder elsewhere" in str(run.exception)
 
     text = (tmp_path / "one/reproduction.md").read_text()
     glance = {row.split(" | ")[2]: row for row in text.splitlines() if row.startswith("| C4 ")}

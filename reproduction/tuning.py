@@ -78,11 +78,18 @@ def blocks(store: Store) -> Iterator[Block]:
         yield Paragraph(
             f"{'Chosen' if whole else 'The highest so far, and nothing chosen'}: **coefficient "
             f"{best['coefficient']:,g} on {best['parts']}**, mean {number(best['mean'], 3)}."
+            f"{_at_an_end(best['coefficient'], rows['coefficient'])}"
         )
         yield TextTable(pd.DataFrame([_cells(row) for _, row in rows.iterrows()]))
         if not whole:
             known = f"{len(rows)} of {CONFIGURATIONS} configurations, {fewest} of {SEEDS} seeds"
             yield Bullets([f"So far {known}: not the last word."])
+
+
+def _at_an_end(chosen: float, tried: "pd.Series[float]") -> str:
+    least, most = tried[tried > 0].min(), tried.max()
+    ends = {least: " No smaller one was tried, but none at all.", most: " No greater one was tried."}
+    return ends.get(chosen, "")
 
 
 def _cells(row: "pd.Series[Any]") -> dict[str, str]:

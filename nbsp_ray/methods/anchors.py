@@ -34,10 +34,11 @@ class Options(replay.Options):
     default is that of the sweep `tuning_ewc` (two easy pairs, two seeds), on actor and critics."""
     ewc_parts: AnchorParts = "actor_critic"
     """What EWC regularises; the default is chosen with its coefficient (Continual World: the actor)."""
-    ancl_coef: float = Field(10_000.0, ge=0)
-    """ANCL's coefficient at the first task's weights; not tuned yet: `tuning_ancl` is the sweep for it."""
-    ancl_parts: AnchorParts = "actor"
-    """What ANCL regularises."""
+    ancl_coef: float = Field(1.0, ge=0)
+    """ANCL's coefficient at the first task's weights. The default is that of the sweep `tuning_ancl` (two easy pairs,
+    two seeds), on actor and critics."""
+    ancl_parts: AnchorParts = "actor_critic"
+    """What ANCL regularises; the default is chosen with its coefficient."""
     ancl_aux_coef: float | None = Field(None, ge=0)
     """ANCL's coefficient at the auxiliary network's weights; None: `ancl_coef` / 1000 (the authors' ratio)."""
 

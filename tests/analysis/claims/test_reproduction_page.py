@@ -3,6 +3,7 @@
 import re
 import runpy
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pytest
@@ -16,6 +17,7 @@ from analysis.claims import load_claims, write_reproduction
 from nbsp_ray.archives.importing import import_all
 from nbsp_ray.archives.packing import pack
 from nbsp_ray.errors import ArchiveError
+from nbsp_ray.methods import options_model
 from nbsp_ray.plan.build import make_plan
 from nbsp_ray.specs import Plan
 from nbsp_ray.store import Store
@@ -69,6 +71,20 @@ def test_the_committed_page_on_tuning_is_what_the_archives_give(tmp_path: Path) 
     script["write"](ROOT / "reproduction", tmp_path / "tuning.md")
     written = (tmp_path / "tuning.md").read_text()
     assert written == (ROOT / "docs/tuning.md").read_text(), "`make reproduction-page` writes it anew"
+    chosen = re.findall(r"Chosen: \*\*coefficient ([\d,]+) on (.*)\*\*", written)
+    default: Any = options_model()()
+    names = {"actor": "actor", "actor_critic": "actor and critic"}
+    assert chosen == [
+        (f"{default.ewc_coef:,g}", names[default.ewc_parts]),
+        (f"{default.ancl_coef:,g}", names[default.ancl_parts]),
+    ]
+
+
+def test_a_coefficient_at_an_end_of_the_grid_is_called_so() -> None:
+    said = runpy.run_path(str(ROOT / "reproduction/tuning.py"))["_at_an_end"]
+    tried = pd.Series([0.0, 1.0, 10.0, 100.0])
+    assert said(1.0, tried) == " No smaller one was tried, but none at all."
+    assert (said(10.0, tried), said(100.0, tried)) == ("", " No greater one was tried.")
 
 
 def test_the_coefficient_with_the_highest_mean_is_chosen() -> None:

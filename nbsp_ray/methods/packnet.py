@@ -10,6 +10,7 @@ import numpy.typing as npt
 from pydantic import Field
 
 from nbsp_ray.config.schema import Rate, Settings
+from nbsp_ray.errors import PhaseError
 from nbsp_ray.learning.hooks import Arrays, Ingredient, Past, Prepared
 from nbsp_ray.methods import Look, Method
 
@@ -48,13 +49,19 @@ class PackedActor(Ingredient):
     retrain_updates: int = Field(ge=0)
 
     def prepare(self, past: Past) -> Prepared:
-        """The owner of each weight of the actor: the number of the task that may learn it."""
+        """The owner of each weight of the actor: the number of the task that may learn it.
+
+        Raises:
+            PhaseError: no weight would be given up, so that the next task had nothing to learn with.
+        """
         layout = past.agent.layout("actor")
         weights = past.agent.state.actor.cpu().numpy()
         before = past.carried.get("owner")
         owner = new_owners(layout, weights) if before is None else before.copy()
         task = int(owner.max())
         owner = give_up(layout, weights, owner, task, self.prune)
+        if not (owner == task + 1).any():
+            raise PhaseError(f"packnet: a share of {self.prune:g} is no weight of any layer; raise packnet_prune")
         return Prepared({"owner": owner}, {"packnet_free_weights": float((owner == task + 1).mean())})
 
     def begin(self, arrays: Arrays, past: Past, agent: Agent) -> None:

@@ -17,6 +17,7 @@ from updater import updater
 
 from nbsp_ray.benchmarks import Discrete, Frames, Spaces
 from nbsp_ray.config.schema import Sac
+from nbsp_ray.errors import PhaseError
 from nbsp_ray.layout import Image, Layout
 from nbsp_ray.learning.agent import Agent, UpdateCounts
 from nbsp_ray.learning.categorical import Categorical
@@ -349,6 +350,13 @@ def test_packnet_prunes_the_smallest_half_of_each_layer() -> None:
         threshold = sizes[len(sizes) // 2]
         assert torch.equal(owner == 0, before.abs() >= threshold)
         assert torch.equal(after, torch.where(before.abs() >= threshold, before, 0.0))
+
+
+@pytest.mark.parametrize("prune", [0.0, 1e-6])
+def test_packnet_that_gives_up_nothing_is_an_error(prune: float) -> None:
+    """Its task number was read off the weights that were given up: without any, all of the actor became 0."""
+    with pytest.raises(PhaseError, match=r"packnet: a share of .* is no weight of any layer"):
+        ActiveMethod((PackedActor(prune=prune, retrain_updates=0),)).prepare(past_of(new_agent()))
 
 
 def test_packnet_retrains_what_it_keeps_and_hands_the_rest_on() -> None:

@@ -169,6 +169,20 @@ class Layout:
         rest = sum(self.sizes[-2:])
         return np.concatenate([*parts, np.full((*lead, rest), output, np.float32)], axis=-1, dtype=np.float32)
 
+    def outgoing(self, neurons: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
+        """Of each parameter (P,): whether it is a weight by which one of `neurons` (N,) acts on the next layer."""
+        parts: list[npt.NDArray[np.bool_]] = []
+        seen = np.zeros(self.inputs, dtype=np.bool_)
+        of_layers = np.split(neurons, np.cumsum(self.layers))  # the last of them, of no layer, is empty
+        for number, (shape, layer) in enumerate(zip(self.shapes[::2], of_layers, strict=True)):
+            if self.image and number == len(self.convolutions):  # a column for every place of a map; an action may join
+                maps = np.repeat(seen, (shape[1] - self.joined) // len(seen))
+                seen = np.concatenate([maps, np.zeros(self.joined, dtype=np.bool_)])
+            one = np.broadcast_to(seen.reshape(-1, *(1 for _ in shape[2:])), shape)
+            parts += [one.ravel(), np.zeros(shape[0], dtype=np.bool_)]
+            seen = layer
+        return np.concatenate(parts)
+
     def layer_of_neurons(self) -> npt.NDArray[np.int64]:
         """The hidden layer (N,) that each neuron is in."""
         return layer_of_neurons(self.layers)

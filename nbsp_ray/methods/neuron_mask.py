@@ -144,8 +144,8 @@ class NeuronMask(Ingredient):
     def finish(self, arrays: Arrays, past: Past, agent: Agent) -> Mapping[str, Any]:
         """How far the frozen neurons' activations moved on first-task states, per layer.
 
-        Relative change |after - before| / |before| in the Frobenius norm. It is 0 in the first layer; in the next a
-        frozen neuron still sees other inputs.
+        Relative change |after - before| / |before| in the Frobenius norm. It is 0 in the first layer, unless that is
+        normalised and so other neurons of it count; in the next a frozen neuron still sees other inputs.
         """
         assert past.rollouts is not None
         states = past.generator.permutation(len(past.rollouts.criterion))[:DRIFT_STATES]

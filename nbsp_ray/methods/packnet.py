@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import Field
 
-from nbsp_ray.config.schema import Rate, Settings
+from nbsp_ray.config.schema import Settings
 from nbsp_ray.errors import PhaseError
 from nbsp_ray.learning.hooks import Arrays, Ingredient, Past, Prepared
 from nbsp_ray.methods import Look, Method
@@ -28,7 +28,7 @@ EVERYBODYS = -1
 class Options(Settings):
     """What a sweep may set of it."""
 
-    packnet_prune: Rate = 0.5
+    packnet_prune: float = Field(0.5, gt=0, lt=1)
     """Share of the weights of each layer, the smallest, that `packnet` takes from a task for later ones. Continual
     World gives equal shares to all tasks: 0.5 for two."""
     packnet_retrain_updates: int = Field(100_000, ge=0)
@@ -45,7 +45,7 @@ class PackedActor(Ingredient):
     """
 
     kind: Literal["packnet"] = "packnet"
-    prune: float = Field(ge=0, le=1)
+    prune: float = Field(gt=0, lt=1)
     retrain_updates: int = Field(ge=0)
 
     def prepare(self, past: Past) -> Prepared:
@@ -61,7 +61,10 @@ class PackedActor(Ingredient):
         task = int(owner.max())
         owner = give_up(layout, weights, owner, task, self.prune)
         if not (owner == task + 1).any():
-            raise PhaseError(f"packnet: a share of {self.prune:g} is no weight of any layer; raise packnet_prune")
+            raise PhaseError(
+                f"packnet: a share of {self.prune:g} is no weight of any layer of so small an actor; raise "
+                "method.packnet_prune"
+            )
         return Prepared({"owner": owner}, {"packnet_free_weights": float((owner == task + 1).mean())})
 
     def begin(self, arrays: Arrays, past: Past, agent: Agent) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -67,7 +66,7 @@ class RecycledNeurons(Ingredient):
         part = next(part for part, networks in PARTS.items() if network in networks)
         member = PARTS[part].index(network)
         into = torch.from_numpy(layout.spread(dormant.astype(np.float32), output=0) > 0).to(agent.device)
-        out_of = torch.from_numpy(outgoing(layout, dormant)).to(agent.device)
+        out_of = torch.from_numpy(layout.outgoing(dormant)).to(agent.device)
         fresh = torch.from_numpy(layout.initial(1, rng)[0]).to(agent.device)
         weights, moments = getattr(agent.state, part)[:, member], agent.state.moments[part]
         # In place: a captured update holds on to these very tensors.
@@ -83,21 +82,6 @@ def is_dormant(activations: npt.NDArray[np.float32], layout: Layout, tau: float)
     layer = layout.layer_of_neurons()
     means = np.bincount(layer, activity) / np.bincount(layer)
     return np.asarray(activity <= tau * means[layer], np.bool_)
-
-
-def outgoing(layout: Layout, neurons: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
-    """Of each parameter (P,): whether it is a weight by which one of `neurons` (N,) acts on the next layer."""
-    found: list[npt.NDArray[np.bool_]] = [np.zeros(sum(layout.sizes[:2]), np.bool_)]
-    start = 0
-    layers = zip(layout.layers, layout.shapes[2::2], layout.sizes[3::2], strict=True)
-    for number, (width, shape, bias) in enumerate(layers, start=1):
-        # After the convolutions each channel has a column for every place of its map, and an action may join them.
-        joined = layout.joined if number == len(layout.convolutions) else 0
-        columns = np.repeat(neurons[start : start + width], (math.prod(shape[1:]) - joined) // width)
-        columns = np.append(columns, np.zeros(joined, np.bool_))
-        found += [np.tile(columns, shape[0]), np.zeros(bias, np.bool_)]
-        start += width
-    return np.concatenate(found)
 
 
 METHODS = (

@@ -74,11 +74,14 @@ def probe(store: Store, targets: Sequence[Target], request: Request, report: Rep
 
 
 def silence(agent: Agent, network: str, neurons: Sequence[int]) -> None:
-    """Zero the incoming weights and the bias of some neurons of `actor`, `q1` or `q2`: their ReLU then gives 0."""
+    """Zero the weights on what some neurons of `actor`, `q1` or `q2` give, as if their activations were 0.
+
+    Their own weights may not be zeroed instead: where a layer is normalised, a sum of 0 is no activation of 0.
+    """
     part, member = NETWORKS[network]
-    chosen = np.zeros(agent.layout(network).neurons, dtype=np.float32)
-    chosen[list(neurons)] = 1
-    parameters = torch.from_numpy(agent.layout(network).spread(chosen, output=0) > 0).to(agent.device)
+    chosen = np.zeros(agent.layout(network).neurons, dtype=np.bool_)
+    chosen[list(neurons)] = True
+    parameters = torch.from_numpy(agent.layout(network).outgoing(chosen)).to(agent.device)
     getattr(agent.state, part)[:, member].masked_fill_(parameters, 0.0)
 
 

@@ -241,6 +241,7 @@ class Cell:
     """In ascending order."""
     effort: int
     """Episodes that the actor plays, or transitions on which a critic's values are compared."""
+    version: int = PROBE_VERSION
 
     @property
     def words(self) -> str:
@@ -252,7 +253,7 @@ class Cell:
     def record(self) -> str:
         """The answer's name in the phase's folder: a digest of what it is a function of, beside the phase."""
         content = {
-            "version": PROBE_VERSION, "network": self.network, "neurons": self.neurons, "effort": self.effort
+            "version": self.version, "network": self.network, "neurons": self.neurons, "effort": self.effort
         }  # fmt: skip
         return f"{self.network}.{len(self.neurons)}.{hashlib.sha256(canonical(content)).hexdigest()[:16]}"
 
@@ -288,13 +289,16 @@ def cells(target: Target, scores: Scores, request: Request) -> Iterator[Cell]:
     is undefined, only random ones are left.
     """
     episodes = request.episodes or EPISODES[target.measure]
+    # Version 2 zeroed a neuron's own weights, which in a normalised layer does not silence it.
+    version = PROBE_VERSION + int(target.phase.spec.sac.layer_norm)
     for network in request.networks:
         found, effort = scores[network], episodes if network == "actor" else target.transitions
-        yield Cell(network, "none", None, (), effort)
+        yield Cell(network, "none", None, (), effort, version)
         rankings = [*_scored(found), *_random(target, network, found, request.draws)]
         for count in resolve(request, target):
             for choice, draw, order in rankings:
-                yield Cell(network, choice, draw, tuple(sorted(int(neuron) for neuron in order[:count])), effort)
+                neurons = tuple(sorted(int(neuron) for neuron in order[:count]))
+                yield Cell(network, choice, draw, neurons, effort, version)
 
 
 def _scored(found: NetworkScores) -> Iterator[tuple[Choice, None, Sequence[int]]]:

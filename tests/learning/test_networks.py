@@ -1,6 +1,7 @@
 """Stacked networks against plain `torch.nn.Linear`, one network at a time."""
 
 import math
+from dataclasses import replace
 from itertools import pairwise
 
 import numpy as np
@@ -150,6 +151,12 @@ def test_spread_marks_exactly_what_a_neuron_is_computed_from(hidden: list[int], 
     earlier = torch.from_numpy(layout.spread((layout.layer_of_neurons() < layout.layer_of_neurons()[neuron]).astype(
         np.float32), output=0)) > 0  # fmt: skip
     assert not gradient[0, 0][~own & ~earlier].any()
+
+
+def test_outgoing_by_hand() -> None:
+    """Of 2 inputs, 3 and 1 neurons, 2 outputs: neuron 1 acts by one weight, neuron 3 by two."""
+    assert np.flatnonzero(SMALL.outgoing(np.array([False, True, False, True]))).tolist() == [10, 13, 14]
+    assert not SMALL.outgoing(np.zeros(4, dtype=np.bool_)).any()
 
 
 def test_initial_parameters_are_those_of_torch_linear() -> None:
@@ -306,3 +313,24 @@ def test_a_trace_of_convolutions_knows_their_windows() -> None:
     assert [tuple(x.shape[2:]) for x in trace.sums] == [(3, 3, 3, 2), (3, 4, 2, 1), (3, 5), (3, 3)]
     assert len(trace.activations) == 3
     torch.testing.assert_close(trace.sums[-1], output)
+
+
+@pytest.mark.parametrize("layout", [Layout(3, (4, 5), 2), PIXELS, replace(PIXELS, joined=3), replace(PIXELS, joined=1)])
+def test_a_neuron_without_outgoing_weights_acts_on_nothing(layout: Layout) -> None:
+    rng = np.random.default_rng(0)
+    stack = torch.from_numpy(layout.initial(1, rng)).unsqueeze(0)
+    frames = torch.from_numpy(rng.integers(0, 255, (1, 1, 7, 2, 7, 6), dtype=np.uint8))
+    vector = torch.from_numpy(rng.normal(size=(1, 1, 7, layout.joined or layout.inputs)).astype(np.float32))
+    inputs = [*([frames] if layout.image else []), *([vector] if layout.joined or not layout.image else [])]
+    for neuron in range(layout.neurons):
+        one = np.arange(layout.neurons) == neuron
+        into = torch.from_numpy(layout.spread(one.astype(np.float32), output=0) > 0)
+        cut = stack.masked_fill(torch.from_numpy(layout.outgoing(one)), 0.0)
+        loud = torch.where(into, 3.0, cut)
+        assert torch.equal(forward(layout, loud, inputs), forward(layout, cut, inputs))
+        assert not torch.equal(forward(layout, torch.where(into, 3.0, stack), inputs), forward(layout, stack, inputs))
+    # No weight belongs to two, and with the inputs' and what joins the maps none is left over.
+    each = [layout.outgoing(np.arange(layout.neurons) == neuron) for neuron in range(layout.neurons)]
+    assert np.sum(each, 0).max() == 1
+    joined = layout.joined * layout.hidden[0]
+    assert np.sum(each) == sum(layout.sizes[2::2]) - joined

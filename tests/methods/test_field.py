@@ -10,6 +10,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from pixel_toy import CONVOLUTIONS, SIZE, STACK
+from pydantic import ValidationError
 from small_agent import SAC, SPACES, batch, new_agent, past_of, replay
 from torch import distributions, nn
 from toy_phases import phases_of, toy_plan
@@ -18,7 +19,7 @@ from updater import updater
 from nbsp_ray.benchmarks import Discrete, Frames, Spaces
 from nbsp_ray.config.schema import Sac
 from nbsp_ray.errors import PhaseError
-from nbsp_ray.layout import Image, Layout
+from nbsp_ray.layout import Layout
 from nbsp_ray.learning.agent import Agent, UpdateCounts
 from nbsp_ray.learning.categorical import Categorical
 from nbsp_ray.learning.frames import FrameBatch
@@ -30,8 +31,8 @@ from nbsp_ray.learning.seeding import Stream, generator
 from nbsp_ray.methods.agem import ProjectedGradient, project
 from nbsp_ray.methods.bc import CloneActor
 from nbsp_ray.methods.l2_init import TowardsStart
-from nbsp_ray.methods.packnet import PackedActor
-from nbsp_ray.methods.redo import RecycledNeurons, is_dormant, outgoing
+from nbsp_ray.methods.packnet import Options, PackedActor
+from nbsp_ray.methods.redo import RecycledNeurons, is_dormant
 from nbsp_ray.methods.reset import LastLayers, NewAgent
 
 
@@ -293,31 +294,6 @@ def test_dormant_is_relative_to_the_layer() -> None:
     assert is_dormant(np.zeros((2, 6)), layout, 0.0).all()
 
 
-OF_FRAMES = Layout(STACK, (6,), 3, Image((SIZE, SIZE), CONVOLUTIONS))
-
-
-@pytest.mark.parametrize("layout", [Layout(3, (4, 5), 2), OF_FRAMES], ids=["vector", "frames"])
-def test_a_neuron_without_outgoing_weights_acts_on_nothing(layout: Layout) -> None:
-    rng = np.random.default_rng(0)
-    stack = torch.from_numpy(layout.initial(1, rng)).unsqueeze(0)
-    frames = torch.from_numpy(rng.integers(0, 255, (1, 1, 7, STACK, SIZE, SIZE), dtype=np.uint8))
-    inputs = (
-        frames if layout.image else torch.randn((1, 1, 7, layout.inputs), generator=torch.Generator().manual_seed(0))
-    )
-    for neuron in range(layout.neurons):
-        one = np.arange(layout.neurons) == neuron
-        into = torch.from_numpy(layout.spread(one.astype(np.float32), output=0) > 0)
-        out_of = torch.from_numpy(outgoing(layout, one))
-        cut = stack.masked_fill(out_of, 0.0)
-        loud = torch.where(into, 3.0, cut)
-        assert torch.equal(forward(layout, loud, inputs), forward(layout, cut, inputs))
-        assert not torch.equal(forward(layout, torch.where(into, 3.0, stack), inputs), forward(layout, stack, inputs))
-    # No weight belongs to two, and with the inputs' none is left over.
-    each = [outgoing(layout, np.arange(layout.neurons) == neuron) for neuron in range(layout.neurons)]
-    assert np.sum(each, 0).max() == 1
-    assert np.sum(each) == sum(layout.sizes[2::2])
-
-
 # packnet
 
 
@@ -352,11 +328,16 @@ def test_packnet_prunes_the_smallest_half_of_each_layer() -> None:
         assert torch.equal(after, torch.where(before.abs() >= threshold, before, 0.0))
 
 
-@pytest.mark.parametrize("prune", [0.0, 1e-6])
-def test_packnet_that_gives_up_nothing_is_an_error(prune: float) -> None:
+def test_packnet_that_gives_up_nothing_is_an_error() -> None:
     """Its task number was read off the weights that were given up: without any, all of the actor became 0."""
-    with pytest.raises(PhaseError, match=r"packnet: a share of .* is no weight of any layer"):
-        ActiveMethod((PackedActor(prune=prune, retrain_updates=0),)).prepare(past_of(new_agent()))
+    with pytest.raises(PhaseError, match=r"packnet: a share of 1e-06 is no weight .* raise method\.packnet_prune"):
+        ActiveMethod((PackedActor(prune=1e-6, retrain_updates=0),)).prepare(past_of(new_agent()))
+
+
+@pytest.mark.parametrize("prune", [0, 1, -0.5])
+def test_a_share_that_leaves_one_task_nothing_is_refused_with_the_sweep(prune: float) -> None:
+    with pytest.raises(ValidationError, match="packnet_prune"):
+        Options.model_validate({"packnet_prune": prune})
 
 
 def test_packnet_retrains_what_it_keeps_and_hands_the_rest_on() -> None:

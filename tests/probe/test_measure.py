@@ -57,8 +57,8 @@ def small_targets(request: Request = REQUEST, **changes: Any) -> list[Target]:
     return find_targets("toy", [small_sweep(**changes)], request)
 
 
-def small_agent(seed: int = 0) -> Agent:
-    sac = Sac(hidden=(4, 3))
+def small_agent(seed: int = 0, **sac_settings: Any) -> Agent:
+    sac = Sac(hidden=(4, 3), **sac_settings)
     return Agent(sac, Spaces(Vector(3), Continuous(2)), torch.device("cpu"), np.random.default_rng(seed))
 
 
@@ -87,33 +87,22 @@ def probed(trained: Store) -> list[Probed]:
 # Silencing
 
 
+@pytest.mark.parametrize("layer_norm", [False, True])
 @pytest.mark.parametrize("network", ALL)
-def test_a_silenced_network_is_the_network_without_these_neurons(network: str) -> None:
-    agent = small_agent()
+def test_a_silenced_network_is_the_network_without_what_these_neurons_give(network: str, layer_norm: bool) -> None:
+    """In a normalised layer they still count for its mean and variance, as their sums do; a sum of 0 is no silence."""
+    agent = small_agent(layer_norm=layer_norm)
+    shown = (lambda sums: torch.nn.functional.layer_norm(sums, sums.shape[-1:])) if layer_norm else lambda sums: sums
     part, member = NETWORKS[network]
     layout = agent.layout(network)
     inputs = torch.randn(1, 1, 20, layout.inputs, generator=torch.Generator().manual_seed(1))
     (w0, b0, w1, b1, w2, b2) = (view[0, member].clone() for view in layout.unpack(getattr(agent.state, part)))
     silence(agent, network, [1, 3, 4, 6])  # of the first layer 1 and 3, of the second 0 and 2
-    first, second = [0, 2], [1]
-    h = torch.relu(inputs[0, 0] @ w0[first].T + b0[first])
-    h = torch.relu(h @ w1[second][:, first].T + b1[second])
-    expected = h @ w2[:, second].T + b2
+    h = torch.relu(shown(inputs[0, 0] @ w0.T + b0)) * torch.tensor([1, 0, 1, 0])
+    h = torch.relu(shown(h @ w1.T + b1)) * torch.tensor([0, 1, 0])
+    expected = h @ w2.T + b2
     found = forward(layout, getattr(agent.state, part)[:, member : member + 1], inputs)[0, 0]
     torch.testing.assert_close(found, expected)
-    active = agent.neuron_activations(network, *_halves(inputs[0, 0], agent, network))
-    assert not active[:, [1, 3, 4, 6]].any()
-    assert active[:, [0, 2]].any()
-
-
-def _halves(inputs: torch.Tensor, agent: Agent, network: str) -> tuple[Any, Any]:
-    x = inputs.numpy()
-    split = agent.spaces.observation.size
-    return (
-        (x, np.zeros((len(x), agent.spaces.action.size), np.float32))
-        if network == "actor"
-        else (x[:, :split], x[:, split:])
-    )
 
 
 @pytest.mark.parametrize("network", ALL)
@@ -128,7 +117,7 @@ def test_silencing_leaves_all_else_alone_and_none_leaves_every_bit(network: str)
         changed = np.argwhere(array != before[name])
         if name == part:
             assert set(changed[:, 1]) == {member}
-            assert len(changed) == 4 + 1  # the weights from the first layer, and the bias
+            assert len(changed) == agent.layout(network).outputs  # the weights on what it gives
         else:
             assert len(changed) == 0
 

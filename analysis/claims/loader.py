@@ -18,8 +18,9 @@ from nbsp_ray.methods import get_method
 from nbsp_ray.probe.request import Kind
 from nbsp_ray.sweepfile import load_sweep, strictyaml
 
-Rule = Literal["above", "below", "not_lower", "level", "rises", "falls", "reached", "probe"]
+Rule = Literal["above", "below", "not_lower", "level", "rises", "falls", "reached", "probe", "shown"]
 MEASURES = {
+    "individual": ("first_before", (0.0, 1.0)),
     "stability": ("first_after", (0.0, 1.0)),
     "plasticity": ("second", (0.0, 1.0)),
     "forgetting": ("forgetting", (-1.0, 1.0)),
@@ -30,7 +31,7 @@ MEASURES = {
 """By the name in a claim: the column, and what it can be where tasks are judged by success."""
 METHODS_OF: dict[str, tuple[int, ...]] = {
     "above": (1, 2), "below": (1, 2), "not_lower": (2,), "level": (1,), "rises": (1,), "falls": (1,),
-    "reached": (0,), "probe": (0,),
+    "reached": (0,), "probe": (0,), "shown": (1,),
 }  # fmt: skip
 """How many methods a rule takes."""
 
@@ -42,7 +43,8 @@ class ClaimTest(Settings):
     """`above`, `below`: the mean of the measure (of two methods their difference by seed) lies on that side of 0.
     `not_lower`: the difference is not below -0.05. `level`: the mean reaches `at_least` or stays `below`. `rises`,
     `falls`: Spearman's rho over the numbers of skill neurons lies on that side of 0. `reached`: the share of first
-    phases that reach the stop threshold. `probe`: silencing the best-scored neurons costs more than random ones."""
+    phases that reach the stop threshold. `probe`: silencing the best-scored neurons costs more than random ones.
+    `shown`: the measure stands beside the others and decides nothing."""
     methods: tuple[str, ...] = ()
     measure: str = "stability"
     at_least: Rate | None = None
@@ -155,6 +157,8 @@ def _problems(claim: Claim, before: tuple[Claim, ...]) -> Iterator[tuple[tuple[s
         yield ("id",), f"{claim.id} names no sweep; say in `lacks` why there is none"
     for rule in sorted({test.rule for test in claim.tests} & {"level", "reached"} if claim.family else ()):
         yield ("family",), f"rule {rule} has no p-value that Holm's correction could take: {claim.id} can be no family"
+    if claim.family and claim.each_pair:
+        yield ("family",), f"Holm's correction is of tests over pairs: {claim.id} is either a family or each_pair"
     whole = True
     for number, given in enumerate(claim.sweeps):
         try:

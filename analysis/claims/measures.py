@@ -5,10 +5,12 @@ smaller or other.
 """
 
 import json
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cache, cached_property
 from types import MappingProxyType
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -38,6 +40,8 @@ ROW = (
 rests on."""
 OF = (("measure", "score_undefined"), ("measure_other", "score_undefined_other"))
 MORE = ("scale", "setting", "setting_words", "configuration", "stop", "keys")
+OVER_COUNTS = ("rises", "falls")
+"""Rules that compare numbers of skill neurons; all others are of the claim's one."""
 REACHED_ENV_STEPS = 1_000_000
 
 
@@ -55,6 +59,8 @@ class Value:
     """In what it is less than the paper, or other; empty: the paper's own."""
     keys: tuple[str, ...]
     """The phases it rests on."""
+    tasks: str
+    """The pair without the setting that may stand behind it, or the one task."""
     of: tuple[tuple[str, float, bool], ...] = ()
     """The measure of each method behind it, by method; and whether its score was undefined. Of a probe, the drops with
     the best neurons silenced and with random ones."""
@@ -62,26 +68,55 @@ class Value:
     """Whether the score of a method behind it was undefined, so that its neurons were drawn at random."""
 
 
+class Cell(NamedTuple):
+    """A place for a number of a test."""
+
+    pair: str
+    """The pair, or the one task."""
+    seed: int
+    reduced: bool
+    """Whether it is less than the paper, or other."""
+
+
 @dataclass(frozen=True)
 class Data:
     """All that a claim may rest on."""
 
     claim: Claim
+    plan: Plan
+    """What its sweeps ask for, done or not."""
     results: Results
     finals: pd.DataFrame
     """`Results.finals` with what is needed besides (`MORE`)."""
 
+    @cached_property
+    def planned(self) -> pd.DataFrame:
+        """All trials that its sweeps ask for, with what says where each belongs."""
+        return pd.DataFrame(
+            {
+                "benchmark": trial.benchmark,
+                "pair": " > ".join(trial.tasks),
+                "seed": trial.seed,
+                "method": trial.method,
+                "skill_neurons_given": None if trial.skill_neurons is None else str(trial.skill_neurons),
+                "scale": tuple(_scale(trial.benchmark, trial.tasks, specs, trial)),
+                "stop": specs[-1].learning.stop,
+            }
+            for trial, specs in ((one, [self.plan.phases[key].spec for key in one.phases]) for one in self.plan.trials)
+        )
+
 
 def read(claim: Claim, root: Store, known: Known) -> Data:
     """What a results root has for a claim; `known` phases were read for claims before it."""
-    plan = _finished(on_replicates(make_plan(claim.id, claim.loaded), root), root)
+    whole = make_plan(claim.id, claim.loaded)
+    plan = _finished(on_replicates(whole, root), root)
     results = load(root.address, plan, known)
     more = pd.DataFrame([_more(trial, plan) for trial in plan.trials], columns=list(MORE))
     of_sequences = {one.trial.phases: one.row() for one in sequences(results)}
     for name in ("average_performance", "forgetting_measure"):
         found = [of_sequences.get(trial.phases, {}).get(name, np.nan) for trial in plan.trials]
         more[name] = np.array(found, dtype=np.float64)
-    return Data(claim, results, pd.concat([results.finals, more], axis=1))
+    return Data(claim, whole, results, pd.concat([results.finals, more], axis=1))
 
 
 def _finished(plan: Plan, store: Store) -> Plan:
@@ -113,6 +148,7 @@ def _more(trial: Trial, plan: Plan) -> dict[str, object]:
     }
 
 
+@cache
 def _paper(benchmark: str) -> Sweep:
     """The paper's settings, which are a benchmark's defaults."""
     found = get_benchmark(benchmark)
@@ -144,7 +180,7 @@ def values(data: Data, test: ClaimTest) -> list[Value]:
             return list(_probed(data, test))
         case "reached":
             return list(_reached(data))
-        case "rises" | "falls":
+        case rule if rule in OVER_COUNTS:
             return list(_ranks(data, test))
     first, *others = test.methods
     found = _rows(data, test, first)
@@ -161,18 +197,51 @@ def values(data: Data, test: ClaimTest) -> list[Value]:
     return _values(both.assign(comparison=names, value=difference), data, test.methods)
 
 
-def _rows(data: Data, test: ClaimTest, method: str, *, any_number: bool = False) -> pd.DataFrame:
+def _rows(data: Data, test: ClaimTest, method: str) -> pd.DataFrame:
     """Trials of a method that have the measure, as the claim wants them."""
-    found = data.finals
-    wanted = (found["method"] == method) & found[MEASURES[test.measure][0]].notna()
+    column = MEASURES[test.measure][0]
+    found = _of_method(data.finals[data.finals[column].notna()], data.claim, test, method)
+    return found.assign(measure=found[column].astype("float64"))
+
+
+def _of_method(trials: pd.DataFrame, claim: Claim, test: ClaimTest, method: str) -> pd.DataFrame:
+    """Those of some trials that a test wants of a method."""
+    wanted = trials["method"] == method
     if test.pairs:
-        wanted &= found["pair"].isin([pair.replace(":", " > ") for pair in test.pairs])
-    if data.claim.stop is not None:
-        wanted &= found["stop"] == data.claim.stop
-    if get_method(method).selects_neurons and not any_number:
-        wanted &= found["skill_neurons_given"] == data.claim.skill_neurons
-    found = found[wanted]
-    return found.assign(measure=found[MEASURES[test.measure][0]].astype("float64"))
+        wanted &= trials["pair"].isin([pair.replace(":", " > ") for pair in test.pairs])
+    if claim.stop is not None:
+        wanted &= trials["stop"] == claim.stop
+    if get_method(method).selects_neurons and test.rule not in OVER_COUNTS:
+        wanted &= trials["skill_neurons_given"] == claim.skill_neurons
+    return trials[wanted]
+
+
+def missing(data: Data, test: ClaimTest, found: Iterable[Value]) -> set[Cell]:
+    """Where the claim's sweeps ask for a number of a test that is not there yet, of which `found` are there.
+
+    A trial that is done and whose measure has no number, as the score of a game without a human one, is not missing.
+    """
+    if test.rule in ("probe", "reached"):
+        firsts = (phase.spec for phase in data.plan.phases.values() if phase.spec.index == 0)
+        asked = {Cell(spec.task, spec.seed, bool(_scale_of_first(spec))) for spec in firsts}
+        return asked - {Cell(one.tasks, one.seed, bool(one.scale)) for one in found}
+    column = MEASURES[test.measure][0]
+    scored = data.finals["measure"] == "score"
+    done = data.finals[scored | data.finals[column].notna()]
+    short: set[Cell] = set()
+    asked_of_all: list[set[Cell]] = []
+    for method in test.methods:
+        asked_of_it, there = (
+            Counter(_cells(data.claim, _of_method(trials, data.claim, test, method))) for trials in (data.planned, done)
+        )
+        asked_of_all.append(set(asked_of_it))
+        short |= {cell for cell, trials in asked_of_it.items() if there[cell] < trials}
+    return short.intersection(*asked_of_all)
+
+
+def _cells(claim: Claim, trials: pd.DataFrame) -> Iterator[Cell]:
+    for _, row in trials.iterrows():
+        yield Cell(row["pair"], int(row["seed"]), bool((*row["scale"], *_stop(claim, row))))
 
 
 def _named(rows: pd.DataFrame, name: str, *configurations: str) -> list[str]:
@@ -207,7 +276,9 @@ def _values(rows: pd.DataFrame, data: Data, methods: Sequence[str] = ()) -> list
         flags = [_is_true(row[flag]) for _, flag in OF if flag in row]
         of = [(name, float(row[column]), flag) for name, (column, _), flag in zip(methods, OF, flags, strict=False)]
         keys, seed = tuple(row["keys"]), int(row["seed"])
-        found.append(Value(row["comparison"], pair, seed, number, learnt, scale, keys, tuple(of), any(flags)))
+        found.append(
+            Value(row["comparison"], pair, seed, number, learnt, scale, keys, str(row["pair"]), tuple(of), any(flags))
+        )
     return found
 
 
@@ -223,16 +294,26 @@ def _stop(claim: Claim, row: "pd.Series[Any]") -> tuple[str, ...]:
 
 
 def _ranks(data: Data, test: ClaimTest) -> Iterator[Value]:
-    """Spearman's rho of the measure over the numbers of skill neurons, within each pair, seed and setting."""
+    """Spearman's rho of the measure over the numbers of skill neurons, within each pair, seed and setting.
+
+    It is 0 where the measure is the same for all of them: no order, which speaks against a claim that there is one.
+    """
     (method,) = test.methods
-    rows = _rows(data, test, method, any_number=True)
+    rows = _rows(data, test, method)
     found: list[dict[Any, Any]] = []
     for _, group in rows.groupby("comparable", sort=False):
         rho = spearman(list(group["skill_neurons_count"].astype("float64")), list(group["measure"]))
-        if len(group) >= FEWEST and not np.isnan(rho):  # two numbers are always in perfect order
+        if len(group) >= FEWEST:  # two numbers are always in perfect order
             keys = tuple(dict.fromkeys(key for keys in group["keys"] for key in keys))
             undefined = any(map(_is_true, group["score_undefined"]))
-            found.append({**group.iloc[0].to_dict(), "value": rho, "keys": keys, "score_undefined": undefined})
+            found.append(
+                {
+                    **group.iloc[0].to_dict(),
+                    "value": 0.0 if np.isnan(rho) else rho,
+                    "keys": keys,
+                    "score_undefined": undefined,
+                }
+            )
     frame = pd.DataFrame(found, columns=[*rows.columns, "value"])
     name = f"rho of {test.measure} over numbers of skill neurons, {method}"
     yield from _values(frame.assign(comparison=name), data)
@@ -254,13 +335,14 @@ def _first_value(
     data: Data, spec: PhaseSpec, key: str, name: str, value: float, of: Mapping[str, float] = MappingProxyType({})
 ) -> Value:
     learnt = _first_before(data).get(key, 1.0) >= metrics.LEARNT
-    in_paper = any(spec.task in pair for pair in get_benchmark(spec.benchmark).pairs)
-    scale = [
-        *_scale(spec.benchmark, (spec.task,), [spec], None),
-        *([] if in_paper else ["not a task of the paper's pairs"]),
-    ]
     behind = tuple((what, number, False) for what, number in of.items())
-    return Value(name, spec.task, spec.seed, value, learnt, tuple(scale), (key,), behind)
+    return Value(name, spec.task, spec.seed, value, learnt, _scale_of_first(spec), (key,), spec.task, behind)
+
+
+def _scale_of_first(spec: PhaseSpec) -> tuple[str, ...]:
+    in_paper = any(spec.task in pair for pair in get_benchmark(spec.benchmark).pairs)
+    found = _scale(spec.benchmark, (spec.task,), [spec], None)
+    return (*found, *([] if in_paper else ["not a task of the paper's pairs"]))
 
 
 def _reached(data: Data) -> Iterator[Value]:

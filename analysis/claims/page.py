@@ -16,7 +16,7 @@ import pandas as pd
 
 from analysis.blocks import Block, Bullets, Heading, Paragraph, Picture, TextTable
 from analysis.claims.loader import MEASURES, Claim
-from analysis.claims.measures import frame
+from analysis.claims.measures import Value, frame
 from analysis.claims.rules import SMALLEST, Decided
 from analysis.claims.verdicts import Outcome, Part, evaluate
 from analysis.frames.load import Known
@@ -46,13 +46,19 @@ def write_reproduction(claims: Sequence[Claim], store: Store, folder: Path) -> l
     for picture in pictures.values():
         contents[f"figures/{picture.name}.svg"] = picture.svg
     for claim in claims:
-        rows = frame(one for outcome in outcomes if outcome.claim is claim for one in outcome.values)
+        rows = frame(one for outcome in outcomes if outcome.claim is claim for one in _numbers(outcome))
         if len(rows):
             contents[f"data/claim-{claim.id}.csv"] = rows.to_csv(index=False, lineterminator="\n").encode()
     files = Files(folder)
     for name, content in contents.items():
         files.write(name, content)
     return [files.path(name) for name in contents]
+
+
+def _numbers(outcome: Outcome) -> Iterator[Value]:
+    yield from outcome.values
+    for _, shown in outcome.shown:
+        yield from shown
 
 
 def _blocks(
@@ -73,6 +79,8 @@ def _blocks(
             "inconclusive. What is said not to be lower is confirmed above -0.05 and refuted below; what is said to "
             "reach a level, or to stay below one, is refuted where its interval lies on the other side. A claim of "
             "several tests is confirmed if all are, and refuted if one is.",
+            "No verdict falls before all seeds of a pair that the sweeps ask for are there, nor one at the paper's scale "
+            "before all pairs are; at reduced scale, pairs that are not begun hold up no other.",
             "The unit is one seed of one pair: two methods are compared where they share the first phase. Of one pair "
             "the interval is Student's t, of several a bootstrap of the mean of their means that draws seeds jointly.",
             "What is decided in each pair has its means over pairs in this table, and the pairs in its section.",
@@ -188,10 +196,23 @@ def _notes(outcome: Outcome) -> Iterator[str]:
             if decided.why:
                 yield f"{part.comparison}{f', {pair}' if len(part.pairs) > 1 else ''}: {decided.why}."
         yield from _room(part, outcome)
-    missing = [test for test in outcome.claim.tests if all(part.test is not test for part in outcome.parts)]
-    for test in missing:
-        what = test.measure if test.methods else test.rule
-        yield f"Not run yet: {what}{' of ' if test.methods else ''}{' - '.join(test.methods)}."
+    yield from _waiting(outcome)
+
+
+def _waiting(outcome: Outcome) -> Iterator[str]:
+    """What the sweeps ask for and is not there yet: some numbers of a comparison, or all."""
+    lacking: dict[str, list[str]] = {}
+    for part in outcome.parts:
+        lacking.setdefault(", ".join(f"{n} of {pair}" for pair, n in part.missing.items()), []).append(part.comparison)
+    for numbers, comparisons in lacking.items():
+        if numbers:
+            of_it = f" ({'; '.join(comparisons)})" if len(comparisons) < len(outcome.parts) else ""
+            yield f"Numbers not there yet: {numbers}{of_it}."
+    begun = [part.test for part in outcome.parts]
+    for test in outcome.claim.tests:
+        if test.rule != "shown" and all(test is not one for one in begun):
+            what = test.measure if test.methods else test.rule
+            yield f"Not run yet: {what}{' of ' if test.methods else ''}{' - '.join(test.methods)}."
 
 
 def _shared(outcome: Outcome, before: Sequence[Outcome]) -> Iterator[str]:
@@ -247,12 +268,12 @@ def _places(numbers: Sequence[float]) -> str:
 def _seeds(outcome: Outcome) -> Iterator[dict[str, str]]:
     """The seeds of each method behind the numbers: a mean of 0.6 may be three ones and two zeros."""
     found: dict[tuple[str, str, str], dict[int, tuple[float, bool]]] = {}
-    for part in outcome.parts:
-        low, high = MEASURES[part.test.measure][1]
-        for one in outcome.values:
-            is_rate = (low, high) == (0, 1) and part.test.rule != "probe"
-            for method, value, undefined in one.of if one.comparison == part.comparison and is_rate else ():
-                found.setdefault((part.test.measure, method, one.pair), {})[one.seed] = (value, undefined)
+    tests = {part.comparison: part.test for part in outcome.parts if part.test.rule != "probe"}
+    deciding = [(tests[one.comparison], one) for one in outcome.values if one.comparison in tests]
+    for test, one in [*deciding, *((test, one) for test, shown in outcome.shown for one in shown)]:
+        if MEASURES[test.measure][1] == (0, 1) or test.rule == "shown":
+            for method, value, undefined in one.of:
+                found.setdefault((test.measure, method, one.pair), {})[one.seed] = (value, undefined)
     for (measure, method, pair), of_seed in found.items():
         every = [value for value, _ in of_seed.values()]
         defined = [value for value, undefined in of_seed.values() if not undefined]
@@ -260,7 +281,7 @@ def _seeds(outcome: Outcome) -> Iterator[dict[str, str]]:
         scopes = [(every, f"{left} of {len(every)}" if left else "")]
         for numbers, mark in [*scopes, (defined, LEFT_OUT)] if left and defined else scopes:
             good = sum(number >= GOOD - 1e-9 for number in numbers)
-            least, most = clopper_pearson(good, len(numbers))
+            share = f"{good} of {len(numbers)} {within(*clopper_pearson(good, len(numbers)))}"
             yield {
                 "measure": measure,
                 "method": method,
@@ -268,7 +289,7 @@ def _seeds(outcome: Outcome) -> Iterator[dict[str, str]]:
                 UNDEFINED: mark,
                 "mean": number(float(np.mean(numbers))),
                 "worst, median, best seed": _places(numbers),
-                f"seeds >= {GOOD:g}, exact 95 % interval": f"{good} of {len(numbers)} {within(least, most)}",
+                f"seeds >= {GOOD:g}, exact 95 % interval": share if MEASURES[measure][1] == (0, 1) else NONE,
             }
 
 

@@ -1,16 +1,18 @@
 """From numbers by pair and seed to the outcomes of claims.
 
 A claim is confirmed if all its tests are (`analysis.claims.rules`), refuted if one is, not run if none has numbers.
-What is not the paper's pair or scale has a verdict of its own, and never counts for the paper's.
+What is not the paper's pair or scale has a verdict of its own, and never counts for the paper's. No verdict falls
+before all seeds of a pair that its sweeps ask for are there, nor one at the paper's scale before all pairs are.
 """
 
 import math
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from analysis.claims.loader import Claim, ClaimTest
-from analysis.claims.measures import Value, by_pair, read, values
+from analysis.claims.measures import Cell, Value, by_pair, missing, read, values
 from analysis.claims.rules import SMALLEST, Decided, Verdict, decide, decide_by, limits_of, together
 from analysis.frames.load import Known
 from analysis.inference import BySeed, by_seed, effect, equal_seeds, holm, t_or_sign_test
@@ -20,6 +22,8 @@ from nbsp_ray.store import Store
 
 Scope = Literal["paper", "at reduced scale"]
 PROBABILITY = 0.05
+Numbers = tuple[ClaimTest, list[Value], set[Cell]]
+"""Of one test: those there are, and where others are asked for."""
 
 
 @dataclass(frozen=True)
@@ -31,6 +35,8 @@ class Part:
     values: Mapping[str, BySeed]
     over_pairs: Decided
     pairs: Mapping[str, Decided]
+    missing: Mapping[str, int]
+    """By pair, how many seeds that the claim's sweeps ask for are not there yet."""
     p_holm: float
     """Corrected for the claim's family; NaN where there is none."""
     verdict: Verdict
@@ -53,6 +59,8 @@ class Outcome:
     parts_defined: tuple[Part, ...]
     """Those whose scores were undefined for some seeds, without these."""
     values: tuple[Value, ...]
+    shown: tuple[tuple[ClaimTest, tuple[Value, ...]], ...]
+    """What stands beside these and decides nothing."""
 
     @property
     def seeds(self) -> int:
@@ -93,63 +101,87 @@ def evaluate(claim: Claim, store: Store, known: Known | None = None) -> list[Out
     if not claim.sweeps:
         return [_outcome(claim, "paper", [], scored=False)]
     data = read(claim, store, {} if known is None else known)
-    found = [(test, values(data, test)) for test in claim.tests]
+    found = [(test, numbers := values(data, test), missing(data, test, numbers)) for test in claim.tests]
     scored = any(get_benchmark(sweep.benchmark).judged_by.kind == "score" for sweep in claim.loaded)
     outcomes = [_outcome(claim, "paper", _of(found, reduced=False), scored=scored)]
     reduced = _outcome(claim, "at reduced scale", _of(found, reduced=True), scored=scored)
     return [*outcomes, reduced] if reduced.values else outcomes
 
 
-def _of(found: Iterable[tuple[ClaimTest, list[Value]]], *, reduced: bool) -> list[tuple[ClaimTest, list[Value]]]:
-    return [(test, [one for one in numbers if bool(one.scale) == reduced]) for test, numbers in found]
+def _of(found: Iterable[Numbers], *, reduced: bool) -> list[Numbers]:
+    """What there is at one scale, and what is missing there."""
+    return [
+        (
+            test,
+            [one for one in numbers if bool(one.scale) == reduced],
+            {gap for gap in gaps if gap.reduced == reduced},
+        )
+        for test, numbers, gaps in found
+    ]
 
 
-def _outcome(claim: Claim, scope: Scope, found: Sequence[tuple[ClaimTest, list[Value]]], *, scored: bool) -> Outcome:
-    parts, verdict = _parts(claim, found, scored=scored)
-    learnt = [(test, [one for one in numbers if one.learnt_first]) for test, numbers in found]
-    _, without = _parts(claim, learnt, scored=scored)
-    known = [(test, [one for one in numbers if not one.undefined]) for test, numbers in found]
-    parts_defined, defined = _parts(claim, known, scored=scored)
-    numbers = tuple(one for _, of_test in found for one in of_test)
+def _outcome(claim: Claim, scope: Scope, of_tests: Sequence[Numbers], *, scored: bool) -> Outcome:
+    found = [one for one in of_tests if one[0].rule != "shown"]
+    shown = tuple((test, tuple(numbers)) for test, numbers, _ in of_tests if test.rule == "shown")
+    parts, verdict = _parts(claim, scope, found, scored=scored)
+    learnt = [(test, [one for one in numbers if one.learnt_first], gaps) for test, numbers, gaps in found]
+    _, without = _parts(claim, scope, learnt, scored=scored)
+    known = [(test, [one for one in numbers if not one.undefined], gaps) for test, numbers, gaps in found]
+    parts_defined, defined = _parts(claim, scope, known, scored=scored)
+    numbers = tuple(one for _, of_test, _ in found for one in of_test)
     random = {one.comparison for one in numbers if one.undefined}
     parts_defined = tuple(part for part in parts_defined if part.comparison in random)
-    return Outcome(claim, scope, scored, verdict, without, defined, parts, parts_defined, numbers)
+    return Outcome(claim, scope, scored, verdict, without, defined, parts, parts_defined, numbers, shown)
 
 
-def _parts(
-    claim: Claim, found: Sequence[tuple[ClaimTest, list[Value]]], *, scored: bool
-) -> tuple[tuple[Part, ...], Verdict]:
-    named = [
-        (test, name, by_pair(one for one in numbers if one.comparison == name))
-        for test, numbers in found
+def _parts(claim: Claim, scope: Scope, found: Sequence[Numbers], *, scored: bool) -> tuple[tuple[Part, ...], Verdict]:
+    named: list[Numbers] = [
+        (test, [one for one in numbers if one.comparison == name], gaps)
+        for test, numbers, gaps in found
         for name in dict.fromkeys(one.comparison for one in numbers)
     ]
-    missing = [test for test, numbers in found if not numbers]
-    p_values = [_p_value(test, by_seed(numbers)) for test, _, numbers in named]
+    not_run = [test for test, numbers, _ in found if not numbers]
+    p_values = [_p_value(test, by_seed(by_pair(numbers))) for test, numbers, _ in named]
     # A test that is not run yet stays in the family: its numbers may not make those of the others worth less later.
-    corrected = holm([*p_values, *[math.nan] * len(missing)]) if claim.family else [math.nan] * len(named)
-    parts = tuple(
-        _part(claim, test, name, numbers, p, scored=scored)
-        for (test, name, numbers), p in zip(named, corrected, strict=False)
-    )
+    corrected = holm([*p_values, *[math.nan] * len(not_run)]) if claim.family else [math.nan] * len(named)
+    parts = tuple(_part(claim, scope, numbers, p, scored=scored) for numbers, p in zip(named, corrected, strict=False))
     verdicts: list[Verdict] = [part.verdict for part in parts]
-    return parts, together([*verdicts, "not run"] if missing or not found else verdicts)
+    return parts, together([*verdicts, "not run"] if not_run or not found else verdicts)
 
 
-def _part(claim: Claim, test: ClaimTest, name: str, numbers: Mapping[str, BySeed], p: float, *, scored: bool) -> Part:
+def _part(claim: Claim, scope: Scope, found: Numbers, p: float, *, scored: bool) -> Part:
+    test, of_part, gaps = found
+    numbers = by_pair(of_part)
     limits = UNLIMITED if scored else limits_of(test)
-    pairs = {pair: decide(test, list(of_seed.values()), limits) for pair, of_seed in numbers.items()}
-    spread = summary(list(by_seed(numbers).values()))
-    if len(pairs) == 1:
-        over = next(iter(pairs.values()))
+    begun = {one.pair: one.tasks for one in of_part}
+    missing = Counter(gap.pair for gap in sorted(gaps))
+    # At reduced scale it is steps that are run one after the other: pairs of a later one do not hold up these.
+    awaited = {pair: seeds for pair, seeds in missing.items() if scope == "paper" or pair in begun.values()}
+    absent: list[Verdict] = ["not run" for pair in awaited if pair not in begun.values()]
+    found_in = {pair: decide(test, list(of_seed.values()), limits) for pair, of_seed in numbers.items()}
+    if len(found_in) == 1:
+        (over,) = found_in.values()
     else:
-        of_all = effect(numbers).over_pairs
-        found = Summary(of_all.seeds, of_all.value, math.nan, of_all.low, of_all.high)
-        over = decide_by(test, equal_seeds(found, limits), spread.standard_error * math.sqrt(spread.n), limits)
-    verdict = together([one.verdict for one in pairs.values()]) if claim.each_pair else over.verdict
-    if claim.family and verdict in ("confirmed", "refuted") and not p < PROBABILITY and _by_side(test, over.found):
-        verdict = "inconclusive"
-    return Part(test, name, numbers, over, pairs, p, verdict)
+        of_all, spread = effect(numbers).over_pairs, summary(list(by_seed(numbers).values()))
+        mean = Summary(of_all.seeds, of_all.value, math.nan, of_all.low, of_all.high)
+        over = decide_by(test, equal_seeds(mean, limits), spread.standard_error * math.sqrt(spread.n), limits)
+    over = _when_whole(over, sum(awaited.values()))
+    if claim.family and over.verdict in ("confirmed", "refuted") and not p < PROBABILITY and _by_side(test, over.found):
+        over = replace(over, verdict="inconclusive", why=f"{over.verdict} but for Holm's correction")
+    if len(found_in) == 1 and not absent:
+        pairs = dict.fromkeys(found_in, over)
+    else:
+        pairs = {pair: _when_whole(decided, missing[begun[pair]]) for pair, decided in found_in.items()}
+    verdict = together([*(one.verdict for one in pairs.values()), *absent]) if claim.each_pair else over.verdict
+    return Part(test, of_part[0].comparison, numbers, over, pairs, missing, p, verdict)
+
+
+def _when_whole(decided: Decided, missing: int) -> Decided:
+    """No verdict while numbers are missing that could still turn it: who stops when it suits sees what suits."""
+    if not missing or decided.verdict not in ("confirmed", "refuted"):
+        return decided
+    seeds = f"{missing} number{'s' * (missing != 1)}"
+    return replace(decided, verdict="inconclusive", why=f"{decided.verdict} so far, and {seeds} not there yet")
 
 
 def _p_value(test: ClaimTest, numbers: BySeed) -> float:

@@ -59,6 +59,8 @@ def test_a_good_file(tmp_path: Path) -> None:
         ("rule: above, methods: [base]", "rule: level, methods: [base]", "8: rule level takes either at_least or"),
         ("tests:\n      - {rule: above", "family: true\n    tests:\n      - {at_least: 0.9, rule: level",
          "7: rule level has no p-value that Holm's correction could take: C1 can be no family"),
+        ("tests:\n      - {rule: above", "family: true\n    each_pair: true\n    tests:\n      - {rule: above",
+         "7: Holm's correction is of tests over pairs: C1 is either a family or each_pair"),
         ("rule: above, methods: [base], measure: forgetting", "rule: probe", "8: rule probe takes count, the share"),
         ("reach:avoid", "avoid:reach", "15: none of the sweeps of C2 has the pair avoid:reach; they have reach:avoid"),
         ("    where: section 4.3\n", "", "9: claims.1.where is missing"),

@@ -79,8 +79,8 @@ def _blocks(
             "inconclusive. What is said not to be lower is confirmed above -0.05 and refuted below; what is said to "
             "reach a level, or to stay below one, is refuted where its interval lies on the other side. A claim of "
             "several tests is confirmed if all are, and refuted if one is.",
-            "No verdict falls before all seeds of a pair that the sweeps ask for are there, nor one at the paper's scale "
-            "before all pairs are; at reduced scale, pairs that are not begun hold up no other.",
+            "No verdict falls before all seeds of a pair that the sweeps ask for are there, nor one at the paper's "
+            "scale before all pairs are; at reduced scale, pairs that are not begun hold up no other.",
             "The unit is one seed of one pair: two methods are compared where they share the first phase. Of one pair "
             "the interval is Student's t, of several a bootstrap of the mean of their means that draws seeds jointly.",
             "What is decided in each pair has its means over pairs in this table, and the pairs in its section.",

@@ -23,18 +23,19 @@ class Options(Settings):
     """What a sweep may set of it."""
 
     bc_coef: float = Field(1.0, ge=0)
-    """What `bc` multiplies the divergence from the old policy by in the actor's loss; not tuned here."""
+    """What `bc` multiplies the divergence of the actor from the old policy by in the actor's loss; not tuned here."""
 
 
 class CloneActor(Ingredient):
-    """L_actor + coef E_{s ~ D_pre} KL(pi(.|s) || pi_old(.|s)), as ClonEx-SAC clones (Wolczyk et al. 2022).
+    """L_actor + coef E_{s ~ D_pre} KL(pi_old(.|s) || pi(.|s)), as ClonEx-SAC clones (Wolczyk et al. 2022).
 
-    pi_old is the policy that the phase before left, on the states of all earlier tasks: with three tasks and more it is
-    itself a clone on those of the first. The other half of ClonEx, exploring with the policy of an earlier task, is not
-    in it.
+    Of the two divergences it is the one in the authors' code, and costs most where the actor no longer does what pi_old
+    did. pi_old is the policy that the phase before left, on the states of all earlier tasks: with three tasks and more
+    it is itself a clone on those of the first. The other half of ClonEx, exploring with the policy of an earlier task,
+    is not in it.
     """
 
-    kind: Literal["bc"] = "bc"
+    kind: Literal["clone"] = "clone"
     coef: float = Field(ge=0)
 
     needs_buffers: ClassVar[bool] = True
@@ -53,7 +54,7 @@ class CloneActor(Ingredient):
         losses, coef = agent.problem, self.coef
 
         def clone(actor: torch.Tensor, batch: AnyBatch, memory: AnyBatch | None) -> torch.Tensor:
-            return coef * losses.policy_divergence(actor, old, memory).mean(-1)
+            return coef * losses.policy_divergence(old, actor, memory).mean(-1)
 
         return {"actor": UpdateRule(penalties=(clone,), reads_memory=True)}
 

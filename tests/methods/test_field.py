@@ -140,7 +140,7 @@ def test_bc_is_the_divergence_from_the_old_policy_on_the_memory() -> None:
     memory = batch(1)
     value = rule.penalties[0](agent.state.actor, batch(0), memory)
     policies = []
-    for one in (agent, old):
+    for one in (old, agent):
         output = mlp(one.layout("actor"), one.state.actor[0, 0])(memory.observations[0])
         mean, raw = output.chunk(2, -1)
         policies.append(distributions.Normal(mean, (-5 + 3.5 * (torch.tanh(raw) + 1)).exp()))

@@ -12,6 +12,18 @@ from nbsp_ray.learning import machine
 CPU = torch.device("cpu")
 
 
+def test_the_device_is_what_is_asked_for_and_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    assert machine.find_device(Resources()).type == "cpu"
+    assert machine.find_device(Resources(gpus=1, device="cpu")).type == "cpu"
+    for resources in (Resources(device="cuda"), Resources(gpus=0.25)):
+        with pytest.raises(ConfigError, match=r"resources\.gpus=0 and resources\.device=cpu"):
+            machine.find_device(resources)
+    monkeypatch.setattr("torch.cuda.is_available", lambda: True)
+    assert machine.find_device(Resources(gpus=0.25)).type == "cuda"
+    assert machine.find_device(Resources()).type == "cpu"
+
+
 def test_a_compiler_that_is_not_there(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CXX", "no-such-compiler")
     with pytest.raises(ConfigError, match=r"no C\+\+ compiler no-such-compiler here: install g\+\+ .*compile=auto"):

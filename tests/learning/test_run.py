@@ -13,9 +13,8 @@ from toy_phases import SMALL, phase_run, phases_of, run_whole, toy_plan
 
 from nbsp_ray.benchmarks import Action, Step
 from nbsp_ray.config.schema import Resources
-from nbsp_ray.errors import ConfigError, DamagedPhaseError, PhaseError
+from nbsp_ray.errors import DamagedPhaseError, PhaseError
 from nbsp_ray.learning import run as run_module
-from nbsp_ray.learning.machine import find_device
 from nbsp_ray.learning.manifest import digest
 from nbsp_ray.learning.run import PhaseRun
 from nbsp_ray.specs import PlannedPhase
@@ -291,18 +290,6 @@ def test_an_empty_store_has_nothing_that_a_second_phase_needs(store: Store) -> N
     _, second = phases_of(toy_plan(), "base")
     with pytest.raises(PhaseError, match="the agent of phase"):
         phase_run(store, second).advance(600)
-
-
-def test_a_gpu_that_is_not_there(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
-    assert find_device(Resources()).type == "cpu"
-    assert find_device(Resources(gpus=1, device="cpu")).type == "cpu"
-    for resources in (Resources(device="cuda"), Resources(gpus=0.25)):
-        with pytest.raises(ConfigError, match=r"resources\.gpus=0 and resources\.device=cpu"):
-            find_device(resources)
-    monkeypatch.setattr("torch.cuda.is_available", lambda: True)
-    assert find_device(Resources(gpus=0.25)).type == "cuda"
-    assert find_device(Resources()).type == "cpu"
 
 
 def test_progress(store: Store) -> None:

@@ -52,6 +52,10 @@ def write_reproduction(claims: Sequence[Claim], store: Store, folder: Path) -> l
     files = Files(folder)
     for name, content in contents.items():
         files.write(name, content)
+    for own in ("figures/claim-*.svg", "data/claim-*.csv"):
+        for path in folder.glob(own):
+            if path.relative_to(folder).as_posix() not in contents:
+                path.unlink()  # of a claim that has no numbers any more
     return [files.path(name) for name in contents]
 
 

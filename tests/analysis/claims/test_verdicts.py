@@ -190,7 +190,12 @@ def test_no_verdict_before_all_seeds_and_pairs_are_there(store: Store, tmp_path:
     assert verdicts(over, each) == ["inconclusive", "inconclusive"]
     (outcome,) = evaluate(each, store)
     assert outcome.parts[0].pairs[PAPER].verdict == "confirmed"
+    stale = [tmp_path / "docs/figures/claim-C99.svg", tmp_path / "docs/data/claim-C99.csv"]
+    for path in stale:
+        path.parent.mkdir(parents=True)
+        path.touch()
     page = write_reproduction([each], store, tmp_path / "docs")[0].read_text()
+    assert not any(path.exists() for path in stale)
     assert f"- Numbers not there yet: 5 of {other}." in page
     fill(store, over, {other: GOOD})
     assert verdicts(over, each) == ["confirmed", "confirmed"]

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from nbsp_ray.learning.replay import AnyBatch, AnyChoice
-from nbsp_ray.learning.sac import Losses, SacState, Update, track_targets
+from nbsp_ray.learning.sac import Losses, SacState, Update, leaf_of, track_targets
 
 CAPTURE_WARM_UP = 3
 """Updates before a capture, on a side stream, as torch asks for: libraries allocate their workspaces in them."""
@@ -130,6 +130,7 @@ def _compiled(step: Any, device: str, alike: str | None) -> Any:
 
     # The gradients are taken inside of what is compiled.
     torch._dynamo.config.trace_autograd_ops = True  # type: ignore[attr-defined,unused-ignore]
+    torch._dynamo.allow_in_graph(leaf_of)  # torch 2.11 cannot look into it: a leaf that is made within a graph
     # Dynamo keeps graphs by code object, and a step closes over its phase's settings and method, which are compiled
     # into its graph but for tensors: those are read from the closure at each call. So steps that differ in nothing
     # else have one code object, whose graphs are traced once in a process; each other has one of its own, or they

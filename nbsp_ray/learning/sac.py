@@ -286,7 +286,7 @@ def build_update(sac: Sac, problem: SacLosses[Any], restraints: Mapping[str, Upd
         memory: AnyBatch | None = None,
         active: Tensor | None = None,
     ) -> Tensor:
-        critic = state.critic.detach().requires_grad_()
+        critic = leaf_of(state.critic)
         changed = [state.critic, *state.moments["critic"].tensors().values(), *([state.target] * with_targets)]
         before = copies(changed, active)
 
@@ -308,7 +308,7 @@ def build_update(sac: Sac, problem: SacLosses[Any], restraints: Mapping[str, Upd
         memory: AnyBatch | None = None,
         active: Tensor | None = None,
     ) -> Tensor:
-        actor = state.actor.detach().requires_grad_()
+        actor = leaf_of(state.actor)
         moments = [one for part in ("actor", "log_alpha") for one in state.moments[part].tensors().values()]
         changed = [state.actor, state.log_alpha, *moments]
         before = copies(changed, active)
@@ -327,6 +327,11 @@ def build_update(sac: Sac, problem: SacLosses[Any], restraints: Mapping[str, Upd
         return loss.detach()
 
     return Update(critics, actor)
+
+
+def leaf_of(parameters: Tensor) -> Tensor:
+    """A part's parameters, to differentiate in."""
+    return parameters.detach().requires_grad_()
 
 
 def _gradient(

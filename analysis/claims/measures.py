@@ -1,14 +1,14 @@
 """From a results root to what the claims speak of: a number for each pair and seed, by method and configuration.
 
-Each number knows at which scale it was made: the paper's own pair, budgets, stop rule and learner, or what of them is
-smaller or other.
+Each number knows at which scale it was made (`analysis.claims.scale`), and `missing` says where one is asked
+for and not there yet.
 """
 
 import json
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cache, cached_property
+from functools import cached_property
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
@@ -17,14 +17,12 @@ import pandas as pd
 
 from analysis import metrics
 from analysis.claims.loader import MEASURES, Claim, ClaimTest
-from analysis.frames.load import Known, Results, load
+from analysis.claims.scale import scale_of, scale_of_first, stop_of
+from analysis.frames.load import Known, Results, identity_of, load
 from analysis.frames.phases import PhaseData
 from analysis.inference import BySeed, spearman
-from analysis.paper import is_paper_pair
 from analysis.statistics import FEWEST
 from analysis.tables.sequences import sequences
-from nbsp_ray.benchmarks import get_benchmark
-from nbsp_ray.config.schema import Learning, Sweep
 from nbsp_ray.methods import get_method
 from nbsp_ray.plan.build import make_plan
 from nbsp_ray.plan.replicates import on_replicates
@@ -92,18 +90,8 @@ class Data:
     @cached_property
     def planned(self) -> pd.DataFrame:
         """All trials that its sweeps ask for, with what says where each belongs."""
-        return pd.DataFrame(
-            {
-                "benchmark": trial.benchmark,
-                "pair": " > ".join(trial.tasks),
-                "seed": trial.seed,
-                "method": trial.method,
-                "skill_neurons_given": None if trial.skill_neurons is None else str(trial.skill_neurons),
-                "scale": tuple(_scale(trial.benchmark, trial.tasks, specs, trial)),
-                "stop": specs[-1].learning.stop,
-            }
-            for trial, specs in ((one, [self.plan.phases[key].spec for key in one.phases]) for one in self.plan.trials)
-        )
+        plan = self.plan
+        return pd.DataFrame(identity_of(trial, plan) | _scale_and_stop(trial, plan) for trial in plan.trials)
 
 
 def read(claim: Claim, root: Store, known: Known) -> Data:
@@ -126,6 +114,11 @@ def _finished(plan: Plan, store: Store) -> Plan:
     return replace(plan, phases=phases, trials=tuple(trial for trial in plan.trials if done.issuperset(trial.phases)))
 
 
+def _scale_and_stop(trial: Trial, plan: Plan) -> dict[str, object]:
+    specs = [plan.phases[key].spec for key in trial.phases]
+    return {"scale": tuple(scale_of(trial.benchmark, trial.tasks, specs, trial)), "stop": specs[-1].learning.stop}
+
+
 def _more(trial: Trial, plan: Plan) -> dict[str, object]:
     specs = [plan.phases[key].spec for key in trial.phases]
     first, last = specs[0], specs[-1]
@@ -133,7 +126,7 @@ def _more(trial: Trial, plan: Plan) -> dict[str, object]:
     budgets = [f"{spec.learning.env_steps:,} env steps ({spec.learning.stop})" for spec in specs[:2]]
     ingredients = [{k: v for k, v in one.items() if k != "counts"} for one in last.ingredients]
     return {
-        "scale": tuple(_scale(trial.benchmark, trial.tasks, specs, trial)),
+        **_scale_and_stop(trial, plan),
         "setting": canonical(
             {
                 "sac": first.sac.model_dump(mode="json"),
@@ -143,34 +136,8 @@ def _more(trial: Trial, plan: Plan) -> dict[str, object]:
         ).decode(),
         "setting_words": ", then ".join(budgets),
         "configuration": json.dumps(ingredients, sort_keys=True),
-        "stop": last.learning.stop,
         "keys": (*trial.phases, *auxiliary),
     }
-
-
-@cache
-def _paper(benchmark: str) -> Sweep:
-    """The paper's settings, which are a benchmark's defaults."""
-    found = get_benchmark(benchmark)
-    given = {"benchmark": benchmark, "pairs": (("a", "b"),), "methods": ("base",), **found.defaults}
-    return Sweep.model_validate(given)
-
-
-def _scale(benchmark: str, tasks: tuple[str, ...], specs: Sequence[PhaseSpec], trial: Trial | None) -> Iterator[str]:
-    """In what a trial is less than the paper, or other."""
-    paper = _paper(benchmark)
-    if trial is not None and not is_paper_pair(benchmark, tasks[:2]):
-        yield "not the paper's pair"
-    for number, spec in enumerate(specs[:2]):
-        wanted: Learning = paper.second if number else paper.first
-        if spec.learning.env_steps < wanted.env_steps:
-            yield f"{('first', 'second')[number]} phase {spec.learning.env_steps:,} of {wanted.env_steps:,} env steps"
-    if specs[0].sac != paper.sac:
-        yield "another learner than the paper's"
-    if trial is not None:
-        wanted_size = (paper.evaluation.env_steps or 0, paper.evaluation.episodes)
-        if (trial.finals.env_steps or 0, trial.finals.episodes) < wanted_size or trial.finals.goals == "heldout":
-            yield "other final evaluations than the paper's"
 
 
 def values(data: Data, test: ClaimTest) -> list[Value]:
@@ -223,7 +190,7 @@ def missing(data: Data, test: ClaimTest, found: Iterable[Value]) -> set[Cell]:
     """
     if test.rule in ("probe", "reached"):
         firsts = (phase.spec for phase in data.plan.phases.values() if phase.spec.index == 0)
-        asked = {Cell(spec.task, spec.seed, bool(_scale_of_first(spec))) for spec in firsts}
+        asked = {Cell(spec.task, spec.seed, bool(scale_of_first(spec))) for spec in firsts}
         return asked - {Cell(one.tasks, one.seed, bool(one.scale)) for one in found}
     column = MEASURES[test.measure][0]
     scored = data.finals["measure"] == "score"
@@ -241,7 +208,7 @@ def missing(data: Data, test: ClaimTest, found: Iterable[Value]) -> set[Cell]:
 
 def _cells(claim: Claim, trials: pd.DataFrame) -> Iterator[Cell]:
     for _, row in trials.iterrows():
-        yield Cell(row["pair"], int(row["seed"]), bool((*row["scale"], *_stop(claim, row))))
+        yield Cell(row["pair"], int(row["seed"]), bool((*row["scale"], *stop_of(claim, row))))
 
 
 def _named(rows: pd.DataFrame, name: str, *configurations: str) -> list[str]:
@@ -271,7 +238,7 @@ def _values(rows: pd.DataFrame, data: Data, methods: Sequence[str] = ()) -> list
         if several[pair] > 1:
             pair = f"{pair}, {row['setting_words']}"
         learnt = bool(row["learnt_first"]) if not pd.isna(row["learnt_first"]) else True
-        scale = (*row["scale"], *_stop(data.claim, row))
+        scale = (*row["scale"], *stop_of(data.claim, row))
         number = float(row["value"])
         flags = [_is_true(row[flag]) for _, flag in OF if flag in row]
         of = [(name, float(row[column]), flag) for name, (column, _), flag in zip(methods, OF, flags, strict=False)]
@@ -284,13 +251,6 @@ def _values(rows: pd.DataFrame, data: Data, methods: Sequence[str] = ()) -> list
 
 def _is_true(flag: Any) -> bool:
     return not pd.isna(flag) and bool(flag)
-
-
-def _stop(claim: Claim, row: "pd.Series[Any]") -> tuple[str, ...]:
-    """Another stop rule than the paper's is none of its own rows, unless the claim asks for it."""
-    paper = _paper(str(row["benchmark"])).second.stop
-    other = claim.stop is None and row["stop"] != paper
-    return (f"second phase stops by `{row['stop']}`, not `{paper}`",) if other else ()
 
 
 def _ranks(data: Data, test: ClaimTest) -> Iterator[Value]:
@@ -336,13 +296,7 @@ def _first_value(
 ) -> Value:
     learnt = _first_before(data).get(key, 1.0) >= metrics.LEARNT
     behind = tuple((what, number, False) for what, number in of.items())
-    return Value(name, spec.task, spec.seed, value, learnt, _scale_of_first(spec), (key,), spec.task, behind)
-
-
-def _scale_of_first(spec: PhaseSpec) -> tuple[str, ...]:
-    in_paper = any(spec.task in pair for pair in get_benchmark(spec.benchmark).pairs)
-    found = _scale(spec.benchmark, (spec.task,), [spec], None)
-    return (*found, *([] if in_paper else ["not a task of the paper's pairs"]))
+    return Value(name, spec.task, spec.seed, value, learnt, scale_of_first(spec), (key,), spec.task, behind)
 
 
 def _reached(data: Data) -> Iterator[Value]:

@@ -180,8 +180,8 @@ def _when_whole(decided: Decided, missing: int) -> Decided:
     """No verdict while numbers are missing that could still turn it: who stops when it suits sees what suits."""
     if not missing or decided.verdict not in ("confirmed", "refuted"):
         return decided
-    seeds = f"{missing} number{'s' * (missing != 1)}"
-    return replace(decided, verdict="inconclusive", why=f"{decided.verdict} so far, and {seeds} not there yet")
+    numbers = f"{missing} number{'s' * (missing != 1)}"
+    return replace(decided, verdict="inconclusive", why=f"{decided.verdict} so far, and {numbers} not there yet")
 
 
 def _p_value(test: ClaimTest, numbers: BySeed) -> float:

@@ -146,7 +146,7 @@ def load(store_root: str | Path, plan: Plan, known: Known | None = None) -> Resu
         key: known.setdefault((key, frozenset(planned.evaluations)), PhaseData(planned, store.phase(key)))
         for key, planned in plan.phases.items()
     }
-    identities = [_identity(trial, plan) for trial in plan.trials]
+    identities = [identity_of(trial, plan) for trial in plan.trials]
     for trial, identity, variant in zip(plan.trials, identities, _variants(plan, identities), strict=True):
         replicate = rests_on(plan, trial.phases)
         # Never one row with trials that do not rest on it: their first phases are others.
@@ -189,7 +189,8 @@ def _layers(plan: Plan, trial: Trial) -> tuple[int, ...]:
     return get_benchmark(trial.benchmark).layers(plan.phases[trial.phases[0]].spec.sac)
 
 
-def _identity(trial: Trial, plan: Plan) -> Row:
+def identity_of(trial: Trial, plan: Plan) -> Row:
+    """What tells a trial from others of its plan, whether it is done or not."""
     wanted = trial.skill_neurons
     return {
         "benchmark": trial.benchmark,

@@ -330,7 +330,7 @@ def build_update(sac: Sac, problem: SacLosses[Any], restraints: Mapping[str, Upd
 
 
 def leaf_of(parameters: Tensor) -> Tensor:
-    """A part's parameters, to differentiate in."""
+    """A part's parameters, to differentiate in; a function, so that a compiler can take it whole (`execution`)."""
     return parameters.detach().requires_grad_()
 
 

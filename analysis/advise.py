@@ -162,7 +162,7 @@ class _Compared:
 
 
 def _compared(results: Results, measures: str) -> Iterator[_Compared]:
-    found = [one for one in all_series(results) if sum(count.neurons is not None for count in one.counts) > 1]
+    found = [one for one in all_series(results.finals) if len(one.numbers) > 1]
     if not found:
         raise NbspError(
             "this sweep has one number of skill neurons, so there is nothing to choose from; "

@@ -37,10 +37,8 @@ from analysis.tradeoff import (
     Measures,
     Series,
     all_series,
-    knee,
     live_place,
     live_sentence,
-    pareto_front,
 )
 from analysis.words import Words
 from nbsp_ray.config.describe import AXES, settings
@@ -129,14 +127,14 @@ class _Page:
 
 def explorer_data(results: Results, scope: Scope, folder: Path) -> Json:
     """All that the page in `folder` knows, as JSON. Each number that it shows is text here, rounded once."""
-    series = list(all_series(results))
+    series = list(all_series(results.finals))
     methods = dict.fromkeys(one.method for one in series)
     trials: list[Json] = []
     described: list[Json] = []
     films, counts = films_of(results), _all_counts(series)
     for part in results.parts().values():
         page = _Page(part, CurveReader(part), scope, folder, films)
-        described += [_series(one, trials, page) | {"live": _live(one, counts)} for one in all_series(part)]
+        described += [_series(one, trials, page) | {"live": _live(one, counts)} for one in all_series(part.finals)]
     return {
         "pairs": list(dict.fromkeys(one.pair for one in series)),
         "methods": [_method(method) for method in methods],
@@ -192,7 +190,7 @@ def _measures(measure: str, words: Words, scope: Scope) -> Iterator[Json]:
 def _advice(results: Results) -> Iterator[tuple[str, list[list[Json]]]]:
     """What `advise` says at each weight, by the id of the measures: the slider looks it up and reckons nothing."""
     for measure, part in results.parts().items():
-        series = {one.label: one for one in all_series(part)}
+        series = {one.label: one for one in all_series(part.finals)}
         for name in MEASURES[measure]:
             if name == "raw":
                 continue
@@ -243,7 +241,7 @@ def _all_counts(series: Iterable[Series]) -> list[Json]:
 
 def _live(series: Series, counts: Sequence[Json]) -> float | None:
     """Where among all numbers of skill neurons the live ones of a series with several end."""
-    several = len([count for count in series.counts if count.neurons is not None]) > 1
+    several = len(series.numbers) > 1
     return live_place([count["neurons"] for count in counts], series.live()) if several else None
 
 
@@ -256,9 +254,8 @@ def _series(series: Series, trials: list[Json], page: _Page) -> Json:
         counts.append(_count(count, series.measure) | {"trials": list(indices), "selected": selected})
     fronts: Json = {}
     for name, measures in MEASURES[series.measure].items():
-        means, live = series.means(measures), series.live_point(measures)
-        front = pareto_front(means)
-        found = {"front": front, "knee": knee(means, front), "live": None if live is None else list(map(_place, live))}
+        (front, knee), live = series.front_and_knee(measures), series.live_point(measures)
+        found = {"front": front, "knee": knee, "live": None if live is None else list(map(_place, live))}
         fronts[f"{series.measure}-{name}"] = found
     identity = {
         "kind": series.measure,

@@ -10,7 +10,6 @@ from dataclasses import dataclass, replace
 import numpy as np
 import pandas as pd
 
-from analysis.frames.load import Results
 from analysis.metrics import Floats, limits
 from analysis.statistics import Summary, summary
 from analysis.tables.groups import is_true
@@ -120,6 +119,11 @@ class Series:
         return ", ".join(part for part in (self.pair, self.method, self.variant) if part)
 
     @property
+    def numbers(self) -> list[int]:
+        """The numbers of skill neurons per network; none of a method that selects none."""
+        return [count.neurons for count in self.counts if count.neurons is not None]
+
+    @property
     def undefined(self) -> bool:
         """Whether the score of some trial was undefined, so that its neurons were drawn at random."""
         return any(count.undefined for count in self.counts)
@@ -135,7 +139,7 @@ class Series:
 
     def live_place(self) -> float | None:
         """Where among the counts that select neurons the live ones end (`live_place`)."""
-        return live_place([count.neurons for count in self.counts if count.neurons is not None], self.live())
+        return live_place(self.numbers, self.live())
 
     def live_point(self, measures: Measures) -> tuple[float, float] | None:
         """Where on the line through the means of the counts the live ones end; None if it is not on the line."""
@@ -151,18 +155,22 @@ class Series:
         found = [count.summaries(measures) for count in self.counts]
         return np.array([[stability.mean, plasticity.mean] for stability, plasticity in found])
 
+    def front_and_knee(self, measures: Measures) -> tuple[list[int], int | None]:
+        """Which counts are on the Pareto front of the means, by stability, and which is its knee."""
+        means = self.means(measures)
+        front = pareto_front(means)
+        return front, knee(means, front)
 
-def all_series(results: Results) -> Iterator[Series]:
-    """Every pair, method and settings of the plan."""
-    for (benchmark, pair, method, variant), trials in results.finals.groupby(SERIES, sort=False):
+
+def all_series(trials: pd.DataFrame) -> Iterator[Series]:
+    """Every pair, method and settings among these rows of `finals`."""
+    for (benchmark, pair, method, variant), own in trials.groupby(SERIES, sort=False):
         counts = [
             Count("" if pd.isna(label) else str(label), _neurons(of_count), of_count)
-            for label, of_count in trials.groupby("skill_neurons_given", sort=False, dropna=False)
+            for label, of_count in own.groupby("skill_neurons_given", sort=False, dropna=False)
         ]
         counts.sort(key=lambda count: count.neurons or 0)
-        yield Series(
-            str(trials["measure"].iloc[0]), str(benchmark), str(pair), str(method), str(variant), tuple(counts)
-        )
+        yield Series(str(own["measure"].iloc[0]), str(benchmark), str(pair), str(method), str(variant), tuple(counts))
 
 
 def _neurons(trials: pd.DataFrame) -> int | None:

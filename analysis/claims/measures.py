@@ -17,7 +17,7 @@ import pandas as pd
 
 from analysis import metrics
 from analysis.claims.loader import MEASURES, Claim, ClaimTest
-from analysis.claims.scale import scale_of, scale_of_first, stop_of
+from analysis.claims.scale import is_reduced, scale_of, scale_of_first, stop_of
 from analysis.frames.load import Known, Results, identity_of, load
 from analysis.frames.phases import PhaseData
 from analysis.inference import BySeed, spearman
@@ -208,7 +208,7 @@ def missing(data: Data, test: ClaimTest, found: Iterable[Value]) -> set[Cell]:
 
 def _cells(claim: Claim, trials: pd.DataFrame) -> Iterator[Cell]:
     for _, row in trials.iterrows():
-        yield Cell(row["pair"], int(row["seed"]), bool((*row["scale"], *stop_of(claim, row))))
+        yield Cell(row["pair"], int(row["seed"]), is_reduced(claim, row))
 
 
 def _named(rows: pd.DataFrame, name: str, *configurations: str) -> list[str]:

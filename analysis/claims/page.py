@@ -1,8 +1,8 @@
 """The page of the reproduction: every claim's verdict at a glance, then each with its numbers, seed by seed.
 
 In a folder: `reproduction.md` for reading in the repository, `reproduction.html` (the same in one file, with its
-figures inside), `figures/claim-<id>.svg` (every seed as a dot) and `data/claim-<id>.csv` (the rows that the claim rests
-on, with the keys of their phases).
+figures inside), `figures/claim-<id>.svg` (every seed as a dot; of a claim on numbers of skill neurons also `-curve`),
+and `data/claim-<id>.csv` (the rows that the claim rests on, with the keys of their phases).
 """
 
 import math
@@ -15,6 +15,7 @@ import numpy as np
 import pandas as pd
 
 from analysis.blocks import Block, Bullets, Heading, Paragraph, Picture, TextTable
+from analysis.claims.curve import curve_blocks
 from analysis.claims.loader import MEASURES, Claim
 from analysis.claims.measures import Value, frame
 from analysis.claims.rules import SMALLEST, Decided
@@ -37,14 +38,12 @@ def write_reproduction(claims: Sequence[Claim], store: Store, folder: Path) -> l
     """Evaluate all claims on a results root and write the page; the paths of its files, `reproduction.md` first."""
     known: Known = {}
     outcomes = [outcome for claim in claims for outcome in evaluate(claim, store, known)]
-    pictures = {id(outcome): _picture(outcome) for outcome in outcomes if outcome.values}
-    blocks = list(_blocks(claims, outcomes, pictures, store))
+    blocks = list(_blocks(claims, outcomes, store))
     contents = {
         "reproduction.md": markdown.render(blocks).encode(),
         "reproduction.html": html.document(TITLE, blocks).encode(),
     }
-    for picture in pictures.values():
-        contents[f"figures/{picture.name}.svg"] = picture.svg
+    contents |= {f"figures/{block.name}.svg": block.svg for block in blocks if isinstance(block, Picture)}
     for claim in claims:
         rows = frame(one for outcome in outcomes if outcome.claim is claim for one in _numbers(outcome))
         if len(rows):
@@ -65,9 +64,7 @@ def _numbers(outcome: Outcome) -> Iterator[Value]:
         yield from shown
 
 
-def _blocks(
-    claims: Sequence[Claim], outcomes: Sequence[Outcome], pictures: dict[int, Picture], store: Store
-) -> Iterator[Block]:
+def _blocks(claims: Sequence[Claim], outcomes: Sequence[Outcome], store: Store) -> Iterator[Block]:
     yield Heading(TITLE, level=1)
     yield Paragraph(
         "This page is computed from results by rules that were fixed before any run at the paper's settings, in "
@@ -106,7 +103,7 @@ def _blocks(
         yield Paragraph(f"{where[0].upper()}{where[1:]}. Decided by: {claim.decided_by}.")
         for place, outcome in enumerate(outcomes):
             if outcome.claim is claim:
-                yield from _outcome_blocks(outcome, outcomes[:place], pictures)
+                yield from _outcome_blocks(outcome, outcomes[:place])
 
 
 def _glance(outcome: Outcome, store: Store) -> dict[str, str]:
@@ -152,7 +149,7 @@ def _interval(found: Summary) -> str:
     return f"{number(found.mean, digits)} {within(found.low, found.high, digits)}"
 
 
-def _outcome_blocks(outcome: Outcome, before: Sequence[Outcome], pictures: dict[int, Picture]) -> Iterator[Block]:
+def _outcome_blocks(outcome: Outcome, before: Sequence[Outcome]) -> Iterator[Block]:
     claim = outcome.claim
     yield Heading(f"{claim.id}, {outcome.scope}: {outcome.verdict}", level=3)
     if not outcome.values:
@@ -168,7 +165,8 @@ def _outcome_blocks(outcome: Outcome, before: Sequence[Outcome], pictures: dict[
     for table in (rows, list(_seeds(outcome)), list(_drops(outcome))):
         if table:
             yield TextTable(pd.DataFrame(table).drop(columns=unwanted, errors="ignore"))
-    yield pictures[id(outcome)]
+    yield _picture(outcome)
+    yield from curve_blocks(outcome.curves, f"{_name(outcome)}-curve", f"{claim.id}: stability against plasticity")
     yield Paragraph(f"Every row with the keys of its phases: `data/claim-{claim.id}.csv`.")
 
 
@@ -330,6 +328,11 @@ def _row(part: Part, pair: str, decided: Decided, mark: dict[str, str]) -> dict[
     }
 
 
+def _name(outcome: Outcome) -> str:
+    """Of its figures' files."""
+    return f"claim-{outcome.claim.id}{'' if outcome.scope == 'paper' else '-reduced'}"
+
+
 def _picture(outcome: Outcome) -> Picture:
     """A row for each comparison and pair: a dot for every seed, the mean as a stroke, the interval as a bar."""
     import matplotlib
@@ -359,9 +362,8 @@ def _picture(outcome: Outcome) -> Picture:
         axes.grid(visible=False, axis="y")
         axes.spines["left"].set_visible(False)
         axes.tick_params(axis="y", length=0)
-        name = f"claim-{outcome.claim.id}{'' if outcome.scope == 'paper' else '-reduced'}"
         caption = [
             "A dot is one seed, the stroke their mean, the bar its 95 % interval;",
             "blue: confirmed, red: refuted, grey: neither.",
         ]
-        return render(name, f"{outcome.claim.id}: {outcome.claim.claim}", caption, canvas)
+        return render(_name(outcome), f"{outcome.claim.id}: {outcome.claim.claim}", caption, canvas)

@@ -45,6 +45,11 @@ def scale_of_first(spec: PhaseSpec) -> tuple[str, ...]:
     return (*found, *([] if in_paper else ["not a task of the paper's pairs"]))
 
 
+def is_reduced(claim: Claim, row: "pd.Series[Any]") -> bool:
+    """Whether a trial's row is less than the paper, or other."""
+    return bool((*row["scale"], *stop_of(claim, row)))
+
+
 def stop_of(claim: Claim, row: "pd.Series[Any]") -> tuple[str, ...]:
     """Another stop rule than the paper's is none of its own rows, unless the claim asks for it."""
     paper = paper_settings(str(row["benchmark"])).second.stop

@@ -11,16 +11,20 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
+from analysis.claims.curve import curves
 from analysis.claims.loader import Claim, ClaimTest
 from analysis.claims.measures import Cell, Value, by_pair, missing, read, values
 from analysis.claims.rules import SMALLEST, Decided, Verdict, decide, decide_by, limits_of, together
 from analysis.frames.load import Known
 from analysis.inference import BySeed, by_seed, effect, equal_seeds, holm, t_or_sign_test
 from analysis.statistics import UNLIMITED, Summary, summary
+from analysis.tradeoff import Series
 from nbsp_ray.benchmarks import get_benchmark
 from nbsp_ray.store import Store
 
 Scope = Literal["paper", "at reduced scale"]
+SCOPES: Mapping[Scope, bool] = {"paper": False, "at reduced scale": True}
+"""By name, whether it is less than the paper, or other."""
 PROBABILITY = 0.05
 Numbers = tuple[ClaimTest, list[Value], set[Cell]]
 """Of one test: those there are, and where others are asked for."""
@@ -61,6 +65,8 @@ class Outcome:
     values: tuple[Value, ...]
     shown: tuple[tuple[ClaimTest, tuple[Value, ...]], ...]
     """What stands beside these and decides nothing."""
+    curves: tuple[Series, ...]
+    """Of rules over numbers of skill neurons, stability against plasticity."""
 
     @property
     def seeds(self) -> int:
@@ -99,13 +105,15 @@ def evaluate(claim: Claim, store: Store, known: Known | None = None) -> list[Out
     Claims of one store share what was read of it, if they are given one `known` (`analysis.frames.load`).
     """
     if not claim.sweeps:
-        return [_outcome(claim, "paper", [], scored=False)]
+        return [_outcome(claim, "paper", [], (), scored=False)]
     data = read(claim, store, {} if known is None else known)
     found = [(test, numbers := values(data, test), missing(data, test, numbers)) for test in claim.tests]
     scored = any(get_benchmark(sweep.benchmark).judged_by.kind == "score" for sweep in claim.loaded)
-    outcomes = [_outcome(claim, "paper", _of(found, reduced=False), scored=scored)]
-    reduced = _outcome(claim, "at reduced scale", _of(found, reduced=True), scored=scored)
-    return [*outcomes, reduced] if reduced.values else outcomes
+    paper, reduced = (
+        _outcome(claim, scope, _of(found, reduced=less), curves(data, reduced=less), scored=scored)
+        for scope, less in SCOPES.items()
+    )
+    return [paper, reduced] if reduced.values else [paper]
 
 
 def _of(found: Iterable[Numbers], *, reduced: bool) -> list[Numbers]:
@@ -120,7 +128,9 @@ def _of(found: Iterable[Numbers], *, reduced: bool) -> list[Numbers]:
     ]
 
 
-def _outcome(claim: Claim, scope: Scope, of_tests: Sequence[Numbers], *, scored: bool) -> Outcome:
+def _outcome(
+    claim: Claim, scope: Scope, of_tests: Sequence[Numbers], of_counts: tuple[Series, ...], *, scored: bool
+) -> Outcome:
     found = [one for one in of_tests if one[0].rule != "shown"]
     shown = tuple((test, tuple(numbers)) for test, numbers, _ in of_tests if test.rule == "shown")
     parts, verdict = _parts(claim, scope, found, scored=scored)
@@ -131,7 +141,7 @@ def _outcome(claim: Claim, scope: Scope, of_tests: Sequence[Numbers], *, scored:
     numbers = tuple(one for _, of_test, _ in found for one in of_test)
     random = {one.comparison for one in numbers if one.undefined}
     parts_defined = tuple(part for part in parts_defined if part.comparison in random)
-    return Outcome(claim, scope, scored, verdict, without, defined, parts, parts_defined, numbers, shown)
+    return Outcome(claim, scope, scored, verdict, without, defined, parts, parts_defined, numbers, shown, of_counts)
 
 
 def _parts(claim: Claim, scope: Scope, found: Sequence[Numbers], *, scored: bool) -> tuple[tuple[Part, ...], Verdict]:

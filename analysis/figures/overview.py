@@ -1,9 +1,11 @@
 """What a sweep comes to at one glance: the first task after against the second, a panel for each pair."""
 
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.figure import Figure as Canvas
 
 from analysis.blocks import Picture
 from analysis.figures.bands import CurveReader
@@ -12,26 +14,36 @@ from analysis.figures.panels import make_panels, put_legend
 from analysis.figures.style import render
 from analysis.frames.load import Results
 from analysis.statistics import Summary
-from analysis.tradeoff import LIVE_RULE, MEASURES, Count, Series, all_series
+from analysis.tradeoff import FRONT_RULE, KNEE_RULE, LIVE_RULE, MEASURES, Count, Series, all_series
+from analysis.words import Words
 
 COLUMNS = 4
 
 
 def overview(results: Results, reader: CurveReader) -> Picture | None:
-    """Means of both tasks with the crosses of their intervals, seeds as small dots; None with one thing to show."""
-    by_pair: dict[str, list[Series]] = {}
-    for series in all_series(results):
-        by_pair.setdefault(series.pair, []).append(series)
-    if max(sum(len(one.counts) for one in of_pair) for of_pair in by_pair.values()) < 2:
+    """Both tasks of all trials of a sweep; None with one thing to show."""
+    series = list(all_series(results.finals))
+    if max(Counter(one.pair for one in series for _ in one.counts).values()) < 2:
         return None
+    canvas, caption = both_tasks(series, results.words)
+    return render("overview", "Both tasks at a glance", caption, canvas)
+
+
+def both_tasks(series: Sequence[Series], words: Words) -> tuple[Canvas, list[str]]:
+    """A panel for each pair: means with the crosses of their intervals, seeds as small dots; and the caption."""
+    by_pair: dict[str, list[Series]] = {}
+    for one in series:
+        by_pair.setdefault(one.pair, []).append(one)
     columns = min(COLUMNS, len(by_pair))
     canvas, panels = make_panels(-(-len(by_pair) // columns), columns, height=2.3)
-    words, looks = results.words, _looks(list(all_series(results)))
+    looks = _looks(series)
     live: list[bool] = []
+    knees: list[bool] = []
     for (pair, of_pair), axes in zip(by_pair.items(), panels, strict=False):
-        for series in of_pair:
-            _draw(axes, series, looks)
-            live.append(_mark_live(axes, series))
+        for one in of_pair:
+            _draw(axes, one, looks)
+            live.append(_mark_live(axes, one))
+            knees.append(_mark_knee(axes, one))
         axes.set_title("\n> ".join(pair.split(" > ")) if columns > 2 else pair)
         _style(axes, is_rate=words.is_rate)
         if not axes.lines:
@@ -50,27 +62,20 @@ def overview(results: Results, reader: CurveReader) -> Picture | None:
         "small dot. Up and to the right is better.",
         *(
             ["A line joins the numbers of skill neurons of one method, from few (blue) to many (yellow)."]
-            if _counted(by_pair)
+            if any(len(one.numbers) > 1 for one in series)
             else []
         ),
+        *([f"Ring: a line's knee. {FRONT_RULE} {KNEE_RULE}"] if any(knees) else []),
         *([f"Hollow diamond on a line: where live neurons end. {LIVE_RULE}"] if any(live) else []),
     ]
-    return render("overview", "Both tasks at a glance", caption, canvas)
+    return canvas, caption
 
 
-def _counted(by_pair: Mapping[str, list[Series]]) -> bool:
-    return any(len(_counts(one)) > 1 for of_pair in by_pair.values() for one in of_pair)
-
-
-def _counts(series: Series) -> list[int]:
-    return [count.neurons for count in series.counts if count.neurons is not None]
-
-
-def _looks(every: list[Series]) -> dict[tuple[str, int | None], Look]:
+def _looks(every: Sequence[Series]) -> dict[tuple[str, int | None], Look]:
     """A method's own look; where it has several numbers of skill neurons, each in its colour of Figure 15."""
     neurons: dict[str, set[int]] = {}
     for series in every:
-        neurons.setdefault(series.method, set()).update(_counts(series))
+        neurons.setdefault(series.method, set()).update(series.numbers)
     found: dict[tuple[str, int | None], Look] = {}
     for method, of_method in neurons.items():
         own, counts = look(method), sorted(of_method)
@@ -84,7 +89,7 @@ def _draw(axes: Axes, series: Series, looks: Mapping[tuple[str, int | None], Loo
     measures = MEASURES[series.measure]["final"]
     means = [(count, *count.summaries(measures)) for count in series.counts]
     means = [one for one in means if one[1].n]
-    several = len(_counts(series)) > 1
+    several = len(series.numbers) > 1
     if several:
         joined = [one for one in means if one[0].neurons is not None]
         axes.plot([x.mean for _, x, _ in joined], [y.mean for _, _, y in joined], color=INK, linewidth=0.7, alpha=0.5)
@@ -104,6 +109,16 @@ def _mark_live(axes: Axes, series: Series) -> bool:
     if point is not None:
         axes.plot(*point, "D", markerfacecolor="none", markeredgecolor=INK, markersize=5, zorder=4)
     return point is not None
+
+
+def _mark_knee(axes: Axes, series: Series) -> bool:
+    """A ring about the knee of a series with several counts; whether it has one."""
+    measures = MEASURES[series.measure]["final"]
+    _, knee = series.front_and_knee(measures)
+    if knee is None or len(series.numbers) < 2:
+        return False
+    axes.plot(*series.means(measures)[knee], "o", markerfacecolor="none", markeredgecolor=INK, markersize=10, zorder=4)
+    return True
 
 
 def _half(found: Summary) -> np.ndarray | None:

@@ -62,14 +62,22 @@ def fill(
     return plan
 
 
-def commit(store: Store, plan: Plan, trial: Trial, first_before: float, first_after: float, **result: Any) -> None:
+def commit(
+    store: Store,
+    plan: Plan,
+    trial: Trial,
+    first_before: float,
+    first_after: float,
+    second_after: float = 0.9,
+    **result: Any,
+) -> None:
     (first, second), (one, other) = trial.phases, trial.tasks
     if not store.phase(first).done():
         learn(store, plan, first, evaluations(one, (0, 0.5, 0.95, 1, 1), every=5_000), env_steps=20_000)
         write_evaluations(store, plan, first, one, round(first_before * 200), deterministic=0)
     learn(store, plan, second, evaluations(other, (0, 0.5, 1, 1, 1), every=5_000), env_steps=20_000, **result)
     write_evaluations(store, plan, second, one, round(first_after * 200), deterministic=0)
-    write_evaluations(store, plan, second, other, 180, deterministic=0)
+    write_evaluations(store, plan, second, other, round(second_after * 200), deterministic=0)
 
 
 @pytest.fixture
@@ -362,6 +370,35 @@ def test_numbers_of_skill_neurons(store: Store, tmp_path: Path) -> None:
     assert (ranks.verdict, ranks.over_pairs.found.low) == ("confirmed", pytest.approx(0.221, abs=1e-3))
     # All else is said of the paper's number, 0.2.
     assert forgetting.values[PAPER] == pytest.approx(dict.fromkeys(range(SEEDS), 0.6))
+
+
+def test_the_curve_of_a_claim_on_numbers_of_skill_neurons(store: Store, tmp_path: Path) -> None:
+    """(0, 1), (0.8, 0.7), (1, 0) bend at the second; at reduced scale (0, 1), (0.4, 0.4), (1, 0) do not."""
+    files = [
+        sweep_file(tmp_path, "pairs: [window-open:window-close]", methods="base, nbsp", name="paper"),
+        sweep_file(tmp_path, f"pairs: [drawer-close:door-close]\n{SMALL}", methods="base, nbsp", name="small"),
+    ]
+    for path in map(Path, files):
+        path.write_text(path.read_text().replace("skill_neurons: 0.2", "skill_neurons: [0.1, 0.2, 0.4]"))
+    claim = claim_of(files[0], claim_test("rises", "nbsp"), sweeps=tuple(files))
+    bent = {PAPER: {0.1: (0.0, 1.0), 0.2: (0.8, 0.7), 0.4: (1.0, 0.0)}}
+    bent[EASY] = bent[PAPER] | {0.2: (0.4, 0.4)}
+    plan = make_plan("x", claim.loaded)
+    for trial in plan.trials:
+        curve = bent[" > ".join(trial.tasks)]
+        commit(store, plan, trial, 1.0, *curve.get(trial.skill_neurons, (0.1, 0.9)))
+    text = write_reproduction([claim], store, tmp_path / "docs")[0].read_text()
+    few, some_, many = (f"{rate} (5 of 5 seeds equal)" for rate in ("0.00", "0.80", "1.00"))
+    row = f"| {PAPER} | nbsp | 0.2 | 102 | 5 | {some_} | 0.70 (5 of 5 seeds equal) | knee |"
+    assert row in text
+    for pair in (PAPER, EASY):
+        assert f"| {pair} | nbsp | 0.1 | 51 | 5 | {few} | {many} | yes |" in text
+        assert f"| {pair} | base |" not in text
+    assert f"| {EASY} | nbsp | 0.2 | 102 | 5 | 0.40 (5 of 5 seeds equal) | 0.40 (5 of 5 seeds equal) | yes |" in text
+    assert text.count("Ring: a line's knee.") == 1
+    for name in ("claim-C4-curve", "claim-C4-reduced-curve"):
+        assert f"(figures/{name}.svg)" in text
+        assert (tmp_path / f"docs/figures/{name}.svg").exists()
 
 
 def test_first_phases_that_reach_the_threshold(store: Store, tmp_path: Path) -> None:

@@ -132,13 +132,16 @@ def test_where_live_neurons_end_is_marked_on_the_trade_offs_line(store):
         learn_first(store, plan, trial, 9)
         learn_second(store, plan, trial, *after[trial.skill_neurons], **NBSP_REPORT)
     results = analysis.load(store.root, plan)
-    (_, nbsp) = all_series(results)
+    (_, nbsp) = all_series(results.finals)
     assert nbsp.live_point(MEASURES["success"]["final"]) == pytest.approx((0.98, 0.16))
     marked = overview(results, CurveReader(results))
     few = analysis.load(store.root, plan_of(skill_neurons=(0.1, 0.2)))
     unmarked = overview(few, CurveReader(few))
     assert "Hollow diamond on a line: where live neurons end" in " ".join(marked.caption)
     assert "live neurons" not in " ".join(unmarked.caption)
+    # From (0.4, 0.9) over (0.8, 0.7) to (1, 0.1): the second lies beyond the line between the ends; two have no knee.
+    assert "Ring: a line's knee" in " ".join(marked.caption)
+    assert "knee" not in " ".join(unmarked.caption)
     hollow = b"fill-opacity: 0; stroke: #"
     assert marked.svg.count(hollow) > unmarked.svg.count(hollow)
 

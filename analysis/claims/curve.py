@@ -1,0 +1,54 @@
+"""The curve behind a claim on numbers of skill neurons (Figure 15): stability against plasticity, with its knee."""
+
+from collections.abc import Iterator, Sequence
+
+import pandas as pd
+
+from analysis.blocks import Block, Picture, TextTable
+from analysis.claims.measures import OVER_COUNTS, Data
+from analysis.claims.scale import is_reduced
+from analysis.tables import cells
+from analysis.tradeoff import MEASURES, Series, all_series
+from analysis.words import words_of
+
+
+def curves(data: Data, *, reduced: bool) -> tuple[Series, ...]:
+    """By pair, the curves of the methods whose numbers of skill neurons the claim compares, at one scale."""
+    methods = {method for test in data.claim.tests if test.rule in OVER_COUNTS for method in test.methods}
+    wanted = [row["method"] in methods and is_reduced(data.claim, row) == reduced for _, row in data.finals.iterrows()]
+    return tuple(one for one in all_series(data.finals.loc[wanted]) if len(one.numbers) > 1)
+
+
+def curve_blocks(series: Sequence[Series], name: str, title: str) -> Iterator[Block]:
+    """A row for each number of skill neurons, and the curve as a figure of this name."""
+    if series:
+        yield TextTable(pd.DataFrame(row for one in series for row in _rows(one)))
+        yield _picture(series, name, title)
+
+
+def _rows(series: Series) -> Iterator[dict[str, str]]:
+    measures = MEASURES[series.measure]["final"]
+    front, knee = series.front_and_knee(measures)
+    for place, count in enumerate(series.counts):
+        stability, plasticity = count.summaries(measures)
+        yield {
+            "pair": ", ".join(part for part in (series.pair, series.variant) if part),
+            "method": series.method,
+            "skill neurons": count.label,
+            "per network": f"{count.neurons:,}",
+            "n": str(stability.n),
+            "stability": cells.of_summary(stability),
+            "plasticity": cells.of_summary(plasticity),
+            "Pareto front": "knee" if place == knee else "yes" if place in front else "",
+        }
+
+
+def _picture(series: Sequence[Series], name: str, title: str) -> Picture:
+    import matplotlib
+
+    from analysis.figures.overview import both_tasks
+    from analysis.figures.style import STYLE, render
+
+    with matplotlib.rc_context(STYLE):
+        canvas, caption = both_tasks(series, words_of([one.benchmark for one in series]))
+        return render(name, title, caption, canvas)

@@ -2,7 +2,7 @@
 
 On normal data with n = 5 one standard error, the paper's band, covers the mean in 63 % of cases, Student's t interval
 in 95 % (the tests simulate it). So tables carry both and say which is which. Of rates that are 0 or 1 by seed the t
-interval covers far less (82 % at a true share of 0.7 and n = 5, 42 % at 0.9), so the seeds themselves and their share
+interval covers far less (83 % at a true share of 0.7 and n = 5, 41 % at 0.9), so the seeds themselves and their share
 stand beside it (`analysis.tables.seeds`). Fewer than three seeds, or seeds that are all equal, have no interval: one
 without width would read as certainty. Over several pairs: a bootstrap that draws seeds jointly over pairs, its
 generator seeded. What a claim needs besides is in `analysis.inference`.

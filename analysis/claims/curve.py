@@ -5,25 +5,22 @@ from collections.abc import Iterator, Sequence
 import pandas as pd
 
 from analysis.blocks import Block, Picture, TextTable
-from analysis.claims.measures import OVER_COUNTS, Data
-from analysis.claims.scale import is_reduced
+from analysis.claims.measures import OVER_COUNTS
+from analysis.claims.verdicts import Outcome
 from analysis.tables import cells
 from analysis.tradeoff import MEASURES, Series, all_series
 from analysis.words import words_of
 
 
-def curves(data: Data, *, reduced: bool) -> tuple[Series, ...]:
-    """By pair, the curves of the methods whose numbers of skill neurons the claim compares, at one scale."""
-    methods = {method for test in data.claim.tests if test.rule in OVER_COUNTS for method in test.methods}
-    wanted = [row["method"] in methods and is_reduced(data.claim, row) == reduced for _, row in data.finals.iterrows()]
-    return tuple(one for one in all_series(data.finals.loc[wanted]) if len(one.numbers) > 1)
-
-
-def curve_blocks(series: Sequence[Series], name: str, title: str) -> Iterator[Block]:
-    """A row for each number of skill neurons, and the curve as a figure of this name."""
-    if series:
+def curve_blocks(outcome: Outcome, name: str) -> Iterator[Block]:
+    """A row for each number of skill neurons, and the curve as a figure of this name; nothing of other claims."""
+    claim = outcome.claim
+    methods = {method for test in claim.tests if test.rule in OVER_COUNTS for method in test.methods}
+    if methods:
+        trials = outcome.trials[outcome.trials["method"].isin(methods)]
+        series = [one for one in all_series(trials) if len(one.numbers) > 1]
         yield TextTable(pd.DataFrame(row for one in series for row in _rows(one)))
-        yield _picture(series, name, title)
+        yield _picture(series, name, f"{claim.id}: stability against plasticity")
 
 
 def _rows(series: Series) -> Iterator[dict[str, str]]:

@@ -69,6 +69,8 @@ class Claim(Settings):
     """Section and figure."""
     decided_by: str
     """The rule in words."""
+    note: str = ""
+    """What a reader must know besides, as a sentence of the page."""
     beyond: bool = False
     """Whether the paper does not make it."""
     exploratory: bool = False

@@ -61,7 +61,7 @@ class Value:
     """The pair without the setting that may stand behind it, or the one task."""
     of: tuple[tuple[str, float, bool], ...] = ()
     """The measure of each method behind it, by method; and whether its score was undefined. Of a probe, the drops with
-    the best neurons silenced and with random ones."""
+    the best neurons silenced, with random ones and, where these were measured, with the worst."""
     undefined: bool = False
     """Whether the score of a method behind it was undefined, so that its neurons were drawn at random."""
 
@@ -319,7 +319,8 @@ def _probed(data: Data, test: ClaimTest) -> Iterator[Value]:
         if is_ready(target, data.results.store):
             success = _success(data.results.store, target, request)
             if success is not None:
-                drops = {choice: success["none"] - success[choice] for choice in ("best", "random")}
+                chosen = [choice for choice in ("best", "random", "worst") if choice in success]
+                drops = {choice: success["none"] - success[choice] for choice in chosen}
                 value = success["random"] - success["best"]
                 yield _first_value(data, target.phase.spec, target.phase.key, name, value, drops)
 

@@ -2,13 +2,16 @@
 
 An effect is *confirmed* where its 95 % interval lies on the claimed side of 0 and it is at least 0.05; *refuted* where
 the interval lies on the other side of 0 or wholly within (-0.05, 0.05); else *inconclusive*. Of what must hold
-altogether all must be confirmed, and one that is refuted refutes it.
+altogether all must be confirmed, and one that is refuted refutes it. Of a level, seeds within 0.05 of one another count
+as equal: their spread says no more of a seed that may be wholly otherwise than none does.
 """
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
+
+import numpy as np
 
 from analysis.claims.loader import MEASURES, ClaimTest
 from analysis.inference import equal_seeds, seeds_to_settle
@@ -18,6 +21,8 @@ Verdict = Literal["confirmed", "refuted", "inconclusive", "not run"]
 SMALLEST = 0.05
 """An effect smaller than this is none (and what plasticity may lose where it is said not to be lower)."""
 WIDE = "the interval is too wide"
+MOST_SPREAD = 1_000
+"""More seeds than these to settle a claim are said as more than these."""
 MOST_EQUAL = 1_000
 """Where the search for how many equal seeds would settle a claim ends."""
 
@@ -58,6 +63,8 @@ def decide(test: ClaimTest, numbers: Sequence[float], limits: Limits) -> Decided
         low, high = clopper_pearson(round(sum(numbers)), len(numbers))
         found = Summary(found.n, found.mean, found.standard_error, low, high)
         return decide_by(test, found, spread, limits)
+    if test.rule == "level" and found.has_interval and np.ptp(numbers) < SMALLEST and all(map(math.isfinite, limits)):
+        found, spread = replace(found, low=math.nan, high=math.nan), 0.0
     return decide_by(test, equal_seeds(found, limits), spread, limits)
 
 
@@ -77,7 +84,7 @@ def decide_by(test: ClaimTest, found: Summary, spread: float, limits: Limits) ->
 def _open(test: ClaimTest, found: Summary, spread: float, limits: Limits) -> str:
     """Why an interval settles nothing, and how many seeds would."""
     if spread == 0:
-        equal = f"all {found.n} seeds are equal"
+        equal = f"all {found.n} seeds are {'equal' if found.equal else f'within {SMALLEST:g} of one another'}"
         for n in range(found.n + 1, MOST_EQUAL + 1):
             verdict = _rule(test, equal_seeds(Summary(n, found.mean, 0.0, math.nan, math.nan), limits))
             if verdict != "inconclusive":
@@ -89,8 +96,10 @@ def _open(test: ClaimTest, found: Summary, spread: float, limits: Limits) -> str
         return WIDE
     seeds = seeds_to_settle(found.mean, spread, lambda *numbers: _sides(test, *numbers)[verdict == "refuted"])
     # If these are enough, the spread of these seeds says so, and the interval of these seeds says otherwise.
-    known = seeds is not None and seeds > found.n
-    return f"{WIDE}; about {seeds} seeds of such spread would have it {verdict} (power 0.8)" if known else WIDE
+    if seeds is None or seeds <= found.n:
+        return WIDE
+    many = f"about {seeds}" if seeds <= MOST_SPREAD else f"more than {MOST_SPREAD:,}"
+    return f"{WIDE}; {many} seeds of such spread would have it {verdict} (power 0.8)"
 
 
 def _rule(test: ClaimTest, found: Summary) -> Verdict:

@@ -11,20 +11,20 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from analysis.claims.curve import curves
+import numpy as np
+import pandas as pd
+
 from analysis.claims.loader import Claim, ClaimTest
 from analysis.claims.measures import Cell, Value, by_pair, missing, read, values
 from analysis.claims.rules import SMALLEST, Decided, Verdict, decide, decide_by, limits_of, together
+from analysis.claims.scale import is_reduced
 from analysis.frames.load import Known
 from analysis.inference import BySeed, by_seed, effect, equal_seeds, holm, t_or_sign_test
 from analysis.statistics import UNLIMITED, Summary, summary
-from analysis.tradeoff import Series
 from nbsp_ray.benchmarks import get_benchmark
 from nbsp_ray.store import Store
 
 Scope = Literal["paper", "at reduced scale"]
-SCOPES: Mapping[Scope, bool] = {"paper": False, "at reduced scale": True}
-"""By name, whether it is less than the paper, or other."""
 PROBABILITY = 0.05
 Numbers = tuple[ClaimTest, list[Value], set[Cell]]
 """Of one test: those there are, and where others are asked for."""
@@ -44,6 +44,12 @@ class Part:
     p_holm: float
     """Corrected for the claim's family; NaN where there is none."""
     verdict: Verdict
+
+    @property
+    def seeds(self) -> str:
+        """How many each pair has: `5`, or `5 + 2`."""
+        counts = [len(of_seed) for of_seed in self.values.values()]
+        return str(counts[0]) if len(set(counts)) == 1 else " + ".join(map(str, counts))
 
 
 @dataclass(frozen=True)
@@ -65,8 +71,8 @@ class Outcome:
     values: tuple[Value, ...]
     shown: tuple[tuple[ClaimTest, tuple[Value, ...]], ...]
     """What stands beside these and decides nothing."""
-    curves: tuple[Series, ...]
-    """Of rules over numbers of skill neurons, stability against plasticity."""
+    trials: pd.DataFrame
+    """All that its sweeps have at this scale, rows of `Data.finals`."""
 
     @property
     def seeds(self) -> int:
@@ -77,6 +83,29 @@ class Outcome:
     def pairs(self) -> int:
         """Different pairs (or tasks), each setting of one counted."""
         return len({one.pair for one in self.values})
+
+    @property
+    def not_run(self) -> list[ClaimTest]:
+        """Tests that have no number yet."""
+        begun = [part.test for part in self.parts]
+        return [test for test in self.claim.tests if test.rule != "shown" and all(test is not one for one in begun)]
+
+    @property
+    def blocks(self) -> tuple[int, int]:
+        """Blocks of one pair and seed that have all their numbers; and those that sweeps ask for of the pairs begun."""
+        found = {part.comparison: set[tuple[str, int]]() for part in self.parts}
+        for one in self.values:
+            found[one.comparison].add((one.pair, one.seed))
+        whole = asked = 0
+        for pair, tasks in {one.pair: one.tasks for one in self.values}.items():
+            of_pair = [
+                ({block for block in found[part.comparison] if block[0] == pair}, part.missing.get(tasks, 0))
+                for part in self.parts
+                if pair in part.pairs or tasks in part.missing
+            ]
+            whole += 0 if self.not_run else len(set.intersection(*(there for there, _ in of_pair)))
+            asked += max(len(there) + missing for there, missing in of_pair)
+        return whole, asked
 
     @property
     def not_learnt(self) -> int:
@@ -105,14 +134,13 @@ def evaluate(claim: Claim, store: Store, known: Known | None = None) -> list[Out
     Claims of one store share what was read of it, if they are given one `known` (`analysis.frames.load`).
     """
     if not claim.sweeps:
-        return [_outcome(claim, "paper", [], (), scored=False)]
+        return [_outcome(claim, "paper", [], pd.DataFrame(), scored=False)]
     data = read(claim, store, {} if known is None else known)
     found = [(test, numbers := values(data, test), missing(data, test, numbers)) for test in claim.tests]
     scored = any(get_benchmark(sweep.benchmark).judged_by.kind == "score" for sweep in claim.loaded)
-    paper, reduced = (
-        _outcome(claim, scope, _of(found, reduced=less), curves(data, reduced=less), scored=scored)
-        for scope, less in SCOPES.items()
-    )
+    less = np.array([is_reduced(claim, row) for _, row in data.finals.iterrows()], dtype=bool)
+    paper = _outcome(claim, "paper", _of(found, reduced=False), data.finals[~less], scored=scored)
+    reduced = _outcome(claim, "at reduced scale", _of(found, reduced=True), data.finals[less], scored=scored)
     return [paper, reduced] if reduced.values else [paper]
 
 
@@ -128,9 +156,7 @@ def _of(found: Iterable[Numbers], *, reduced: bool) -> list[Numbers]:
     ]
 
 
-def _outcome(
-    claim: Claim, scope: Scope, of_tests: Sequence[Numbers], of_counts: tuple[Series, ...], *, scored: bool
-) -> Outcome:
+def _outcome(claim: Claim, scope: Scope, of_tests: Sequence[Numbers], trials: pd.DataFrame, *, scored: bool) -> Outcome:
     found = [one for one in of_tests if one[0].rule != "shown"]
     shown = tuple((test, tuple(numbers)) for test, numbers, _ in of_tests if test.rule == "shown")
     parts, verdict = _parts(claim, scope, found, scored=scored)
@@ -141,7 +167,7 @@ def _outcome(
     numbers = tuple(one for _, of_test, _ in found for one in of_test)
     random = {one.comparison for one in numbers if one.undefined}
     parts_defined = tuple(part for part in parts_defined if part.comparison in random)
-    return Outcome(claim, scope, scored, verdict, without, defined, parts, parts_defined, numbers, shown, of_counts)
+    return Outcome(claim, scope, scored, verdict, without, defined, parts, parts_defined, numbers, shown, trials)
 
 
 def _parts(claim: Claim, scope: Scope, found: Sequence[Numbers], *, scored: bool) -> tuple[tuple[Part, ...], Verdict]:

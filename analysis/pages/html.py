@@ -109,8 +109,8 @@ def _on_screen(width: re.Match[str]) -> str:
 
 
 def anchor(text: str) -> str:
-    """An id made of a heading."""
-    return re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-")
+    """An id made of a heading, as GitHub makes it of one in Markdown."""
+    return re.sub(r"[^a-z0-9 _-]", "", text.lower()).replace(" ", "-")
 
 
 def _render(block: Block) -> str:

@@ -96,7 +96,7 @@ def test_an_interval_is_cut_at_what_the_number_can_be():
     assert difference_limits((0, 1)) == (-1, 1)
 
 
-@pytest.mark.parametrize(("share", "covered"), [(0.7, 0.82), (0.9, 0.42)])
+@pytest.mark.parametrize(("share", "covered"), [(0.7, 0.8295), (0.9, 0.4091)])
 def test_of_seeds_that_are_0_or_1_the_t_interval_covers_too_little_and_clopper_pearson_enough(share, covered):
     """What is said of five seeds, exactly: 5 of 5 and 0 of 5 have no t interval, which covers nothing."""
     t, exact = 0.0, 0.0
@@ -105,7 +105,7 @@ def test_of_seeds_that_are_0_or_1_the_t_interval_covers_too_little_and_clopper_p
         found = summary(values)
         t += rng * (found.has_interval and found.low <= share <= found.high)
         exact += rng * (clopper_pearson(good, 5)[0] <= share <= clopper_pearson(good, 5)[1])
-    assert t == pytest.approx(covered, abs=0.015)
+    assert t == pytest.approx(covered, abs=1e-4)
     assert exact >= 0.95
 
 

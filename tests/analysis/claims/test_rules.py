@@ -67,6 +67,21 @@ def test_equal_seeds_are_no_certainty() -> None:
     assert (unbounded.verdict, unbounded.why) == ("inconclusive", "all 5 seeds are equal: there is no interval")
 
 
+def test_of_a_level_seeds_that_hardly_differ_are_as_equal_ones() -> None:
+    """A spread of 0.002 says no more of a sixth seed than none: Student's t would put the mean within 0.996 and 1."""
+    level = claim_test("level", "nbsp", at_least=0.9, low_at_least=0.8)
+    close, far = [1.0, 0.995, 1.0, 1.0, 1.0], [1.0, 0.94, 1.0, 1.0, 1.0]
+    found = decide(level, close, RATE)
+    assert found.verdict == decide(level, [1.0] * 5, RATE).verdict == "inconclusive"
+    assert found.found.low == pytest.approx(0.025 ** (1 / 5) * 0.999)
+    assert found.why == "all 5 seeds are within 0.05 of one another; 17 such seeds would have it confirmed"
+    assert decide(level, far, RATE).verdict == "confirmed"  # 0.988 -+ 0.033
+    assert decide(level, close, UNLIMITED).verdict == "confirmed"  # of scores nothing else is known
+    assert (
+        decide(claim_test("not_lower", "nbsp", "base"), [0.0, 0.005, 0.0, 0.0, 0.0], DIFFERENCE).verdict == "confirmed"
+    )
+
+
 def test_what_would_settle_it() -> None:
     numbers = [0.5, -0.1, 0.3, 0.6, -0.2]
     found = decide(claim_test("above", "nbsp", "base"), numbers, DIFFERENCE)

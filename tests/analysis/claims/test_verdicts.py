@@ -209,6 +209,53 @@ def test_no_verdict_before_all_seeds_and_pairs_are_there(store: Store, tmp_path:
     assert verdicts(over, each) == ["confirmed", "confirmed"]
 
 
+def test_blocks_are_whole_or_not(store: Store, tmp_path: Path) -> None:
+    """Five seeds of one pair and two of the other: the mean over pairs says so, and the table at the top too."""
+    other = "window-close > window-open"
+    file = sweep_file(tmp_path, "pairs: [window-open:window-close, window-close:window-open]")
+    claim = claim_of(file, claim_test("above", "nbsp", "replay_only"))
+    fill(store, claim, {PAPER: GOOD})
+    (outcome,) = evaluate(claim, store)
+    assert outcome.blocks == (5, 5)
+    fill(store, claim, {other: some(GOOD, 2)})
+    (outcome,) = evaluate(claim, store)
+    assert (outcome.blocks, outcome.parts[0].seeds) == ((7, 10), "5 + 2")
+    page = write_reproduction([claim], store, tmp_path / "docs")[0].read_text()
+    assert "nbsp - replay_only: 0.40 (no interval, 5 + 2 seeds) | 7 of 10 blocks |" in page
+    assert "| over pairs | 5 + 2 | 0.40 (no interval, 5 + 2 seeds) | inconclusive |" in page
+    both = claim_of(file, *claim.tests, claim_test("above", "mask_only", "base"))
+    assert evaluate(both, store)[0].blocks == (0, 10)
+
+
+def test_what_was_found_and_what_each_method_comes_to(store: Store, tmp_path: Path) -> None:
+    """One claim is refuted at reduced scale, one was never run; on the way the number of neurons is the claims'."""
+    file = sweep_file(tmp_path, f"pairs: [drawer-close:door-close]\n{SMALL}")
+    path = Path(file)
+    path.write_text(path.read_text().replace("skill_neurons: 0.2", "skill_neurons: [0.2, 0.4]"))
+    claims = [
+        claim_of(file, claim_test("above", "nbsp", "replay_only"), note="A word to the reader."),
+        claim_of(file, claim_test("above", "mask_only", "base"), id="C13"),
+    ]
+    fill(store, claims[0], {EASY: BAD})
+    page = write_reproduction(claims, store, tmp_path / "docs")[0].read_text()
+    assert "- At the paper's scale: nothing has run yet." in page
+    assert "- At reduced scale, which never counts for the paper's: refuted C4 (x).\n" in page
+    assert "- Not run at any scale: C13." in page
+    assert "\n- A word to the reader.\n" in page
+    assert f"### {EASY}, at reduced scale: 20,000 env steps (stable), then 20,000 env steps (fixed)" in page
+    assert "| replay_only | 5 | 0.90, worst seed 0.80 | 0.90, worst seed 0.90 |" in page
+    assert "| nbsp | 5 | 0.50, worst seed 0.40 | 0.90, worst seed 0.90 |" in page
+    assert "| base |" not in page
+
+
+def test_a_scale_names_the_pairs_that_it_is_of(store: Store, tmp_path: Path) -> None:
+    file = sweep_file(tmp_path, f"pairs: [drawer-close:door-close, window-open:window-close]\n{SMALL}")
+    claim = claim_of(file, claim_test("above", "nbsp", "replay_only"))
+    fill(store, claim, {EASY: GOOD, PAPER: GOOD})
+    page = write_reproduction([claim], store, tmp_path / "docs")[0].read_text()
+    assert f"first phase 20,000 of 1,000,000 env steps; not the paper's pair ({EASY}); second phase" in page
+
+
 def test_a_pair_that_refutes_does_not_wait_for_others(store: Store, tmp_path: Path) -> None:
     file = sweep_file(tmp_path, "pairs: [window-open:window-close, window-close:window-open]")
     test = claim_test("above", "nbsp", "replay_only")
@@ -280,7 +327,7 @@ def test_with_and_without_undefined_scores(store: Store, tmp_path: Path) -> None
     assert f"{of} {PAPER} | 1 of 5 | 5 | 0.17 [" in page
     assert f"{of} {PAPER} | left out | 4 | 0.41 [" in page
     assert f"{of} over pairs | 1 of 10 | 5 |" in page
-    assert f"{of} over pairs | left out | 4 |" in page
+    assert f"{of} over pairs | left out | 4 + 5 |" in page
     assert f"{of} {other} | left out |" not in page
     # 0.9, 1.0, 0.8, 0.95 and 0.1; then without the last.
     assert f"| stability | nbsp | {PAPER} | 1 of 5 | 0.75 |" in page
@@ -443,8 +490,10 @@ def test_probes(score: Kind, store: Store, tmp_path: Path) -> None:
     assert (outcome.verdict, outcome.parts[0].missing) == ("inconclusive", {"window-open": 1})
     assert outcome.parts[0].over_pairs.why == "confirmed so far, and 1 number not there yet"
     page = write_reproduction([claim], store, tmp_path / "docs")[0].read_text()
-    assert "| window-open | best 10% | 0.77 | 0.74, 0.77, 0.80 |" in page
-    assert "| window-open | random 10% | 0.10 | 0.10, 0.10, 0.10 |" in page
+    assert "| window-open | best 10% | 4 | 0.77 | 0.74, 0.77, 0.80 |" in page
+    assert "| window-open | random 10% | 4 | 0.10 | 0.10, 0.10, 0.10 |"
+    # All 50 episodes are won with the worst silenced; without its worst, seed 4's probe is not whole.
+    assert "| window-open | worst 10% | 4 | 0.00 | 0.00, 0.00, 0.00 |" in page
     rows = pd.read_csv(tmp_path / "docs" / "data" / "claim-C4.csv")
     assert list(rows["measured"]) == pytest.approx([0.8 - s / 50 for s in range(4)])
     assert list(rows["measured"] - rows["measured_other"]) == pytest.approx(list(rows["value"]))
@@ -461,9 +510,9 @@ def test_the_page_says_what_a_reader_might_miss(store: Store, tmp_path: Path) ->
     assert "replay_only is at 0.99, which leaves no room for an effect of 0.05." in page
     assert page.count("5 of its 5 numbers are those of C4, and no further evidence.") == 1
     # Differences -0.01, -0.005, -0.01, 0 and -0.01: mean -0.007, s 0.00447, half 2.776 x 0.002 = 0.00555
-    assert f"| stability, nbsp - replay_only | {PAPER} | 5 | -0.007 [-0.013, -0.001] | refuted |" in page
-    assert "| C4 (beyond, exploratory) |" in page
-    assert "| C12 (beyond) |" in page
+    assert f"| stability, nbsp - replay_only | {PAPER} | 5 | -0.007 [-0.013, -0.001] | refuted, no room |" in page
+    assert "| [C4](#c4-x) (beyond, exploratory) |" in page
+    assert "| [C12](#c12-x) (beyond) |" in page
     rows = pd.read_csv(tmp_path / "docs" / "data" / "claim-C4.csv")
     assert list(rows["measured"]) == list(rates["nbsp"])
     assert list(rows["measured_other"]) == list(rates["replay_only"])
@@ -478,7 +527,11 @@ def test_a_pair_without_room_is_named_where_the_others_have_some(store: Store, t
     half = {"nbsp": (0.5, 0.6, 0.5, 0.6, 0.5), "replay_only": (0.4, 0.5, 0.4, 0.5, 0.4)}
     fill(store, claim, {PAPER: {"nbsp": (1.0,) * 5, "replay_only": (0.97,) * 5}, drawers: half})
     page = write_reproduction([claim], store, tmp_path / "docs")[0].read_text()
-    (line,) = [line for line in page.splitlines() if "leaves no room" in line]
+    assert (
+        f"- {PAPER} leaves no room to see what a method adds to what is at the limit there: stability of replay_only"
+        in page
+    )
+    (line,) = [line for line in page.splitlines() if "which leaves no room" in line]
     assert line.endswith(f", {PAPER}: replay_only is at 0.97, which leaves no room for an effect of 0.05.")
 
 

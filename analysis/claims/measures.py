@@ -41,6 +41,8 @@ MORE = ("scale", "setting", "setting_words", "configuration", "stop", "keys")
 OVER_COUNTS = ("rises", "falls")
 """Rules that compare numbers of skill neurons; all others are of the claim's one."""
 REACHED_ENV_STEPS = 1_000_000
+CHOICES: tuple[str, ...] = ("best", "random", "worst")
+"""Which neurons a probe silences, in the order in which their drops are kept."""
 
 
 @dataclass(frozen=True)
@@ -319,8 +321,7 @@ def _probed(data: Data, test: ClaimTest) -> Iterator[Value]:
         if is_ready(target, data.results.store):
             success = _success(data.results.store, target, request)
             if success is not None:
-                chosen = [choice for choice in ("best", "random", "worst") if choice in success]
-                drops = {choice: success["none"] - success[choice] for choice in chosen}
+                drops = {name: success["none"] - success[name] for name in CHOICES if name in success}
                 value = success["random"] - success["best"]
                 yield _first_value(data, target.phase.spec, target.phase.key, name, value, drops)
 

@@ -151,8 +151,9 @@ def test_a_page_of_results_from_an_archive(tmp_path: Path, monkeypatch: pytest.M
     assert "There is no folder elsewhere" in str(run.exception)
 
     text = (tmp_path / "one/reproduction.md").read_text()
-    glance = {row.split(" | ")[2]: row for row in text.splitlines() if row.startswith("| C4 ")}
-    assert "| not run |" in glance["paper"]
+    glance = {row.split(" | ")[2]: row for row in text.splitlines() if row.startswith("| [C4]")}
+    assert list(glance) == ["at reduced scale"]
+    assert "At the paper's scale: nothing has run yet." in text
     # (180 - s - 100 - 2 s) / 200 for seeds 0 to 4: mean 74 / 200, s = 3 x 1.5811 / 200, half = 2.7764 s / sqrt(5)
     assert "| confirmed | stability, nbsp - replay_only: 0.37 [0.34, 0.40]; plasticity" in glance["at reduced scale"]
     assert "| 5 x 1 | 0.2 CPU |" in glance["at reduced scale"]  # 15 phases of 36 s: 0.15 h

@@ -128,8 +128,8 @@ def run_plan(
         return Outcome(len(plan.phases), 0, 0, 0, interrupted=False)
     preflight.check_settings(plan, todo)
     check_benchmarks(plan, todo)
-    preflight.check_disk(plan, todo, store, live.say)
     if address is None:
+        preflight.check_disk(plan, todo, store, live.say)
         forget_failures()
         here = cpus or usable_cpus()
         preflight.check_cpus(plan, todo, here)
@@ -260,6 +260,8 @@ class _Launch:
             preflight.check_nodes(self.plan, self.todo, self.machines.usable(), local=local)
         self._local = local
         room = self.fit_to_cluster(autoscaling=autoscaling)
+        if not local:
+            preflight.check_disk(self.plan, self.todo, self.store, self.live.say, self.live.concurrent)
         begun = set(self.store.phases())
         for key in (key for key in self.todo if key in begun):
             self.store.phase(key).forget_failures()

@@ -98,7 +98,7 @@ def check_plan(
         tasks.setdefault(spec.benchmark, set()).update(spec.tasks)
     for name, played in tasks.items():
         get_benchmark(name).check_installed(played)
-    check_disk(plan, keys, store, say)
+    check_disk(plan, keys, store, say, None if nodes is None else max(1, slots(plan, keys, nodes)))
     if nodes is not None:
         check_nodes(plan, keys, nodes, local=False)
         return
@@ -111,8 +111,17 @@ def check_plan(
     check_nodes(plan, keys, [this_machine()], local=True)
 
 
-def check_disk(plan: Plan, keys: Collection[str], store: Store, say: Callable[[str], None]) -> None:
-    """The disk of the results root holds what is left to do: replay buffers, above all.
+def check_disk(
+    plan: Plan, keys: Collection[str], store: Store, say: Callable[[str], None], at_once: int | None = None
+) -> None:
+    """The disk of the results root holds what is left to do: replay buffers, above all, of all that work side by side.
+
+    Args:
+        plan: With all its phases.
+        keys: Those that are left.
+        store: Where they are kept.
+        say: Told what may come to pass.
+        at_once: Phases that work side by side; None: as many as this machine has CPUs for.
 
     Raises:
         StoreError: it certainly does not.
@@ -120,7 +129,7 @@ def check_disk(plan: Plan, keys: Collection[str], store: Store, say: Callable[[s
     if is_address(store.address):
         return  # An object store has room for all.
     left = dataclasses.replace(plan, phases={key: plan.phases[key] for key in keys})
-    need = disk_use(left, keys)[1] / 1e9
+    need = disk_use(left, keys, at_once)[1] / 1e9
     free = shutil.disk_usage(existing(store.root)).free / 1e9
     if free >= need:
         return

@@ -4,7 +4,7 @@ import heapq
 import math
 import sys
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from nbsp_ray.config.schema import Resources
@@ -67,6 +67,25 @@ def schedule(plan: Plan, seconds: Mapping[str, float], nodes: Sequence[Node], *,
         rooms[place].taken[id(plan.phases[key].resources)] -= 1
         ends[key] = now
         gate.finished(key)
+
+
+def in_rounds(
+    plan: Plan,
+    seconds: Mapping[str, float],
+    nodes: Sequence[Node],
+    rounds: Sequence[Collection[str]],
+    *,
+    most: int | None = None,
+) -> Schedule:
+    """The same where phases come in rounds (keys, with those before), each when all before it is done: a search."""
+    ends: dict[str, float] = {}
+    at_once, now = 1, 0.0
+    for keys in rounds:
+        new = {key: lasting for key, lasting in seconds.items() if key in keys and key not in ends}
+        found = schedule(plan, new, nodes, most=most)
+        at_once, ends = max(at_once, found.at_once), ends | {key: now + end for key, end in found.ends.items()}
+        now += found.seconds
+    return Schedule(at_once, ends)
 
 
 class _Room:

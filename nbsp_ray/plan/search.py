@@ -126,19 +126,25 @@ def searches(sweeps: Sequence[Sweep], store: Store) -> list[CountSearch]:
     return [CountSearch(sweep, store) for sweep in sweeps if sweep.search.trials]
 
 
-def resolve_searches(sweeps: Sequence[Sweep], store: Store | None = None, *, whole_budget: bool = False) -> list[Sweep]:
+def rounds_left(sweeps: Sequence[Sweep], store: Store | None = None) -> int:
+    """How often numbers will yet be chosen, each time when all that was chosen before is done."""
+    left = [math.ceil(CountSearch(one, store).left / one.search.at_once) for one in sweeps if one.search.trials]
+    return max(left, default=0)
+
+
+def resolve_searches(sweeps: Sequence[Sweep], store: Store | None = None, *, rounds: int = 0) -> list[Sweep]:
     """The sweeps, each search as the grid of what it has chosen so far: a plan knows grids only.
 
     Args:
         sweeps: With or without a search.
         store: Where it is kept what was chosen; None: nothing is yet.
-        whole_budget: With others in place of what is not chosen yet: any number costs as much.
+        rounds: With others in place of what will be chosen in so many rounds: any number costs as much.
     """
     found: list[Sweep] = []
     for sweep in sweeps:
         search = CountSearch(sweep, store)
         if sweep.search.trials:
-            more = search.untried[: search.left] if whole_budget else []
+            more = search.untried[: min(search.left, rounds * sweep.search.at_once)] if rounds else []
             sweep = search.grid([*sorted(search.tried), *more])
         found.append(sweep)
     return found

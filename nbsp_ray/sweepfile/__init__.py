@@ -31,7 +31,7 @@ from nbsp_ray.folders import local
 from nbsp_ray.methods import methods
 from nbsp_ray.plan.build import make_plan
 from nbsp_ray.plan.replicates import on_replicates
-from nbsp_ray.plan.search import resolve_searches
+from nbsp_ray.plan.search import resolve_searches, rounds_left
 from nbsp_ray.specs import Plan
 from nbsp_ray.store import DEFAULT_ROOT, Store
 from nbsp_ray.sweepfile import strictyaml
@@ -63,7 +63,14 @@ class LoadedSweep:
 
         What would be trained on top of imported phases rests on replicates of them.
         """
-        planned = make_plan(self.name, resolve_searches(self.sweeps, store, whole_budget=whole_budget))
+        return self._plan(store, rounds_left(self.sweeps, store) if whole_budget else 0)
+
+    def rounds(self, store: Store | None) -> list[Plan]:
+        """What `run` runs one after the other: all at once, but for searches, each plan with what was before it."""
+        return [self._plan(store, number) for number in range(rounds_left(self.sweeps, store) + 1)]
+
+    def _plan(self, store: Store | None, rounds: int) -> Plan:
+        planned = make_plan(self.name, resolve_searches(self.sweeps, store, rounds=rounds))
         return planned if store is None else on_replicates(planned, store)
 
     def command(self, verb: str, root: str | Path) -> str:

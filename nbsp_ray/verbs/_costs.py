@@ -12,7 +12,7 @@ from nbsp_ray.errors import ConfigError
 from nbsp_ray.limits import memory, usable_cpus
 from nbsp_ray.orchestration.nodes import Node, slots
 from nbsp_ray.orchestration.preflight import check_lanes, this_machine
-from nbsp_ray.orchestration.schedule import Schedule, schedule
+from nbsp_ray.orchestration.schedule import Schedule, in_rounds
 from nbsp_ray.plan.halves import ways_to_halve
 from nbsp_ray.plan.memory import largest_need, memory_note
 from nbsp_ray.plan.price import Price, Speed, lanes_of, price, share, speed_kind
@@ -161,9 +161,10 @@ class Costs:
         store: Store,
         machines: Machines,
         rates: Rates,
+        rounds: Sequence[Plan],
         known: Mapping[str, Speed] | None = None,
     ) -> "Costs":
-        """Price what is left of a plan, at speeds that are `known` already if there are any."""
+        """Price what is left of a plan that is run in `rounds`, at speeds that are `known` already if there are any."""
         status = sweep_status(plan, store)
         work = {phase.key: phase.work for phase in status.phases if phase.state is not State.DONE}
         room = max(1, slots(plan, work, machines.nodes))
@@ -171,7 +172,7 @@ class Costs:
         if work and machines.here:
             of_memory, fits = _memory_note(plan, work, room)
         cost = price(plan, store, work, at_once=min(room, fits or room), known=known)
-        in_time = schedule(plan, cost.seconds, machines.nodes, most=fits)
+        in_time = in_rounds(plan, cost.seconds, machines.nodes, [one.phases for one in rounds], most=fits)
         return cls(plan, status, machines, rates, fits, of_memory, cost, in_time)
 
     @property
@@ -228,8 +229,9 @@ def halves_of(loaded: LoadedSweep, overrides: Sequence[str], store: Store, whole
     for way in ways:
         kept = [one for one in overrides if one.partition("=")[0].strip() != way.partition("=")[0]]
         try:
-            plan = load_sweep(loaded.given, [*kept, way]).plan(store, whole_budget=True)
-            fewer = Costs.of(plan, store, whole.machines, whole.rates, whole.price.speeds)
+            half = load_sweep(loaded.given, [*kept, way])
+            rounds = half.rounds(store)
+            fewer = Costs.of(rounds[-1], store, whole.machines, whole.rates, rounds, whole.price.speeds)
         except ConfigError:
             continue  # it lies otherwise in the files that this one includes
         share = fewer.weight / whole.weight

@@ -62,11 +62,12 @@ def command(
     loaded = load_sweep(sweep, overrides or [])
     store = Store(root, create=measure)
     with _no_garbage():
-        planned = loaded.plan(store, whole_budget=True)
+        rounds = loaded.rounds(store)
+        planned = rounds[-1]
         if measure:
             measure_speeds(planned, store)
         machines = Machines.of(address, nodes, cpus_per_node, gpus_per_node)
-        found = Costs.of(planned, store, machines, Rates(per_gpu_hour, per_cpu_hour))
+        found = Costs.of(planned, store, machines, Rates(per_gpu_hour, per_cpu_hour), rounds)
     notes = list(_notes(loaded, store, found))
     refusal: NbspError | None = None
     if found.status.left:
@@ -175,7 +176,11 @@ def search_lines(searches: Sequence[CountSearch]) -> list[str]:
     return [
         f"search of {search.method}'s number of skill neurons: {len(search.tried)} of {search.budget} chosen "
         f"({', '.join(map(str, search.tried))})"
-        + (", the others by what these give; priced as any other numbers" if search.left else "")
+        + (
+            f", the others by what these give, {search.sweep.search.at_once} at a time; priced as any other numbers"
+            if search.left
+            else ""
+        )
         for search in searches
     ]
 

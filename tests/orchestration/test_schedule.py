@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from stored import firsts, seconds, small_plan
 
 from nbsp_ray.orchestration.nodes import Node, slots
-from nbsp_ray.orchestration.schedule import schedule
+from nbsp_ray.orchestration.schedule import in_rounds, schedule
 from nbsp_ray.specs import Plan
 
 FIRST, SECOND = 100.0, 10.0
@@ -32,6 +32,20 @@ def test_two_machines_by_hand() -> None:
     assert [trial.method for trial in found.done_by(110, plan.trials)] == ["base", "base"]
     assert found.done_by(99, plan.trials) == []
     assert len(found.done_by(120, plan.trials)) == 4
+
+
+def test_rounds_are_one_after_the_other() -> None:
+    """On machines enough for all: 100 + 10 for the first phases and one second one, then 10 for the three others."""
+    plan = small_plan()
+    first_ones, (chosen, *others) = ([phase.key for phase in of(plan)] for of in (firsts, seconds))
+    rounds = [{*first_ones, chosen}, set(plan.phases)]
+    found = in_rounds(plan, lasting(plan), machines(6), rounds)
+    assert (found.ends[chosen], [found.ends[key] for key in others]) == (110, [120] * 3)
+    assert (found.at_once, found.seconds) == (3, 120)
+    whole = in_rounds(plan, lasting(plan), machines(6), [set(plan.phases)])
+    assert whole == schedule(plan, lasting(plan), machines(6))
+    left = {key: lasting(plan)[key] for key in others}
+    assert in_rounds(plan, left, machines(6), rounds).seconds == 10
 
 
 def test_one_at_a_time_a_first_phase_is_followed_by_its_own_second_ones() -> None:

@@ -12,7 +12,7 @@ import analysis
 from nbsp_ray.config.schema import Sweep
 from nbsp_ray.errors import ConfigError
 from nbsp_ray.plan.build import make_plan
-from nbsp_ray.plan.search import CountSearch, resolve_searches, searches, spread
+from nbsp_ray.plan.search import CountSearch, resolve_searches, rounds_left, searches, spread
 from nbsp_ray.store import Store
 from nbsp_ray.verbs import main as cli
 
@@ -114,11 +114,11 @@ def test_the_objective_is_that_of_advise(store: Store) -> None:
 
 def test_the_budget_is_priced_with_others_in_place_of_what_is_not_chosen(store: Store) -> None:
     CountSearch(sweep_of(), store).add([15])
-    (grid,) = resolve_searches([sweep_of()], store, whole_budget=True)
+    (grid,) = resolve_searches([sweep_of()], store, rounds=3)
     assert len(set(grid.skill_neurons)) == 6
     assert set(grid.skill_neurons) >= {0, 16, 32, 15}
     plan = make_plan("x", [grid])
-    without_store = make_plan("x", resolve_searches([sweep_of()], whole_budget=True))
+    without_store = make_plan("x", resolve_searches([sweep_of()], rounds=rounds_left([sweep_of()])))
     assert plan.env_steps() == without_store.env_steps()
     assert len(plan.trials) == 2 * 2 * (1 + 6)
 

@@ -6,6 +6,7 @@ import socket
 import time
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -62,6 +63,27 @@ def test_eight_machines_that_are_not_here(planned: Any, nbsp_ray: Run) -> None:
     assert "at the speed of a CPU core of another machine, as no GPU was timed yet" in out
     assert "Run it:  nbsp-ray run tradeoff resources.gpus=1 " in out
     assert out.endswith(" --address auto\n")
+
+
+def test_a_search_on_many_machines_takes_as_long_as_its_rounds(planned: Any) -> None:
+    """First phases, the four numbers it begins with, and four more, each when all before are done."""
+    machines = ["--nodes", "8", "--cpus-per-node", "32", "--gpus-per-node", "0"]
+    first, second = ((1_000_000 / 90 + tasks * 250 * 500 / 2_500) / 3600 for tasks in (1, 2))
+    assert planned("tradeoff", *machines)["cost"]["hours"] == pytest.approx(first + second, rel=0.01)
+    for at_once, rounds in ((1, 5), (2, 3), (4, 2)):
+        found = planned("tradeoff_search", f"search.at_once={at_once}", *machines)["cost"]["hours"]
+        assert found == pytest.approx(first + rounds * second, rel=0.01)
+
+
+def test_the_disk_must_hold_what_all_machines_write_at_once(
+    planned: Any, nbsp_ray: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    machines = ["--nodes", "8", "--cpus-per-node", "32", "--gpus-per-node", "0"]
+    needed = planned("tradeoff", *machines)["cost"]["peak_disk_gb"]
+    monkeypatch.setattr(preflight.shutil, "disk_usage", lambda path: SimpleNamespace(free=0.9e9 * needed))
+    asked = f"tradeoff may write {needed:.1f} GB"
+    assert asked in nbsp_ray("plan", "tradeoff", *machines)[1]
+    assert "may write" not in nbsp_ray("plan", "tradeoff", "--nodes", "1", "--cpus-per-node", "32")[1]
 
 
 def test_machines_that_cannot_hold_a_trial_are_refused_as_a_cluster_would(nbsp_ray: Run) -> None:

@@ -1,5 +1,6 @@
 """Phases one after another in this process, without Ray: for `nbsp-ray try`, a debugger, and the tests."""
 
+import gc
 import logging
 import math
 import time
@@ -119,8 +120,11 @@ def _slots(plan: Plan, keys: list[str]) -> int:
     Raises:
         ConfigError: more are asked for than the memory holds.
     """
-    device = find_device(plan.phases[keys[0]].resources)
-    gpu_bytes = torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else None
+    device, gpu_bytes = find_device(plan.phases[keys[0]].resources), None
+    if device.type == "cuda":
+        gc.collect()  # A pack before this one is garbage now, and what it had is in torch's cache.
+        torch.cuda.empty_cache()
+        gpu_bytes = torch.cuda.mem_get_info(device)[0]
     return lanes(plan, keys, memory(), usable_cpus(), gpu_bytes)
 
 
@@ -155,8 +159,8 @@ def _run_pack(plan: Plan, keys: list[str], store: Store, stop: StopRequest, repo
             log.warning("%s", error)
             store.phase(error.key).set_aside(error)
             continue
-        failures[key] = error
         text = "".join(traceback.format_exception(error))
+        failures[key] = error.with_traceback(None)  # Its frames hold the pack's buffers.
         store.phase(key).write_failure({"error": f"{type(error).__name__}: {error}", "traceback": text, "final": True})
     return failures
 

@@ -119,6 +119,7 @@ def pack_rate(
     device: str,
     *,
     compile: bool,
+    graphs: bool = True,
     packs: int = 1,
     ready: Callable[[], Any] = lambda: None,
 ) -> tuple[float, dict[str, float]]:
@@ -130,7 +131,8 @@ def pack_rate(
         folder = Path(name)
         store = Store(folder / "results", create=True)
         phases = [planned(folder, seed, hidden, device) for seed in range(lanes)]
-        resources = phases[0].resources.model_copy(update={"checkpoint_minutes": 1e6, "compile": compile})
+        changes = {"checkpoint_minutes": 1e6, "compile": compile, "cuda_graphs": graphs}
+        resources = phases[0].resources.model_copy(update=changes)
         # No final evaluations: only learning is timed.
         runs = [PhaseRun(store, one.spec, [], [], resources) for one in phases]
         left, benchmark, cores = iter(runs), get_benchmark("metaworld"), usable_cpus() // packs
@@ -153,11 +155,13 @@ def pack_rate(
     return pack.made / took, {what: spent / took for what, spent in pack.seconds.items()}
 
 
-def update_rate(lanes: int, hidden: Sequence[int], device: torch.device, *, compile: bool, seconds: float) -> float:
+def update_rate(
+    lanes: int, hidden: Sequence[int], device: torch.device, *, compile: bool, graphs: bool, seconds: float
+) -> float:
     """Updates of all lanes in a second, by the clock of the CPU where that makes them: others may be at work on it."""
     spaces, sac = Spaces(Vector(OBSERVATIONS), Continuous(ACTIONS)), Sac(hidden=tuple(hidden))
     agents = [Agent(sac, spaces, device, np.random.default_rng(seed)) for seed in range(lanes)]
-    stack = Lanes(lanes, agents[0], 10_000, Resources(compile=compile), compile=compile)
+    stack = Lanes(lanes, agents[0], 10_000, Resources(compile=compile, cuda_graphs=graphs), compile=compile)
     rows = np.random.default_rng(0).standard_normal((10_000, row_width(spaces))).astype(np.float32)
     buffers, rngs = [Replay.of(spaces, rows, device) for _ in agents], [torch.Generator() for _ in agents]
     for slot, (agent, buffer) in enumerate(zip(agents, buffers, strict=True)):
@@ -182,7 +186,7 @@ def update_rate(lanes: int, hidden: Sequence[int], device: torch.device, *, comp
 
 def _one_pack(name: str, seed: int, given: dict[str, Any], barrier: Any, rates: Any) -> None:
     torch.set_num_threads(1)
-    how = {"compile": given["compile"], "packs": given["packs"], "ready": lambda: barrier.wait(PATIENCE)}
+    how = {name: given[name] for name in ("compile", "graphs", "packs")} | {"ready": lambda: barrier.wait(PATIENCE)}
     rates.put(pack_rate(given["lanes"], given["hidden"], given["seconds"], given["device"], **how)[0])
 
 
@@ -190,7 +194,7 @@ def _one_process(name: str, seed: int, given: dict[str, Any], barrier: Any, rate
     folder = Path(name) / str(seed)
     folder.mkdir()
     phase = planned(folder, seed, given["hidden"], given["device"])
-    resources = phase.resources.model_copy(update={"compile": given["compile"]})
+    resources = phase.resources.model_copy(update={"compile": given["compile"], "cuda_graphs": given["graphs"]})
 
     def wait_for_all(what: str) -> None:
         if what.startswith("timing"):
@@ -260,18 +264,22 @@ def _wait(device: torch.device) -> None:
         torch.cuda.synchronize()
 
 
-def measure(lanes: int, given: argparse.Namespace, end: float) -> Row:
-    row, device = Row(lanes), given.device
-    how: Any = {"compile": given.compile}
+def measure(row: Row, given: argparse.Namespace, end: float, kept: Callable[[], None]) -> None:
+    """Fill a row; what is measured is `kept` at once, as this may be cut off."""
+    lanes, device = row.lanes, given.device
+    how: Any = {"compile": given.compile, "graphs": given.graphs}
     try:
         row.updates = update_rate(lanes, given.hidden, torch.device(device), **how, seconds=given.update_seconds)
         if given.only_updates:
-            return row
+            return
+        kept()
         row.pack, row.shares = pack_rate(lanes, given.hidden, given.seconds, device, **how)
+        kept()
         if lanes <= given.most_processes:
             if time.monotonic() > end:
                 raise TimeoutError("no time was left")
             row.processes = processes_rate(lanes, _one_process, hidden=given.hidden, device=device, **how)
+            kept()
         if given.packs and lanes > given.packs and lanes % given.packs == 0:
             if time.monotonic() > end:
                 raise TimeoutError("no time was left")
@@ -287,7 +295,6 @@ def measure(lanes: int, given: argparse.Namespace, end: float) -> Row:
             )
     except Exception as error:  # A row that says why; what was measured before it is not lost.
         row.failure = f"{type(error).__name__}: {error}".splitlines()[0]
-    return row
 
 
 def table(rows: Sequence[Row], given: argparse.Namespace, floors: dict[str, float]) -> list[str]:
@@ -340,15 +347,20 @@ def tables(given: argparse.Namespace) -> list[str]:
     given.to.parent.mkdir(parents=True, exist_ok=True)
     for hidden in given.sizes:
         given.hidden, rows = hidden, list[Row]()
-        for lanes in given.lanes:
-            late = time.monotonic() > end
-            rows.append(Row(lanes, failure="no time was left") if late else measure(lanes, given, end))
+
+        def keep(rows: list[Row] = rows, before: list[str] = found) -> None:
             sys.stderr.write(f"{time.strftime('%H:%M:%S')} {rows[-1]}\n")
-            lines = [*found, *table(rows, given, floors), ""]
-            given.to.write_text("\n".join(lines))
+            given.to.write_text("\n".join([*before, *table(rows, given, floors), ""]))
             kept["-".join(map(str, given.hidden))] = [asdict(row) for row in rows]
             given.to.with_suffix(".json").write_text(json.dumps(kept))
-        found = lines
+
+        for lanes in given.lanes:
+            late = time.monotonic() > end
+            rows.append(Row(lanes, failure="no time was left" if late else ""))
+            if not late:
+                measure(rows[-1], given, end, keep)
+            keep()
+        found = [*found, *table(rows, given, floors), ""]
     return [*found, f"Load of the machine when this began: {load:.1f}."]
 
 
@@ -373,6 +385,7 @@ def main() -> None:
     parser.add_argument("--update-seconds", type=float, default=3.0)
     parser.add_argument("--only-updates", action="store_true", help="nothing is played")
     parser.add_argument("--compile", action="store_true")
+    parser.add_argument("--no-graphs", action="store_false", dest="graphs", help="on a GPU, each kernel by itself")
     parser.add_argument("--into-docs", action="store_true", help="on a CPU, two sizes, 1 to 16 lanes, ten minutes")
     parser.add_argument("--to", type=Path, default=Path("results/perf/lanes.md"))
     given = parser.parse_args()

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Container, Mapping
 from dataclasses import dataclass
 from fractions import Fraction
+from functools import cached_property
 from typing import Any, Protocol
 
 import numpy as np
@@ -71,6 +72,10 @@ class Learner(Protocol):
     device: torch.device
     problem: SacLosses[Any]
 
+    @property
+    def capture_stream(self) -> torch.cuda.Stream:
+        """On which its CUDA graphs, and no others, are captured."""
+
     def build_update(
         self,
         restraints: Mapping[str, UpdateRule],
@@ -101,7 +106,7 @@ def new_executor(
     executor = EagerExecutor(update, learner.sac.tau, targets_apart=apart)
     if compile:
         executor.compile(learner.device.type, alike)
-    return CudaGraphExecutor(executor) if cuda_graphs else executor
+    return CudaGraphExecutor(executor, learner.capture_stream) if cuda_graphs else executor
 
 
 class Agent:
@@ -125,6 +130,11 @@ class Agent:
         )
         self.rules: Mapping[str, UpdateRule] = {}
         self._executor: Executor | None = None
+
+    @cached_property
+    def capture_stream(self) -> torch.cuda.Stream:
+        """As of `Learner`."""
+        return torch.cuda.Stream()
 
     @property
     def reads_memory(self) -> bool:

@@ -19,6 +19,7 @@ from nbsp_ray.folders import code_folder, remember_failure, remembered_failure
 from nbsp_ray.learning.agent import Learner
 from nbsp_ray.learning.machine import check_compiler, machine_name
 from nbsp_ray.learning.sac import UpdateRule
+from nbsp_ray.limits import usable_cpus
 from nbsp_ray.specs import PhaseSpec
 from nbsp_ray.store.encoding import digest_of
 
@@ -66,7 +67,9 @@ def build(agent: Learner, restraints: Mapping[str, UpdateRule], resources: Resou
             # What a method's own functions hold besides tensors, nobody knows.
             is_data = not any(rule.penalties or rule.gradients for rule in restraints.values())
             agent.build_update(restraints, compile=True, alike=graph if is_data else None, cuda_graphs=graphs)
-            compile_once(code_folder() / machine_name(), graph, resources.cpus, agent.warm_up)
+            # A GPU's kernels are many small ones, and the CPUs of a pack's environments idle meanwhile.
+            threads = resources.cpus if agent.device.type == "cpu" else usable_cpus()
+            compile_once(code_folder() / machine_name(), graph, threads, agent.warm_up)
             return None
         except Exception as error:
             why = _reason(error)

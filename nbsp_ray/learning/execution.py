@@ -6,18 +6,21 @@ is captured is all updates that are due, so that a GPU gets them in one launch. 
 kept, and who waits for whom.
 """
 
+import gc
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from types import CodeType, FunctionType
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, TypeVar
 
 import torch
 from torch import Tensor
 
 from nbsp_ray.learning.replay import AnyBatch, AnyChoice
 from nbsp_ray.learning.sac import Losses, SacState, Update, leaf_of, track_targets
+
+Captured = TypeVar("Captured")
 
 CAPTURE_WARM_UP = 3
 """Updates before a capture, on a side stream, as torch asks for: libraries allocate their workspaces in them."""
@@ -155,15 +158,15 @@ def _compiled(step: Any, device: str, alike: str | None) -> Any:
 class CudaGraphExecutor:
     """Sequences of updates as CUDA graphs: one for each pattern of flags, its inputs copied into fixed places."""
 
-    def __init__(self, execute: EagerExecutor) -> None:
-        self._execute = execute
+    def __init__(self, execute: EagerExecutor, stream: torch.cuda.Stream) -> None:
+        self._execute, self._stream = execute, stream
         self._graphs: dict[tuple[tuple[bool, ...], ...], _Graph] = {}
 
     def __call__(self, state: SacState, due: Sequence[PendingUpdate]) -> Losses:
         """Replay the graph of this pattern of updates, captured at its first call."""
         pattern = tuple((one.with_actor, one.with_targets, one.actor_batch is None, one.memory is None) for one in due)
         if pattern not in self._graphs:
-            self._graphs[pattern] = _Graph(self._execute, state, due)
+            self._graphs[pattern] = _Graph(self._execute, self._stream, state, due)
         return self._graphs[pattern].replay(due)
 
     def warm_up(self, state: SacState, due: Sequence[PendingUpdate]) -> None:
@@ -174,20 +177,17 @@ class CudaGraphExecutor:
 class _Graph:
     """One capture; it holds on to the very tensors of the state that it was captured with."""
 
-    def __init__(self, execute: EagerExecutor, state: SacState, due: Sequence[PendingUpdate]) -> None:
+    def __init__(
+        self, execute: EagerExecutor, stream: torch.cuda.Stream, state: SacState, due: Sequence[PendingUpdate]
+    ) -> None:
         self._inputs = [_copy(one) for one in due]
-        self._graph = torch.cuda.CUDAGraph()
         before = {name: tensor.clone() for name, tensor in state.tensors().items()}
-        stream = torch.cuda.Stream()
-        stream.wait_stream(torch.cuda.current_stream())
-        with torch.cuda.stream(stream):
-            for _ in range(CAPTURE_WARM_UP):
-                execute(state, self._inputs)
-        torch.cuda.current_stream().wait_stream(stream)
-        for name, tensor in state.tensors().items():
-            tensor.copy_(before[name])  # The warm-up was real.
-        with torch.cuda.graph(self._graph, capture_error_mode=CAPTURE_MODE):
-            self._losses = execute(state, self._inputs)
+
+        def restore() -> None:
+            for name, tensor in state.tensors().items():
+                tensor.copy_(before[name])
+
+        self._graph, self._losses = _capture(lambda: execute(state, self._inputs), stream, restore)
 
     def replay(self, due: Sequence[PendingUpdate]) -> Losses:
         for own, one in zip(self._inputs, due, strict=True):
@@ -200,21 +200,42 @@ class _Graph:
 class CapturedCall:
     """A function of tensors that stay where they are, as one CUDA graph."""
 
-    def __init__(self, function: Callable[[], Tensor]) -> None:
-        self._graph = torch.cuda.CUDAGraph()
-        stream = torch.cuda.Stream()
-        stream.wait_stream(torch.cuda.current_stream())
-        with torch.cuda.stream(stream):
-            for _ in range(CAPTURE_WARM_UP):
-                function()
-        torch.cuda.current_stream().wait_stream(stream)
-        with torch.cuda.graph(self._graph, capture_error_mode=CAPTURE_MODE):
-            self._result = function()
+    def __init__(self, function: Callable[[], Tensor], stream: torch.cuda.Stream) -> None:
+        self._graph, self._result = _capture(function, stream)
 
     def __call__(self) -> Tensor:
         """Its result, which the next call overwrites."""
         self._graph.replay()
         return self._result
+
+
+def _capture(
+    function: Callable[[], Captured], stream: torch.cuda.Stream, undo: Callable[[], None] = lambda: None
+) -> tuple[torch.cuda.CUDAGraph, Captured]:
+    """Call a function until libraries have allocated what they need, undo that, and capture it; with what it returns.
+
+    Args:
+        function: Works on tensors that stay where they are.
+        stream: Of all graphs that end together, and of no others. Torch keeps the workspaces of its products by stream,
+            and one that frees them with a graph (2.13) would take them from another graph of the stream.
+        undo: Puts back what the calls have changed.
+    """
+    graph = torch.cuda.CUDAGraph()
+    stream.wait_stream(torch.cuda.current_stream())
+    with torch.cuda.stream(stream):
+        for _ in range(CAPTURE_WARM_UP):
+            function()
+    torch.cuda.current_stream().wait_stream(stream)
+    undo()
+    # An old graph that Python finds among its garbage, and destroys, within a capture breaks it.
+    gc.collect()
+    gc.disable()
+    try:
+        with torch.cuda.graph(graph, stream=stream, capture_error_mode=CAPTURE_MODE):
+            result = function()
+    finally:
+        gc.enable()
+    return graph, result
 
 
 def _tensors(due: PendingUpdate) -> list[Tensor]:

@@ -7,7 +7,7 @@ nothing to learn rests: its numbers are computed with all others', and put back.
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
-from functools import lru_cache, partial
+from functools import cached_property, lru_cache, partial
 from typing import NamedTuple
 
 import numpy as np
@@ -82,18 +82,25 @@ class Lanes:
         for name, tensor in self.state.tensors().items():
             tensor[slot].copy_(agent.state.tensors()[name][0])
         agent.state = self.view(slot)
-        anew = [rules.put(slot, agent.rules.get(part, UpdateRule())) for part, rules in self._rules.items()]
-        if any(anew):
-            self._executor = None
+        self._renew([rules.put(slot, agent.rules.get(part, UpdateRule())) for part, rules in self._rules.items()])
         if isinstance(replay, Replay):
             replay.move(self._transitions[slot])
             self._buffers[slot] = replay
 
     def clear(self, slot: int) -> None:
         """Nobody lives in a slot any more: no rule of its agent costs time."""
-        if any([rules.put(slot, UpdateRule()) for rules in self._rules.values()]):
-            self._executor = None
+        self._renew([rules.put(slot, UpdateRule()) for rules in self._rules.values()])
         self._buffers.pop(slot, None)
+
+    def _renew(self, changed: Sequence[bool]) -> None:
+        """Build the update anew if anything has changed in it; all graphs are captured anew then (`_capture`)."""
+        if any(changed):
+            self._executor = self._acting = None
+
+    @cached_property
+    def capture_stream(self) -> torch.cuda.Stream:
+        """As of `Learner`."""
+        return torch.cuda.Stream()
 
     def view(self, slot: int) -> SacState:
         """The state of one lane, in the very memory of all."""
@@ -116,7 +123,7 @@ class Lanes:
         else:
             if self._acting is None:
                 self._seen = seen.to(self.device)
-                self._acting = CapturedCall(lambda: forward(layout, actor, self._seen))
+                self._acting = CapturedCall(lambda: forward(layout, actor, self._seen), self.capture_stream)
             self._seen.copy_(seen)
             found = self._acting()
         outputs: npt.NDArray[np.float32] = found[:, 0, 0].cpu().numpy()

@@ -41,9 +41,19 @@ def prepare(resources: Resources, sac: Sac) -> torch.device:
     torch.set_num_threads(resources.cpus)
     # Adam's moments decay into denormal numbers, on which a CPU is many times slower: 1.4 x on a whole phase.
     torch.set_flush_denormal(True)
-    # float32 means float32: convolutions alone would be rounded to TF32's 10 bits by default, products are not.
-    torch.backends.cudnn.allow_tf32 = False
+    # float32 means float32: by default convolutions would be rounded to TF32's 10 bits, and products where the
+    # environment of an image says so.
+    torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = False
     return device
+
+
+def begin_on_device(resources: Resources) -> None:
+    """Make this thread ready for a GPU, whose libraries begin with a wait for the device that would break a capture."""
+    device = find_device(resources)
+    if device.type == "cuda":
+        one = torch.ones(1, 8, 8, device=device, requires_grad=True)
+        torch.bmm(one, one).sum().backward()
+        torch.cuda.synchronize()
 
 
 def _checked_device(resources: Resources, sac: Sac) -> torch.device:
@@ -64,16 +74,17 @@ def machine_name() -> str:
 
 
 def check_compiler(device: torch.device) -> None:
-    """Check that code can be compiled for a CPU here; for a GPU, torch brings what it takes.
+    """Check that code can be compiled for a CPU here, or launched on a GPU, for which Triton compiles some C.
 
     Raises:
-        ConfigError: there is no C++ compiler.
+        ConfigError: there is no compiler.
     """
-    wanted = os.environ.get("CXX") or "g++"
-    if device.type == "cpu" and shutil.which(wanted) is None:
+    language, variable, known = ("C++", "CXX", ("g++",)) if device.type == "cpu" else ("C", "CC", ("gcc", "clang"))
+    wanted = (os.environ[variable],) if os.environ.get(variable) else known
+    if not any(map(shutil.which, wanted)):
         raise ConfigError(
-            f"there is no C++ compiler {wanted} here: install g++ or name another in the environment's CXX, or set "
-            "resources.compile=auto, which goes on without"
+            f"there is no {language} compiler {' or '.join(wanted)} here: install {known[0]} or name another in the "
+            f"environment's {variable}, or set resources.compile=auto, which goes on without"
         )
 
 

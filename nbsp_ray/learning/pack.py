@@ -22,6 +22,7 @@ from nbsp_ray.config.schema import Resources
 from nbsp_ray.learning import compiling
 from nbsp_ray.learning.execution import DrawnUpdate
 from nbsp_ray.learning.lanes import Lanes
+from nbsp_ray.learning.machine import begin_on_device
 from nbsp_ray.learning.opening import OpenPhase
 from nbsp_ray.learning.replay import Mixture
 from nbsp_ray.learning.run import PhaseRun
@@ -103,6 +104,7 @@ class Pack:
         self._stopped, self._report = stopped, report
         self._acts_together = False
         self._thread = ThreadPoolExecutor(1, "aside")
+        self._thread.submit(begin_on_device, resources).result()
         self._lanes: list[Lane] = []
         self._stacks: dict[range, Lanes] = {}
         self._again: list[PhaseRun] = []
@@ -283,6 +285,7 @@ class Pack:
     def _leave(self, lane: Lane) -> None:
         self._vacate(lane)
         self._lanes.remove(lane)
+        lane.run.adopt = None  # It would keep the pack, with all its graphs, until Python looks for garbage.
 
     def _vacate(self, lane: Lane) -> None:
         if lane.slot is not None:

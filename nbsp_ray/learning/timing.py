@@ -5,14 +5,12 @@ from collections.abc import Callable
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-import torch
-
 from nbsp_ray.benchmarks import get_benchmark
 from nbsp_ray.config.schema import Resources
 from nbsp_ray.learning import compiling
 from nbsp_ray.learning.agent import Agent
 from nbsp_ray.learning.hooks import ActiveMethod
-from nbsp_ray.learning.machine import find_device
+from nbsp_ray.learning.machine import prepare
 from nbsp_ray.learning.pack import new_pack
 from nbsp_ray.learning.phase import Phase, learn
 from nbsp_ray.learning.replay import new_replay
@@ -37,8 +35,7 @@ def measure_speed(
     The update is compiled if the phase's would be, which takes a minute where this machine has no code of it yet;
     `tell` is told what is under way.
     """
-    torch.set_num_threads(resources.cpus)
-    device, benchmark = find_device(resources), get_benchmark(spec.benchmark)
+    device, benchmark = prepare(resources, spec.sac), get_benchmark(spec.benchmark)
     spaces = benchmark.task_spaces(spec.task)
     environments = benchmark.make_env(spec.task, 0), benchmark.make_env(spec.task, 0)
     for env in environments:

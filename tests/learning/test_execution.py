@@ -1,7 +1,8 @@
 """However updates are executed, they are the same updates; and bfloat16 is where it should be, and nowhere else."""
 
+import contextlib
 import gc
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ from nbsp_ray.benchmarks import Continuous, Spaces, Vector
 from nbsp_ray.config.schema import Sac
 from nbsp_ray.layout import Layout
 from nbsp_ray.learning.agent import Agent
+from nbsp_ray.learning.execution import CAPTURE_WARM_UP, CapturedCall
 from nbsp_ray.learning.networks import Trace, forward
 from nbsp_ray.learning.replay import Mixture, Replay, row_width
 from nbsp_ray.learning.sac import PARTS, UpdateRule, build_update
@@ -268,3 +270,28 @@ def test_compiled_lanes_are_the_written_ones(compiled_code: None) -> None:
         together(stack, {1: learners[1]}, 2)
     for one, other in zip(written, compiled, strict=True):
         assert_equal(one, other, exactly=False)
+
+
+def test_no_garbage_is_looked_for_in_a_capture(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The order of things, without a GPU; also where the capture fails."""
+    said: list[str] = []
+
+    class Stream:
+        def wait_stream(self, other: object) -> None:
+            said.append("wait")
+
+    @contextlib.contextmanager
+    def graph(graph: object, stream: object, capture_error_mode: str) -> Iterator[None]:
+        said.append("captured on its own" if stream is own and not gc.isenabled() else "disturbed")
+        yield
+        raise RuntimeError("a capture that fails")
+
+    own = Stream()
+    monkeypatch.setattr(torch.cuda, "CUDAGraph", object)
+    monkeypatch.setattr(torch.cuda, "graph", graph)
+    monkeypatch.setattr(torch.cuda, "current_stream", Stream)
+    monkeypatch.setattr(torch.cuda, "stream", lambda stream: contextlib.nullcontext())
+    with pytest.raises(RuntimeError, match="a capture that fails"):
+        CapturedCall(lambda: said.append("call") or torch.ones(1), own)  # type: ignore[func-returns-value,arg-type]
+    assert said == ["wait", *["call"] * CAPTURE_WARM_UP, "wait", "captured on its own", "call"]
+    assert gc.isenabled()

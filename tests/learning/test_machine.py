@@ -32,6 +32,17 @@ def test_a_compiler_that_is_not_there(monkeypatch: pytest.MonkeyPatch) -> None:
     machine.check(Resources(compile=False), Sac())
 
 
+def test_a_gpu_s_kernels_are_launched_by_compiled_c(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.delenv("CC", raising=False)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(ConfigError, match=r"no C compiler gcc or clang here: install gcc .* environment's CC, or set"):
+        machine.check_compiler(torch.device("cuda"))
+    clang = tmp_path / "clang"
+    clang.write_text("#!/bin/sh\n")
+    clang.chmod(0o755)
+    machine.check_compiler(torch.device("cuda"))
+
+
 def test_a_compiler_that_is_there(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     compiler = tmp_path / "some-compiler"
     compiler.write_text("#!/bin/sh\n")

@@ -43,7 +43,8 @@ class PaperTable:
 def paper_table(results: Results) -> PaperTable:
     """Of each pair and method the first task after and the second task, mean and standard error over seeds.
 
-    Where the score of some seeds was undefined, a method has a second row without them, as in every table.
+    A method of which nothing is done has no row. Where the score of some seeds was undefined, a method has a second row
+    without them, as in every table.
     """
     data = results_table(results)
     best = {measure: best_groups(results.finals, measure) for measure in MEASURES}
@@ -76,5 +77,6 @@ def paper_table(results: Results) -> PaperTable:
     ]
     empty: list[Cell | None] = [None] * len(MEASURES)
     body = [(name, [cell for place in places for cell in of_row.get(place, empty)]) for name, of_row in rows]
+    body = [(name, cells) for name, cells in body if any(cell is not None and cell.found.n for cell in cells)]
     names = ["method", "neurons", "settings", UNDEFINED]
     return PaperTable([pair for _, pair in places], ["first after", "second"], names, body, caption)

@@ -127,6 +127,8 @@ GLOSSARY: Mapping[str, str] = {
     "plasticity": "Success on the last task after learning it: `second task` in tables.",
     "forgetting": "Success on the first task before learning the second, less that after it.",
     "knee": "Of a trade-off's front: the point farthest beyond the line between its ends.",
+    "replicate": "A phase that is trained once more because what rests on it needs the agent or the buffer of an "
+    "imported one, which are elsewhere. Trials that rest on it have rows of their own, `replicate=1`.",
     "carried forward": "A phase that stopped early counts with its final evaluation from there to its budget.",
     "drift": "How much frozen activations of a layer have changed with the second task, on states of the first.",
 }

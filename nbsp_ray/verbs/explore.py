@@ -26,16 +26,23 @@ def command(
 ) -> None:
     """Write the page on which one plays with the number of skill neurons: one file, no network."""
     import analysis
+    import analysis.tradeoff
 
     loaded, planned = load_plan(sweep, overrides, root)
     store = existing_store(root, loaded)
     check_begun(store, planned, loaded, root)
     scope = scope_of(loaded, planned, store, root)
+    results = analysis.load(store.address, planned)
     page = analysis.write_explorer(
-        analysis.load(store.address, planned),
+        results,
         to or store.report_folder(scope.folder) / "explore.html",
         name=scope.name,
         title=scope.title,
         scope=scope,
     )
+    if max(len(one.numbers) for one in analysis.tradeoff.all_series(results.finals)) < 2:
+        say(
+            "No method of this sweep has several numbers of skill neurons: the page compares methods, and has no "
+            "curve; `skill_neurons=0.1,0.2,0.4` gives it one"
+        )
     say(f"Open it in a browser: {short(page)}")

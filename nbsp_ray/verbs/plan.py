@@ -246,13 +246,14 @@ def _counts(costs: Costs) -> Iterator[str]:
 def _cost_lines(costs: Costs) -> Iterator[str]:
     cost, at_once = costs.price, costs.schedule.at_once
     gpus = f"{_hours(cost.gpu_hours)} GPU hours, " if cost.gpu_hours else ""
+    bound = "perhaps" if any(_is_guessed(kind, speed) for kind, speed in cost.speeds.items()) else "at most"
     if math.isfinite(costs.hours):
         yield (
-            f"at most {duration(3600 * costs.hours)} with {at_once} side by side on {costs.machines.words}: {gpus}"
+            f"{bound} {duration(3600 * costs.hours)} with {at_once} side by side on {costs.machines.words}: {gpus}"
             f"{_hours(cost.cpu_hours)} CPU hours, of which final evaluations {_hours(cost.evaluation_hours)}"
         )
     else:
-        yield f"{gpus}{_hours(cost.cpu_hours)} CPU hours at most, and {costs.machines.words} cannot hold it"
+        yield f"{bound} {gpus}{_hours(cost.cpu_hours)} CPU hours, and {costs.machines.words} cannot hold it"
     yield from dict.fromkeys(speed_words(kind, speed) for kind, speed in cost.speeds.items())
     if costs.money is not None:
         parts = [
@@ -265,16 +266,20 @@ def _cost_lines(costs: Costs) -> Iterator[str]:
         ]
         kept = costs.money_kept
         whole = f"; {kept:,.2f} if all of {costs.machines.words} is paid for to the end" if kept != costs.money else ""
-        yield f"price {costs.money:,.2f}: {' and '.join(parts)}{whole if math.isfinite(costs.hours) else ''}"
+        yield f"price {bound} {costs.money:,.2f}: {' and '.join(parts)}{whole if math.isfinite(costs.hours) else ''}"
+
+
+def _is_guessed(kind: str, speed: Speed) -> bool:
+    return speed.source == "reference" and "gpu" in kind
 
 
 def speed_words(kind: str, speed: Speed) -> str:
     """Where a speed is from, and what is to be known of it."""
     if speed.source == "reference":
-        if "gpu" in kind:
+        if _is_guessed(kind, speed):
             return (
-                "at the speed of a CPU core of another machine, as no GPU was timed yet, and a GPU's is another: "
-                "--measure on the machine that has it"
+                "no GPU was timed: this takes each trial, or each lane, on one to be as fast as a CPU core of another "
+                "machine, and bounds nothing; --measure on the machine that has it"
             )
         return "at the speed of another machine's core; --measure times this one"
     on = f" on {speed.device}" if speed.device else ""

@@ -70,6 +70,9 @@ def test_explore_writes_one_page(sweep, root, tmp_path):
     assert "reports/mine/explore.html" in done.stderr
     page = (tmp_path / "results/reports/mine/explore.html").read_text()
     assert f"nbsp-ray try {sweep} pairs=reach:avoid" in page
+    assert "several numbers" not in done.stderr
+    of_one = run("explore", sweep, "skill_neurons=0.2", "--root", root)
+    assert "No method of this sweep has several numbers of skill neurons" in of_one.stderr
     run("explore", sweep, "--root", root, "--to", str(tmp_path / "elsewhere.html"))
     assert (tmp_path / "elsewhere.html").is_file()
 

@@ -27,10 +27,13 @@ def methods_blocks(outcomes: Sequence[Outcome]) -> Iterator[Block]:
         "second task's evaluation curve over the whole budget. A second task is not always learnt by the end of its "
         "budget, so what it ends at is a moment of a curve that goes up and down."
     )
-    for (scope, pair, setting), own in trials.groupby(["scope", "pair", "setting_words"], sort=False):
-        yield Heading(f"{pair}, {scope if scope != 'paper' else 'as in the paper'}: {setting}", level=3)
+    for (scope, pair, _), own in trials.groupby(["scope", "pair", "setting"], sort=False):
+        setting, scale = own[["setting_words", "scale"]].iloc[0]
+        other = [f"; {what}" for what in scale if what.startswith("another")]
+        title = f"{pair}, {scope if scope != 'paper' else 'as in the paper'}: {setting}{''.join(other)}"
+        yield Heading(title, level=3)
         yield TextTable(pd.DataFrame(_row(str(method), of_it) for method, of_it in own.groupby("method", sort=False)))
-        scratch = own.drop_duplicates("seed")["second_scratch"].dropna()
+        scratch = own.dropna(subset="second_scratch").drop_duplicates("seed")["second_scratch"]
         if len(scratch):
             yield Paragraph(
                 f"A new agent learns the second task to {number(scratch.mean())} in as many env steps "

@@ -248,6 +248,24 @@ def test_what_was_found_and_what_each_method_comes_to(store: Store, tmp_path: Pa
     assert "| base |" not in page
 
 
+def test_another_learner_has_a_table_of_its_own(store: Store, tmp_path: Path) -> None:
+    """Two networks on one pair with the same budgets are never averaged."""
+    plain = sweep_file(tmp_path, f"pairs: [drawer-close:door-close]\n{SMALL}", name="plain")
+    wide = sweep_file(tmp_path, f"pairs: [drawer-close:door-close]\nsac: {{gamma: 0.98}}\n{SMALL}", name="wide")
+    claims = [
+        claim_of(one, claim_test("above", "nbsp", "replay_only"), id=name)
+        for one, name in ((plain, "C4"), (wide, "C14"))
+    ]
+    fill(store, claims[0], {EASY: GOOD})
+    fill(store, claims[1], {EASY: BAD})
+    page = write_reproduction(claims, store, tmp_path / "docs")[0].read_text()
+    title = f"### {EASY}, at reduced scale: 20,000 env steps (stable), then 20,000 env steps (fixed)"
+    own, other = page.split(title)[1:]
+    assert "| nbsp | 5 | 0.90, worst seed 0.80 |" in own
+    assert other.startswith("; another learner than the paper's\n")
+    assert "| nbsp | 5 | 0.50, worst seed 0.40 |" in other
+
+
 def test_a_scale_names_the_pairs_that_it_is_of(store: Store, tmp_path: Path) -> None:
     file = sweep_file(tmp_path, f"pairs: [drawer-close:door-close, window-open:window-close]\n{SMALL}")
     claim = claim_of(file, claim_test("above", "nbsp", "replay_only"))

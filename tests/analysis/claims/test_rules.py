@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 import scipy.stats
+from claim_stores import claim_test
 
 from analysis.claims.loader import ClaimTest
 from analysis.claims.rules import decide, together
@@ -14,10 +15,6 @@ from analysis.statistics import UNLIMITED, summary
 
 DIFFERENCE = (-1.0, 1.0)
 RATE = (0.0, 1.0)
-
-
-def claim_test(rule: str, *methods: str, **more: Any) -> ClaimTest:
-    return ClaimTest.model_validate({"rule": rule, "methods": methods, **more})
 
 
 @pytest.mark.parametrize(

@@ -1,94 +1,18 @@
 """Outcomes of claims in stores as the trials would leave them, with numbers made up by hand."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 import pytest
-from synthetic_store import evaluate as write_evaluations
-from synthetic_store import evaluations, learn
+from claim_stores import BAD, EASY, GOOD, PAPER, SEEDS, SMALL, claim_of, claim_test, commit, fill, some, sweep_file
 
 from analysis.claims import Claim, Outcome, evaluate, write_reproduction
-from analysis.claims.loader import ClaimTest
 from analysis.statistics import summary
 from nbsp_ray.plan.build import make_plan
 from nbsp_ray.probe.request import Answer, Kind, NetworkScores, Request, cells, find_targets, scores_record
-from nbsp_ray.specs import Plan, Trial
 from nbsp_ray.store import Store
-
-SEEDS = 5
-SMALL = "first: {env_steps: 20_000}\nsecond: {env_steps: 20_000, stop: fixed}\n"
-
-
-def claim_test(rule: str, *methods: str, **more: Any) -> ClaimTest:
-    return ClaimTest.model_validate({"rule": rule, "methods": methods, **more})
-
-
-def sweep_file(tmp_path: Path, text: str, *, methods: str = "base, replay_only, nbsp", name: str = "one") -> str:
-    path = tmp_path / f"{name}.yaml"
-    path.write_text(f"benchmark: metaworld\nmethods: [{methods}]\nseeds: 0-{SEEDS - 1}\nskill_neurons: 0.2\n{text}\n")
-    return str(path)
-
-
-def claim_of(sweep: str, *tests: ClaimTest, **more: Any) -> Claim:
-    data = {"id": "C4", "claim": "x", "where": "y", "decided_by": "z", "sweeps": (sweep,), "tests": tests}
-    return Claim.model_validate(data | more)
-
-
-Rates = Mapping[str, Sequence[float]]
-"""By method: success on the first task after the second phase, one per seed."""
-
-
-def fill(
-    store: Store,
-    claim: Claim,
-    rates: Mapping[str, Rates],
-    first_before: Sequence[float] = (1.0,) * SEEDS,
-    undefined: int | None = None,
-) -> Plan:
-    """Trials by pair and method with success on the first task as given, and 0.9 on the second.
-
-    Of nbsp the score of seed `undefined` was so.
-    """
-    plan = make_plan("x", claim.loaded)
-    for trial in plan.trials:
-        pair = " > ".join(trial.tasks)
-        found = rates.get(pair, {}).get(trial.method, ())
-        if trial.seed < len(found):
-            report = {} if trial.method != "nbsp" else {"score_undefined": trial.seed == undefined}
-            commit(store, plan, trial, first_before[trial.seed], found[trial.seed], **report)
-    return plan
-
-
-def commit(
-    store: Store,
-    plan: Plan,
-    trial: Trial,
-    first_before: float,
-    first_after: float,
-    second_after: float = 0.9,
-    **result: Any,
-) -> None:
-    (first, second), (one, other) = trial.phases, trial.tasks
-    if not store.phase(first).done():
-        learn(store, plan, first, evaluations(one, (0, 0.5, 0.95, 1, 1), every=5_000), env_steps=20_000)
-        write_evaluations(store, plan, first, one, round(first_before * 200), deterministic=0)
-    learn(store, plan, second, evaluations(other, (0, 0.5, 1, 1, 1), every=5_000), env_steps=20_000, **result)
-    write_evaluations(store, plan, second, one, round(first_after * 200), deterministic=0)
-    write_evaluations(store, plan, second, other, round(second_after * 200), deterministic=0)
-
-
-@pytest.fixture
-def store(tmp_path: Path) -> Store:
-    return Store(tmp_path / "results", create=True)
-
-
-EASY, PAPER = "drawer-close > door-close", "window-open > window-close"
-GOOD = {"replay_only": (0.5, 0.6, 0.4, 0.5, 0.5), "nbsp": (0.9, 1.0, 0.8, 0.95, 0.85)}
-"""Differences 0.4, 0.4, 0.4, 0.45, 0.35."""
-BAD = {"replay_only": GOOD["nbsp"], "nbsp": GOOD["replay_only"]}
 
 
 def scopes(outcomes: Sequence[Outcome]) -> dict[str, str]:
@@ -174,10 +98,6 @@ def test_over_pairs_and_in_each_pair(store: Store, tmp_path: Path) -> None:
     assert "| stability, nbsp - replay_only | over pairs | 5 | 0.20 [" in page.read_text()
 
 
-def some(rates: Rates, seeds: int) -> Rates:
-    return {method: found[:seeds] for method, found in rates.items()}
-
-
 def test_no_verdict_before_all_seeds_and_pairs_are_there(store: Store, tmp_path: Path) -> None:
     """Four seeds of one pair, then five, then the other pair: a verdict at the paper's scale waits for all of them."""
     other = "window-close > window-open"
@@ -207,71 +127,6 @@ def test_no_verdict_before_all_seeds_and_pairs_are_there(store: Store, tmp_path:
     assert f"- Numbers not there yet: 5 of {other}." in page
     fill(store, over, {other: GOOD})
     assert verdicts(over, each) == ["confirmed", "confirmed"]
-
-
-def test_blocks_are_whole_or_not(store: Store, tmp_path: Path) -> None:
-    """Five seeds of one pair and two of the other: the mean over pairs says so, and the table at the top too."""
-    other = "window-close > window-open"
-    file = sweep_file(tmp_path, "pairs: [window-open:window-close, window-close:window-open]")
-    claim = claim_of(file, claim_test("above", "nbsp", "replay_only"))
-    fill(store, claim, {PAPER: GOOD})
-    (outcome,) = evaluate(claim, store)
-    assert outcome.blocks == (5, 5)
-    fill(store, claim, {other: some(GOOD, 2)})
-    (outcome,) = evaluate(claim, store)
-    assert (outcome.blocks, outcome.parts[0].seeds) == ((7, 10), "5 + 2")
-    page = write_reproduction([claim], store, tmp_path / "docs")[0].read_text()
-    assert "nbsp - replay_only: 0.40 (no interval, 5 + 2 seeds) | 7 of 10 blocks |" in page
-    assert "| over pairs | 5 + 2 | 0.40 (no interval, 5 + 2 seeds) | inconclusive |" in page
-    both = claim_of(file, *claim.tests, claim_test("above", "mask_only", "base"))
-    assert evaluate(both, store)[0].blocks == (0, 10)
-
-
-def test_what_was_found_and_what_each_method_comes_to(store: Store, tmp_path: Path) -> None:
-    """One claim is refuted at reduced scale, one was never run; on the way the number of neurons is the claims'."""
-    file = sweep_file(tmp_path, f"pairs: [drawer-close:door-close]\n{SMALL}")
-    path = Path(file)
-    path.write_text(path.read_text().replace("skill_neurons: 0.2", "skill_neurons: [0.2, 0.4]"))
-    claims = [
-        claim_of(file, claim_test("above", "nbsp", "replay_only"), note="A word to the reader."),
-        claim_of(file, claim_test("above", "mask_only", "base"), id="C13"),
-    ]
-    fill(store, claims[0], {EASY: BAD})
-    page = write_reproduction(claims, store, tmp_path / "docs")[0].read_text()
-    assert "- At the paper's scale: nothing has run yet." in page
-    assert "- At reduced scale, which never counts for the paper's: refuted C4 (x).\n" in page
-    assert "- Not run at any scale: C13." in page
-    assert "\n- A word to the reader.\n" in page
-    assert f"### {EASY}, at reduced scale: 20,000 env steps (stable), then 20,000 env steps (fixed)" in page
-    assert "| replay_only | 5 | 0.90, worst seed 0.80 | 0.90, worst seed 0.90 |" in page
-    assert "| nbsp | 5 | 0.50, worst seed 0.40 | 0.90, worst seed 0.90 |" in page
-    assert "| base |" not in page
-
-
-def test_another_learner_has_a_table_of_its_own(store: Store, tmp_path: Path) -> None:
-    """Two networks on one pair with the same budgets are never averaged."""
-    plain = sweep_file(tmp_path, f"pairs: [drawer-close:door-close]\n{SMALL}", name="plain")
-    wide = sweep_file(tmp_path, f"pairs: [drawer-close:door-close]\nsac: {{gamma: 0.98}}\n{SMALL}", name="wide")
-    claims = [
-        claim_of(one, claim_test("above", "nbsp", "replay_only"), id=name)
-        for one, name in ((plain, "C4"), (wide, "C14"))
-    ]
-    fill(store, claims[0], {EASY: GOOD})
-    fill(store, claims[1], {EASY: BAD})
-    page = write_reproduction(claims, store, tmp_path / "docs")[0].read_text()
-    title = f"### {EASY}, at reduced scale: 20,000 env steps (stable), then 20,000 env steps (fixed)"
-    own, other = page.split(title)[1:]
-    assert "| nbsp | 5 | 0.90, worst seed 0.80 |" in own
-    assert other.startswith("; another learner than the paper's\n")
-    assert "| nbsp | 5 | 0.50, worst seed 0.40 |" in other
-
-
-def test_a_scale_names_the_pairs_that_it_is_of(store: Store, tmp_path: Path) -> None:
-    file = sweep_file(tmp_path, f"pairs: [drawer-close:door-close, window-open:window-close]\n{SMALL}")
-    claim = claim_of(file, claim_test("above", "nbsp", "replay_only"))
-    fill(store, claim, {EASY: GOOD, PAPER: GOOD})
-    page = write_reproduction([claim], store, tmp_path / "docs")[0].read_text()
-    assert f"first phase 20,000 of 1,000,000 env steps; not the paper's pair ({EASY}); second phase" in page
 
 
 def test_a_pair_that_refutes_does_not_wait_for_others(store: Store, tmp_path: Path) -> None:
@@ -437,35 +292,6 @@ def test_numbers_of_skill_neurons(store: Store, tmp_path: Path) -> None:
     assert forgetting.values[PAPER] == pytest.approx(dict.fromkeys(range(SEEDS), 0.6))
 
 
-def test_the_curve_of_a_claim_on_numbers_of_skill_neurons(store: Store, tmp_path: Path) -> None:
-    """(0, 1), (0.8, 0.7), (1, 0) bend at the second; at reduced scale (0, 1), (0.4, 0.4), (1, 0) do not."""
-    files = [
-        sweep_file(tmp_path, "pairs: [window-open:window-close]", methods="base, nbsp", name="paper"),
-        sweep_file(tmp_path, f"pairs: [drawer-close:door-close]\n{SMALL}", methods="base, nbsp", name="small"),
-    ]
-    for path in map(Path, files):
-        path.write_text(path.read_text().replace("skill_neurons: 0.2", "skill_neurons: [0.1, 0.2, 0.4]"))
-    claim = claim_of(files[0], claim_test("rises", "nbsp"), sweeps=tuple(files))
-    bent = {PAPER: {0.1: (0.0, 1.0), 0.2: (0.8, 0.7), 0.4: (1.0, 0.0)}}
-    bent[EASY] = bent[PAPER] | {0.2: (0.4, 0.4)}
-    plan = make_plan("x", claim.loaded)
-    for trial in plan.trials:
-        curve = bent[" > ".join(trial.tasks)]
-        commit(store, plan, trial, 1.0, *curve.get(trial.skill_neurons, (0.1, 0.9)))
-    text = write_reproduction([claim], store, tmp_path / "docs")[0].read_text()
-    few, some_, many = (f"{rate} (5 of 5 seeds equal)" for rate in ("0.00", "0.80", "1.00"))
-    row = f"| {PAPER} | nbsp | 0.2 | 102 | 5 | {some_} | 0.70 (5 of 5 seeds equal) | knee |"
-    assert row in text
-    for pair in (PAPER, EASY):
-        assert f"| {pair} | nbsp | 0.1 | 51 | 5 | {few} | {many} | yes |" in text
-        assert f"| {pair} | base |" not in text
-    assert f"| {EASY} | nbsp | 0.2 | 102 | 5 | 0.40 (5 of 5 seeds equal) | 0.40 (5 of 5 seeds equal) | yes |" in text
-    assert text.count("Ring: a line's knee.") == 1
-    for name in ("claim-C4-curve", "claim-C4-reduced-curve"):
-        assert f"(figures/{name}.svg)" in text
-        assert (tmp_path / f"docs/figures/{name}.svg").exists()
-
-
 def test_first_phases_that_reach_the_threshold(store: Store, tmp_path: Path) -> None:
     claim = claim_of(
         sweep_file(tmp_path, "pairs: [window-open:window-close]"),
@@ -515,42 +341,6 @@ def test_probes(score: Kind, store: Store, tmp_path: Path) -> None:
     rows = pd.read_csv(tmp_path / "docs" / "data" / "claim-C4.csv")
     assert list(rows["measured"]) == pytest.approx([0.8 - s / 50 for s in range(4)])
     assert list(rows["measured"] - rows["measured_other"]) == pytest.approx(list(rows["value"]))
-
-
-def test_the_page_says_what_a_reader_might_miss(store: Store, tmp_path: Path) -> None:
-    """No room above a method that keeps all; numbers that another claim has too; the side of 0 of an end."""
-    file = sweep_file(tmp_path, "pairs: [window-open:window-close]")
-    claim = claim_of(file, claim_test("above", "nbsp", "replay_only"), exploratory=True, beyond=True)
-    rates = {"nbsp": (0.98, 0.995, 0.99, 1.0, 0.97), "replay_only": (0.99, 1.0, 1.0, 1.0, 0.98)}
-    fill(store, claim, {PAPER: rates})
-    again = claim.model_copy(update={"id": "C12", "exploratory": False})
-    page = write_reproduction([claim, again], store, tmp_path / "docs")[0].read_text()
-    assert "replay_only is at 0.99, which leaves no room for an effect of 0.05." in page
-    assert page.count("5 of its 5 numbers are those of C4, and no further evidence.") == 1
-    # Differences -0.01, -0.005, -0.01, 0 and -0.01: mean -0.007, s 0.00447, half 2.776 x 0.002 = 0.00555
-    assert f"| stability, nbsp - replay_only | {PAPER} | 5 | -0.007 [-0.013, -0.001] | refuted, no room |" in page
-    assert "| [C4](#c4-x) (beyond, exploratory) |" in page
-    assert "| [C12](#c12-x) (beyond) |" in page
-    rows = pd.read_csv(tmp_path / "docs" / "data" / "claim-C4.csv")
-    assert list(rows["measured"]) == list(rates["nbsp"])
-    assert list(rows["measured_other"]) == list(rates["replay_only"])
-    # 15 phases of 36 s in both claims: 0.15 h, and not twice as much.
-    assert "All phases together, each once: 0.2 CPU." in page
-
-
-def test_a_pair_without_room_is_named_where_the_others_have_some(store: Store, tmp_path: Path) -> None:
-    file = sweep_file(tmp_path, "pairs: [window-open:window-close, drawer-open:drawer-close]")
-    claim = claim_of(file, claim_test("above", "nbsp", "replay_only"))
-    drawers = "drawer-open > drawer-close"
-    half = {"nbsp": (0.5, 0.6, 0.5, 0.6, 0.5), "replay_only": (0.4, 0.5, 0.4, 0.5, 0.4)}
-    fill(store, claim, {PAPER: {"nbsp": (1.0,) * 5, "replay_only": (0.97,) * 5}, drawers: half})
-    page = write_reproduction([claim], store, tmp_path / "docs")[0].read_text()
-    assert (
-        f"- {PAPER} leaves no room to see what a method adds to what is at the limit there: stability of replay_only"
-        in page
-    )
-    (line,) = [line for line in page.splitlines() if "which leaves no room" in line]
-    assert line.endswith(f", {PAPER}: replay_only is at 0.97, which leaves no room for an effect of 0.05.")
 
 
 def test_a_claim_without_a_sweep_is_not_run(store: Store) -> None:
